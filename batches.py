@@ -1,0 +1,96 @@
+"""Which sequences form an optimizer step, and how they become padded batches.
+
+The order depends only on the seed, the epoch and the number of sequences per step, so any step can be made at once,
+without replaying the data before it, and any split of a step into batches and processes sees the same sequences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dialogue import PersonaChatDataset
+
+WINDOW = 128  # steps whose sequences are sorted by length together
+
+
+class StepPlan:
+    """The sequences of every step of a run; steps count from 1."""
+
+    def __init__(self, lengths: np.ndarray, seed: int, per_step: int) -> None:
+        self.lengths, self.seed, self.per_step = lengths, seed, per_step
+        self.steps_per_epoch = -(-len(lengths) // per_step)
+        self._epoch, self._groups = -1, []
+
+    def group(self, step: int) -> np.ndarray:
+        """Indices of the sequences of `step`, longest first."""
+        epoch, position = divmod(step - 1, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._groups = epoch, epoch_groups(self.lengths, self.seed, epoch, self.per_step)
+        return self._groups[position]
+
+
+def epoch_groups(lengths: np.ndarray, seed: int, epoch: int, per_step: int) -> list[np.ndarray]:
+    """Shuffle, sort by length within large windows, cut into steps, shuffle the steps; a smaller rest comes last."""
+    # RandomState, whose numbers numpy has frozen, and not a Generator: a run must resume under another numpy alike.
+    random = np.random.RandomState([seed, epoch])
+    order = random.permutation(len(lengths))
+    whole = len(order) - len(order) % per_step
+    groups = []
+    for start in range(0, whole, WINDOW * per_step):
+        window = order[start : min(start + WINDOW * per_step, whole)]
+        window = window[np.argsort(-lengths[window], kind="stable")]
+        groups += np.split(window, len(window) // per_step)
+    groups = [groups[i] for i in random.permutation(len(groups))]
+    rest = order[whole:]
+    return groups + ([rest[np.argsort(-lengths[rest], kind="stable")]] if len(rest) else [])
+
+
+def micro_batches(group: np.ndarray, batch_size: int, rank: int = 0, processes: int = 1) -> list[np.ndarray]:
+    """The batches of process `rank`: the group is cut into batches, which are dealt out in turn.
+
+    Every process gets equally many, since all take part in the reduction of gradients; a missing one is empty.
+    """
+    batches = [group[start : start + batch_size] for start in range(0, len(group), batch_size)]
+    batches += [group[:0]] * (-len(batches) % processes)
+    return batches[rank::processes]
+
+
+@dataclass
+class Batch:
+    """B sequences padded on the right to T tokens, with N labels in all."""
+
+    input_ids: Tensor  # (B, T) int64
+    label_index: Tensor  # (N,) int64: the rows of the flattened (B * T) that predict a label
+    targets: Tensor  # (N,) int64: the labels
+
+    def to(self, device: torch.device) -> Batch:
+        """On `device`; to a GPU through pinned memory, without waiting for the copy."""
+        if device.type != "cuda":
+            return Batch(*(tensor.to(device) for tensor in vars(self).values()))
+        return Batch(*(tensor.pin_memory().to(device, non_blocking=True) for tensor in vars(self).values()))
+
+
+def collate(sequences: list[tuple[np.ndarray, np.ndarray]], pad: int) -> Batch:
+    """Batch sequences given as tokens (T,) and the start and end of each response (R, 2).
+
+    A sequence's last token predicts nothing, so it is left out of the input. No sequence at all gives a batch of one
+    padding token without labels: its loss is 0.
+    """
+    width = max([len(tokens) - 1 for tokens, _ in sequences], default=1)
+    input_ids = np.full((max(1, len(sequences)), width), pad, dtype=np.int64)
+    positions, targets = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for row, (tokens, spans) in enumerate(sequences):
+        input_ids[row, : len(tokens) - 1] = tokens[:-1]
+        labelled = np.concatenate([np.arange(start, end) for start, end in spans])
+        positions.append(row * width + labelled - 1)  # the token before a label predicts it
+        targets.append(tokens[labelled])
+    return Batch(*map(torch.from_numpy, (input_ids, np.concatenate(positions), np.concatenate(targets))))
+
+
+def load_batch(dataset: PersonaChatDataset, indices: np.ndarray, pad: int) -> Batch:
+    """The batch of the dataset's sequences `indices`."""
+    return collate([dataset.sequence(int(index)) for index in indices], pad)

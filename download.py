@@ -1,0 +1,105 @@
+"""Fetch the ConvAI2 archive, verify it, and unpack the two text files that are needed.
+
+Nothing appears under `data_path` before the whole archive has been verified; an interrupted download is kept beside
+the tensors, under `save_path/download/`, and the next one goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import tarfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tqdm import tqdm
+
+from errors import RunError
+
+URL = "http://parl.ai/downloads/convai2/convai2_fix_723.tgz"
+SHA256 = "d0ae89defe2fd0b0a4221eaa642a457d7d40cef475f54798119c7f3b8dd9361d"
+PIECE = 1 << 20  # bytes read at a time
+
+
+def download(wanted: list[Path], cache: Path, url: str = URL, sha256: str = SHA256) -> None:
+    """Put the archive's files of the same names at the paths `wanted`; `cache` holds the download meanwhile.
+
+    Raises RunError, with nothing at `wanted`, where the server, the connection or the archive's contents fail.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    partial = cache / (url.rpartition("/")[2] + ".part")
+    try:
+        _fetch(url, partial)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        if isinstance(error, OSError) and error.filename == str(partial):
+            raise
+        have = partial.stat().st_size if partial.exists() else 0
+        raise RunError(
+            f"the download from {url} broke off after {have:,} bytes ({error}): run the same command again to go on"
+        ) from None
+    found = _checksum(partial)
+    if found != sha256:
+        partial.unlink()
+        raise RunError(f"{url}: SHA-256 is {found}, not {sha256}: the file was discarded; run the same command again")
+    _unpack(partial, wanted)
+    partial.unlink()
+
+
+def _fetch(url: str, partial: Path) -> None:
+    """Append what is missing of the file at `url` to `partial`."""
+    have = partial.stat().st_size if partial.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        if have and error.code == 416:  # nothing is missing
+            return
+        raise
+    with response:
+        if response.status != 206:  # this server sends whole files only
+            have = 0
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        with (
+            open(partial, "ab" if have else "wb") as file,
+            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc="download") as bar,
+        ):
+            while piece := response.read(PIECE):
+                file.write(piece)
+                have += len(piece)
+                bar.update(len(piece))
+    if total is not None and have < total:
+        raise http.client.IncompleteRead(b"", total - have)
+
+
+def _checksum(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unpack(archive: Path, wanted: list[Path]) -> None:
+    """Write the regular files whose last name part is wanted; a member's own path is never used to write to."""
+    unpacked: dict[Path, Path] = {}
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                for path in wanted:
+                    if member.isreg() and member.name.rpartition("/")[2] == path.name:
+                        unpacked[path] = archive.with_name(path.name + ".new")
+                        unpacked[path].write_bytes(tar.extractfile(member).read())
+        absent = [path.name for path in wanted if path not in unpacked]
+        if absent:
+            raise RunError(f"{archive}: {', '.join(absent)} not in the archive")
+        for path, new in unpacked.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # `data_path` may be another file system than the cache's: copy first, then rename within it.
+            beside = path.with_name(path.name + ".new")
+            beside.write_bytes(new.read_bytes())
+            os.replace(beside, path)
+    except (tarfile.TarError, EOFError) as error:
+        raise RunError(f"{archive}: cannot be unpacked: {error}") from None
+    finally:
+        for new in unpacked.values():
+            new.unlink(missing_ok=True)

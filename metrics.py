@@ -1,0 +1,179 @@
+"""The metrics of a model on held-out dialogues (teacher-forced), and of the replies it generates.
+
+Fractions throughout (F1 0.434). A metric that cannot be computed is absent.
+"""
+
+from __future__ import annotations
+
+import math
+import string
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from batches import Batch, collate
+from dialogue import Encoder, PersonaChatDataset
+from loss import PIECE
+
+Sequence = tuple[np.ndarray, np.ndarray]  # tokens (T,), start and end of each response (R, 2)
+
+PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
+TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 32768, "mps": 8192}  # padded; without gradients larger buys nothing
+
+
+@dataclass
+class ResponseScores:
+    """What one pass says of one response of n tokens, its <eos> included."""
+
+    nll: np.ndarray  # (n,) negative log-likelihood of each token, nats
+    predicted: np.ndarray  # (n,) the most likely token at each position
+    tokens: np.ndarray  # (n,) the true ones
+
+
+def score(
+    model: torch.nn.Module, sequences: list[Sequence], autocast: AbstractContextManager, say: str = "score"
+) -> list[list[ResponseScores]]:
+    """For each sequence the scores of its responses, in order."""
+    scores: list[list[ResponseScores]] = [[] for _ in sequences]
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode(), autocast:
+        for indices in tqdm(list(_by_length(sequences, model.device.type)), desc=say, unit="batch", leave=False):
+            chosen = [sequences[index] for index in indices]
+            nll, predicted, targets = score_batch(model, collate(chosen, pad=0).to(model.device))
+            start = 0
+            for index, (_, spans) in zip(indices, chosen, strict=True):
+                for size in (spans[:, 1] - spans[:, 0]).tolist():
+                    part = slice(start, start + size)
+                    scores[index].append(ResponseScores(nll[part], predicted[part], targets[part]))
+                    start += size
+    model.train(was_training)
+    return scores
+
+
+def score_batch(model: torch.nn.Module, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Negative log-likelihood, most likely token and true token at each of the batch's N labels."""
+    hidden = model.transformer(batch.input_ids, use_cache=False).last_hidden_state.flatten(0, 1)[batch.label_index]
+    weight = model.lm_head.weight
+    nll, predicted = [], []
+    for rows, wanted in _pieces(hidden, batch.targets, max(1, PIECE // len(weight))):
+        logits = torch.nn.functional.linear(rows, weight).float()  # (n, V)
+        nll.append(logits.logsumexp(1) - logits.gather(1, wanted[:, None])[:, 0])
+        predicted.append(logits.argmax(1))
+    return torch.cat(nll).cpu().numpy(), torch.cat(predicted).cpu().numpy(), batch.targets.cpu().numpy()
+
+
+def _pieces(hidden: Tensor, targets: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(hidden.split(rows), targets.split(rows), strict=True)
+
+
+def _by_length(sequences: list[Sequence], device: str) -> Iterator[list[int]]:
+    """Indices in batches of similar length, longest first, each padded to at most TOKENS_PER_BATCH."""
+    order = sorted(range(len(sequences)), key=lambda index: -len(sequences[index][0]))
+    while order:
+        count = max(1, TOKENS_PER_BATCH[device] // len(sequences[order[0]][0]))
+        yield order[:count]
+        order = order[count:]
+
+
+def teacher_forced_metrics(
+    model: torch.nn.Module, dataset: PersonaChatDataset, encoder: Encoder, autocast: AbstractContextManager
+) -> dict[str, float]:
+    """`loss`, `perplexity`, `turn_perplexity`, `token_f1`, `persona_gain`, `responses`, `response_tokens`."""
+    sequences = [dataset.sequence(index) for index in range(len(dataset))]
+    true = score(model, sequences, autocast, "score")
+    responses = [response for scores in true for response in scores]
+    tokens = sum(len(response.nll) for response in responses)
+    loss = sum(response.nll.sum(dtype=np.float64) for response in responses) / tokens
+    metrics = {
+        "loss": float(loss),
+        "perplexity": perplexity(loss),
+        "turn_perplexity": perplexity(np.mean([response.nll[1:].mean(dtype=np.float64) for response in responses])),
+        "token_f1": float(np.mean([token_f1(response, encoder.eos) for response in responses])),
+    }
+    limit = int(dataset.metadata["context"])
+    exchanged = exchange_personas(sequences, dataset.tensors.dialogues, encoder, limit)
+    if exchanged is not None:
+        swapped = score(model, [sequence for sequence, _ in exchanged], autocast, "score with exchanged personas")
+        metrics["persona_gain"] = persona_gain(true, swapped, [dropped for _, dropped in exchanged])
+    return metrics | {"responses": len(responses), "response_tokens": tokens}
+
+
+def perplexity(loss: float) -> float:
+    """exp(loss); infinite where that overflows."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+def token_f1(response: ResponseScores, eos: int) -> float:
+    """PersonaGPT's F1: of the set of tokens predicted at the response's positions, and the set of its tokens."""
+    predicted, true = set(response.predicted.tolist()) - {eos}, set(response.tokens.tolist()) - {eos}
+    return f1(len(predicted & true), len(predicted), len(true))
+
+
+def f1(hits: int, predicted: int, true: int) -> float:
+    """Harmonic mean of precision and recall: 2 hits / (predicted + true), and 0 without hits."""
+    return 2 * hits / (predicted + true) if hits else 0.0
+
+
+def persona_gain(true: list[list[ResponseScores]], swapped: list[list[ResponseScores]], dropped: list[int]) -> float:
+    """Perplexity under exchanged personas over the true one, on the responses scored under both."""
+    pairs = [
+        (with_own, with_other)
+        for own, other, gone in zip(true, swapped, dropped, strict=True)
+        for with_own, with_other in zip(own[gone:], other, strict=True)
+    ]
+    difference = sum(other.nll.sum(dtype=np.float64) - own.nll.sum(dtype=np.float64) for own, other in pairs)
+    return perplexity(difference / sum(len(own.nll) for own, _ in pairs))
+
+
+def exchange_personas(
+    sequences: list[Sequence], dialogues: np.ndarray, encoder: Encoder, limit: int
+) -> list[tuple[Sequence, int]] | None:
+    """Each sequence with the facts of the same side of the next dialogue, the last one with the first's.
+
+    Where that no longer fits `limit` tokens, the oldest utterances go; the number says how many responses went with
+    them. None where there is nobody to exchange with.
+    """
+    starts = [int(np.argmax(tokens == encoder.start)) + 1 for tokens, _ in sequences]
+    prefixes = {  # (speaker's token, dialogue) -> prefix, in file order
+        (int(tokens[0]), int(dialogue)): tokens[:start]
+        for (tokens, _), dialogue, start in zip(sequences, dialogues, starts, strict=True)
+    }
+    following = {}
+    for speaker in encoder.speakers:
+        keys = [key for key in prefixes if key[0] == speaker]
+        following |= dict(zip(keys, keys[1:] + keys[:1], strict=True))
+    if all(key == other for key, other in following.items()):
+        return None
+    exchanged = []
+    for (tokens, spans), dialogue, start in zip(sequences, dialogues, starts, strict=True):
+        prefix = prefixes[following[int(tokens[0]), int(dialogue)]]
+        talk = tokens[start:]
+        cuts = [0, *(np.flatnonzero(talk == encoder.eos) + 1).tolist()]
+        cut = next(cut for cut in cuts if len(prefix) + len(talk) - cut <= limit or cut == cuts[-2])
+        kept = spans[spans[:, 0] >= start + cut] - start - cut + len(prefix)
+        exchanged.append(((np.concatenate([prefix, talk[cut:]])[:limit], kept), len(spans) - len(kept)))
+    return exchanged
+
+
+def words(text: str) -> list[str]:
+    """ConvAI2's words: lower case, punctuation replaced by spaces, the articles a, an, the dropped."""
+    return [word for word in text.lower().translate(PUNCTUATION).split() if word not in ("a", "an", "the")]
+
+
+def word_f1(generated: str, true: str) -> float:
+    """ConvAI2's F1: multiset overlap of words."""
+    ours, theirs = Counter(words(generated)), Counter(words(true))
+    return f1((ours & theirs).total(), ours.total(), theirs.total())
+
+
+def distinct(replies: Iterable[str], n: int) -> float:
+    """Distinct n-grams over all n-grams of the replies' words (Li et al. 2016); 0 where there are none."""
+    grams = [tuple(listed[i : i + n]) for listed in map(words, replies) for i in range(len(listed) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else 0.0
