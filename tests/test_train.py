@@ -1,0 +1,317 @@
+"""train.py: the same steps however a step is split, the schedule, resume, restart, and what a run writes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import preprocess_dataset
+import train
+from errors import UserError, exit_status
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = ROOT / "data" / "sample"
+TIMES = ("tokens_per_second", "seconds")
+
+
+def first_dialogues(path: Path, count: int) -> str:
+    """The text of the first `count` dialogues of a ConvAI2 file."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    starts = [index for index, line in enumerate(lines) if line.startswith("1 ")] + [len(lines)]
+    return "".join(lines[: starts[count]])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 training dialogues (24 sequences) and 3 validation dialogues."""
+    folder = tmp_path_factory.mktemp("data")
+    for name, count in (("train", 12), ("valid", 3)):
+        file = f"{name}_both_original_no_cands.txt"
+        (folder / file).write_text(first_dialogues(SAMPLE / file, count), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample's base model with its dropout off, so that different splits of a step can be compared."""
+    return without_dropout(tmp_path_factory.mktemp("base"))
+
+
+def without_dropout(folder: Path) -> Path:
+    for file in (SAMPLE / "base").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"attn_pdrop": 0.0, "resid_pdrop": 0.0, "embd_pdrop": 0.0}))
+    return folder
+
+
+def write_env(folder: Path, data: Path, **changes: object) -> Path:
+    """A settings file for a run of 3 steps an epoch; preprocesses where there are no tensors yet."""
+    values = {
+        "save_path": folder / "save",
+        "data_path": data,
+        "model_name": SAMPLE / "base",
+        "epochs": 2,
+        "learn_rate": 1e-3,
+        "gradient_accumulation_steps": 2,
+        "batch_size": 4,
+        "weight_decay": 0.01,
+        "logging_steps": 2,
+        "save_steps": 2,
+    } | changes
+    env = folder / ".env"
+    env.write_text("".join(f"{key} = '{value}'\n" for key, value in values.items()))
+    if not (folder / "save" / "train_data.safetensors").exists():
+        assert preprocess_dataset.main(["--env", str(env)]) == 0
+    return env
+
+
+def run(env: Path, *options: str) -> int:
+    return exit_status(train.main, ["--env", str(env), *options])
+
+
+def rows(env: Path, name: str = "loss.csv") -> list[dict[str, str]]:
+    """A log's rows without the columns of time."""
+    with open(env.parent / "save" / "samples" / name, newline="") as file:
+        return [{key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(file)]
+
+
+def weights(env: Path, name: str = "model") -> dict[str, torch.Tensor]:
+    return load_file(env.parent / "save" / "checkpoint" / name / "model.safetensors")
+
+
+def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    """A run of 6 steps that was never interrupted, dropout on."""
+    env = write_env(tmp_path_factory.mktemp("finished"), data)
+    assert run(env) == 0
+    return env
+
+
+def test_schedule_decays_linearly_and_warms_up() -> None:
+    assert [train.schedule(step, 4, 0) for step in (1, 2, 3, 4)] == [1.0, 0.75, 0.5, 0.25]
+    assert [train.schedule(step, 6, 2) for step in range(1, 7)] == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+
+
+def test_warmup_longer_than_the_run_is_refused(tmp_path: Path, data: Path) -> None:
+    env = write_env(tmp_path, data, warmup_steps=6)
+    with pytest.raises(UserError, match="warmup_steps = 6 must be below the run's 6 steps"):
+        train.main(["--env", str(env)])
+
+
+def test_any_split_of_a_step_gives_the_same_steps(tmp_path: Path, data: Path, plain_base: Path) -> None:
+    runs = {}
+    for batch_size, accumulation in ((1, 8), (2, 4), (8, 1)):
+        folder = tmp_path / f"{batch_size}x{accumulation}"
+        folder.mkdir()
+        env = write_env(
+            folder, data, model_name=plain_base, epochs=1, batch_size=batch_size,
+            gradient_accumulation_steps=accumulation, logging_steps=1, save_steps=1,
+        )  # fmt: skip
+        assert run(env) == 0
+        runs[batch_size] = [float(row["loss"]) for row in rows(env)], weights(env)
+    assert len(runs[1][0]) == 3
+    for losses, learned in (runs[2], runs[8]):
+        assert losses == pytest.approx(runs[1][0], abs=1e-5)
+        for name, tensor in learned.items():
+            theirs = runs[1][1][name]
+            if name.endswith("attn.c_attn.bias"):
+                # Softmax does not see a constant added to all keys, so the keys' bias has a gradient of rounding errors
+                # alone, which AdamW scales up to whole steps.
+                tensor, theirs = (torch.cat([bias[:128], bias[256:]]) for bias in (tensor, theirs))
+            torch.testing.assert_close(tensor, theirs, atol=1e-5, rtol=0)
+
+
+def test_what_a_run_writes(finished: Path) -> None:
+    save = finished.parent / "save"
+    losses, evaluations = rows(finished), rows(finished, "eval.csv")
+    assert [row["step"] for row in losses] == ["2", "4", "6"]
+    assert [float(row["epoch"]) for row in losses] == pytest.approx([2 / 3, 4 / 3, 2])
+    # The rate of steps 2, 4 and 6 of 6.
+    assert [float(row["learn_rate"]) for row in losses] == pytest.approx([5e-3 / 6, 3e-3 / 6, 1e-3 / 6])
+    assert [row["step"] for row in evaluations] == ["3", "6"]
+    assert float(evaluations[1]["loss"]) < float(evaluations[0]["loss"])
+    assert json.loads((save / "samples" / "eval.json").read_text())["step"] == 6
+    described = json.loads((save / "samples" / "run.json").read_text())
+    assert described["settings"]["learn_rate"] == 1e-3
+    assert described["sequences_per_step"] == 8
+    assert described["data"]["train"]["context"]
+    for name in ("loss.png", "learn_rate.png"):
+        assert (save / "samples" / name).read_bytes().startswith(b"\x89PNG")
+    replies = (save / "samples" / "responses.txt").read_text()
+    assert replies.count("=== step ") == 2
+    assert replies.count("speaker, the model: ") == replies.count("speaker, the human: ") > 4
+
+
+def test_the_checkpoint_loads_with_from_pretrained(finished: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = finished.parent / "save" / "checkpoint" / "model"
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert len(tokenizer) == model.get_input_embeddings().num_embeddings
+    assert tokenizer.chat_template
+    assert model.config.activation_function == "gelu_new"
+
+
+def test_starting_again_after_the_end_changes_nothing(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = rows(finished), weights(finished)
+    assert run(finished) == 0
+    assert "already finished: 6 steps" in capsys.readouterr().out
+    assert rows(finished) == before[0]
+    assert same(weights(finished), before[1])
+
+
+class Interrupted(Exception):
+    """Stands in for a process that dies."""
+
+
+def test_a_run_that_died_goes_on_exactly(
+    tmp_path: Path, data: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = write_env(tmp_path, data)
+    plan_group = train.StepPlan.group
+
+    def die_in_step_4(plan: train.StepPlan, step: int) -> object:
+        if step == 4:
+            raise Interrupted
+        return plan_group(plan, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.StepPlan, "group", die_in_step_4)
+        with pytest.raises(Interrupted):
+            train.main(["--env", str(env)])
+    assert [row["step"] for row in rows(env, "eval.csv")] == ["3"]  # later than the checkpoint of step 2
+    assert run(env) == 0
+    assert rows(env) == rows(finished)
+    assert rows(env, "eval.csv") == rows(finished, "eval.csv")
+    assert same(weights(env), weights(finished))
+    replies = [(folder.parent / "save" / "samples" / "responses.txt").read_text() for folder in (env, finished)]
+    assert replies[0] == replies[1]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_finishes_the_step_and_saves(
+    tmp_path: Path, data: Path, finished: Path, number: signal.Signals, status: int,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    env = write_env(tmp_path, data, save_steps=100)
+    plan_group = train.StepPlan.group
+
+    def signalled_in_step_3(plan: train.StepPlan, step: int) -> object:
+        if step == 3:
+            os.kill(os.getpid(), number)
+        return plan_group(plan, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.StepPlan, "group", signalled_in_step_3)
+        assert run(env) == status
+    assert "stopped after step 3 of 6 and saved; the same command goes on" in capsys.readouterr().err
+    assert run(env) == 0
+    assert rows(env) == rows(finished)
+    assert same(weights(env), weights(finished))
+
+
+def test_restart_sets_the_old_run_aside(tmp_path: Path, data: Path, finished: Path) -> None:
+    env = write_env(tmp_path, data, epochs=1)
+    assert run(env) == 0
+    old = weights(env)
+    write_env(tmp_path, data, epochs=1, seed=7)
+    assert run(env) == 2  # another run; refused
+    assert run(env, "--restart") == 0
+    save = tmp_path / "save"
+    assert same(load_file(save / "old-1" / "checkpoint" / "model" / "model.safetensors"), old)
+    assert (save / "old-1" / "samples" / "loss.csv").exists()
+    assert not same(weights(env), old)
+    assert (save / "train_data.safetensors").exists()
+
+
+def test_more_epochs_extend_a_finished_run(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = write_env(tmp_path, data, epochs=1)
+    assert run(env) == 0
+    write_env(tmp_path, data, epochs=2, logging_steps=1)
+    assert run(env) == 0
+    said = capsys.readouterr().out
+    assert "changed since the last save: epochs was 1, is 2" in said
+    assert "changed since the last save: logging_steps was 2, is 1" in said
+    assert [row["step"] for row in rows(env)] == ["2", "3", "4", "5", "6"]
+    assert float(rows(env)[-1]["learn_rate"]) == pytest.approx(1e-3 / 6)
+
+
+def test_tensors_of_another_text_are_refused(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = write_env(tmp_path, data)
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in data.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    text = other / "train_both_original_no_cands.txt"
+    text.write_text(text.read_text().replace(" i ", " we "))
+    write_env(tmp_path, other)
+    assert run(env) == 2
+    assert "made from another text than" in capsys.readouterr().err
+    write_env(tmp_path, data, max_turns=4)
+    assert run(env) == 2
+    assert "made with max_turns = 20, not 4; run preprocess_dataset.py" in capsys.readouterr().err
+    (tmp_path / "save" / "valid_data.safetensors").unlink()
+    write_env(tmp_path, data)
+    (tmp_path / "save" / "valid_data.safetensors").unlink(missing_ok=True)
+    assert run(env) == 2
+    assert "no such file; run preprocess_dataset.py" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    tmp_path: Path, data: Path, plain_base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = write_env(tmp_path, data, model_name=plain_base)
+    backward = train.Trainer.backward
+    calls = []
+
+    def poisoned(trainer: train.Trainer, loss: torch.Tensor) -> None:
+        calls.append(loss)
+        backward(trainer, loss * (float("nan") if len(calls) == 5 else 1.0))  # in step 3 of two batches each
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Trainer, "backward", poisoned)
+        assert run(env) == 1
+    assert "error: step 3: the loss or its gradient is not finite (sequences " in capsys.readouterr().err
+    assert len(calls) == 6  # stopped within that step
+    assert run(env) == 0  # the checkpoint of step 2 was sound
+    assert [row["step"] for row in rows(env)] == ["2", "4", "6"]
+
+
+def test_logs_can_be_read_while_training(tmp_path: Path, data: Path) -> None:
+    env = write_env(tmp_path, data, epochs=3, logging_steps=1)
+    seen: list[list[dict[str, str]]] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            if (tmp_path / "save" / "samples" / "loss.csv").exists():
+                seen.append(rows(env))
+            time.sleep(0.02)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        assert run(env) == 0
+    finally:
+        done.set()
+        watcher.join()
+    assert {len(read) for read in seen} & {1, 2, 3, 4, 5, 6, 7, 8}
+    assert all(row["loss"] and row["grad_norm"] for read in seen for row in read)
