@@ -12,6 +12,7 @@ only `exit_status` turns them into lines.
 from __future__ import annotations
 
 import errno
+import re
 import sys
 from collections.abc import Callable
 
@@ -55,26 +56,32 @@ def exit_status(main: Callable[..., int], *arguments: object) -> int:
         # The reader of our output has gone (`... | head`); leave no second error from closing stdout.
         sys.stdout = None
         return 1
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            where = f" while writing {error.filename}" if error.filename else ""
-            return _say(f"the disk is full{where}: free some space, then run the same command again to go on", 1)
+    except Exception as error:
+        if (line := _machine_gave_out(error)) is not None:
+            return _say(line, 1)
         if isinstance(error, (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)):
             return _say(f"{error.filename}: {error.strerror}", 2)
         raise
-    except (MemoryError, RuntimeError) as error:
-        # torch's OutOfMemoryError is a RuntimeError, and so is its CPU allocator's failure; torch may not be imported.
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-            return _say(OUT_OF_MEMORY.format(_first_line(error) or "no memory left"), 1)
-        if "can't allocate memory" in str(error):
-            return _say(OUT_OF_MEMORY.format("the CPU's memory is used up"), 1)
-        raise
+
+
+def _machine_gave_out(error: Exception) -> str | None:
+    """The line for a full disk or used-up memory, None for any other error."""
+    # safetensors reports the system's error number in its message only.
+    found = re.search(r"os error (\d+)", str(error))
+    number = error.errno if isinstance(error, OSError) else int(found.group(1)) if found else None
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        where = f" while writing {error.filename}" if getattr(error, "filename", None) else ""
+        return f"the disk is full{where}: free some space, then run the same command again to go on"
+    # torch's OutOfMemoryError and its CPU allocator's failure are RuntimeErrors; torch may not be imported here.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return OUT_OF_MEMORY.format(str(error).split("\n", 1)[0].split(". ", 1)[0] or "no memory left")
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+        return OUT_OF_MEMORY.format("the CPU's memory is used up")
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return f"compiling the model failed ({str(error).strip().splitlines()[0]}): set compile = False and run again"
+    return None
 
 
 def _say(message: object, status: int) -> int:
     print(f"error: {message}" if status in (1, 2) else str(message), file=sys.stderr)
     return status
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).split("\n", 1)[0].split(". ", 1)[0]

@@ -60,7 +60,7 @@ def load_model(name: str, vocabulary: int, init: str = "pretrained", seed: int =
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32) if init == "random" else _load_weights(name)
     if model.get_input_embeddings().num_embeddings < vocabulary:
-        # The seed again: what loading drew must not matter. Rows come from GPT-2's own N(0, 0.02).
+        # The seed again: what loading drew must not matter. Rows are drawn as GPT-2's were, from N(0, 0.02).
         torch.manual_seed(seed)
         model.resize_token_embeddings(vocabulary, mean_resizing=False)
     return model

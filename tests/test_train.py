@@ -238,9 +238,7 @@ def test_restart_sets_the_old_run_aside(tmp_path: Path, data: Path, finished: Pa
     assert (save / "train_data.safetensors").exists()
 
 
-def test_more_epochs_extend_a_finished_run(
-    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_more_epochs_extend_a_finished_run(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     env = write_env(tmp_path, data, epochs=1)
     assert run(env) == 0
     write_env(tmp_path, data, epochs=2, logging_steps=1)
@@ -252,9 +250,7 @@ def test_more_epochs_extend_a_finished_run(
     assert float(rows(env)[-1]["learn_rate"]) == pytest.approx(1e-3 / 6)
 
 
-def test_tensors_of_another_text_are_refused(
-    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tensors_of_another_text_are_refused(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     env = write_env(tmp_path, data)
     other = tmp_path / "other"
     other.mkdir()
