@@ -1,0 +1,90 @@
+"""Several processes under torchrun (gloo, on the CPU) take the steps one process takes, and resume after a kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_train import first_dialogues, rows, run, same, weights, without_dropout, write_env
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = ROOT / "data" / "sample"
+
+
+def torchrun(env: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*command, str(ROOT / "train.py"), "--env", str(env)], env=environment, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """9 training dialogues: 18 sequences, so that the last step is smaller and one process's share of it is empty."""
+    folder = tmp_path_factory.mktemp("data")
+    for name, count in (("train", 9), ("valid", 2)):
+        file = f"{name}_both_original_no_cands.txt"
+        (folder / file).write_text(first_dialogues(SAMPLE / file, count), encoding="utf-8")
+    return folder
+
+
+def test_two_processes_equal_one(tmp_path: Path, data: Path) -> None:
+    base = without_dropout(tmp_path)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    common = {"model_name": base, "epochs": 1, "logging_steps": 1, "save_steps": 100, "batch_size": 2}
+    one = write_env(tmp_path / "one", data, gradient_accumulation_steps=4, **common)
+    two = write_env(tmp_path / "two", data, gradient_accumulation_steps=2, **common)
+    assert run(one) == 0
+    process = torchrun(two)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert len(rows(one)) == 3
+    for ours, theirs in zip(rows(one), rows(two), strict=True):
+        for column in ("loss", "learn_rate", "grad_norm"):
+            assert float(ours[column]) == pytest.approx(float(theirs[column]), abs=1e-5)
+    assert output.count("finished: 3 steps") == 1  # only the first process speaks
+
+
+def test_a_killed_process_costs_nothing(tmp_path: Path, data: Path) -> None:
+    envs = []
+    for name in ("calm", "killed"):
+        (tmp_path / name).mkdir()
+        envs.append(
+            write_env(
+                tmp_path / name,
+                data,
+                gradient_accumulation_steps=1,
+                batch_size=1,
+                epochs=2,
+                save_steps=3,
+                logging_steps=2,
+            )
+        )
+    calm, killed = envs
+    process = torchrun(calm)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+
+    process = torchrun(killed)
+    while not (killed.parent / "save" / "checkpoint" / "model").exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)  # one of the two; torchrun then stops the other
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    process = torchrun(killed)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "going on after step" in output
+    assert rows(killed) == rows(calm)
+    assert rows(killed, "eval.csv") == rows(calm, "eval.csv")
+    assert same(weights(killed), weights(calm))
