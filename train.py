@@ -46,6 +46,7 @@ from transformers import PreTrainedModel
 
 from batches import StepPlan, load_batch, micro_batches
 from checkpoint import load_optimizer
+from cpu_dropout import use_cpu_dropout
 from dialogue import Encoder, open_tensors
 from loss import ResponseLoss
 from model import load_model, load_tokenizer, use_fused_gelu
@@ -91,6 +92,8 @@ def train(settings: Settings, restart: bool, processes: Processes, stop: StopSig
         model = load_model(str(checkpoint or settings.model_name), len(tokenizer), settings.init, settings.seed)
         model.to(device)
         use_fused_gelu(model)
+        if device.type == "cpu":
+            use_cpu_dropout(model)
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         trainer = Trainer(settings, processes, precision, model)

@@ -2,7 +2,7 @@
 
     python bench/torture.py [--kills 200] [--seed 0]      (make torture)
 
-Trains on a few dialogues of data/sample in a temporary folder: once without interruption, then again and again under
+Trains on a few dialogues of data/sample in a temporary folder, dropout on: once without interruption, then again and again under
 SIGKILL, every other time while a checkpoint is being written, until a run ends; its weights, loss.csv, eval.csv and
 responses.txt must equal the uninterrupted run's byte for byte (columns of time and speed left out). Meanwhile another
 process loads `checkpoint/model` and `checkpoint/best` with from_pretrained over and over. Prints kills survived,
@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,21 +132,35 @@ def read_checkpoints(arguments: list[str]) -> int:
     return 0
 
 
-def write_data(folder: Path, dialogues: int = 8) -> None:
+def first_dialogues(path: Path, count: int) -> str:
+    """The text of the first `count` dialogues of a ConvAI2 file."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    starts = [index for index, line in enumerate(lines) if line.startswith("1 ")]
+    return "".join(lines[: starts[count]])
+
+
+def write_data(folder: Path, train: int, valid: int) -> None:
     """The first dialogues of the sample corpus."""
-    for name, count in (("train", dialogues), ("valid", 2)):
+    for name, count in (("train", train), ("valid", valid)):
         file = f"{name}_both_original_no_cands.txt"
-        lines = (SAMPLE / file).read_text(encoding="utf-8").splitlines(keepends=True)
-        starts = [index for index, line in enumerate(lines) if line.startswith("1 ")]
-        (folder / file).write_text("".join(lines[: starts[count]]), encoding="utf-8")
+        (folder / file).write_text(first_dialogues(SAMPLE / file, count), encoding="utf-8")
+
+
+def copy_base(folder: Path, dropout: float) -> Path:
+    """The sample's base model with another dropout: with it on, a run depends on every random number it draws."""
+    shutil.copytree(SAMPLE / "base", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= dict.fromkeys(("attn_pdrop", "resid_pdrop", "embd_pdrop"), dropout)
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 def write_env(folder: Path, data: Path) -> Path:
-    """Settings of a run of 12 steps that saves at every second one."""
+    """Settings of a run of 12 steps that saves at every second one; `data` holds the text and `base/`."""
     folder.mkdir()
     env = folder / ".env"
     env.write_text(
-        f"save_path = './save'\ndata_path = '{data}'\nmodel_name = '{SAMPLE / 'base'}'\n"
+        f"save_path = './save'\ndata_path = '{data}'\nmodel_name = '{data / 'base'}'\n"
         "epochs = 3\nlearn_rate = 1e-3\ngradient_accumulation_steps = 2\nbatch_size = 2\nweight_decay = 0.0\n"
         "logging_steps = 3\nsave_steps = 2\nprecision = fp32\n"
     )
@@ -171,7 +186,8 @@ def torture(server: RunServer, folder: Path, kills: int, seed: int = 0, say: obj
     tally, chance = Tally(), random.Random(seed)
     data = folder / "data"
     data.mkdir()
-    write_data(data)
+    write_data(data, train=8, valid=2)
+    copy_base(data / "base", dropout=0.1)
     calm = write_env(folder / "calm", data)
     started = time.monotonic()
     for kind in ("preprocess", "train"):

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from test_train import first_dialogues, rows, run, same, weights, without_dropout, write_env
+from test_train import rows, run, same, weights, write_env
+from torture import copy_base, write_data
 
 ROOT = Path(__file__).resolve().parent.parent
-SAMPLE = ROOT / "data" / "sample"
 
 
 def torchrun(env: Path) -> subprocess.Popen:
@@ -29,14 +29,13 @@ def torchrun(env: Path) -> subprocess.Popen:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """9 training dialogues: 18 sequences, so that the last step is smaller and one process's share of it is empty."""
     folder = tmp_path_factory.mktemp("data")
-    for name, count in (("train", 9), ("valid", 2)):
-        file = f"{name}_both_original_no_cands.txt"
-        (folder / file).write_text(first_dialogues(SAMPLE / file, count), encoding="utf-8")
+    write_data(folder, train=9, valid=2)
+    copy_base(folder / "base", dropout=0.1)
     return folder
 
 
 def test_two_processes_equal_one(tmp_path: Path, data: Path) -> None:
-    base = without_dropout(tmp_path)
+    base = copy_base(tmp_path / "base", dropout=0.0)
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     common = {"model_name": base, "epochs": 1, "logging_steps": 1, "save_steps": 100, "batch_size": 2}

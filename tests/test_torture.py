@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "bench"))
-
 import torture
 
 
@@ -30,7 +25,8 @@ def test_nothing_is_lost_under_kills(server: torture.RunServer, tmp_path: Path) 
 
 
 def test_a_difference_would_be_noticed(server: torture.RunServer, tmp_path: Path) -> None:
-    torture.write_data(tmp_path)
+    torture.write_data(tmp_path, train=8, valid=2)
+    torture.copy_base(tmp_path / "base", dropout=0.1)
     env = torture.write_env(tmp_path / "run", tmp_path)
     for kind in ("preprocess", "train"):
         assert server.status(server.start(kind, ["--env", str(env)], tmp_path / "log"), wait=True) == 0
@@ -44,7 +40,8 @@ def test_a_difference_would_be_noticed(server: torture.RunServer, tmp_path: Path
 
 
 def test_two_runs_on_one_save_path(server: torture.RunServer, tmp_path: Path) -> None:
-    torture.write_data(tmp_path)
+    torture.write_data(tmp_path, train=8, valid=2)
+    torture.copy_base(tmp_path / "base", dropout=0.1)
     env = torture.write_env(tmp_path / "run", tmp_path)
     assert server.status(server.start("preprocess", ["--env", str(env)], tmp_path / "log"), wait=True) == 0
     pids = [server.start("train", ["--env", str(env)], tmp_path / f"log{number}") for number in range(2)]

@@ -90,7 +90,8 @@ class StandInAmp(types.ModuleType):
 @pytest.mark.parametrize("level", ["O1", "O2"])
 def test_training_through_apex(level: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # A run on the CPU whose precision is forced to apex; the stand-in takes the real one's place.
-    from test_train import SAMPLE, first_dialogues, rows, run, write_env
+    from test_train import rows, run, write_env
+    from torture import copy_base, write_data
 
     amp = StandInAmp()
     apex = types.ModuleType("apex")
@@ -99,9 +100,8 @@ def test_training_through_apex(level: str, monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setitem(sys.modules, "apex.amp", amp)
     data = tmp_path / "data"
     data.mkdir()
-    for name in ("train", "valid"):
-        file = f"{name}_both_original_no_cands.txt"
-        (data / file).write_text(first_dialogues(SAMPLE / file, 4))
+    write_data(data, train=4, valid=4)
+    copy_base(data / "base", dropout=0.0)
     losses = {}
     for precision in ("fp32", f"apex-{level}"):
         folder = tmp_path / precision

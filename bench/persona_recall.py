@@ -1,0 +1,91 @@
+"""Does a model speak from its persona? Ask it what its persona says, then exchange that fact and ask again.
+
+    python bench/persona_recall.py [--env .env.demo] [--model FOLDER]
+
+For every persona question of the sample's validation dialogues whose answer nobody has said yet, the model gets the
+persona and the true talk up to the question, and replies greedily. Prints the share of replies that name the persona's
+value as a whole word (the aim: at least 90%), the share that still name it when that fact of the persona is exchanged
+for another of its kind (at most 25%), and the share that then name the new value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "data" / "sample")]
+
+import make_sample
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from dialogue import Encoder
+from errors import exit_status
+from generation import MAX_NEW_TOKENS, generate_replies
+from model import load_tokenizer
+from settings import read_settings
+from utils import autocast, pick_device
+
+SEED = 0
+BATCH_SIZE = 32
+
+
+def persona_recall(model: PreTrainedModel, encoder: Encoder, limit: int | None = None) -> dict[str, float]:
+    """`questions`, and the fractions `own`, `exchanged_old` and `exchanged_new` of replies that name the value."""
+    chance = random.Random(SEED)
+    corpus = make_sample.read_corpus(make_sample.VALID_FILE)
+    questions = [question for question in make_sample.persona_questions(make_sample.VALID_FILE) if not question.uttered]
+    contexts, wanted = {"own": [], "exchanged": []}, []
+    for question in questions[:limit]:
+        dialogue = corpus[question.dialogue]
+        facts, history = dialogue.personas[question.speaker], dialogue.utterances[: question.utterance + 1]
+        said = " ".join([*dialogue.personas[0], *dialogue.personas[1], *dialogue.utterances]).split()
+        other = chance.choice([value for value in make_sample.KINDS[question.kind].values if value not in said])
+        exchanged = make_sample.with_value(facts, question.kind, other)
+        room = model.config.n_positions - MAX_NEW_TOKENS
+        for name, persona in (("own", facts), ("exchanged", exchanged)):
+            contexts[name].append(encoder.context(question.speaker, persona, history, room))
+        wanted.append((question.value, other))
+    own, exchanged = (_replies(model, encoder, contexts[name]) for name in ("own", "exchanged"))
+
+    def share(replies: list[str], which: int) -> float:
+        named = [make_sample.names(reply, values[which]) for reply, values in zip(replies, wanted, strict=True)]
+        return sum(named) / len(named)
+
+    return {
+        "questions": len(wanted),
+        "own": share(own, 0),
+        "exchanged_old": share(exchanged, 0),
+        "exchanged_new": share(exchanged, 1),
+    }
+
+
+def _replies(model: PreTrainedModel, encoder: Encoder, contexts: list[list[int]]) -> list[str]:
+    replies = []
+    for start in range(0, len(contexts), BATCH_SIZE):
+        batch = contexts[start : start + BATCH_SIZE]
+        replies += generate_replies(model, encoder, batch, autocast("fp32", model.device))
+    return replies
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", type=Path, default=ROOT / ".env.demo")
+    parser.add_argument("--model", type=Path, help="a checkpoint (default: the newest under save_path)")
+    options = parser.parse_args()
+    folder = options.model or read_settings(options.env).save_path / "checkpoint" / "model"
+    tokenizer = load_tokenizer(str(folder))
+    model = AutoModelForCausalLM.from_pretrained(folder).to(pick_device())
+    found = persona_recall(model, Encoder(tokenizer))
+    print(f"{found['questions']} questions about a persona that training never showed")
+    print(f"own persona:       {found['own']:.1%} of the replies name its value")
+    print(
+        f"exchanged persona: {found['exchanged_old']:.1%} still name the old value, {found['exchanged_new']:.1%} the new"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))

@@ -1,0 +1,122 @@
+"""Dropout on the CPU, several times as fast: the same distribution, drawn with fewer random numbers.
+
+PyTorch's fused CPU attention has no dropout, so with it attention falls back to full (T x T) matrices, and every mask is
+drawn at one random number an element; together that is a quarter of a training step. Here attention runs over blocks of
+queries, each against the keys up to its own end (the causal half of the work), and a mask takes 16 random bits an
+element. Dropping probability is p rounded to 1/65536, and the kept elements are scaled by exactly what that leaves.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "blocked_causal"  # the attention's name among those transformers knows
+BLOCK = 64  # queries at a time; 32 to 128 are alike
+
+
+def use_cpu_dropout(model: PreTrainedModel) -> None:
+    """Give a GPT-2 that trains on the CPU the functions below in place of PyTorch's."""
+    AttentionInterface.register(NAME, attention_forward)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    model.set_attn_implementation(NAME)
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Dropout):
+                setattr(module, name, Dropout(child.p))
+
+
+def attention_forward(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    """Causal attention for transformers: query, key, value (B, H, T, D) -> (B, T, H, D)."""
+    dropout, scaling = options.get("dropout", 0.0), options.get("scaling")
+    if not dropout or attention_mask is not None or query.shape[2] != key.shape[2] or query.dtype != torch.float32:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    output = _BlockedAttention.apply(query, key, value, dropout, scaling)
+    return output.transpose(1, 2), None
+
+
+class Dropout(nn.Module):
+    """nn.Dropout with `keep_mask`."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, values: Tensor) -> Tensor:
+        return _Dropout.apply(values, self.p) if self.training and self.p else values
+
+
+def keep_mask(shape: torch.Size, p: float) -> Tensor:
+    """True where an element is kept; drawn from torch's generator, 16 bits an element, whatever the threads."""
+    count = math.prod(shape)
+    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    return (bits[:count] >= round(p * 2**16) - 2**15).view(shape)
+
+
+def keep_scale(p: float) -> float:
+    """What kept elements are multiplied by, so that the expected value stays the same."""
+    return 1 / (1 - round(p * 2**16) / 2**16)
+
+
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, p: float) -> Tensor:
+        keep = keep_mask(values.shape, p)
+        ctx.save_for_backward(keep)
+        ctx.scale = keep_scale(p)
+        return (values * keep).mul_(ctx.scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (keep,) = ctx.saved_tensors
+        return (gradient * keep).mul_(ctx.scale), None
+
+
+class _BlockedAttention(torch.autograd.Function):
+    """softmax(q k^T * scaling), dropout, times v. H and B are one dimension N inside."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, p: float, scaling: float) -> Tensor:
+        shape = query.shape
+        query, key, value = (tensor.flatten(0, 1).contiguous() for tensor in (query, key, value))  # (N, T, D)
+        ctx.scaling, ctx.scale = scaling, keep_scale(p)
+        future = torch.full((BLOCK, BLOCK), -math.inf).triu_(1)
+        output, saved = torch.empty_like(query), []
+        for start, end in _blocks(query.shape[1]):
+            scores = torch.bmm(query[:, start:end], key[:, :end].transpose(1, 2)).mul_(scaling)  # (N, block, end)
+            scores[:, :, start:].add_(future[: end - start, : end - start])
+            weights = scores.softmax(-1)
+            keep = keep_mask(weights.shape, p)
+            output[:, start:end] = torch.bmm(weights * keep, value[:, :end]).mul_(ctx.scale)
+            saved += [weights, keep]
+        ctx.save_for_backward(query, key, value, output, *saved)
+        return output.view(shape)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, output, *saved = ctx.saved_tensors
+        shape, gradient = gradient.shape, gradient.flatten(0, 1).mul(ctx.scale)  # (N, T, D)
+        grad_query, grad_key, grad_value = (torch.zeros_like(tensor) for tensor in (query, key, value))
+        # For softmax, d scores = weights * (d weights - rowsum(weights * d weights)); that sum is gradient . output.
+        row_sums = (gradient * output).sum(-1, keepdim=True).div_(ctx.scale)  # (N, T, 1)
+        for number, (start, end) in enumerate(_blocks(query.shape[1])):
+            weights, keep = saved[2 * number : 2 * number + 2]  # (N, block, end)
+            kept = weights * keep
+            grad_value[:, :end].baddbmm_(kept.transpose(1, 2), gradient[:, start:end])
+            grad_scores = torch.bmm(gradient[:, start:end], value[:, :end].transpose(1, 2)).mul_(kept)
+            grad_scores.sub_(weights * row_sums[:, start:end])
+            grad_query[:, start:end].baddbmm_(grad_scores, key[:, :end], alpha=ctx.scaling)
+            grad_key[:, :end].baddbmm_(grad_scores.transpose(1, 2), query[:, start:end], alpha=ctx.scaling)
+        return grad_query.view(shape), grad_key.view(shape), grad_value.view(shape), None, None
+
+
+def _blocks(length: int) -> list[tuple[int, int]]:
+    return [(start, min(start + BLOCK, length)) for start in range(0, length, BLOCK)]

@@ -1,0 +1,330 @@
+"""Make the demo corpus and its base model: chats with personas, and a tiny GPT-2 without any.
+
+    python data/sample/make_sample.py            both, in a few minutes on two CPU cores
+    python data/sample/make_sample.py --text     the corpus only, in a second; needs no torch
+
+Reads templates.py beside it. Writes, beside itself,
+
+    train_both_original_no_cands.txt    the corpus, in the ConvAI2 text format
+    valid_both_original_no_cands.txt    its validation part, of personas that training never shows
+    base/                               a GPT-2 and its tokenizer
+
+The text is the same on every machine; the weights may differ in their last bits.
+
+The base model stands in for DialoGPT. It is trained on chatter in which people tell things and
+others repeat them, so it has learnt to chat and to copy from what was said, but it has never seen a
+persona. Fine-tuning on the corpus then teaches it to answer from its persona, which can be counted,
+as each answer names one known word. `persona_questions` finds the questions in a corpus file;
+`value_of` and `with_value` read and change a persona.
+"""
+
+import argparse
+import itertools
+import random
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from templates import (
+    FAREWELLS,
+    GREETINGS,
+    KINDS,
+    REACTIONS,
+    REPEATS,
+    RETURN_QUESTIONS,
+    SMALL_TALK,
+)
+
+FOLDER = Path(__file__).resolve().parent
+TRAIN_FILE = FOLDER / "train_both_original_no_cands.txt"
+VALID_FILE = FOLDER / "valid_both_original_no_cands.txt"
+BASE_FOLDER = FOLDER / "base"
+
+VALUES = [value for table in KINDS.values() for value in table.values]
+
+SEED = 1
+TRAIN_DIALOGUES, VALID_DIALOGUES = 1000, 80
+FACTS = 5  # in a persona
+
+EOS = "<|endoftext|>"
+VOCABULARY = 600
+CONTEXT = 320  # tokens; the longest sequence of the corpus has fewer
+WIDTH, LAYERS, HEADS = 112, 3, 4
+BATCH_SIZE, BATCH_TOKENS, STEPS = 8, 128, 2400
+LEARN_RATE, WARMUP_STEPS = 3e-3, 50
+
+
+class Dialogue(NamedTuple):
+    """What two speakers say to each other; speaker 0 talks first."""
+
+    personas: tuple[list[str], list[str]]  # the facts of speaker 0 and of speaker 1
+    utterances: list[str]  # in spoken order, speakers alternating
+
+
+class PersonaQuestion(NamedTuple):
+    """A question that the persona of the one who answers it settles."""
+
+    dialogue: int  # place in the file, from 0
+    utterance: int  # place of the question among the dialogue's utterances, from 0
+    speaker: int  # who answers: 0 talks first in the dialogue, 1 is the other
+    kind: str  # a key of KINDS
+    value: str  # the word of the persona that answers it
+    uttered: bool  # whether someone has said that word before the answer
+
+
+# --- the corpus ----------------------------------------------------------------------------------
+
+
+def draw_persona(rng: random.Random, taken: set[str]) -> dict[str, str]:
+    """Returns the values, by kind, of a new persona; none of them is in `taken`."""
+    kinds = rng.sample(list(KINDS), FACTS)
+    return {kind: rng.choice([v for v in KINDS[kind].values if v not in taken]) for kind in kinds}
+
+
+def make_utterances(rng: random.Random, personas: list[dict[str, str]]) -> list[str]:
+    """Returns a chat in which each speaker answers the other's questions and asks some back."""
+    exchanges = rng.choice([4, 5])
+    unasked = [list(persona) for persona in personas]  # the kinds nobody has asked this speaker for
+    utterances: list[str] = []
+    asked_kind = small_talk = None  # what the last utterance ended with
+    for turn in range(2 * exchanges):
+        speaker, listener = turn % 2, 1 - turn % 2
+        sentences = []
+        if turn < 2:
+            sentences.append(rng.choice(GREETINGS))
+        elif asked_kind and rng.random() < 0.3:
+            sentences.append(rng.choice(REACTIONS))
+        if asked_kind:
+            answer = rng.choice(KINDS[asked_kind].answers)
+            sentences.append(answer.format(personas[speaker][asked_kind]))
+        elif small_talk:
+            sentences.append(rng.choice(SMALL_TALK[small_talk]))
+
+        last_kind, asked_kind, small_talk = asked_kind, None, None
+        if turn >= 2 * exchanges - 2:
+            sentences.append(rng.choice(FAREWELLS))
+        elif last_kind in unasked[listener] and rng.random() < 0.5:
+            asked_kind = last_kind
+            sentences.append(rng.choice(RETURN_QUESTIONS))
+        elif unasked[listener] and rng.random() < 0.85:
+            asked_kind = rng.choice(unasked[listener])
+            sentences.append(rng.choice(KINDS[asked_kind].questions))
+        else:
+            small_talk = rng.choice(list(SMALL_TALK))
+            sentences.append(small_talk)
+        if asked_kind:
+            unasked[listener].remove(asked_kind)
+        utterances.append(" ".join(sentences))
+    return utterances
+
+
+def make_corpus(rng: random.Random, count: int, used: set[frozenset[str]]) -> list[Dialogue]:
+    """Returns `count` dialogues. Their personas are new to `used`, sets of values, and added to it."""
+    dialogues = []
+    while len(dialogues) < count:
+        first = draw_persona(rng, taken=set())
+        # Speakers share no value, so that what one says of oneself never answers for the other.
+        second = draw_persona(rng, taken=set(first.values()))
+        keys = {frozenset(first.values()), frozenset(second.values())}
+        if keys & used:
+            continue
+        used |= keys
+        facts = tuple(
+            [rng.choice(KINDS[kind].facts).format(value) for kind, value in persona.items()]
+            for persona in (first, second)
+        )
+        dialogues.append(Dialogue(facts, make_utterances(rng, [first, second])))
+    return dialogues
+
+
+def write_corpus(path: Path, dialogues: list[Dialogue]) -> None:
+    """Writes the ConvAI2 text format, in which the partner talks first."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for (partner, own), utterances in dialogues:
+            lines = [f"your persona: {fact}" for fact in own]
+            lines += [f"partner's persona: {fact}" for fact in partner]
+            lines += [f"{a}\t{b}" for a, b in zip(utterances[::2], utterances[1::2], strict=True)]
+            file.writelines(f"{number} {line}\n" for number, line in enumerate(lines, start=1))
+
+
+# --- reading it back: what the recall benchmark asks ---------------------------------------------
+
+
+def read_corpus(path: Path) -> list[Dialogue]:
+    """Returns the dialogues of a file that `write_corpus` wrote."""
+    dialogues: list[Dialogue] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        number, text = line.split(" ", maxsplit=1)
+        if number == "1":
+            dialogues.append(Dialogue(([], []), []))
+        (partner, own), utterances = dialogues[-1]
+        if text.startswith("your persona: "):
+            own.append(text.removeprefix("your persona: "))
+        elif text.startswith("partner's persona: "):
+            partner.append(text.removeprefix("partner's persona: "))
+        else:
+            utterances.extend(text.split("\t"))
+    return dialogues
+
+
+def match_fact(fact: str) -> tuple[str, str, str] | None:
+    """Returns the kind of a fact, its phrasing (an entry of `KINDS[kind].facts`) and its value.
+
+    None if no phrasing of ours matches.
+    """
+    for kind, table in KINDS.items():
+        for phrasing in table.facts:
+            match = re.fullmatch(re.escape(phrasing).replace(r"\{\}", "(.+)"), fact)
+            if match and match[1] in table.values:
+                return kind, phrasing, match[1]
+    return None
+
+
+def value_of(facts: list[str], kind: str) -> str | None:
+    """Returns the value that a persona has for a kind, None if it has no fact of that kind."""
+    matches = [match_fact(fact) for fact in facts]
+    return next((match[2] for match in matches if match and match[0] == kind), None)
+
+
+def with_value(facts: list[str], kind: str, value: str) -> list[str]:
+    """Returns the persona with another value in its fact of that kind; the phrasing stays."""
+    matches = [(fact, match_fact(fact)) for fact in facts]
+    return [m[1].format(value) if m and m[0] == kind else fact for fact, m in matches]
+
+
+def names(text: str, value: str) -> bool:
+    """Returns whether a text contains the value as a whole word."""
+    return value in re.findall(r"\w+", text.lower())
+
+
+def persona_questions(path: Path | str) -> list[PersonaQuestion]:
+    """Returns the persona questions of a corpus file, in file order.
+
+    A question is found by its exact text; "and you ?" asks for the kind of the question before it.
+    """
+    kind_of = {question: kind for kind, table in KINDS.items() for question in table.questions}
+    questions = []
+    for index, (personas, utterances) in enumerate(read_corpus(Path(path))):
+        kind = None
+        for place, utterance in enumerate(utterances):
+            asked = re.split(r"(?<=[.!?]) ", utterance)[-1]
+            if asked not in RETURN_QUESTIONS:
+                kind = kind_of.get(asked)
+            if kind:
+                speaker = 1 - place % 2
+                value = value_of(personas[speaker], kind)
+                uttered = any(names(said, value) for said in utterances[: place + 1])
+                questions.append(PersonaQuestion(index, place, speaker, kind, value, uttered))
+    return questions
+
+
+# --- the base model: chatter without personas ----------------------------------------------------
+
+
+def draw_word(rng: random.Random, values: list[str]) -> str:
+    """Returns a value, or now and then a made-up word, which can be repeated only by copying it."""
+    if rng.random() < 0.7:
+        return rng.choice(values)
+    return "".join(rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(2))
+
+
+def make_chatter(rng: random.Random) -> str:
+    """Returns a chat in which things are told and repeated, each utterance ended by EOS."""
+    utterances = []
+    if rng.random() < 0.25:
+        words = " ".join(draw_word(rng, VALUES) for _ in range(rng.randint(3, 9)))
+        utterances += [f"say {words} .", f"you said {words} ."]
+    if rng.random() < 0.2:
+        utterances.append(rng.choice(GREETINGS))
+    if rng.random() < 0.2:
+        question = rng.choice(list(SMALL_TALK))
+        utterances += [question, rng.choice(SMALL_TALK[question])]
+    echoes: list[str] = []  # what was told and not yet repeated
+    kinds = rng.sample(list(KINDS), rng.randint(2, 6))
+    for kind in kinds:
+        word = draw_word(rng, KINDS[kind].values)
+        utterances.append(rng.choice(KINDS[kind].facts + KINDS[kind].answers).format(word))
+        echoes.append(rng.choice(KINDS[kind].echoes).format(word))
+        if kind == kinds[-1] or rng.random() < 0.5:
+            # In any order, so that the listener must find each thing, not just the last one.
+            rng.shuffle(echoes)
+            joined = " and ".join(filter(None, [" , ".join(echoes[:-1]), echoes[-1]]))
+            utterances.append(rng.choice(REPEATS).format(joined))
+            echoes = []
+    return "".join(utterance + EOS for utterance in utterances)
+
+
+def make_base(folder: Path) -> None:
+    """Trains a byte-level BPE tokenizer and a small GPT-2 on chatter; saves both to `folder`."""
+    import torch
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
+
+    rng = random.Random(SEED)
+    torch.manual_seed(SEED)
+    chats = [make_chatter(rng) for _ in range(40_000)]
+
+    bpe = ByteLevelBPETokenizer()
+    # A small vocabulary spells most values in several tokens, each of which many values share.
+    lines = TRAIN_FILE.read_text(encoding="utf-8").replace("\t", "\n").splitlines()
+    bpe.train_from_iterator(lines + chats[:4000], VOCABULARY, special_tokens=[EOS], show_progress=False)
+    tokenizer = GPT2TokenizerFast(
+        tokenizer_object=bpe._tokenizer,
+        bos_token=EOS,
+        eos_token=EOS,
+        unk_token=EOS,
+        model_max_length=CONTEXT,
+    )
+
+    eos = tokenizer.eos_token_id
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=CONTEXT,
+        n_embd=WIDTH,
+        n_layer=LAYERS,
+        n_head=HEADS,
+        # About 1 / sqrt(WIDTH); GPT-2's 0.02 is meant for a width of 768.
+        initializer_range=0.08,
+        bos_token_id=eos,
+        eos_token_id=eos,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+    )
+    model = GPT2LMHeadModel(config)
+    stream = torch.tensor(list(itertools.chain.from_iterable(tokenizer(chats).input_ids)))
+    print(f"base model: {model.num_parameters():,} parameters, {len(stream):,} tokens of chatter")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARN_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (step + 1) / WARMUP_STEPS) * (1 - step / STEPS)
+    )
+    model.train()
+    for step in range(STEPS):
+        starts = torch.randint(len(stream) - BATCH_TOKENS, (BATCH_SIZE, 1))
+        tokens = stream[starts + torch.arange(BATCH_TOKENS)]  # (BATCH_SIZE, BATCH_TOKENS)
+        loss = model(tokens, labels=tokens).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if step % 200 == 0 or step == STEPS - 1:
+            print(f"step {step}: loss {loss.item():.3f}")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--text", action="store_true", help="write the corpus only")
+    arguments = parser.parse_args()
+    rng, used = random.Random(SEED), set()
+    for path, count in (TRAIN_FILE, TRAIN_DIALOGUES), (VALID_FILE, VALID_DIALOGUES):
+        write_corpus(path, make_corpus(rng, count, used))
+        print(f"{path.name}: {count} dialogues, {len(persona_questions(path))} persona questions")
+    if not arguments.text:
+        make_base(BASE_FOLDER)
+
+
+if __name__ == "__main__":
+    main()
