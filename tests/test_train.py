@@ -110,7 +110,13 @@ def test_any_split_of_a_step_gives_the_same_steps(tmp_path: Path, data: Path, pl
     for numbers, learned in (runs[2], runs[8]):
         assert numbers == pytest.approx(runs[1][0], abs=1e-5)
         for name, tensor in learned.items():
-            torch.testing.assert_close(tensor, runs[1][1][name], atol=1e-5, rtol=0)
+            theirs = runs[1][1][name]
+            if name.endswith("attn.c_attn.bias"):
+                # Softmax does not see a constant added to all keys, so the keys' bias has a gradient of rounding errors
+                # alone, which AdamW scales up to whole steps.
+                width = len(tensor) // 3
+                tensor, theirs = (torch.cat([bias[:width], bias[2 * width :]]) for bias in (tensor, theirs))
+            torch.testing.assert_close(tensor, theirs, atol=1e-5, rtol=0)
 
 
 def test_what_a_run_writes(finished: Path) -> None:
