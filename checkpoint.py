@@ -229,6 +229,7 @@ def _write_complete(folder: Path, name: str, write: Callable[[Path], None]) -> P
         files = {path.name: {"bytes": path.stat().st_size, "sha256": _checksum(path)} for path in sorted(new.iterdir())}
         (new / MANIFEST).write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
         for path in new.iterdir():
+            shutil.copymode(new / MANIFEST, path)  # safetensors leaves its files to their owner only
             _flush(path)
         _flush(new)
     except BaseException:

@@ -79,19 +79,21 @@ def parse_corpus(data: bytes, name: str) -> Corpus:
 def write_corpus(dialogues: Iterable[Dialogue]) -> str:
     """The text of `dialogues` with both personas. "You" are the last to speak, as the format demands.
 
-    Raises ValueError on text the format cannot carry: an empty fact or utterance, one with a tab or a line end in it,
-    or a first utterance `__SILENCE__`.
+    Raises ValueError on text the format cannot carry: no utterance, an empty fact or utterance, one with a tab or a
+    line end in it, or a first utterance `__SILENCE__`.
     """
     lines: list[str] = []
     for dialogue in dialogues:
         utterances = list(dialogue.utterances)
+        if not utterances or utterances[0] == SILENCE:
+            raise ValueError(f"cannot be written in the ConvAI2 format: a talk that starts with {utterances[:1]!r}")
         you = (len(utterances) - 1) % 2
         if you == 0:
             utterances.insert(0, SILENCE)
         facts = [YOUR_PERSONA + fact for fact in dialogue.personas[you]]
         facts += [PARTNER_PERSONA + fact for fact in dialogue.personas[1 - you]]
         for text in [*dialogue.personas[0], *dialogue.personas[1], *utterances]:
-            if not text.strip() or re.search(r"[\t\n\r]", text) or dialogue.utterances[0] == SILENCE:
+            if not text.strip() or re.search(r"[\t\n\r]", text):
                 raise ValueError(f"cannot be written in the ConvAI2 format: {text!r}")
         exchanges = [f"{a}\t{b}" for a, b in zip(utterances[::2], utterances[1::2], strict=True)]
         lines += [f"{number} {text}" for number, text in enumerate(facts + exchanges, start=1)]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from errors import UserError
 
@@ -85,6 +85,9 @@ class Encoder:
             raise DataError("the tokenizer has no persona tokens; add them with dialogue.add_special_tokens")
         self.sep, self.start, *self.speakers = ids
         self.eos: int = tokenizer.eos_token_id
+        # A tokenizer is saved as it was last used: it may cut or pad every text.
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
 
     def texts(self, texts: list[str]) -> list[list[int]]:
         """Token ids of each text; literal special tokens stay text."""
@@ -193,7 +196,8 @@ class Tensors:
     dialogues: np.ndarray  # (S,) int64: each sequence's dialogue, counted from 0 among those of its file
 
     def save(self, path: Path, metadata: dict[str, str]) -> None:
-        save_file({name: np.ascontiguousarray(array) for name, array in vars(self).items()}, path, metadata)
+        # Not safetensors' save_file: it leaves the file to its owner only, and hides a full disk in an error of its own.
+        path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in vars(self).items()}, metadata))
 
 
 DTYPES = {"tokens": np.int32} | dict.fromkeys(("offsets", "responses", "response_offsets", "dialogues"), np.int64)
@@ -210,6 +214,14 @@ class PersonaChatDataset(torch.utils.data.Dataset):
         except (KeyError, ValueError) as error:
             raise DataError(f"{path}: damaged tensors ({error}); run preprocess_dataset.py again") from None
         self.lengths = np.diff(self.tensors.offsets)  # (S,) tokens of each sequence
+
+    @classmethod
+    def from_tensors(cls, tensors: Tensors, context: int) -> PersonaChatDataset:
+        """The dataset of tensors just made, for a model with `context` positions."""
+        dataset = cls.__new__(cls)
+        dataset.metadata, dataset.tensors = {"context": str(context)}, tensors
+        dataset.lengths = np.diff(tensors.offsets)
+        return dataset
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -245,7 +257,7 @@ def _read_tensors(path: Path) -> tuple[dict[str, str], Tensors]:
         with safe_open(path, "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in DTYPES}
             return file.metadata() or {}, Tensors(**arrays)
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = str(error).split("\n", 1)[0]
         raise DataError(f"{path}: not a tensor file of ours ({reason}); run preprocess_dataset.py again") from None
 

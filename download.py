@@ -6,12 +6,14 @@ the tensors, under `save_path/download/`, and the next one goes on from there.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.client
 import os
 import tarfile
 import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path
 
 from tqdm import tqdm
@@ -98,7 +100,7 @@ def _unpack(archive: Path, wanted: list[Path]) -> None:
             beside = path.with_name(path.name + ".new")
             beside.write_bytes(new.read_bytes())
             os.replace(beside, path)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise RunError(f"{archive}: cannot be unpacked: {error}") from None
     finally:
         for new in unpacked.values():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from checkpoint import write_atomically
+from errors import UserError
 
 LOSS_COLUMNS = [
     "step", "epoch", "loss", "learn_rate", "grad_norm", "tokens_per_second", "seconds", "peak_gpu_memory_gb",
@@ -117,6 +118,23 @@ def draw_plots(folder: Path, losses: CsvLog, evaluations: CsvLog) -> None:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     write_atomically(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """What `write_json` wrote; None where there is no such file, or not a whole one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def open_board(folder: Path, last_step: int) -> Any:
+    """A TensorBoard writer for `folder`/tensorboard that hides what was written after `last_step`."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("tensorboard = True needs TensorBoard: pip install tensorboard, or set it to False") from None
+    return SummaryWriter(folder / "tensorboard", purge_step=last_step + 1 if last_step else None)
 
 
 def versions() -> dict[str, str]:

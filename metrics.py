@@ -16,15 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
+from transformers import PreTrainedModel
 
 from batches import Batch, collate
 from dialogue import Encoder, PersonaChatDataset
+from generation import MAX_NEW_TOKENS, fit_context, generate_replies
 from loss import PIECE
 
 Sequence = tuple[np.ndarray, np.ndarray]  # tokens (T,), start and end of each response (R, 2)
 
 PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 32768, "mps": 8192}  # padded; without gradients larger buys nothing
+REPLIES_PER_BATCH = {"cpu": 16, "cuda": 64, "mps": 32}
 
 
 @dataclass
@@ -60,13 +63,20 @@ def score(
 def score_batch(model: torch.nn.Module, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Negative log-likelihood, most likely token and true token at each of the batch's N labels."""
     hidden = model.transformer(batch.input_ids, use_cache=False).last_hidden_state.flatten(0, 1)[batch.label_index]
-    weight = model.lm_head.weight
+    nll, predicted = score_hidden(hidden, model.lm_head.weight, batch.targets)
+    return nll.cpu().numpy(), predicted.cpu().numpy(), batch.targets.cpu().numpy()
+
+
+def score_hidden(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Negative log-likelihood of targets (N,) and the most likely token (N,), from hidden (N, C) and weight (V, C)."""
     nll, predicted = [], []
-    for rows, wanted in _pieces(hidden, batch.targets, max(1, PIECE // len(weight))):
+    for rows, wanted in _pieces(hidden, targets, max(1, PIECE // len(weight))):
         logits = torch.nn.functional.linear(rows, weight).float()  # (n, V)
-        nll.append(logits.logsumexp(1) - logits.gather(1, wanted[:, None])[:, 0])
-        predicted.append(logits.argmax(1))
-    return torch.cat(nll).cpu().numpy(), torch.cat(predicted).cpu().numpy(), batch.targets.cpu().numpy()
+        true, (largest, token) = logits.gather(1, wanted[:, None])[:, 0], logits.max(1)
+        # log-sum-exp by hand and in place: the maximum is at hand, and a second matrix is not needed.
+        nll.append(logits.sub_(largest[:, None]).exp_().sum(1).log_() + largest - true)
+        predicted.append(token)
+    return torch.cat(nll), torch.cat(predicted)
 
 
 def _pieces(hidden: Tensor, targets: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -100,8 +110,11 @@ def teacher_forced_metrics(
     limit = int(dataset.metadata["context"])
     exchanged = exchange_personas(sequences, dataset.tensors.dialogues, encoder, limit)
     if exchanged is not None:
-        swapped = score(model, [sequence for sequence, _ in exchanged], autocast, "score with exchanged personas")
-        metrics["persona_gain"] = persona_gain(true, swapped, [dropped for _, dropped in exchanged])
+        fitting = [(own, *rest) for own, rest in zip(true, exchanged, strict=True) if len(rest[0][1])]
+        swapped = score(model, [sequence for _, sequence, _ in fitting], autocast, "score with exchanged personas")
+        metrics["persona_gain"] = persona_gain(
+            [own for own, _, _ in fitting], swapped, [dropped for _, _, dropped in fitting]
+        )
     return metrics | {"responses": len(responses), "response_tokens": tokens}
 
 
@@ -138,7 +151,7 @@ def exchange_personas(
     """Each sequence with the facts of the same side of the next dialogue, the last one with the first's.
 
     Where that no longer fits `limit` tokens, the oldest utterances go; the number says how many responses went with
-    them. None where there is nobody to exchange with.
+    them (all, where not even the last one fits). None where there is nobody to exchange with.
     """
     starts = [int(np.argmax(tokens == encoder.start)) + 1 for tokens, _ in sequences]
     prefixes = {  # (speaker's token, dialogue) -> prefix, in file order
@@ -158,8 +171,41 @@ def exchange_personas(
         cuts = [0, *(np.flatnonzero(talk == encoder.eos) + 1).tolist()]
         cut = next(cut for cut in cuts if len(prefix) + len(talk) - cut <= limit or cut == cuts[-2])
         kept = spans[spans[:, 0] >= start + cut] - start - cut + len(prefix)
+        kept = kept[kept[:, 1] <= limit]
         exchanged.append(((np.concatenate([prefix, talk[cut:]])[:limit], kept), len(spans) - len(kept)))
     return exchanged
+
+
+def generated_metrics(
+    model: PreTrainedModel,
+    dataset: PersonaChatDataset,
+    encoder: Encoder,
+    autocast: AbstractContextManager,
+    count: int,
+) -> dict[str, float]:
+    """`word_f1`, `distinct_1`, `distinct_2` of greedy replies in place of the first `count` responses."""
+    contexts, human = [], []
+    for index in range(len(dataset)):
+        tokens, spans = dataset.sequence(index)
+        for start, end in spans[: count - len(contexts)].tolist():
+            # Where there is no room for a reply of full length, the oldest utterances go.
+            contexts.append(fit_context(tokens[:start].tolist(), encoder, model.config.n_positions - MAX_NEW_TOKENS))
+            human.append(encoder.decode_reply(tokens[start:end].tolist()))
+    order = sorted(range(len(contexts)), key=lambda index: -len(contexts[index]))  # batches of similar length
+    replies = [""] * len(contexts)
+    size = REPLIES_PER_BATCH[model.device.type]
+    with tqdm(total=len(contexts), desc="generate", unit="reply", leave=False) as bar:
+        for batch in (order[start : start + size] for start in range(0, len(order), size)):
+            made = generate_replies(model, encoder, [contexts[index] for index in batch], autocast)
+            for index, reply in zip(batch, made, strict=True):
+                replies[index] = reply
+            bar.update(len(batch))
+    return {
+        "word_f1": float(np.mean([word_f1(ours, theirs) for ours, theirs in zip(replies, human, strict=True)])),
+        "distinct_1": distinct(replies, 1),
+        "distinct_2": distinct(replies, 2),
+        "generated": len(replies),
+    }
 
 
 def words(text: str) -> list[str]:

@@ -14,7 +14,7 @@ import argparse
 import sys
 
 from errors import UserError, exit_status
-from settings import Settings, add_env_option, read_settings
+from settings import Settings, add_env_option, env_option, read_settings
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None, url: str = URL, sha256: str = SHA25
         tensors.save(new, metadata | {"text_sha256": text_checksum(settings.text(split))})
         os.replace(new, path)
         print(summary(split, tensors, corpus, seconds + time.perf_counter() - start))
-    print(f"tensors in {settings.save_path}; next: python train.py" + env_option(settings))
+    print(f"tensors in {settings.save_path}; next: python train.py" + env_option(options.env))
     return 0
 
 
@@ -165,11 +165,6 @@ def summary(split: str, tensors: Tensors, corpus: Corpus, seconds: float) -> str
         count = len(corpus.left_out)
         line += f"\n{split}: left out {count} with an empty utterance: the dialogue{'s' * (count > 1)} at line {listed}"
     return line
-
-
-def env_option(settings: Settings) -> str:
-    """What to add to the next script's command so that it uses the same settings file."""
-    return "" if settings.env_file.name == ".env" else f" --env {settings.env_file.name}"
 
 
 if __name__ == "__main__":

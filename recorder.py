@@ -13,6 +13,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 import logs
+from card import write_card
 from checkpoint import check_room, optimizer_tensors, save_best, save_checkpoint
 from dialogue import Encoder, PersonaChatDataset
 from errors import RunError
@@ -53,6 +54,9 @@ class Recorder:
             self.losses = logs.CsvLog(self.samples / "loss.csv", logs.LOSS_COLUMNS, state["step"])
             self.evaluations = logs.CsvLog(self.samples / "eval.csv", logs.EVAL_COLUMNS, state["step"])
             logs.keep_sections(self.samples / "responses.txt", state["step"])
+            if (logs.read_json(self.samples / "eval.json") or {"step": 0}).get("step", 0) > state["step"]:
+                logs.write_json(self.samples / "eval.json", state["evaluation"] or {})
+            self.board = logs.open_board(self.samples, state["step"]) if settings.tensorboard else None
 
     def describe(self, data: dict[str, dict[str, str]], per_step: int) -> None:
         """Write run.json: all that is needed to know what this run was."""
@@ -128,6 +132,7 @@ class Recorder:
         since["label_tokens"], self.sequence_tokens, self.window = 0, 0, 0.0
         if self.processes.is_first:
             self.losses.append(row)
+            self._show_on_board("train", row)
         self.bar.set_postfix(loss=f"{loss:.3f}", learn_rate=f"{self.learn_rate:.1e}")
         self._resume_clock()
 
@@ -139,10 +144,13 @@ class Recorder:
             context = autocast(self.trainer.precision, self.processes.device)
             metrics = teacher_forced_metrics(self.trainer.model, valid_data, encoder, context)
             self.evaluations.append({"step": step, "epoch": epoch} | metrics)
-            logs.write_json(self.samples / "eval.json", {"step": step, "epoch": epoch} | metrics)
+            self.state["evaluation"] = {"step": step, "epoch": epoch} | metrics
+            logs.write_json(self.samples / "eval.json", self.state["evaluation"])
             title = f"{logs.SECTION}{step}, epoch {epoch:.2f} ===\n"
+            replies = sample_replies(self.trainer.model, valid_data, encoder, context)
             with open(self.samples / "responses.txt", "a", encoding="utf-8") as file:
-                file.write(title + sample_replies(self.trainer.model, valid_data, encoder, context))
+                file.write(title + replies)
+            self._show_on_board("valid", {"step": step} | metrics, replies)
             if self.state["best"] is None or metrics["loss"] < self.state["best"]["loss"]:
                 self.state["best"] = {"loss": metrics["loss"], "step": step}
                 folder = self.settings.save_path / "checkpoint"
@@ -184,9 +192,21 @@ class Recorder:
         self._resume_clock()
 
     def write_model(self, folder: Path) -> None:
-        """Model and tokenizer, as from_pretrained loads them, into `folder`."""
+        """Model and tokenizer, as from_pretrained loads them, and the model card, into `folder`."""
         self.trainer.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        context = self.trainer.model.config.n_positions
+        write_card(folder, self.settings, context, self.state["step"], self.state["evaluation"])
+
+    def _show_on_board(self, group: str, row: dict[str, Any], replies: str = "") -> None:
+        """The same figures for TensorBoard, where it is asked for."""
+        if self.board is None:
+            return
+        for name in row.keys() - {"step", "epoch"}:
+            self.board.add_scalar(f"{group}/{name}", row[name], row["step"])
+        if replies:
+            self.board.add_text("sample replies", f"```\n{replies}```", row["step"])
+        self.board.flush()
 
     def _weight_bytes(self) -> int:
         return sum(parameter.numel() * parameter.element_size() for parameter in self.trainer.model.parameters())

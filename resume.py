@@ -76,7 +76,13 @@ def claim_run(
 
 
 def _new_state() -> dict[str, Any]:
-    return {"step": 0, "seconds": 0.0, "since_row": {"loss_sum": 0.0, "label_tokens": 0}, "best": None}
+    return {
+        "step": 0,
+        "seconds": 0.0,
+        "since_row": {"loss_sum": 0.0, "label_tokens": 0},
+        "best": None,
+        "evaluation": None,
+    }
 
 
 def check_same_run(

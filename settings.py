@@ -12,6 +12,7 @@ import io
 import math
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,6 +133,11 @@ def add_env_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--env", metavar="FILE", type=Path, default=ENV_FILE, help="settings file (default: .env beside the scripts)"
     )
+
+
+def env_option(env_file: Path) -> str:
+    """What to add to the next script's command so that it uses the same settings file."""
+    return "" if env_file == ENV_FILE else f" --env {shlex.quote(str(env_file))}"
 
 
 def read_settings(env_file: Path = ENV_FILE, environ: Mapping[str, str] | None = None) -> Settings:

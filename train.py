@@ -17,7 +17,7 @@ import argparse
 import sys
 
 from errors import Stopped, UserError, exit_status
-from settings import Settings, add_env_option, read_settings
+from settings import Settings, add_env_option, env_option, read_settings
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
@@ -45,6 +45,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from batches import StepPlan, load_batch, micro_batches
+from card import set_generation_defaults
 from checkpoint import load_optimizer
 from cpu_dropout import use_cpu_dropout
 from dialogue import Encoder, open_tensors
@@ -58,11 +59,11 @@ from utils import Processes, autocast, hardware, import_apex, resolve_precision,
 def main(arguments: list[str] | None = None) -> int:
     options, settings = command_line(arguments)
     with start_processes() as processes, StopSignals() as stop:
-        return train(settings, options.restart, processes, stop)
+        return train(settings, options.restart, env_option(options.env), processes, stop)
 
 
-def train(settings: Settings, restart: bool, processes: Processes, stop: StopSignals) -> int:
-    """One run, from its start or its last checkpoint to its end."""
+def train(settings: Settings, restart: bool, option: str, processes: Processes, stop: StopSignals) -> int:
+    """One run, from its start or its last checkpoint to its end; `option` is the command's --env, for its closing words."""
     device = processes.device
     say = tqdm.write if processes.is_first else lambda text: None
     precision = resolve_precision(settings.precision, device)
@@ -86,11 +87,12 @@ def train(settings: Settings, restart: bool, processes: Processes, stop: StopSig
         check_same_run(state, identity, settings, say)
         if state["step"] >= total_steps:
             say(f"already finished: {state['step']} steps, {settings.epochs} epochs")
-            say(closing_words(settings))
+            say(closing_words(settings, option))
             return 0
 
         model = load_model(str(checkpoint or settings.model_name), len(tokenizer), settings.init, settings.seed)
         model.to(device)
+        set_generation_defaults(model, tokenizer)
         use_fused_gelu(model)
         if device.type == "cpu":
             use_cpu_dropout(model)
@@ -141,7 +143,9 @@ def train(settings: Settings, restart: bool, processes: Processes, stop: StopSig
                     stop.status or 143,
                 )
         run.bar.close()
-        say(f"finished: {total_steps} steps in {run.state['seconds']:.0f} s of training\n{closing_words(settings)}")
+        say(
+            f"finished: {total_steps} steps in {run.state['seconds']:.0f} s of training\n{closing_words(settings, option)}"
+        )
     return 0
 
 
@@ -158,7 +162,7 @@ def step_seed(seed: int, step: int, rank: int) -> int:
     return (mixed * 0x9E3779B97F4A7C15 + 0x7F4A7C15) % 2**63
 
 
-def closing_words(settings: Settings) -> str:
+def closing_words(settings: Settings, option: str) -> str:
     """Where everything is, and what to try next."""
     samples, checkpoint = settings.save_path / "samples", settings.save_path / "checkpoint"
     return (
@@ -168,7 +172,8 @@ def closing_words(settings: Settings) -> str:
         f"  evaluations      {samples / 'eval.csv'}, {samples / 'eval.json'}\n"
         f"  sample replies   {samples / 'responses.txt'}\n"
         f"  this run         {samples / 'run.json'}\n"
-        "next: raise epochs and run the same command to train on, or start over with --restart"
+        f"next: python evaluate.py{option} scores it, python interact.py{option} --random-persona talks to it;\n"
+        "      with more epochs the same command trains on; --restart starts over"
     )
 
 

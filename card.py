@@ -1,0 +1,147 @@
+"""What makes a saved folder ready to share: the model card (README.md) and the defaults of generation."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from checkpoint import write_atomically
+from generation import MAX_NEW_TOKENS, Sampling
+from settings import Settings
+
+CONVAI2_VALID_MD5 = "def776392ac60f9947411a3b1a86e1aa"  # valid_both_original_no_cands.txt as published
+MIT_BASES = ("microsoft/DialoGPT-", "openai-community/gpt2", "gpt2")
+# With `init = random`, or a base that comes with this repository, no one else's licence applies.
+OWN_BASES = Path(__file__).resolve().parent / "data"
+METRICS = (
+    "loss", "perplexity", "turn_perplexity", "token_f1", "persona_gain", "word_f1", "distinct_1", "distinct_2",
+    "hits_at_1",
+)  # fmt: skip
+PRIVATE = ("env_file", "save_path", "data_path", "model_name")  # paths of the machine it was trained on
+
+CARD = """\
+# {title}
+
+A GPT-2 that talks in the voice of a persona: a few facts about itself, given in plain text. Trained with PersonaGPT's
+recipe: {base}, fine-tuned on {data}, {step} optimizer steps.
+
+## Talk to it
+
+The persona is the system message, one fact a line; the tokenizer's chat template does the rest.
+
+```python
+from transformers import pipeline
+
+chat = pipeline("text-generation", model="FOLDER_OR_NAME_OF_THIS_MODEL")
+messages = [
+    {{"role": "system", "content": "i have two dogs .\\ni work as a nurse ."}},
+    {{"role": "user", "content": "hi ! what do you do for a living ?"}},
+]
+print(chat(messages)[0]["generated_text"][-1]["content"])
+```
+
+It learned from text that is lower case, with spaces before punctuation: write to it the same way. Context: {context}
+tokens. Defaults (`generation_config.json`): {sampling}.
+
+## Scores
+
+{scores}
+
+## Training
+
+{settings}
+
+## Limits
+
+It repeats what its training text says of people and makes up the rest. It contradicts its persona and itself, and it
+knows nothing of the world. Say to whoever talks with it that it is a program.
+"""
+
+
+def set_generation_defaults(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    """What `generate()` does unless told otherwise; goes into generation_config.json."""
+    sampling = Sampling()
+    model.generation_config.update(
+        do_sample=True,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+        max_new_tokens=MAX_NEW_TOKENS,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def write_card(folder: Path, settings: Settings, context: int, step: int, evaluation: dict[str, Any] | None) -> None:
+    """Write `folder`/README.md: the metadata the model hub reads, and the card people read.
+
+    `context` is the model's number of positions; `evaluation` is what eval.json holds, None before the first one.
+    """
+    local = Path(settings.model_name).is_dir()
+    base = Path(settings.model_name).name if local else settings.model_name
+    title = f"{base} with a persona"
+    data_name, data_id = _data(settings)
+    results = [
+        EvalResult("text-generation", data_id, f"{data_name}, validation", name, evaluation[name], metric_name=name)
+        for name in METRICS
+        if evaluation and name in evaluation
+    ]
+    metadata = ModelCardData(
+        base_model=None if local or settings.init == "random" else base,
+        license=_license(settings, local),
+        language="en",
+        datasets=[data_id],
+        metrics=["perplexity", "f1"] if results else None,
+        pipeline_tag="text-generation",
+        library_name="transformers",
+        tags=["conversational", "persona", "personagpt", "dialogue"],
+        model_name=title if results else None,
+        eval_results=results or None,
+    )
+    kept = {key: value for key, value in settings.plain().items() if key not in PRIVATE}
+    sampling = Sampling()
+    text = CARD.format(
+        title=title,
+        base=f"the architecture of {base}, with fresh weights" if settings.init == "random" else base,
+        data=data_name,
+        step=f"{step:,}",
+        context=context,
+        sampling=f"top-k {sampling.top_k}, top-p {sampling.top_p}, at most {MAX_NEW_TOKENS} new tokens",
+        scores=_scores(evaluation),
+        settings=_table(("setting", "value"), kept),
+    )
+    write_atomically(folder / "README.md", f"---\n{metadata.to_yaml()}\n---\n\n{text}")
+
+
+def _data(settings: Settings) -> tuple[str, str]:
+    """The data set's name, and its id on the hub: for text that is not ConvAI2's, its folder's name."""
+    text = settings.text("valid")
+    if text.is_file() and hashlib.md5(text.read_bytes(), usedforsecurity=False).hexdigest() == CONVAI2_VALID_MD5:
+        return "ConvAI2 (Persona-Chat)", "conv_ai_2"
+    return f"persona dialogues ({settings.data_path.name})", settings.data_path.name
+
+
+def _license(settings: Settings, local: bool) -> str:
+    """A fine-tuned model inherits its base's licence: MIT for the bases we know, else for the user to fill in."""
+    own = settings.init == "random" or (local and Path(settings.model_name).is_relative_to(OWN_BASES))
+    return "mit" if own or settings.model_name.startswith(MIT_BASES) else "unknown"
+
+
+def _scores(evaluation: dict[str, Any] | None) -> str:
+    if not evaluation:
+        return "Not evaluated yet."
+    rows = {name: f"{evaluation[name]:.4g}" for name in METRICS if name in evaluation}
+    where = f"at step {evaluation['step']:,}, " if "step" in evaluation else ""
+    return (
+        f"On {evaluation['responses']:,} held-out responses, {where}as fractions:\n\n{_table(('metric', 'value'), rows)}\n\n"
+        "`turn_perplexity` and `token_f1` are computed like PersonaGPT's published 10.2 and 43.4 % on ConvAI2. An\n"
+        "untrained model already scores about 0.7 on `token_f1`: `word_f1`, of generated replies, is the one to trust."
+    )
+
+
+def _table(header: tuple[str, str], rows: dict[str, Any]) -> str:
+    lines = [f"| {left} | {right} |" for left, right in [header, ("---", "---"), *rows.items()]]
+    return "\n".join(lines)

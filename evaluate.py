@@ -1,0 +1,140 @@
+"""Score a trained model with the field's metrics, beside PersonaGPT's published figures.
+
+    python evaluate.py                                 save_path/checkpoint/model on the validation text
+    python evaluate.py --generate 500                  also metrics of generated replies, to the first 500 responses
+    python evaluate.py --model af1tang/personaGPT      a model trained elsewhere: a folder or a hub name
+    python evaluate.py --text valid_both_original.txt  another text; hits@1 where it carries candidates
+    python evaluate.py --out scores.json               where the figures go
+
+Reads   the model, and data_path/valid_both_original_no_cands.txt (without it, save_path/valid_data.safetensors).
+Writes  save_path/samples/eval.json, as train.py does. It may run while train.py trains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from errors import UserError, exit_status
+from settings import Settings, add_env_option, read_settings
+
+
+def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_env_option(parser)
+    parser.add_argument("--model", metavar="NAME", help="a folder or hub name (default: save_path/checkpoint/model)")
+    parser.add_argument("--text", metavar="FILE", type=Path, help="dialogues in the ConvAI2 format")
+    parser.add_argument("--generate", metavar="N", type=int, default=0, help="replies to generate (default: none)")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="default: save_path/samples/eval.json")
+    options = parser.parse_args(arguments)
+    if options.generate < 0:
+        raise UserError(f"--generate {options.generate}: expected a number of replies, 0 or more")
+    if options.text is not None and not options.text.is_file():
+        raise UserError(f"--text {options.text}: there is no such file")
+    return options, read_settings(options.env)
+
+
+if __name__ == "__main__":
+    # --help and a mistake in the settings are answered now, before the seconds that importing torch takes.
+    if status := exit_status(lambda: command_line() and 0):
+        sys.exit(status)
+
+import time
+
+from candidates import Talk, hits_at_1, read_talks
+from convai2 import read_corpus
+from dialogue import PersonaChatDataset, open_tensors, text_checksum
+from logs import write_json
+from metrics import generated_metrics, teacher_forced_metrics
+from preprocess_dataset import encode_corpus
+from trained import TrainedModel, load_trained
+from utils import hardware
+
+# Perplexity and F1 on ConvAI2, as PersonaGPT's authors give them.
+PUBLISHED = {"PersonaGPT": (10.2, 43.4), "DialoGPT, fine-tuned": (11.4, 22.7), "TransferTransfo": (16.3, 19.5)}
+PERCENT = ("token_f1", "word_f1", "distinct_1", "distinct_2", "hits_at_1")
+MEANING = {
+    "loss": "nats per response token",
+    "perplexity": "exp(loss)",
+    "turn_perplexity": "mean over responses, first token left out",
+    "token_f1": "teacher-forced; see below before comparing it",
+    "persona_gain": "perplexity with exchanged personas over perplexity; above 1: the model uses the persona",
+    "word_f1": "generated words against the human's",
+    "distinct_1": "distinct words of the replies",
+    "distinct_2": "distinct pairs of words",
+    "hits_at_1": "the true response scored highest among its candidates",
+}
+COMPARABLE = """\
+turn_perplexity compares with the published perplexity on ConvAI2's validation text and GPT-2's vocabulary only: another
+text or tokenizer shifts it. The published F1 is token_f1, a figure to distrust: it compares sets of teacher-forced
+tokens, and an untrained model with tied embeddings, which repeats its input, already scores about 70 %. word_f1
+(--generate N), of whole generated replies, is the one to trust."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options, settings = command_line(arguments)
+    trained = load_trained(options.model, settings)
+    text = options.text or settings.text("valid")
+    dataset, talks = read_data(text, options.text is None, trained, settings)
+    print(f"{trained.name}, on {hardware(trained.model.device)}\n{text}")
+    start = time.perf_counter()
+    metrics = teacher_forced_metrics(trained.model, dataset, trained.encoder, trained.autocast)
+    seconds = time.perf_counter() - start
+    passes = 1 + ("persona_gain" in metrics)
+    tokens = int(dataset.lengths.sum())
+    print(f"{len(dataset)} sequences, {passes} x {tokens:,} tokens: {passes * tokens / seconds:,.0f} tokens/s\n")
+    if options.generate:
+        metrics |= generated_metrics(trained.model, dataset, trained.encoder, trained.autocast, options.generate)
+    if talks:
+        metrics["hits_at_1"] = hits_at_1(trained.model, talks, trained.autocast)
+    print(table(metrics))
+    out = options.out or settings.save_path / "samples" / "eval.json"
+    write_json(out, describe(trained, text, dataset) | metrics)
+    print(f"\nfigures in {out}")
+    return 0
+
+
+def read_data(
+    text: Path, or_tensors: bool, trained: TrainedModel, settings: Settings
+) -> tuple[PersonaChatDataset, list[Talk]]:
+    """The sequences of `text`, and its talks with candidates; where it is absent, the validation tensors."""
+    if not text.exists() and or_tensors:
+        return open_tensors(settings.tensors("valid"), text, trained.tokenizer, settings.max_turns), []
+    corpus = read_corpus(text)
+    tensors = encode_corpus(corpus, trained.encoder, settings.max_turns, trained.context, str(text))
+    talks = read_talks(corpus, trained.encoder, settings.max_turns, trained.context)
+    return PersonaChatDataset.from_tensors(tensors, trained.context), talks
+
+
+def describe(trained: TrainedModel, text: Path, dataset: PersonaChatDataset) -> dict[str, str | int]:
+    """What was scored, on what."""
+    step = {} if trained.step is None else {"step": trained.step}
+    checksum = text_checksum(text) if text.exists() else dataset.metadata["text_sha256"]
+    return step | {
+        "model": trained.name,
+        "model_checksum": trained.checksum,
+        "text": str(text),
+        "text_sha256": checksum,
+    }
+
+
+def table(metrics: dict[str, float]) -> str:
+    """Every metric with its meaning, then the published figures and what may be compared."""
+    lines = [f"{name:<16}{shown(name, metrics[name]):>9}   {MEANING[name]}" for name in MEANING if name in metrics]
+    lines.append(f"{'responses':<16}{metrics['responses']:>9,}   of {metrics['response_tokens']:,} tokens")
+    if "generated" in metrics:
+        lines.append(f"{'generated':<16}{metrics['generated']:>9,}   replies, greedy")
+    lines += ["", f"{'published on ConvAI2':<24}{'perplexity':>15}{'F1':>11}"]
+    ours = metrics["turn_perplexity"], 100 * metrics["token_f1"]
+    for name, (perplexity, f1) in {"this model": ours, **PUBLISHED}.items():
+        lines.append(f"{name:<24}{perplexity:>15.1f}{f1:>9.1f} %")
+    return "\n".join([*lines, "", COMPARABLE])
+
+
+def shown(name: str, value: float) -> str:
+    return f"{100 * value:.1f} %" if name in PERCENT else f"{value:.4f}" if name == "loss" else f"{value:.2f}"
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))
