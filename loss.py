@@ -6,11 +6,13 @@ whole step. Here hidden states are gathered at the label positions first, and lo
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-# Logits in memory at a time: 2**24 are 64 MB in float32, 333 rows of GPT-2's vocabulary. Larger pieces buy nothing.
-PIECE = 1 << 24
+# Logits in memory at a time: 2**25 are 128 MB in float32, 667 rows of GPT-2's vocabulary. bench/loss_pieces.py
+PIECE = 1 << 25
 # cuBLAS and tensor cores want rows of aligned length; 50263 is odd, so the (small) cast copy of the matrix is padded.
 ALIGN = 64
 
@@ -42,38 +44,42 @@ class _PiecewiseNLL(torch.autograd.Function):
     """Gradients are taken during the forward pass, piece by piece, while the logits are at hand."""
 
     @staticmethod
-    def forward(ctx, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         vocabulary = len(weight)
-        matrix = weight.to(hidden.dtype)  # (V, C)
+        matrix = weight.to(hidden.dtype)  # (V', C)
         if hidden.is_cuda:
             matrix = nn.functional.pad(matrix, (0, 0, 0, -vocabulary % ALIGN))
-        rows = max(1, PIECE // vocabulary)
+        pieces = max(1, -(-len(hidden) * len(matrix) // PIECE))
+        rows = max(1, -(-len(hidden) // pieces))  # pieces of equal size: a small last one would be slow
         need_hidden, need_weight = ctx.needs_input_grad[:2]
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
-        grad_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if need_weight else None
+        grad_weight = torch.zeros(matrix.shape, dtype=torch.float32, device=weight.device) if need_weight else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        # One buffer for all pieces: fresh memory costs the CPU a page fault every 4 kB.
+        buffer = torch.empty(min(rows, len(hidden)), len(matrix), dtype=hidden.dtype, device=hidden.device)
         for start in range(0, len(hidden), rows):
-            piece, wanted = hidden[start : start + rows], targets[start : start + rows]  # (n, C), (n,)
-            logits = (piece @ matrix.T)[:, :vocabulary].float()  # (n, V)
-            log_total = logits.logsumexp(1, keepdim=True)  # (n, 1)
-            total += (log_total - logits.gather(1, wanted[:, None])).sum()
-            if need_hidden or need_weight:
-                # d nll / d logits = softmax - one_hot
-                error = logits.sub_(log_total).exp_()
-                error[torch.arange(len(wanted), device=wanted.device), wanted] -= 1
-                error = error.to(hidden.dtype)
+            piece, wanted = hidden[start : start + rows], targets[start : start + rows, None]  # (n, C), (n, 1)
+            products = buffer[: len(piece)]
+            logits = torch.mm(piece, matrix.T, out=products).float()  # (n, V')
+            logits[:, vocabulary:] = -torch.inf
+            log_likelihood = torch.log_softmax(logits, 1, out=logits)
+            total -= log_likelihood.gather(1, wanted).sum()
+            if not (need_hidden or need_weight):
+                continue
+            # d nll / d logits = softmax - one_hot
+            error = log_likelihood.exp_().scatter_add_(1, wanted, log_likelihood.new_full(wanted.shape, -1))
+            error = products.copy_(error)  # into the matrix products' precision; nothing to do in float32
             if need_hidden:
-                grad_hidden[start : start + len(piece)] = error @ matrix[:vocabulary]
-            if need_weight:
+                torch.mm(error, matrix, out=grad_hidden[start : start + rows])
+            if need_weight and error.dtype == torch.float32:
+                grad_weight.addmm_(error.T, piece)
+            elif need_weight:
                 grad_weight += error.T @ piece
-        ctx.save_for_backward(grad_hidden, grad_weight)
+        # Not among the saved tensors: autograd may then keep what it is given in place of a copy.
+        ctx.gradients = grad_hidden, grad_weight[:vocabulary] if need_weight else None
         return total
 
     @staticmethod
-    def backward(ctx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        grad_hidden, grad_weight = ctx.saved_tensors
-        if grad_hidden is not None:
-            grad_hidden = grad_hidden * grad_output.to(grad_hidden.dtype)
-        if grad_weight is not None:
-            grad_weight = grad_weight.mul_(grad_output)
-        return grad_hidden, grad_weight, None
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        gradients, ctx.gradients = ctx.gradients, None
+        return *(gradient if gradient is None else gradient.mul_(grad_output) for gradient in gradients), None

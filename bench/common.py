@@ -1,0 +1,219 @@
+"""What the benchmarks share: data, models, this project's training step, and the machine's rate to compare with.
+
+Data and vocabulary are ConvAI2's and DialoGPT's where ../shared has them, else those of data/sample.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from batches import StepPlan, load_batch, micro_batches
+from convai2 import Corpus, read_corpus
+from dialogue import Encoder, PersonaChatDataset, text_checksum, tokenizer_checksum
+from model import load_config, load_model, load_tokenizer, use_fused_gelu
+from preprocess_dataset import encode_corpus
+from settings import Settings, read_settings
+from train import Trainer, schedule, step_seed
+from utils import Processes, autocast, resolve_precision
+
+SHARED = ROOT.parent / "shared"
+# Layers, width, heads. "medium" is DialoGPT-medium.
+SIZES = {
+    "tiny": (2, 128, 2),
+    "mini": (6, 384, 6),
+    "small": (12, 768, 12),
+    "medium": (24, 1024, 16),
+    "large": (36, 1280, 20),
+}
+CONVAI2_DIALOGUES = 17_878
+TRAIN_TEXT = "train_both_original_no_cands.txt"
+
+
+@dataclass
+class Material:
+    """What a benchmark trains on."""
+
+    text: Path
+    base: Path  # a folder with the model's configuration and tokenizer, without weights
+    tokenizer: PreTrainedTokenizerFast
+    encoder: Encoder
+    dataset: PersonaChatDataset
+    settings: Settings
+
+    def model(self, dropout: float | None = None) -> PreTrainedModel:
+        """Fresh weights, always the same; `dropout` in place of the configuration's."""
+        model = load_model(str(self.base), len(self.tokenizer), "random", seed=0)
+        if dropout is not None:
+            model.config.attn_pdrop = dropout
+            for module in model.modules():
+                if isinstance(module, torch.nn.Dropout):
+                    module.p = dropout
+        return model
+
+
+def text_and_vocabulary() -> tuple[Path, Path]:
+    """The folders of the training text and of the vocabulary."""
+    sample = ROOT / "data" / "sample"
+    text, vocabulary = SHARED / "convai2", SHARED / "dialogpt-medium"
+    return (text, vocabulary) if text.is_dir() and vocabulary.is_dir() else (sample, sample / "base")
+
+
+def make_base(folder: Path, size: str) -> Path:
+    """A folder with the configuration of `size` and the vocabulary, as init = random needs it."""
+    vocabulary = text_and_vocabulary()[1]
+    folder.mkdir(parents=True)
+    for path in vocabulary.iterdir():
+        if path.suffix != ".safetensors":
+            shutil.copyfile(path, folder / path.name)
+    layers, width, heads = SIZES[size]
+    config = json.loads((vocabulary / "config.json").read_text(encoding="utf-8"))
+    # Long sequences and dropout are DialoGPT's, whatever the vocabulary's own model has.
+    config |= {"n_layer": layers, "n_embd": width, "n_head": heads, "n_positions": 1024}
+    config |= {"attn_pdrop": 0.1, "embd_pdrop": 0.1, "resid_pdrop": 0.1}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+def prepare(folder: Path, size: str, dialogues: int | None = None) -> Material:
+    """The first `dialogues` (None: all) of the text -> the dataset, and a model configuration of `size`, in `folder`."""
+    text = text_and_vocabulary()[0] / TRAIN_TEXT
+    base = make_base(folder / size, size)
+    tokenizer = load_tokenizer(str(base))
+    encoder = Encoder(tokenizer)
+    settings = dataclasses.replace(read_settings(ROOT / ".env", {}), save_path=folder, model_name=str(base))
+    context = load_config(str(base)).n_positions
+    corpus = read_corpus(text)
+    corpus = Corpus(corpus.dialogues[:dialogues], corpus.sides[:dialogues], corpus.left_out)
+    tensors = encode_corpus(corpus, encoder, settings.max_turns, context, str(text))
+    metadata = {
+        "text_sha256": text_checksum(text),
+        "tokenizer_sha256": tokenizer_checksum(tokenizer),
+        "vocabulary": str(len(tokenizer)),
+        "context": str(context),
+        "max_turns": str(settings.max_turns),
+    }
+    tensors.save(settings.tensors("train"), metadata)
+    return Material(text, base, tokenizer, encoder, PersonaChatDataset(settings.tensors("train")), settings)
+
+
+class Training:
+    """This project's training loop, step by step: what train.py does between reading data and writing logs."""
+
+    def __init__(
+        self,
+        material: Material,
+        model: PreTrainedModel,
+        device: torch.device,
+        precision: str = "auto",
+        batch_size: int = 8,
+        **changes: object,
+    ) -> None:
+        self.settings = dataclasses.replace(material.settings, **changes)
+        self.data, self.pad, self.device = material.dataset, material.encoder.eos, device
+        self.precision = resolve_precision(precision, device)
+        model.to(device).train()
+        use_fused_gelu(model)
+        if self.settings.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.trainer = Trainer(self.settings, Processes(0, 1, device), self.precision, model)
+        self.use_batch_size(batch_size)
+
+    def use_batch_size(self, batch_size: int) -> None:
+        """Eight sequences a step, as in .env, until a batch alone holds more."""
+        self.batch_size = batch_size
+        self.plan = StepPlan(self.data.lengths, self.settings.seed, max(8, batch_size))
+        self.total_steps = self.settings.epochs * self.plan.steps_per_epoch
+
+    def step(self, number: int) -> torch.Tensor:
+        """Optimizer step `number`; returns its loss, the mean over response tokens, on the device."""
+        torch.manual_seed(step_seed(self.settings.seed, number, 0))
+        group = self.plan.group(number)
+        label_tokens = self.data.response_tokens(group)
+        total = torch.zeros((), device=self.device)
+        for indices in micro_batches(group, self.batch_size):
+            batch = load_batch(self.data, indices, self.pad).to(self.device)
+            with autocast(self.precision, self.device):
+                loss_sum = self.trainer.loss_module(batch.input_ids, batch.label_index, batch.targets)
+            self.trainer.backward(loss_sum * (1 / label_tokens))
+            total += loss_sum.detach()
+        position = (number - 1) % self.total_steps + 1
+        self.trainer.optimizer_step(self.settings.learn_rate * schedule(position, self.total_steps, 0))
+        return total / label_tokens
+
+    def work(self, number: int) -> Work:
+        """What step `number` computes."""
+        group = self.plan.group(number)
+        responses = int(
+            (self.data.tensors.response_offsets[group + 1] - self.data.tensors.response_offsets[group]).sum()
+        )
+        tokens = int((self.data.lengths[group] - 1).sum())
+        return Work(responses, tokens, self.data.response_tokens(group))
+
+
+def run_steps(training: Training, numbers: Iterable[int]) -> None:
+    for number in numbers:
+        training.step(number)
+
+
+@dataclass
+class Work:
+    """How much was trained: responses, real (not padding) tokens passed through the blocks, label tokens."""
+
+    responses: int = 0
+    tokens: int = 0
+    labels: int = 0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.responses + other.responses, self.tokens + other.tokens, self.labels + other.labels)
+
+    def operations(self, model: PreTrainedModel) -> int:
+        """6 x parameters of the blocks x tokens + 6 x parameters of the vocabulary projection x label tokens.
+
+        Forward 2, backward 4 operations for each parameter and token; the products of attention are left out.
+        """
+        blocks = sum(parameter.numel() for parameter in model.transformer.h.parameters())
+        return 6 * blocks * self.tokens + 6 * model.lm_head.weight.numel() * self.labels
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until `device` has done what it was given: time is taken only then."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """How long `work` takes on an otherwise idle `device`."""
+    synchronize(device)
+    start = time.perf_counter()
+    work()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations per second of a large square matrix product, best of 10."""
+    size = 4096 if device.type == "cuda" else 2048
+    left, right = torch.randn(2, size, size, device=device, dtype=dtype)
+    repeats = 20 if device.type == "cuda" else 1
+    left @ right
+
+    def products() -> None:
+        for _ in range(repeats):
+            left @ right
+
+    return 2 * size**3 * repeats / min(seconds(products, device) for _ in range(10))

@@ -1,0 +1,66 @@
+"""How long preprocess_dataset.py takes on a file of ConvAI2's full size, and how much memory.
+
+    python bench/preprocess_speed.py
+
+Reads   the dialogues of ../shared/convai2 (training and validation) and the vocabulary of ../shared/dialogpt-medium
+        where they are, else those of data/sample. They are repeated to 17,878 dialogues, each utterance made distinct
+        by an appended number, so that no utterance is encoded from memory.
+Prints  the script's own lines, the time of the whole process, imports included, and its peak memory.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from common import CONVAI2_DIALOGUES, ROOT, text_and_vocabulary
+
+NINE_KEYS = (ROOT / ".env").read_text(encoding="utf-8")
+
+
+def main() -> int:
+    source, vocabulary = text_and_vocabulary()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "data").mkdir()
+        train, valid = (f"{split}_both_original_no_cands.txt" for split in ("train", "valid"))
+        text = (source / train).read_text(encoding="utf-8") + (source / valid).read_text(encoding="utf-8")
+        (folder / "data" / train).write_text(full_size(text), encoding="utf-8")
+        (folder / "data" / valid).write_text((source / valid).read_text(encoding="utf-8"), encoding="utf-8")
+        print(f"{source}, {vocabulary}: {(folder / 'data' / train).stat().st_size / 1e6:.1f} MB of text")
+        (folder / ".env").write_text(f"{NINE_KEYS}model_name = '{vocabulary}'\n", encoding="utf-8")
+        command = [sys.executable, ROOT / "preprocess_dataset.py", "--env", folder / ".env"]
+        start = time.perf_counter()
+        status = subprocess.run(command, check=False, stdout=sys.stdout, stderr=subprocess.DEVNULL).returncode
+        taken = time.perf_counter() - start
+    # Bytes on macOS, kilobytes elsewhere.
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    print(
+        f"whole process {taken:.1f} s on {os.cpu_count()} processors, peak memory {peak / 1e9:.2f} GB, status {status}"
+    )
+    return status
+
+
+def full_size(text: str) -> str:
+    """The dialogues of `text`, over and over to ConvAI2's number, with a running number after each utterance."""
+    dialogues = re.split(r"^(?=1 )", text, flags=re.MULTILINE)[1:]
+    spoken, lines = 0, []
+    for number in range(CONVAI2_DIALOGUES):
+        for line in dialogues[number % len(dialogues)].splitlines():
+            if re.match(r"\d+ (your|partner's) persona: ", line):
+                lines.append(line)
+            else:
+                first, second = line.split("\t")[:2]
+                lines.append(f"{first} {spoken}\t{second} {spoken + 1}")
+                spoken += 2
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

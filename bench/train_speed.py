@@ -1,0 +1,244 @@
+"""Training speed: this project's step against the original algorithm's (reference_loop.py), in one process.
+
+    python bench/train_speed.py --model mini                    on a CPU, some minutes
+    python bench/train_speed.py --model medium                  DialoGPT-medium's size, on a GPU under six minutes
+    python bench/train_speed.py --model tiny --check            no timing: are the losses those of a plain loop?
+
+Reads   ../shared/convai2 and ../shared/dialogpt-medium where they are, else data/sample. Weights are random.
+Prints  responses per second of both, taken in turns, medians over rounds; their ratio; the share each reaches of a large
+        matrix product's rate, measured in the same run and number format; the time three epochs of ConvAI2 would take.
+        On a GPU, where the reference runs in float32 with TF32, also the best batch size, the time of a checkpoint
+        and peak memory.
+Operations are counted as 6 x parameters of the blocks x tokens (without padding) + 6 x parameters of the vocabulary
+projection x label tokens; the reference's tokens are those it reads, each context anew for every response.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import gc
+import itertools
+import random
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+
+import torch
+from common import CONVAI2_DIALOGUES, SIZES, Material, Training, Work, matrix_rate, prepare, run_steps, seconds
+from reference_loop import dialogue_pairs, train_pairs
+
+from checkpoint import optimizer_tensors, save_checkpoint
+from dialogue import IGNORED
+from train import schedule
+from utils import hardware, pick_device
+
+CONVAI2_TOKENS = 8_786_000  # an epoch: 491,447 tokens in 1,000 dialogues, times 17,878 dialogues
+BATCH_SIZES = (8, 16, 32, 64, 128)
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+CHECKED_STEPS, TOLERANCE = 20, 1e-5
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=SIZES, default="mini")
+    parser.add_argument("--batch-size", type=int, help="default: 8 on a CPU, the best of several on a GPU")
+    parser.add_argument("--precision", choices=("auto", *DTYPES), default="auto", help="this project's")
+    parser.add_argument("--seconds", type=float, default=10, help="how long each takes its turn (default: 10)")
+    parser.add_argument("--rounds", type=int, default=5, help="how many turns each gets (default: 5)")
+    parser.add_argument("--check", action="store_true", help="compare losses with a plain loop's, without dropout")
+    options = parser.parse_args(arguments)
+    device = pick_device()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        material = prepare(folder, options.model)
+        print(f"{hardware(device)}, torch {torch.__version__}; {material.text}, {len(material.dataset)} sequences")
+        if options.check:
+            return check(material, device, options.batch_size or 8)
+        training = Training(material, material.model(), device, options.precision, options.batch_size or 8)
+        if device.type == "cuda" and not options.batch_size:
+            training.use_batch_size(best_batch_size(training))
+        tokens_per_second = compare(material, training, options.seconds, options.rounds)
+        projection(tokens_per_second)
+        if device.type == "cuda":
+            steps = 2 * CONVAI2_DIALOGUES * 3 / training.plan.per_step
+            print(f"a checkpoint takes {checkpoint_seconds(material, training, folder):.1f} s; ", end="")
+            print(f"three epochs have {steps:,.0f} steps, with a checkpoint every {training.settings.save_steps}")
+            del training
+            memory(options.model, folder, device)
+    return 0
+
+
+def best_batch_size(training: Training) -> int:
+    """The batch size with the most responses per second; each trains on the whole data once, after a warm-up."""
+    rates = {}
+    for batch_size in BATCH_SIZES:
+        training.use_batch_size(batch_size)
+        torch.cuda.reset_peak_memory_stats()
+        numbers = range(1, training.plan.steps_per_epoch + 1)
+        try:
+            first = seconds(functools.partial(run_steps, training, numbers[:3]), training.device)
+            taken = seconds(functools.partial(run_steps, training, numbers), training.device)
+        except torch.OutOfMemoryError:
+            print(f"batch_size {batch_size}: out of memory")
+            break
+        rates[batch_size] = sum(training.work(number).responses for number in numbers) / taken
+        peak = torch.cuda.max_memory_allocated() / 1e9
+        print(
+            f"batch_size {batch_size}: {rates[batch_size]:.0f} responses/s, peak memory {peak:.1f} GB "
+            f"(its first 3 steps, with what had to be compiled: {first:.1f} s)"
+        )
+    return max(rates, key=rates.__getitem__)
+
+
+def compare(material: Material, training: Training, turn: float, rounds: int) -> float:
+    """Both loops in turns of about `turn` seconds, on the same sequences; returns this project's tokens per second."""
+    device = training.device
+    training.step(1)
+    numbers = range(
+        1, 1 + count_within(turn, (functools.partial(training.step, k) for k in itertools.count(1)), device)
+    )
+    work = sum((training.work(number) for number in numbers), Work())
+
+    pairs = list(dialogue_pairs(material.dataset, [index for k in numbers for index in training.plan.group(k)]))
+    random.Random(0).shuffle(pairs)
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+    reference_model = material.model().to(device)
+    steps = train_pairs(reference_model, itertools.cycle(pairs), training.settings.learn_rate)
+    next(steps)
+    reference_count = count_within(turn, itertools.repeat(functools.partial(next, steps)), device)
+
+    taken, reference_taken, reference_work = [], [], []
+    for _ in range(rounds):
+        taken.append(seconds(functools.partial(run_steps, training, numbers), device))
+        seen: list = []
+        reference_taken.append(seconds(lambda seen=seen: seen.extend(itertools.islice(steps, reference_count)), device))
+        reference_work.append(sum((pair_work(pair) for step in seen for pair in step), Work()))
+
+    print(
+        f"{training.settings.model_name.rsplit('/', 1)[-1]}: "
+        f"{sum(p.numel() for p in reference_model.parameters()):,} parameters; {rounds} rounds of {len(numbers)} steps of "
+        f"{training.plan.per_step} sequences (batch_size {training.batch_size}) and {reference_count} steps of 8 pairs"
+    )
+    ours = report("this project", reference_model, training.precision, [work] * rounds, taken, device)
+    theirs = report("reference", reference_model, "fp32", reference_work, reference_taken, device)
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    print(f"ratio {median(ratios):.2f} (rounds: {', '.join(f'{ratio:.2f}' for ratio in ratios)})")
+    return work.tokens / median(taken)
+
+
+def count_within(limit: float, steps: Iterator[Callable[[], object]], device: torch.device) -> int:
+    """How many steps fit into `limit` seconds; at least 2."""
+    total = 0.0
+    for count in itertools.count(1):
+        total += seconds(next(steps), device)
+        if total >= limit and count >= 2:
+            return count
+    raise AssertionError
+
+
+def pair_work(pair: tuple[torch.Tensor, torch.Tensor]) -> Work:
+    return Work(1, len(pair[0]) + len(pair[1]), len(pair[1]))
+
+
+def report(
+    name: str, model: torch.nn.Module, precision: str, work: list[Work], taken: list[float], device: torch.device
+) -> list[float]:
+    """Print one loop's line; returns its responses per second in each round."""
+    rates = [done.responses / time for done, time in zip(work, taken, strict=True)]
+    tokens = median(done.tokens / time for done, time in zip(work, taken, strict=True))
+    operations = median(done.operations(model) / time for done, time in zip(work, taken, strict=True))
+    peak = matrix_rate(device, DTYPES[precision])
+    print(
+        f"{name:13}{precision}  {median(rates):9.2f} responses/s ({min(rates):.2f} to {max(rates):.2f})  {tokens:9.0f} "
+        f"tokens/s  {operations / 1e12:8.3f} of {peak / 1e12:.3f} T operations/s = {operations / peak:.1%}"
+    )
+    return rates
+
+
+def projection(tokens_per_second: float) -> None:
+    minutes = 3 * CONVAI2_TOKENS / tokens_per_second / 60
+    print(
+        f"three epochs of ConvAI2: 3 x {CONVAI2_TOKENS:,} tokens / {tokens_per_second:,.0f} tokens/s = {minutes:,.1f} min "
+        "(without evaluations and checkpoints)"
+    )
+
+
+def checkpoint_seconds(material: Material, training: Training, folder: Path) -> float:
+    """How long training stands still for a checkpoint, flushed to the disk."""
+
+    def write_model(target: Path) -> None:
+        training.trainer.model.save_pretrained(target)
+        material.tokenizer.save_pretrained(target)
+
+    def save() -> None:
+        tensors = optimizer_tensors(training.trainer.optimizer, masters=False)
+        save_checkpoint(folder / "checkpoint", 1, write_model, {"step": 1}, tensors)
+
+    return seconds(save, training.device)
+
+
+def memory(size: str, folder: Path, device: torch.device) -> None:
+    """Peak GPU memory at batch_size 1, in the step with the longest sequence, not compiled."""
+    for number, (model_size, precision, recompute) in enumerate([(size, "fp32", False), ("large", "auto", True)]):
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        material = prepare(folder / f"memory-{number}", model_size)
+        training = Training(
+            material, material.model(), device, precision, 1, compile="False", gradient_checkpointing=recompute
+        )
+        longest = material.dataset.lengths.argmax()
+        step = next(k for k in itertools.count(1) if longest in training.plan.group(k))
+        training.step(step)  # this one also makes the optimizer's moments
+        training.step(step)
+        print(
+            f"peak memory of {model_size}, {training.precision}, batch_size 1, gradient_checkpointing {recompute}, longest "
+            f"sequence {material.dataset.lengths.max()}: {torch.cuda.max_memory_allocated() / 1e9:.2f} GB"
+        )
+        del training
+
+
+def check(material: Material, device: torch.device, batch_size: int) -> int:
+    """Compare the first losses with a plain loop's: full logits of padded batches, the library's loss, plain AdamW."""
+    training = Training(material, material.model(dropout=0.0), device, "fp32", batch_size)
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.fp32_precision = "ieee"  # TF32's ten bits would hide what is compared
+    model = material.model(dropout=0.0).to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=training.settings.learn_rate, eps=1e-8, weight_decay=0.0)
+    worst = 0.0
+    for number in range(1, CHECKED_STEPS + 1):
+        ours = training.step(number).item()
+        inputs = padded([material.dataset[int(index)] for index in training.plan.group(number)], material.encoder.eos)
+        loss = model(**{key: tensor.to(device) for key, tensor in inputs.items()}).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), training.settings.max_grad_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = training.settings.learn_rate * schedule(number, training.total_steps, 0)
+        optimizer.step()
+        optimizer.zero_grad()
+        difference = abs(ours - loss.item())
+        worst = max(worst, difference)
+        print(f"step {number:2}: {ours:.7f} and {loss.item():.7f}, difference {difference:.1e}")
+    verdict = "agree" if worst <= TOLERANCE else "DISAGREE"
+    print(
+        f"batch_size {batch_size}: {CHECKED_STEPS} losses {verdict}, largest difference {worst:.1e}, allowed {TOLERANCE:.0e}"
+    )
+    return 0 if worst <= TOLERANCE else 1
+
+
+def padded(items: list[dict[str, torch.Tensor]], pad: int) -> dict[str, torch.Tensor]:
+    """A batch as the library's model takes it: input_ids, labels and attention_mask, each (B, T)."""
+    pad_to_longest = functools.partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
+    return {
+        "input_ids": pad_to_longest([item["input_ids"] for item in items], padding_value=pad),
+        "labels": pad_to_longest([item["labels"] for item in items], padding_value=IGNORED),
+        "attention_mask": pad_to_longest([torch.ones_like(item["labels"]) for item in items]),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
