@@ -6,6 +6,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+DEMO_TALK := $(BIN)/python interact.py --env .env.demo --top-k 1
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
@@ -20,8 +21,15 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	$(BIN)/python preprocess_dataset.py --env .env.demo
-	$(BIN)/python train.py --env .env.demo --restart
-	@sh data/sample/talk.sh $(BIN)/python
+	$(BIN)/python train.py --env .env.demo
+	@echo; echo "The same question to two personas (most likely words only):"
+	@echo "hi ! what do you do for a living ?" | $(DEMO_TALK) --persona "people call me oscar ." --persona "i am a pilot ." \
+		--persona "my pet is a parrot ." --persona "i love to eat pizza ." --persona "i am learning the piano ."
+	@echo "hi ! what do you do for a living ?" | $(DEMO_TALK) --persona "my name is anna ." --persona "i work as a baker ." \
+		--persona "i have a hamster ." --persona "my home is in lisbon ." --persona "i listen to jazz music ."
+	@echo; echo "Talk to it yourself:   $(BIN)/python interact.py --env .env.demo --random-persona"
+	@echo "Score it:              $(BIN)/python evaluate.py --env .env.demo --generate 200"
+	@echo "Everything is under    save/demo/ (samples/loss.png, samples/responses.txt, checkpoint/model/)"
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest
@@ -29,3 +37,20 @@ test: .venv/installed-dev
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+bench: .venv/installed-dev
+	$(BIN)/python bench/preprocess_speed.py
+	$(BIN)/python bench/loss_pieces.py --width 384
+	$(BIN)/python bench/train_speed.py --model mini --seconds 20
+	$(BIN)/python bench/use_speed.py
+
+# peer_trl.py says how to install TRL into an environment of its own; TRL_PYTHON names that environment's python.
+TRL_PYTHON ?= .venv-trl/bin/python
+bench-gpu: .venv/installed-dev
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python bench/train_speed.py --model medium
+	$(BIN)/python bench/loss_pieces.py
+	test ! -x $(TRL_PYTHON) || $(TRL_PYTHON) bench/peer_trl.py --model medium --dialogues 400
+
+torture: .venv/installed-dev
+	$(BIN)/python bench/torture.py --kills 200

@@ -1,0 +1,137 @@
+"""On a CUDA GPU only (pytest -m gpu): precisions, compilation, no waiting inside a step, memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_train import rows, run, same, weights, write_env
+from torture import copy_base, write_data
+
+import train
+from batches import load_batch
+from dialogue import PersonaChatDataset
+from loss import nll_sum
+from model import load_model, use_fused_gelu
+from settings import read_settings
+from utils import Processes, autocast
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_data(folder, train=12, valid=3)
+    copy_base(folder / "base", dropout=0.1)
+    return folder
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_stopped_run_goes_on(tmp_path: Path, data: Path, precision: str) -> None:
+    results = []
+    for name, epochs in (("calm", (2,)), ("stopped", (1, 2))):
+        (tmp_path / name).mkdir()
+        for until in epochs:
+            env = write_env(tmp_path / name, data, precision=precision, epochs=until, warmup_steps=2)
+            assert run(env) == 0
+        results.append(rows(env))
+    # A longer run decays more slowly, so only the first step is shared; both learn.
+    for losses in results:
+        assert float(losses[-1]["loss"]) < float(losses[0]["loss"])
+        assert float(losses[-1]["peak_gpu_memory_gb"]) > 0
+
+
+def test_fp16_scaling_is_resumed(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "calm").mkdir()
+    (tmp_path / "killed").mkdir()
+    calm = write_env(tmp_path / "calm", data, precision="fp16", compile="False")
+    killed = write_env(tmp_path / "killed", data, precision="fp16", compile="False")
+    assert run(calm) == 0
+    group = train.StepPlan.group
+
+    def die_in_step_4(plan: train.StepPlan, step: int) -> np.ndarray:
+        if step == 4:
+            raise ZeroDivisionError
+        return group(plan, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.StepPlan, "group", die_in_step_4)
+        with pytest.raises(ZeroDivisionError):
+            train.main(["--env", str(killed)])
+    assert run(killed) == 0
+    for ours, theirs in zip(rows(killed), rows(calm), strict=True):
+        assert float(ours["loss"]) == pytest.approx(float(theirs["loss"]), rel=1e-3)
+
+
+def test_the_loss_is_the_cpus() -> None:
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(100, 64), torch.randn(1003, 64)
+    targets = torch.randint(1003, (100,))
+    results = []
+    for device in ("cpu", "cuda"):
+        tensors = [tensor.to(device).requires_grad_() for tensor in (hidden, weight)]
+        value = nll_sum(*tensors, targets.to(device))
+        value.backward()
+        results.append([value.detach().cpu(), *(tensor.grad.cpu() for tensor in tensors)])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_no_waiting_inside_a_step(tmp_path: Path, data: Path) -> None:
+    env = write_env(tmp_path, data, compile="False", precision="bf16")
+    settings = read_settings(env)
+    dataset = PersonaChatDataset(settings.tensors("train"))
+    device = torch.device("cuda", 0)
+    model = load_model(settings.model_name, int(dataset.metadata["vocabulary"])).to(device).train()
+    use_fused_gelu(model)
+    trainer = train.Trainer(settings, Processes(0, 1, device), "bf16", model)
+    for checked in (False, True):  # the first time, libraries set themselves up
+        torch.cuda.set_sync_debug_mode("error" if checked else "default")
+        try:
+            for start in (0, 4):
+                batch = load_batch(dataset, np.arange(start, start + 4), 0).to(device)
+                with autocast("bf16", device):
+                    loss = trainer.loss_module(batch.input_ids, batch.label_index, batch.targets)
+                trainer.backward(loss / 100)
+            trainer.optimizer_step(1e-4)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def test_compiled_equals_eager(tmp_path: Path, data: Path) -> None:
+    base = copy_base(tmp_path / "base", dropout=0.0)
+    losses = []
+    for compile_ in ("True", "False"):
+        folder = tmp_path / compile_
+        folder.mkdir()
+        env = write_env(folder, data, model_name=base, compile=compile_, precision="fp32")
+        assert run(env) == 0
+        losses.append([float(row["loss"]) for row in rows(env)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 6
+
+
+def test_out_of_memory_is_one_line(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    env = write_env(tmp_path, data, compile="False", epochs=1)
+    assert run(env) == 0
+    before = weights(env)
+    write_env(tmp_path, data, compile="False", epochs=2)
+    torch.cuda.set_per_process_memory_fraction(1e-4)
+    try:
+        assert run(env) == 1
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert "error: out of memory" in capsys.readouterr().err
+    assert same(weights(env), before)
+
+
+@pytest.mark.parametrize("level", ["O1", "O2"])
+def test_the_real_apex(tmp_path: Path, data: Path, level: str) -> None:
+    pytest.importorskip("apex.amp", reason="NVIDIA apex with amp (tag 25.04) is not installed")
+    env = write_env(tmp_path, data, precision=f"apex-{level}")
+    assert run(env) == 0
+    losses = [float(row["loss"]) for row in rows(env)]
+    assert losses[-1] < losses[0]
