@@ -294,8 +294,11 @@ def _check_tensors(tensors: Tensors, vocabulary: int, context: int) -> None:
     need((starts > offsets[owner]).all() and (ends <= offsets[owner + 1]).all(), "a response outside its sequence")
 
 
-def open_tensors(path: Path, text: Path, tokenizer: PreTrainedTokenizerFast, max_turns: int) -> PersonaChatDataset:
-    """The dataset at `path`. Raises DataError where it was not made from `text` with `tokenizer` and `max_turns`.
+def open_tensors(
+    path: Path, text: Path, tokenizer: PreTrainedTokenizerFast, max_turns: int, context: int
+) -> PersonaChatDataset:
+    """The dataset at `path`. Raises DataError where it was not made from `text`, with `tokenizer` and `max_turns`, for
+    a model with `context` positions.
 
     A text that is no longer there is not missed: tensors may travel to another machine without it.
     """
@@ -309,6 +312,10 @@ def open_tensors(path: Path, text: Path, tokenizer: PreTrainedTokenizerFast, max
         raise DataError(again.format("for another vocabulary than model_name's"))
     if dataset.metadata.get("max_turns") != str(max_turns):
         raise DataError(again.format(f"with max_turns = {dataset.metadata.get('max_turns')}, not {max_turns}"))
+    if int(dataset.metadata["context"]) != context:
+        raise DataError(
+            again.format(f"for a context of {dataset.metadata['context']} tokens, model_name's is {context}")
+        )
     return dataset
 
 

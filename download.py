@@ -6,6 +6,7 @@ the tensors, under `save_path/download/`, and the next one goes on from there.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import http.client
@@ -47,6 +48,8 @@ def download(wanted: list[Path], cache: Path, url: str = URL, sha256: str = SHA2
         raise RunError(f"{url}: SHA-256 is {found}, not {sha256}: the file was discarded; run the same command again")
     _unpack(partial, wanted)
     partial.unlink()
+    with contextlib.suppress(OSError):  # something else of the user's is in it
+        cache.rmdir()
 
 
 def _fetch(url: str, partial: Path) -> None:

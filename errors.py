@@ -39,6 +39,11 @@ OUT_OF_MEMORY = (
     "is intact, and running the same command again goes on from it"
 )
 
+# What the system answers to a path that the user must change.
+UNUSABLE_PATH = (
+    errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP,
+)  # fmt: skip
+
 
 def exit_status(main: Callable[..., int], *arguments: object) -> int:
     """Run `main` and return its exit status, with one line on stderr in place of an expected traceback."""
@@ -59,7 +64,7 @@ def exit_status(main: Callable[..., int], *arguments: object) -> int:
     except Exception as error:
         if (line := _machine_gave_out(error)) is not None:
             return _say(line, 1)
-        if isinstance(error, (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)):
+        if isinstance(error, OSError) and error.filename and error.errno in UNUSABLE_PATH:
             return _say(f"{error.filename}: {error.strerror}", 2)
         raise
 
@@ -78,7 +83,7 @@ def _machine_gave_out(error: Exception) -> str | None:
     if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
         return OUT_OF_MEMORY.format("the CPU's memory is used up")
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-        return f"compiling the model failed ({str(error).strip().splitlines()[0]}): set compile = False and run again"
+        return f"compiling the model failed ({str(error).strip().partition(chr(10))[0]}): set compile = False and run again"
     return None
 
 

@@ -100,7 +100,8 @@ def read_data(
 ) -> tuple[PersonaChatDataset, list[Talk]]:
     """The sequences of `text`, and its talks with candidates; where it is absent, the validation tensors."""
     if not text.exists() and or_tensors:
-        return open_tensors(settings.tensors("valid"), text, trained.tokenizer, settings.max_turns), []
+        tensors = settings.tensors("valid")
+        return open_tensors(tensors, text, trained.tokenizer, settings.max_turns, trained.context), []
     corpus = read_corpus(text)
     tensors = encode_corpus(corpus, trained.encoder, settings.max_turns, trained.context, str(text))
     talks = read_talks(corpus, trained.encoder, settings.max_turns, trained.context)

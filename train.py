@@ -50,7 +50,7 @@ from checkpoint import load_optimizer
 from cpu_dropout import use_cpu_dropout
 from dialogue import Encoder, open_tensors
 from loss import ResponseLoss
-from model import load_model, load_tokenizer, use_fused_gelu
+from model import load_config, load_model, load_tokenizer, use_fused_gelu
 from recorder import Recorder
 from resume import check_same_run, claim_run, run_identity
 from utils import Processes, autocast, hardware, import_apex, resolve_precision, start_processes
@@ -68,9 +68,9 @@ def train(settings: Settings, restart: bool, option: str, processes: Processes, 
     say = tqdm.write if processes.is_first else lambda text: None
     precision = resolve_precision(settings.precision, device)
     tokenizer = load_tokenizer(settings.model_name)
-    encoder = Encoder(tokenizer)
+    encoder, context = Encoder(tokenizer), load_config(settings.model_name).n_positions
     train_data, valid_data = (
-        open_tensors(settings.tensors(split), settings.text(split), tokenizer, settings.max_turns)
+        open_tensors(settings.tensors(split), settings.text(split), tokenizer, settings.max_turns, context)
         for split in ("train", "valid")
     )
 

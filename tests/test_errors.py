@@ -1,0 +1,99 @@
+"""Exit statuses and the one line on stderr."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from convai2 import TextError
+from dialogue import DataError
+from errors import RunError, Stopped, UserError, exit_status
+from model import ModelError
+from settings import SettingsError
+
+
+def raising(error: BaseException):  # noqa: ANN201
+    def main() -> int:
+        raise error
+
+    return main
+
+
+def os_error(code: int, name: str | None = "/there") -> OSError:
+    return OSError(code, os.strerror(code), name) if name else OSError(code, os.strerror(code))
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's, which needs a GPU."""
+
+
+class SafetensorError(Exception):
+    """Named as safetensors', which tells the system's error number in its message only."""
+
+
+CompilerError = type("BackendCompilerFailed", (RuntimeError,), {"__module__": "torch._dynamo.exc"})
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (UserError("mend it"), 2, "error: mend it"),
+        (SettingsError("a:1: b"), 2, "error: a:1: b"),
+        (TextError("t:1: b"), 2, "error: t:1: b"),
+        (DataError("d"), 2, "error: d"),
+        (ModelError("m"), 2, "error: m"),
+        (RunError("the loss is not finite"), 1, "error: the loss is not finite"),
+        (Stopped("stopped at step 3", 130), 130, "stopped at step 3"),
+        (Stopped("stopped at step 3", 143), 143, "stopped at step 3"),
+        (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
+        (os_error(errno.ENOSPC), 1, "error: the disk is full while writing /there: free some space, then "),
+        (os_error(errno.EDQUOT), 1, "error: the disk is full while writing /there: free some space, then "),
+        (os_error(errno.ENOSPC, None), 1, "error: the disk is full: free some space, then "),
+        (os_error(errno.EACCES), 2, "error: /there: Permission denied"),
+        (os_error(errno.EISDIR), 2, "error: /there: Is a directory"),
+        (os_error(errno.ENOTDIR), 2, "error: /there: Not a directory"),
+        (os_error(errno.EEXIST), 2, "error: /there: File exists"),
+        (os_error(errno.EROFS), 2, "error: /there: Read-only file system"),
+        (os_error(errno.ENAMETOOLONG), 2, "error: /there: File name too long"),
+        (SafetensorError("Error: I/O error: No space left on device (os error 28)"), 1, "error: the disk is full: free "),
+        (CompilerError("backend='inductor' raised:\nno compiler"), 1, "error: compiling the model failed (backend='inductor' "),
+        (MemoryError("Unable to allocate 9 TiB"), 1, "error: out of memory (Unable to allocate 9 TiB). Lower batch_size"),
+        (MemoryError(), 1, "error: out of memory (no memory left). Lower batch_size"),
+        (OutOfMemoryError("CUDA out of memory. Tried 3 GiB.\nMore"), 1, "error: out of memory (CUDA out of memory). "),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 1, "error: out of memory (the CPU's"),
+    ],
+)  # fmt: skip
+def test_one_line_and_the_status(capsys, error, status, line) -> None:
+    assert exit_status(raising(error)) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(line)
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), ValueError("a bug"), os_error(errno.EIO), SystemExit(3)])
+def test_a_bug_keeps_its_traceback(error) -> None:
+    with pytest.raises(type(error)) as caught:
+        exit_status(raising(error))
+    assert caught.value is error
+
+
+def test_mains_own_status_and_arguments_pass() -> None:
+    assert exit_status(lambda: 0) == 0
+    assert exit_status(lambda first, second: first + second, 3, 4) == 7
+
+
+def test_a_reader_who_leaves_causes_no_traceback(root) -> None:
+    program = "import sys; from errors import exit_status\n"
+    program += "sys.exit(exit_status(lambda: [print('x' * 9999) for _ in range(999)] and 0))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait() == 1

@@ -1,0 +1,242 @@
+"""evaluate.py, candidates.py and the metrics of generated replies: by hand, and against slow computations."""
+
+import contextlib
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import evaluate
+import metrics
+from candidates import Talk, Turn, hits_at_1, is_hit, read_talks, talk_scores
+from convai2 import parse_corpus, read_corpus
+from dialogue import Encoder, PersonaChatDataset
+from generation import generate_replies
+from metrics import distinct, generated_metrics, teacher_forced_metrics, word_f1
+from model import load_model
+from preprocess_dataset import encode_corpus
+
+PLAIN = contextlib.nullcontext()
+TEXT = """\
+1 your persona: i have two dogs .
+2 your persona: i work as a nurse .
+3 partner's persona: i like rap music .
+4 hi ! how are you ?\tgreat . just walking my dogs .\t\ti like tea .|no|great . just walking my dogs .
+5 nice ! what do you do ?\ti am a nurse .\t\twonderful ! i am a nurse , and i like it .||i am a nurse .
+1 your persona: i am old .
+2 partner's persona: i play the banjo .
+3 __SILENCE__\thello !\t\tbye .|hello !
+4 hello , who are you ?\ti am called tom .\t\ti am called tom .|my name is ann .|i am called tom .
+"""
+
+
+@pytest.fixture(scope="module")
+def encoder(tokenizer) -> Encoder:
+    return Encoder(tokenizer)
+
+
+@pytest.fixture
+def text(tmp_path):  # noqa: ANN201
+    path = tmp_path / "cands.txt"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture
+def settings_file(tmp_path, write_env, tiny_model, tokenizer, sample):  # noqa: ANN201
+    """Settings whose save_path holds a model, and whose data_path has a few validation dialogues."""
+    folder = tmp_path / "save" / "checkpoint" / "model"
+    tiny_model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    data = tmp_path / "data"
+    data.mkdir()
+    lines = (sample / "valid_both_original_no_cands.txt").read_text().splitlines(keepends=True)
+    starts = [number for number, line in enumerate(lines) if line.startswith("1 ")]
+    (data / "valid_both_original_no_cands.txt").write_text("".join(lines[: starts[4]]))
+    return write_env(save_path=tmp_path / "save", data_path=data, model_name=sample / "base")
+
+
+def dataset_of(data: bytes, encoder: Encoder, context: int) -> PersonaChatDataset:
+    return PersonaChatDataset.from_tensors(encode_corpus(parse_corpus(data, "t"), encoder, 20, context, "t"), context)
+
+
+def slow_mean_log_likelihood(model, context: list[int], candidate: list[int]) -> float:
+    """One forward pass over context and candidate, without a cache or a batch."""
+    with torch.no_grad():
+        log_probabilities = model(torch.tensor([context + candidate])).logits[0].double().log_softmax(1)
+    places = range(len(context) - 1, len(context) + len(candidate) - 1)
+    return float(np.mean([log_probabilities[place, token] for place, token in zip(places, candidate, strict=True)]))
+
+
+@pytest.mark.parametrize("context", [320, 48])  # the whole talk fits; it does not, and is cut
+def test_candidate_scores_equal_a_pass_for_each_candidate(tiny_model, encoder, context) -> None:
+    tiny_model.eval()
+    corpus = parse_corpus(TEXT.encode(), "t")
+    talks = read_talks(corpus, encoder, 20, context)
+    assert sum(len(talk.turns) for talk in talks) == 4
+    for talk in talks:
+        for turn, scores in zip(talk.turns, talk_scores(tiny_model, talk), strict=True):
+            before = talk.tokens[: turn.start]
+            slow = [slow_mean_log_likelihood(tiny_model, before, ids) for ids in turn.candidates]
+            np.testing.assert_allclose(scores, slow, atol=1e-5)
+            assert max(map(len, turn.candidates)) + len(before) <= context + 1
+
+
+def test_a_turn_s_context_and_candidates_by_hand(encoder) -> None:
+    talks = read_talks(parse_corpus(TEXT.encode(), "t"), encoder, 20, 320)
+    facts, said = ["i have two dogs .", "i work as a nurse ."], ["hi ! how are you ?", "great . just walking my dogs ."]
+    first, second = talks[0].turns
+    assert talks[0].tokens[: first.start] == encoder.context(1, facts, said[:1], 320)
+    assert talks[0].tokens[: second.start] == encoder.context(1, facts, [*said, "nice ! what do you do ?"], 320)
+    assert first.candidates[-1] == [*encoder.texts(["great . just walking my dogs ."])[0], encoder.eos]
+    assert second.candidates[1] == [encoder.eos]  # an empty candidate
+    assert talks[1].tokens[: talks[1].turns[0].start] == encoder.context(0, ["i am old ."], [], 320)
+    assert [len(talk.turns) for talk in read_talks(parse_corpus(TEXT.encode(), "t"), encoder, 2, 320)] == [1, 1]
+
+
+def test_hits_at_1_by_hand(tiny_model, encoder) -> None:
+    assert is_hit([-2.0, -1.0])
+    assert is_hit([-1.0, -2.0, -1.0])  # the true one stood twice
+    assert not is_hit([-1.0, -2.0])
+    talk = Talk([7, 8, 9], [Turn(3, [[10, 11], [12]])])
+    worse, better = talk_scores(tiny_model.eval(), talk)[0]
+    swapped = Talk([7, 8, 9], [Turn(3, [[12], [10, 11]])])
+    assert hits_at_1(tiny_model, [talk, swapped, swapped], PLAIN) == pytest.approx(1 / 3 if better > worse else 2 / 3)
+
+
+def test_no_candidates_no_talks(encoder, sample) -> None:
+    assert read_talks(read_corpus(sample / "valid_both_original_no_cands.txt"), encoder, 20, 320) == []
+
+
+def test_generated_metrics_equal_one_reply_at_a_time(tiny_model, encoder) -> None:
+    dataset = dataset_of(TEXT.encode(), encoder, 320)
+    pairs = []  # reply, human
+    for index in range(len(dataset)):
+        tokens, spans = dataset.sequence(index)
+        for start, end in spans:
+            reply = generate_replies(tiny_model, encoder, [tokens[:start].tolist()], PLAIN)[0]
+            pairs.append((reply, encoder.decode_reply(tokens[start:end].tolist())))
+    assert [human for _, human in pairs[:2]] == ["hi ! how are you ?", "nice ! what do you do ?"]
+    pairs = pairs[:5]
+    found = generated_metrics(tiny_model, dataset, encoder, PLAIN, 5)
+    assert found == {
+        "word_f1": pytest.approx(np.mean([word_f1(*pair) for pair in pairs])),
+        "distinct_1": distinct([reply for reply, _ in pairs], 1),
+        "distinct_2": distinct([reply for reply, _ in pairs], 2),
+        "generated": 5,
+    }
+    assert generated_metrics(tiny_model, dataset, encoder, PLAIN, 1000)["generated"] == 7
+
+
+def test_generated_metrics_of_talks_that_fill_the_context(base, tokenizer, encoder) -> None:
+    model = load_model(str(base), len(tokenizer))
+    model.config.n_positions = 80  # room for 40 tokens before a reply
+    dataset = dataset_of(TEXT.encode(), encoder, 80)
+    assert generated_metrics(model, dataset, encoder, PLAIN, 100)["generated"] == 7
+
+
+def test_persona_gain_leaves_out_what_cannot_fit_under_the_other_persona(tiny_model, encoder) -> None:
+    """The next dialogue's persona fills the context, so not even one utterance fits after it."""
+    long = " ".join(["dogs"] * 30)
+    text = f"1 your persona: i am old .\n2 a\tb c d e f g h i j\n1 your persona: {long}\n2 a\tb\n".encode()
+    own = [len(ids) for ids, _ in map(dataset_of(text, encoder, 320).sequence, range(2))]
+    dataset = dataset_of(text, encoder, max(own))
+    exchanged = metrics.exchange_personas(
+        [dataset.sequence(index) for index in range(2)], dataset.tensors.dialogues, encoder, max(own)
+    )
+    assert [len(spans) for (_, spans), _ in exchanged] == [0, 1]
+    assert [dropped for _, dropped in exchanged] == [1, 0]
+    assert all(len(tokens) <= max(own) and (spans <= len(tokens)).all() for (tokens, spans), _ in exchanged)
+    assert teacher_forced_metrics(tiny_model, dataset, encoder, PLAIN)["persona_gain"] > 0
+
+
+def test_evaluate_prints_and_writes_what_the_functions_compute(
+    run, settings_file, tmp_path, tiny_model, encoder
+) -> None:
+    outcome = run(evaluate.main, "--env", settings_file)
+    assert (outcome.status, outcome.err.split("\r")[-1].strip()) == (0, "")
+    found = json.loads((tmp_path / "save" / "samples" / "eval.json").read_text())
+    text = tmp_path / "data" / "valid_both_original_no_cands.txt"
+    expected = teacher_forced_metrics(tiny_model, dataset_of(text.read_bytes(), encoder, 320), encoder, PLAIN)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert set(found) - set(expected) == {"model", "model_checksum", "text", "text_sha256"}
+    assert f"perplexity{found['perplexity']:>15.2f}" in outcome.out
+    for published in ("10.2     43.4 %", "11.4     22.7 %", "16.3     19.5 %"):
+        assert published in outcome.out
+    assert "word_f1\n(--generate N), of whole generated replies, is the one to trust." in outcome.out
+
+
+def test_candidates_and_replies_of_another_text(run, settings_file, tmp_path, text) -> None:
+    out = tmp_path / "scores.json"
+    outcome = run(evaluate.main, "--env", settings_file, "--text", text, "--generate", 3, "--out", out)
+    assert outcome.status == 0
+    found = json.loads(out.read_text())
+    assert found["hits_at_1"] in (0, 0.25, 0.5, 0.75, 1)
+    assert found["generated"] == 3
+    assert found["responses"] == 7
+    assert not (tmp_path / "save" / "samples" / "eval.json").exists()
+    assert f"hits_at_1{100 * found['hits_at_1']:>14.1f} %" in outcome.out
+
+
+def test_without_the_text_the_tensors_serve(run, settings_file, tmp_path) -> None:
+    import preprocess_dataset
+
+    text = tmp_path / "data" / "valid_both_original_no_cands.txt"
+    (tmp_path / "data" / "train_both_original_no_cands.txt").write_bytes(text.read_bytes())
+    assert run(preprocess_dataset.main, "--env", settings_file).status == 0
+    assert run(evaluate.main, "--env", settings_file, "--out", tmp_path / "a.json").status == 0
+    text.unlink()
+    assert run(evaluate.main, "--env", settings_file, "--out", tmp_path / "b.json").status == 0
+    assert (tmp_path / "a.json").read_text() == (tmp_path / "b.json").read_text()
+
+
+def test_a_published_tokenizer_with_ordinary_words_gets_nothing_added(run, settings_file, tmp_path, base, text) -> None:
+    from transformers import AutoTokenizer
+
+    from dialogue import CLS, SEP, SPECIAL_TOKENS
+
+    published = AutoTokenizer.from_pretrained(base)
+    published.add_special_tokens({"sep_token": SEP, "cls_token": CLS})
+    published.add_tokens([token for token in SPECIAL_TOKENS if token not in (SEP, CLS)])
+    folder = tmp_path / "published"
+    published.save_pretrained(folder)
+    load_model(str(base), len(published)).save_pretrained(folder)
+    out = tmp_path / "o.json"
+    assert run(evaluate.main, "--env", settings_file, "--model", folder, "--text", text, "--out", out).status == 0
+    assert run(evaluate.main, "--env", settings_file, "--text", text, "--out", tmp_path / "p.json").status == 0
+    ours, theirs = (json.loads((tmp_path / name).read_text()) for name in ("o.json", "p.json"))
+    assert ours["loss"] == theirs["loss"]
+    assert ours["hits_at_1"] == theirs["hits_at_1"]
+
+
+def test_a_model_without_persona_tokens(run, settings_file, base) -> None:
+    outcome = run(evaluate.main, "--env", settings_file, "--model", base)
+    assert outcome.status == 2
+    assert outcome.err.count("\n") == 1
+    assert "its tokenizer has no <|sep|>" in outcome.err
+    assert "set model_name to it, run preprocess_dataset.py and train.py" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "./nowhere"], "there is no such folder"),
+        (["--model", "a/b/c"], "there is no such folder"),
+        (["--model", "{tmp}/data"], "no model in this folder"),
+        (["--text", "nowhere.txt"], "there is no such file"),
+        (["--generate", "-1"], "expected a number of replies"),
+        (["--text", "{tmp}/save/checkpoint/model/model.safetensors"], "model.safetensors:1"),
+    ],
+)
+def test_a_mistake_is_one_line(run, settings_file, tmp_path, arguments, words) -> None:
+    outcome = run(evaluate.main, "--env", settings_file, *(part.format(tmp=tmp_path) for part in arguments))
+    assert outcome.status == 2
+    assert words in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_before_any_training(run, write_env, tmp_path) -> None:
+    outcome = run(evaluate.main, "--env", write_env(save_path=tmp_path / "empty"))
+    assert outcome.status == 2
+    assert "run train.py first" in outcome.err

@@ -1,0 +1,267 @@
+"""interact.py: talks with a real (tiny) model through the script's own main()."""
+
+import io
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+import interact
+import preprocess_dataset
+from convai2 import read_corpus
+from conversations import FILES, read_talks
+from dialogue import Encoder, PersonaChatDataset
+
+
+@pytest.fixture
+def settings_file(tmp_path, write_env, tiny_model, tokenizer, sample):  # noqa: ANN201
+    """Settings whose save_path holds a model."""
+    folder = tmp_path / "save" / "checkpoint" / "model"
+    tiny_model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return write_env(save_path=tmp_path / "save", data_path=sample, model_name=sample / "base")
+
+
+@pytest.fixture
+def chat(run, settings_file, monkeypatch):  # noqa: ANN201
+    """chat("hi\\n", "--seed", 7) runs interact.py with this input."""
+
+    def call(typed: str, *arguments: object):  # noqa: ANN202
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        return run(interact.main, "--env", settings_file, *arguments)
+
+    return call
+
+
+@pytest.fixture
+def recorded(tmp_path):  # noqa: ANN201
+    """The talks recorded so far."""
+    return lambda: read_talks(tmp_path / "save" / "conversations", pytest.fail)
+
+
+def replies(outcome) -> list[str]:
+    return [line.removeprefix("model: ") for line in outcome.out.splitlines() if line.startswith("model: ")]
+
+
+DOGS = ("--persona", "i have two dogs .", "--persona", "i work as a nurse .")
+
+
+def test_a_talk_is_printed_and_recorded(chat, recorded, tmp_path) -> None:
+    outcome = chat("hi ! how are you ?\n\nwhat do you do ?\n", *DOGS, "--seed", 7)
+    assert outcome.status == 0
+    assert outcome.out.startswith("model's persona: i have two dogs . | i work as a nurse .\n")
+    (talk,) = recorded()
+    assert [turn.speaker for turn in talk.turns] == ["human", "model", "human", "model"]
+    assert talk.texts[::2] == ["hi ! how are you ?", "what do you do ?"]
+    assert [text.rstrip() for text in replies(outcome)] == talk.texts[1::2]
+    assert talk.persona == ["i have two dogs .", "i work as a nurse ."]
+    assert talk.sampling == {"top_k": 10, "top_p": 0.92, "temperature": 1.0, "max_new_tokens": 40, "seed": 7}
+    assert len(talk.model_checksum) == 64
+    assert talk.started <= talk.turns[0].time <= talk.turns[1].time
+
+
+def test_a_seed_repeats_a_talk_and_another_does_not(chat) -> None:
+    typed = "hi ! how are you ?\nwhat do you do ?\n"
+    first, again, other = (replies(chat(typed, *DOGS, "--seed", seed)) for seed in (7, 7, 8))
+    assert first == again != other
+
+
+def test_without_a_seed_the_recorded_one_repeats_the_talk(chat, recorded) -> None:
+    first = replies(chat("hi !\n", *DOGS))
+    assert replies(chat("hi !\n", *DOGS, "--seed", recorded()[0].sampling["seed"])) == first
+
+
+def test_personas_from_everywhere(chat, recorded, tmp_path, sample) -> None:
+    file = tmp_path / "persona.txt"
+    file.write_text("\ufeffi am old .\r\n\r\ni play the banjo .", encoding="utf-8")
+    chat("hi\n", "--persona-file", file)
+    chat("i like tea .\ni am called tom .\n\nhi\n")
+    chat("hi\n", "--random-persona", "--seed", 3)
+    first, second, third = (talk.persona for talk in recorded())
+    assert first == ["i am old .", "i play the banjo ."]
+    assert second == ["i like tea .", "i am called tom ."]
+    personas = [dialogue.personas[1] for dialogue in read_corpus(sample / FILES["valid"]).dialogues]
+    assert third in personas
+
+
+def test_undo_retry_and_new(chat, recorded) -> None:
+    outcome = chat(
+        "hi !\nwhat do you do ?\n/undo\n/retry\n/new\nhello\n/persona i am old . | i like tea .\nhi\n/persona\n", *DOGS
+    )
+    first, second, third = recorded()
+    said = [text.rstrip() for text in replies(outcome)]
+    assert first.texts == ["hi !", said[2]]  # the second reply was taken back, the first drawn again
+    assert said[2] != said[0]
+    assert second.texts == ["hello", said[3]]
+    assert second.persona == first.persona
+    assert third.persona == ["i am old .", "i like tea ."]
+    assert outcome.out.count("  i am old .\n  i like tea .\n") == 1
+
+
+def test_a_flag_survives_undo_and_retry(chat, recorded) -> None:
+    chat("hi !\nand you ?\n/flag inconsistent has no cat\n/retry\n/save\n", *DOGS)
+    flagged, kept = recorded()
+    assert [(flag.turn, flag.kind, flag.note) for flag in flagged.flags] == [(3, "inconsistent", "has no cat")]
+    assert kept.flags == []
+    assert flagged.texts[:3] == kept.texts[:3]
+    assert flagged.texts[3] != kept.texts[3]
+
+
+def test_saving_records_at_once_and_the_end_only_what_is_new(chat, tmp_path) -> None:
+    chat("hi !\n/save\n/save\n/quit\nnever read\n", *DOGS)
+    (file,) = (tmp_path / "save" / "conversations").iterdir()
+    assert len(file.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("/undo\n", "/undo: the model has not said anything yet"),
+        ("/retry\n", "/retry: the model has not said anything yet"),
+        ("/flag other\n", "/flag: the model has not said anything yet"),
+        ("hi\n/flag boring\n", "/flag boring: unknown kind; the kinds are inconsistent, contradicts,"),
+        ("/dance\n", "/dance: unknown command; /help lists them"),
+        ("/persona |\n", "an empty persona"),
+        ("/persona " + "dogs " * 400 + "\n", "do not fit into 280 tokens"),
+        ("dogs " * 400 + "\n", "do not fit into 280 tokens"),
+        ("/save\n", "nothing was said yet"),
+        ("/help\n", "/flag KIND [NOTE]"),
+    ],
+)
+def test_a_mistake_while_talking_is_one_line_and_the_talk_goes_on(chat, recorded, typed, words) -> None:
+    outcome = chat(typed + "hi !\n", *DOGS)
+    assert outcome.status == 0
+    assert sum(words in line for line in outcome.out.splitlines()) == 1
+    assert recorded()[-1].texts[-2] == "hi !"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--persona", " "], "an empty persona"),
+        (["--persona", "dogs " * 400], "do not fit into 280 tokens"),
+        (["--persona-file", "nowhere.txt"], "--persona-file nowhere.txt: cannot read it"),
+        (["--top-p", "0"], "--top-p 0.0: expected above 0 and at most 1"),
+        (["--top-k", "-1"], "--top-k -1"),
+        (["--temperature", "0"], "--top-k 1 always takes the most likely token"),
+        (["--max-new-tokens", "320"], "the model's context is 320 tokens"),
+        (["--turns", "0"], "--turns 0"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--only-flagged"], "--export FOLDER"),
+        (["--model", "./nowhere"], "there is no such folder"),
+        ([], "an empty persona: type at least one fact"),
+    ],
+)
+def test_a_mistake_in_the_command_is_one_line(chat, tmp_path, arguments, words) -> None:
+    outcome = chat("", *arguments)
+    assert outcome.status == 2
+    assert words in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert not (tmp_path / "save" / "conversations").exists()
+
+
+def test_when_the_talk_passes_the_context_the_oldest_turns_go(chat, recorded, tokenizer) -> None:
+    typed = "".join(f"{'dogs ' * 30}{number}\n" for number in range(8))
+    assert chat(typed, *DOGS, "--max-new-tokens", 5).status == 0
+    (talk,) = recorded()
+    encoder = Encoder(tokenizer)
+    context = encoder.context(1, talk.persona, talk.texts[:-1], 315)
+    _, facts, utterances = encoder.decode(context)
+    assert facts == talk.persona
+    assert 0 < len(utterances) < len(talk.turns) - 1
+    assert utterances == talk.texts[:-1][-len(utterances) :]
+    assert talk.texts[-1]
+
+
+def scripted(monkeypatch, tokenizer, *texts: str) -> list[str]:
+    """Let the model's draws spell these replies, one after another; returns what is still to come."""
+    encoder, waiting = Encoder(tokenizer), list(texts)
+    current: list[int] = []
+
+    def pick(self, logits: torch.Tensor) -> torch.Tensor:
+        if not current:
+            current.extend([*encoder.texts([waiting.pop(0)])[0], encoder.eos])
+        return torch.tensor([current.pop(0)])
+
+    monkeypatch.setattr(interact.Session, "_pick", pick)
+    return waiting
+
+
+def test_an_empty_or_repeated_reply_is_drawn_again_unseen(chat, recorded, monkeypatch, tokenizer) -> None:
+    waiting = scripted(monkeypatch, tokenizer, "", "i am fine .", "i am fine .", "i am old .")
+    outcome = chat("hi\nand you ?\n", *DOGS)
+    assert replies(outcome) == ["i am fine .", "i am old ."]
+    assert recorded()[0].texts == ["hi", "i am fine .", "and you ?", "i am old ."]
+    assert waiting == []
+
+
+def test_a_few_draws_are_enough(chat, recorded, monkeypatch, tokenizer) -> None:
+    waiting = scripted(monkeypatch, tokenizer, "fine .", *["fine ."] * 4, *[""] * 4, "fine . i am")
+    outcome = chat("hi\nand you ?\nsay something !\ngo on\n", *DOGS)
+    assert replies(outcome) == ["fine .", "fine .", "", "fine . i am"]
+    assert "your utterance was taken back" in outcome.out
+    assert recorded()[0].texts == ["hi", "fine .", "and you ?", "fine .", "go on", "fine . i am"]
+    assert waiting == []
+
+
+def test_a_reply_that_is_the_beginning_of_the_last_one_is_shown(chat, monkeypatch, tokenizer) -> None:
+    scripted(monkeypatch, tokenizer, "i am fine . and you ?", "i am fine .")
+    assert replies(chat("hi\nand you ?\n", *DOGS)) == ["i am fine . and you ?", "i am fine ."]
+
+
+def test_a_reply_cannot_control_the_terminal(chat, recorded, monkeypatch, tokenizer) -> None:
+    scripted(monkeypatch, tokenizer, " \x1b[2Jhi\tyou\nthere ")
+    assert replies(chat("hi\n", *DOGS))[0].rstrip() == "[2Jhi you there"
+    assert recorded()[0].texts == ["hi", "[2Jhi you there"]
+
+
+def test_self_play(chat, recorded) -> None:
+    outcome = chat("", "--self-play", "--turns", 5, *DOGS, "--seed", 1)
+    assert outcome.status == 0
+    (talk,) = recorded()
+    assert [turn.speaker for turn in talk.turns] == ["partner", "model", "partner", "model", "partner"]
+    assert talk.persona == ["i have two dogs .", "i work as a nurse ."]
+    assert talk.partner_persona
+    assert [line.rstrip() for line in outcome.out.splitlines()[2:7]] == [f"{t.speaker}: {t.text}" for t in talk.turns]
+    assert chat("", "--self-play", "--turns", 5, *DOGS, "--seed", 1).out == outcome.out
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_talk_that_is_ended_by_a_signal_is_recorded(
+    run, settings_file, recorded, monkeypatch, number, status
+) -> None:
+    def typed():  # noqa: ANN202
+        yield "hi !\n"
+        os.kill(os.getpid(), number)
+        yield "never answered\n"
+
+    monkeypatch.setattr(interact, "read_lines", typed)
+    before = signal.getsignal(signal.SIGTERM)
+    assert run(interact.main, "--env", settings_file, *DOGS).status == status
+    assert len(recorded()[0].turns) == 2
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_from_talking_to_training_tensors(chat, run, write_env, tmp_path, sample, tokenizer) -> None:
+    """The loop is closed: recorded talks, exported, are what preprocess_dataset.py reads."""
+    chat("hi !\nwhat do you do ?\n/flag off-topic\n", *DOGS, "--seed", 1)
+    chat("good morning !\n", *DOGS, "--seed", 2)
+    assert chat("", "--export", tmp_path / "text").status == 0
+    env = write_env(
+        tmp_path / "env2", save_path=tmp_path / "next", data_path=tmp_path / "text", model_name=sample / "base"
+    )
+    assert run(preprocess_dataset.main, "--env", env).status == 0
+    data = PersonaChatDataset(tmp_path / "next" / "train_data.safetensors")
+    speaker, facts, utterances = Encoder(tokenizer).decode(data[0]["input_ids"].tolist())
+    lines = [json.loads(line) for line in next((tmp_path / "save" / "conversations").iterdir()).open()]
+    assert (speaker, facts) == (1, ["i have two dogs .", "i work as a nurse ."])
+    assert utterances == [turn["text"] for turn in lines[0]["turns"][:2]]  # cut before the flagged reply
+    assert len(data) == 1
+
+
+def test_exporting_flagged_talks_needs_no_model(run, write_env, tmp_path) -> None:
+    outcome = run(interact.main, "--env", write_env(), "--export", tmp_path / "text", "--only-flagged")
+    assert outcome.status == 2
+    assert "no flagged talk to export" in outcome.err

@@ -1,0 +1,255 @@
+"""The script from text files to tensors, run as a user runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import preprocess_dataset
+from convai2 import TextError, parse_corpus, read_corpus
+from dialogue import Encoder, PersonaChatDataset, tokenizer_checksum
+from preprocess_dataset import encode_corpus, main, summary
+
+TRAIN, VALID = (f"{split}_both_original_no_cands.txt" for split in ("train", "valid"))
+TALK = "1 your persona: i sing.\n2 partner's persona: i ski.\n3 hi !\thello .\n4 how are you ?\tfine .\n"
+OTHER = "1 your persona: i act.\n2 partner's persona: i run.\n3 __SILENCE__\tgood day .\n"
+
+
+@pytest.fixture
+def env(write_env, base, tmp_path) -> Path:
+    """Settings whose data_path holds a text of three dialogues and one of a single dialogue."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / TRAIN).write_text(TALK + OTHER + TALK)
+    (tmp_path / "data" / VALID).write_text(OTHER)
+    return write_env(model_name=base)
+
+
+def saved(tmp_path: Path, split: str = "train") -> PersonaChatDataset:
+    return PersonaChatDataset(tmp_path / "save" / f"{split}_data.safetensors")
+
+
+def test_the_whole_script(run, env, tmp_path, tokenizer) -> None:
+    outcome = run(main, "--env", env)
+    assert outcome.status == 0
+    encoder = Encoder(tokenizer)
+    train, valid = saved(tmp_path), saved(tmp_path, "valid")
+    talks = [
+        (0, ["i ski."], ["hi !", "hello .", "how are you ?"]),
+        (1, ["i sing."], ["hi !", "hello .", "how are you ?", "fine ."]),
+    ]
+    # The last dialogue of the file is there.
+    assert [encoder.decode(item["input_ids"].tolist()) for item in train] == [
+        *talks,
+        (0, ["i act."], ["good day ."]),
+        *talks,
+    ]
+    assert train.tensors.dialogues.tolist() == [0, 0, 1, 2, 2]
+    assert len(valid) == 1
+    assert sorted(os.listdir(tmp_path / "save")) == ["train_data.safetensors", "valid_data.safetensors"]
+    text = (tmp_path / "data" / TRAIN).read_bytes()
+    assert train.metadata == {
+        "text_sha256": hashlib.sha256(text).hexdigest(),
+        "tokenizer_sha256": tokenizer_checksum(tokenizer),
+        "vocabulary": str(len(tokenizer)),
+        "context": "320",
+        "max_turns": "20",
+    }
+    lengths = train.lengths
+    assert re.fullmatch(
+        rf"train: 3 dialogues, 5 sequences, 9 responses, {lengths.sum()} tokens, longest sequence {lengths.max()}, \d+\.\d s\n"
+        rf"valid: 1 dialogues, 1 sequences, 1 responses, {valid.lengths[0]} tokens, longest sequence {valid.lengths[0]}, "
+        rf"\d+\.\d s\n"
+        rf"tensors in {tmp_path}/save; next: python train\.py --env {env}\n",
+        outcome.out,
+    )
+
+
+def test_the_same_text_gives_the_same_bytes(run, env, tmp_path) -> None:
+    path = tmp_path / "save" / "train_data.safetensors"
+    run(main, "--env", env)
+    first = path.read_bytes()
+    run(main, "--env", env)
+    assert np.array_equal(PersonaChatDataset(path).tensors.tokens, saved(tmp_path).tensors.tokens)
+    assert len(path.read_bytes()) == len(first)
+
+
+def test_settings_decide(run, env, tmp_path, tokenizer, monkeypatch) -> None:
+    monkeypatch.setenv("max_turns", "2")
+    assert run(main, "--env", env).status == 0
+    assert saved(tmp_path).metadata["max_turns"] == "2"
+    talks = [(0, ["i ski."], ["hi !"]), (1, ["i sing."], ["hi !", "hello ."])]
+    decoded = [Encoder(tokenizer).decode(item["input_ids"].tolist()) for item in saved(tmp_path)]
+    assert decoded == [*talks, (0, ["i act."], ["good day ."]), *talks]
+
+
+def test_left_out_dialogues_are_counted_and_named(run, env, tmp_path) -> None:
+    empty = "1 a\tb\n2 \tc\n"
+    (tmp_path / "data" / TRAIN).write_text(TALK + empty + OTHER + empty)
+    (tmp_path / "data" / VALID).write_text(empty * 11 + OTHER)
+    outcome = run(main, "--env", env)
+    assert outcome.status == 0
+    assert "train: 2 dialogues, 3 sequences, " in outcome.out
+    assert "\ntrain: left out 2 with an empty utterance: the dialogues at line 5, 10\n" in outcome.out
+    listed = ", ".join(str(line) for line in range(1, 21, 2))
+    assert f"\nvalid: left out 11 with an empty utterance: the dialogues at line {listed}, ...\n" in outcome.out
+    (tmp_path / "data" / VALID).write_text(OTHER + empty)
+    assert "valid: left out 1 with an empty utterance: the dialogue at line 4\n" in run(main, "--env", env).out
+
+
+def test_a_malformed_second_file_leaves_everything_as_it_was(run, env, tmp_path) -> None:
+    (tmp_path / "data" / VALID).write_text(OTHER + "5 hello\tthere\n")
+    outcome = run(main, "--env", env)
+    assert outcome.status == 2
+    assert outcome.out == ""
+    assert outcome.line == (
+        f"error: {tmp_path / 'data' / VALID}:4: number 5 is out of order; expected 4, or 1 to start a dialogue"
+    )
+    assert not (tmp_path / "save").exists()
+    # Older tensors stay, too.
+    (tmp_path / "data" / VALID).write_text(OTHER)
+    run(main, "--env", env)
+    before = {path: path.read_bytes() for path in (tmp_path / "save").iterdir()}
+    (tmp_path / "data" / VALID).write_text("nothing\n")
+    (tmp_path / "data" / TRAIN).write_text(OTHER)
+    assert run(main, "--env", env).status == 2
+    assert {path: path.read_bytes() for path in (tmp_path / "save").iterdir()} == before
+
+
+def test_missing_texts_name_the_download(run, env, tmp_path) -> None:
+    (tmp_path / "data" / VALID).unlink()
+    outcome = run(main, "--env", env)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err == (
+        f"error: {tmp_path / 'data' / VALID} not found: put the text there, or run "
+        "`python preprocess_dataset.py --download`, which fetches ConvAI2's\n"
+    )
+
+
+def test_a_text_that_gives_no_sequence(run, env, tmp_path, monkeypatch) -> None:
+    # Only the second speaker's persona is given, and only the first utterance is used.
+    (tmp_path / "data" / TRAIN).write_text("1 your persona: i sing.\n2 hi\thello\n")
+    monkeypatch.setenv("max_turns", "1")
+    outcome = run(main, "--env", env)
+    assert (outcome.status, outcome.line) == (
+        2,
+        f"error: {tmp_path / 'data' / TRAIN}: no sequence: no side whose persona is given has an utterance of its own",
+    )
+    assert not (tmp_path / "save").exists()
+
+
+def test_a_response_longer_than_the_context_has_a_line(run, env, tmp_path, tokenizer) -> None:
+    (tmp_path / "data" / TRAIN).write_text(TALK + f"1 hi\t{'word ' * 400}\n2 how are you ?\tfine\n")
+    outcome = run(main, "--env", env)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.line == (
+        f"error: {tmp_path / 'data' / TRAIN}:5: the speaker's persona and this utterance alone exceed the model's context "
+        "of 320 tokens: shorten them"
+    )
+    assert not (tmp_path / "save").exists()
+    # The first speaker's side fits; the other's facts are too long for its response on line 3.
+    corpus = parse_corpus(f"1 your persona: {'word ' * 400}\n2 partner's persona: x\n3 a\tb\n".encode(), "t")
+    with pytest.raises(TextError, match=r"^t:3: the speaker's persona and this utterance alone exceed .* 320 tokens"):
+        encode_corpus(corpus, Encoder(tokenizer), 20, 320, "t")
+
+
+def test_a_save_path_that_is_a_file(run, env, tmp_path) -> None:
+    (tmp_path / "save").write_text("mine")
+    outcome = run(main, "--env", env)
+    assert (outcome.status, outcome.line) == (2, f"error: {tmp_path / 'save'}: File exists")
+
+
+def test_a_text_that_is_a_folder(run, env, tmp_path) -> None:
+    (tmp_path / "data" / TRAIN).unlink()
+    (tmp_path / "data" / TRAIN).mkdir()
+    outcome = run(main, "--env", env)
+    assert outcome.status == 2
+    assert outcome.line == f"error: {tmp_path / 'data' / TRAIN}: cannot read this file: Is a directory"
+
+
+def test_a_model_name_without_a_tokenizer(run, env, tmp_path, monkeypatch) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("model_name", str(tmp_path / "empty"))
+    outcome = run(main, "--env", env)
+    assert outcome.status == 2
+    assert outcome.err.startswith(f"error: {tmp_path / 'empty'}: cannot load its tokenizer: ")
+    assert outcome.err.count("\n") == 1
+
+
+def test_texts_longer_than_a_batch_of_dialogues_stay_in_order(tokenizer, monkeypatch) -> None:
+    text = "".join(f"1 your persona: fact {n % 7}.\n2 line {n}\tanswer {n}\n" for n in range(25)).encode()
+    whole = encode_corpus(parse_corpus(text, "t"), Encoder(tokenizer), 20, 320, "t")
+    monkeypatch.setattr(preprocess_dataset, "DIALOGUES_PER_BATCH", 4)
+    in_batches = encode_corpus(parse_corpus(text, "t"), Encoder(tokenizer), 20, 320, "t")
+    for name, array in vars(whole).items():
+        assert np.array_equal(array, vars(in_batches)[name])
+    assert whole.dialogues.tolist() == list(range(25))
+
+
+def test_a_small_context_labels_every_response_once(sample, tokenizer, tmp_path) -> None:
+    corpus = read_corpus(sample / VALID)
+    tensors = encode_corpus(corpus, Encoder(tokenizer), 20, 100, "t")
+    whole = encode_corpus(corpus, Encoder(tokenizer), 20, 320, "t")
+    assert len(tensors.dialogues) > len(whole.dialogues)
+
+    def responses(made) -> list[list[int]]:
+        return [made.tokens[start:end].tolist() for start, end in made.responses]
+
+    assert responses(tensors) == responses(whole)
+    tensors.save(tmp_path / "t", {"vocabulary": str(len(tokenizer)), "context": "100"})
+    assert PersonaChatDataset(tmp_path / "t").lengths.max() <= 100
+
+
+def test_the_summary_counts_in_thousands(tokenizer) -> None:
+    corpus = parse_corpus(("1 hi\tho\n" * 1200).encode(), "t")
+    line = summary("train", encode_corpus(corpus, Encoder(tokenizer), 20, 320, "t"), corpus, 1.26)
+    assert line.startswith("train: 1,200 dialogues, 2,400 sequences, 2,400 responses, ")
+    assert line.endswith(", 1.3 s")
+
+
+def without_torch(root: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The script in a process of its own, where to import torch, numpy or transformers fails."""
+    program = (
+        "import runpy, sys\n"
+        "for name in ('torch', 'numpy', 'transformers'): sys.modules[name] = None\n"
+        "sys.argv[0] = 'preprocess_dataset.py'\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True)
+
+
+def test_help_and_mistakes_are_answered_before_torch(root, write_env) -> None:
+    answer = without_torch(root, "--help")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert "--download" in answer.stdout
+    env = write_env(epochs="no")
+    answer = without_torch(root, "--env", env)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert (
+        answer.stderr == f"error: {env}:3: epochs = 'no' is not allowed; expected a whole number from 1 to 1000000000\n"
+    )
+    # With nothing to answer, it goes on to import them.
+    assert "import of numpy halted" in without_torch(root, "--env", write_env()).stderr
+
+
+def test_an_unknown_option(run) -> None:
+    outcome = run(main, "--downlod")
+    assert outcome.status == 2
+    assert "unrecognized arguments: --downlod" in outcome.err
+
+
+def test_the_next_command_has_the_same_settings(run, env, base, tmp_path, monkeypatch) -> None:
+    other = tmp_path / "my settings.env"
+    other.write_text(env.read_text())
+    assert run(main, "--env", other).out.endswith(f"next: python train.py --env '{other}'\n")
+    # The file beside the scripts is the default; here it gets its paths from the environment.
+    for key, value in (("data_path", tmp_path / "data"), ("save_path", tmp_path / "save"), ("model_name", base)):
+        monkeypatch.setenv(key, str(value))
+    assert run(main).out.endswith("next: python train.py\n")

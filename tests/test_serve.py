@@ -1,0 +1,98 @@
+"""The saved folder in other people's tools: transformers' pipeline, and its OpenAI-style server."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from transformers import pipeline
+from transformers.utils.import_utils import is_serve_available
+
+from card import set_generation_defaults
+from dialogue import Encoder
+
+FACTS = ["i have two dogs .", "i work as a nurse ."]
+MESSAGES = [
+    {"role": "system", "content": "\n".join(FACTS)},
+    {"role": "user", "content": "hi ! what do you do for a living ?"},
+]
+PATIENCE = 90  # seconds for the server to start on a busy machine
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_model, tokenizer) -> Path:
+    set_generation_defaults(tiny_model, tokenizer)
+    tiny_model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_the_pipeline_chats_from_the_folder_alone(folder) -> None:
+    chat = pipeline("text-generation", model=str(folder), device="cpu")
+    answer = chat(MESSAGES)[0]["generated_text"]
+    assert answer[:2] == MESSAGES
+    assert answer[2]["role"] == "assistant"
+    assert answer[2]["content"]
+    assert "<|" not in answer[2]["content"]
+
+
+@pytest.mark.skipif(not is_serve_available(), reason="needs the extra: pip install 'transformers[serving]'")
+def test_the_server_answers_an_openai_style_request(folder, tokenizer) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        Path(sys.executable).with_name("transformers"),
+        "serve",
+        folder,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    log = folder.parent / "serve.log"
+    with open(log, "wb") as output:
+        server = subprocess.Popen(
+            [*command, "--device", "cpu"], stdout=output, stderr=output, env=os.environ | {"HF_HUB_OFFLINE": "1"}
+        )
+    try:
+        wait_for(server, f"http://127.0.0.1:{port}/health", log)
+        body = {"model": str(folder), "messages": MESSAGES, "max_tokens": 40, "seed": 1}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/v1/chat/completions",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as response:
+            answer = json.load(response)
+    finally:
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+    message = answer["choices"][0]["message"]
+    assert message["role"] == "assistant"
+    assert message["content"]
+    # The server's prompt is the training format's: persona, utterance, and where the reply begins.
+    prompt = Encoder(tokenizer).context(1, FACTS, [MESSAGES[1]["content"]], 320)
+    assert answer["usage"]["prompt_tokens"] == len(prompt)
+
+
+def wait_for(server: subprocess.Popen, url: str, log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            pytest.fail(f"the server ended with status {server.returncode}: {log.read_text()[-1000:]}")
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail(f"no server after {PATIENCE} s: {log.read_text()[-1000:]}")

@@ -1,0 +1,236 @@
+"""`.env` -> Settings; test_bad_input.py holds the table of values that are refused."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+import pytest
+from conftest import NINE_KEYS, NINE_LINES
+
+from settings import ENV_FILE, KINDS, REQUIRED, SettingsError, add_env_option, read_settings
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    path = folder / ".env"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def refused(path: Path, environ: dict[str, str] | None = None) -> str:
+    """The one line that read_settings refuses `path` with."""
+    with pytest.raises(SettingsError) as caught:
+        read_settings(path, environ or {})
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_nine_lines_are_enough(tmp_path) -> None:
+    settings = read_settings(written(tmp_path, NINE_LINES), {})
+    assert settings.plain() == {
+        "env_file": str(tmp_path / ".env"),
+        "save_path": str(tmp_path / "save"),
+        "data_path": str(tmp_path / "data"),
+        "epochs": 3,
+        "learn_rate": 5e-5,
+        "gradient_accumulation_steps": 8,
+        "batch_size": 1,
+        "weight_decay": 0.0,
+        "logging_steps": 10,
+        "save_steps": 250,
+        "model_name": "microsoft/DialoGPT-medium",
+        "init": "pretrained",
+        "warmup_steps": 0,
+        "max_grad_norm": 1.0,
+        "max_turns": 20,
+        "seed": 42,
+        "precision": "auto",
+        "compile": "auto",
+        "gradient_checkpointing": False,
+        "tensorboard": False,
+    }
+    assert json.loads(json.dumps(settings.plain())) == settings.plain()
+
+
+def test_the_repositorys_own_env_holds_those_nine(tmp_path, root) -> None:
+    assert root / ".env" == ENV_FILE
+    ours, theirs = read_settings(environ={}), read_settings(written(tmp_path, NINE_LINES), {})
+    different = {key for key, value in ours.plain().items() if theirs.plain()[key] != value}
+    assert different == {"env_file", "save_path", "data_path"}
+    assert (ours.save_path, ours.data_path) == (root / "save", root / "data")
+
+
+def test_where_the_files_are(tmp_path) -> None:
+    settings = read_settings(written(tmp_path, NINE_LINES), {})
+    assert settings.tensors("train") == tmp_path / "save" / "train_data.safetensors"
+    assert settings.text("valid") == tmp_path / "data" / "valid_both_original_no_cands.txt"
+
+
+def test_a_variable_of_the_environment_wins(tmp_path, monkeypatch) -> None:
+    path = written(tmp_path, NINE_LINES)
+    settings = read_settings(path, {"epochs": "1", "precision": " BF16 ", "unrelated": "x", "EPOCHS": "9"})
+    assert (settings.epochs, settings.precision) == (1, "bf16")
+    monkeypatch.setenv("epochs", "7")
+    assert read_settings(path).epochs == 7
+    # It stands in for a required key as well.
+    assert read_settings(written(tmp_path, NINE_LINES.replace("epochs = 3\n", "")), {"epochs": "5"}).epochs == 5
+
+
+def test_where_relative_paths_start(tmp_path, monkeypatch) -> None:
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    path = written(tmp_path / "recipes", NINE_LINES)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    settings = read_settings(path, {"data_path": "text"})
+    assert settings.save_path == tmp_path / "recipes" / "save"
+    assert settings.data_path == tmp_path / "elsewhere" / "text"
+    # The file itself may be named from the current folder.
+    assert read_settings(Path("../recipes/.env"), {}).save_path == tmp_path / "recipes" / "save"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read_settings(path, {"save_path": "~/kept"}).save_path == tmp_path / "kept"
+    assert read_settings(path, {"save_path": "/kept"}).save_path == Path("/kept")
+
+
+def test_model_name_is_a_folder_where_one_is_there(tmp_path, monkeypatch) -> None:
+    path = written(tmp_path, NINE_LINES + "model_name = org/base\n")
+    assert read_settings(path, {}).model_name == "org/base"
+    (tmp_path / "org" / "base").mkdir(parents=True)
+    assert read_settings(path, {}).model_name == str(tmp_path / "org" / "base")
+    # From the environment, a relative name starts in the current folder.
+    monkeypatch.chdir(tmp_path / "org")
+    assert read_settings(path, {"model_name": "base"}).model_name == str(tmp_path / "org" / "base")
+    assert read_settings(path, {"model_name": "./base"}).model_name == str(tmp_path / "org" / "base")
+    assert read_settings(path, {"model_name": "gpt2"}).model_name == "gpt2"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read_settings(path, {"model_name": "~/org/base"}).model_name == str(tmp_path / "org" / "base")
+    (tmp_path / "file").write_text("no folder")
+    assert read_settings(written(tmp_path, NINE_LINES + "model_name = file\n"), {}).model_name == "file"
+
+
+@pytest.mark.parametrize("name", ["./base", "../base", ".", "/base", "~/base", "~nobody-of-that-name/base"])
+def test_a_model_name_that_can_only_be_a_folder(tmp_path, monkeypatch, name) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    path = written(tmp_path, NINE_LINES + f"model_name = '{name}'\n")
+    if name == ".":
+        assert read_settings(path, {}).model_name == str(tmp_path)
+    else:
+        assert refused(path).startswith(f"{path}:10: model_name = {name!r}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + NINE_LINES,
+        NINE_LINES.replace("\n", "\r\n"),
+        NINE_LINES.rstrip("\n"),
+        "# a comment\n\n" + NINE_LINES.replace("epochs = 3", "export epochs=3   # passes"),
+        NINE_LINES.replace("epochs = 3", 'epochs = "3"'),
+        NINE_LINES.replace("= 3", "=   '3'  ").replace("5e-5", "0.00005"),
+        "\n".join(reversed(NINE_LINES.splitlines())),
+    ],
+    ids=["BOM", "CRLF", "no last newline", "comments", "double quotes", "spaces", "another order"],
+)
+def test_dotenv_syntax(tmp_path, text) -> None:
+    plain = read_settings(written(tmp_path, NINE_LINES), {})
+    assert read_settings(written(tmp_path, text), {}) == plain
+
+
+def test_names_of_choices_in_any_case(tmp_path) -> None:
+    lines = "init = RANDOM\nprecision = APEX-o2\ncompile = true\ntensorboard = TRUE\ngradient_checkpointing = false\n"
+    settings = read_settings(written(tmp_path, NINE_LINES + lines), {})
+    assert (settings.init, settings.precision, settings.compile) == ("random", "apex-O2", "True")
+    assert (settings.tensorboard, settings.gradient_checkpointing) == (True, False)
+
+
+def test_the_ends_of_a_range_are_in_it(tmp_path) -> None:
+    lines = "warmup_steps = 0\nseed = 4294967295\nmax_grad_norm = 1e9\nmax_turns = 1\n"
+    settings = read_settings(written(tmp_path, NINE_LINES + lines), {"learn_rate": "1", "weight_decay": "1"})
+    assert (settings.seed, settings.max_grad_norm, settings.max_turns) == (2**32 - 1, 1e9, 1)
+    assert (settings.learn_rate, settings.weight_decay) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("key", sorted(NINE_KEYS))
+def test_each_of_the_nine_is_required(tmp_path, write_env, key) -> None:
+    assert set(REQUIRED) == set(NINE_KEYS)
+    path = write_env(**{key: None})
+    assert refused(path) == f"{path}: {key} missing; add a line `{key} = ...` ({KINDS[key].allowed})"
+
+
+def test_all_missing_keys_are_named_at_once(tmp_path) -> None:
+    path = written(tmp_path, "epochs = 3\n# nothing else\n")
+    assert refused(path).startswith(f"{path}: save_path, data_path, learn_rate, gradient_accumulation_steps, ")
+    path = written(tmp_path, "")
+    assert "save_path, data_path, epochs, " in refused(path)
+
+
+def test_a_missing_file_names_the_option(tmp_path) -> None:
+    assert refused(tmp_path / "no.env") == f"{tmp_path / 'no.env'}: no such settings file; name one with --env FILE"
+    assert refused(tmp_path) == f"{tmp_path}: cannot read this settings file: Is a directory"
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("learning_rate", "learn_rate"),
+        ("EPOCHS", "epochs"),
+        ("model", "model_name"),
+        ("grad_accumulation_steps", "gradient_accumulation_steps"),
+        ("env_file", None),  # a field of Settings, but no key
+        ("zzz", None),
+    ],
+)
+def test_an_unknown_key_names_the_nearest(tmp_path, key, nearest) -> None:
+    path = written(tmp_path, NINE_LINES + f"\n# comment\n{key} = 1\n")
+    found = re.fullmatch(
+        rf"{re.escape(str(path))}:12: unknown key {key!r}; the nearest known one is '(\w+)'", refused(path)
+    )
+    assert found
+    assert found[1] in KINDS
+    assert nearest in (None, found[1])
+
+
+def test_a_duplicate_key_names_both_lines(tmp_path) -> None:
+    path = written(tmp_path, NINE_LINES + "\n\nepochs = 4\n")
+    assert refused(path) == f"{path}:12: epochs is set twice, first on line 3; keep one of them"
+
+
+def test_an_undecodable_byte_has_a_line(tmp_path) -> None:
+    path = written(tmp_path, NINE_LINES.encode() + b"\nmodel_name = caf\xe9\n")
+    assert refused(path) == f"{path}:11: byte 0xe9 is not UTF-8; save the file as UTF-8 text"
+
+
+def test_a_line_that_is_no_dotenv(tmp_path) -> None:
+    path = written(tmp_path, NINE_LINES + "\n\nwarmup_steps 10\nseed = 'open\n")
+    # dotenv knows a key without `=`, but here are two words.
+    assert refused(path) == f"{path}:12: cannot read 'warmup_steps 10'; expected `key = value`, or `# comment`"
+    path = written(tmp_path, NINE_LINES + "seed = 'open\n")
+    assert refused(path) == f'{path}:10: cannot read "seed = \'open"; expected `key = value`, or `# comment`'
+
+
+def test_the_line_of_a_value_after_one_of_several_lines(tmp_path) -> None:
+    lines = NINE_LINES.replace("'./save'", "'./sa\nve'").replace("epochs = 3", "epochs = three")
+    path = written(tmp_path, lines)
+    assert refused(path).startswith(f"{path}:4: epochs = 'three' is not allowed; expected a whole number from 1 ")
+
+
+def test_a_mistake_in_the_environment_says_so(tmp_path) -> None:
+    path = written(tmp_path, NINE_LINES)
+    assert refused(path, {"epochs": "x"}) == (
+        "environment variable: epochs = 'x' is not allowed; expected a whole number from 1 to 1000000000"
+    )
+    assert (
+        refused(path, {"tensorboard": ""}) == "environment variable: tensorboard has no value; expected True or False"
+    )
+    # A mistake in the file is not hidden by the variable that wins.
+    path = written(tmp_path, NINE_LINES.replace("epochs = 3", "epochs = 0"))
+    assert refused(path, {"epochs": "1"}).startswith(f"{path}:3: epochs = '0' is not allowed")
+
+
+def test_the_option_every_script_has() -> None:
+    parser = argparse.ArgumentParser()
+    add_env_option(parser)
+    assert parser.parse_args([]).env == ENV_FILE
+    assert parser.parse_args(["--env", "other"]).env == Path("other")
