@@ -93,11 +93,6 @@ def train(settings: Settings, restart: bool, option: str, processes: Processes, 
         model = load_model(str(checkpoint or settings.model_name), len(tokenizer), settings.init, settings.seed)
         model.to(device)
         set_generation_defaults(model, tokenizer)
-        use_fused_gelu(model)
-        if device.type == "cpu":
-            use_cpu_dropout(model)
-        if settings.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
         trainer = Trainer(settings, processes, precision, model)
         if checkpoint:
             load_optimizer(trainer.optimizer, checkpoint)
@@ -200,6 +195,11 @@ class Trainer:
     def __init__(self, settings: Settings, processes: Processes, precision: str, model: PreTrainedModel) -> None:
         self.model, self.processes, self.precision, self.settings = model, processes, precision, settings
         self.amp = import_apex(precision) if precision.startswith("apex") else None
+        use_fused_gelu(model)
+        if processes.device.type == "cpu":
+            use_cpu_dropout(model)
+        if settings.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
         matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
         vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]  # biases and LayerNorm
         groups = [

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from batches import StepPlan, load_batch, micro_batches
 from convai2 import Corpus, read_corpus
 from dialogue import Encoder, PersonaChatDataset, text_checksum, tokenizer_checksum
-from model import load_config, load_model, load_tokenizer, use_fused_gelu
+from model import load_config, load_model, load_tokenizer
 from preprocess_dataset import encode_corpus
 from settings import Settings, read_settings
 from train import Trainer, schedule, step_seed
@@ -125,9 +125,6 @@ class Training:
         self.data, self.pad, self.device = material.dataset, material.encoder.eos, device
         self.precision = resolve_precision(precision, device)
         model.to(device).train()
-        use_fused_gelu(model)
-        if self.settings.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
         self.trainer = Trainer(self.settings, Processes(0, 1, device), self.precision, model)
         self.use_batch_size(batch_size)
 

@@ -41,17 +41,26 @@ def pair_nll(model: PreTrainedModel, context: Tensor, response: Tensor) -> Tenso
     return torch.nn.functional.cross_entropy(logits.float(), response, reduction="none")
 
 
-def train_pairs(model: PreTrainedModel, pairs: Iterable[Pair], learn_rate: float) -> Iterator[list[Pair]]:
-    """Train on `pairs`; each step yields the pairs it saw. A rest smaller than a step is left out."""
+def train_pairs(
+    model: PreTrainedModel, pairs: Iterable[Pair], learn_rate: float, accumulated: int = ACCUMULATED, steps: int = 0
+) -> Iterator[list[Pair]]:
+    """Train on `pairs`; each step yields the pairs it saw. A rest smaller than a step is left out.
+
+    The learning rate decays linearly to 0 over `steps`; without them it stays.
+    """
     optimizer = torch.optim.AdamW(model.parameters(), lr=learn_rate, eps=1e-8, weight_decay=0.0)
     model.train()
     seen: list[Pair] = []
+    step = 0
     for context, response in pairs:
         loss = pair_nll(model, context.to(model.device), response.to(model.device)).mean()
-        (loss / ACCUMULATED).backward()
+        (loss / accumulated).backward()
         seen.append((context, response))
-        if len(seen) == ACCUMULATED:
+        if len(seen) == accumulated:
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            if steps:
+                optimizer.param_groups[0]["lr"] = learn_rate * max(0, steps - step) / steps
+            step += 1
             optimizer.step()
             optimizer.zero_grad()
             yield seen

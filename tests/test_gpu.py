@@ -14,7 +14,7 @@ import train
 from batches import load_batch
 from dialogue import PersonaChatDataset
 from loss import nll_sum
-from model import load_model, use_fused_gelu
+from model import load_model
 from settings import read_settings
 from utils import Processes, autocast
 
@@ -30,18 +30,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_stopped_run_goes_on(tmp_path: Path, data: Path, precision: str) -> None:
-    results = []
-    for name, epochs in (("calm", (2,)), ("stopped", (1, 2))):
-        (tmp_path / name).mkdir()
-        for until in epochs:
-            env = write_env(tmp_path / name, data, precision=precision, epochs=until, warmup_steps=2)
-            assert run(env) == 0
-        results.append(rows(env))
-    # A longer run decays more slowly, so only the first step is shared; both learn.
-    for losses in results:
-        assert float(losses[-1]["loss"]) < float(losses[0]["loss"])
-        assert float(losses[-1]["peak_gpu_memory_gb"]) > 0
+def test_every_precision_learns(tmp_path: Path, data: Path, precision: str) -> None:
+    env = write_env(tmp_path, data, precision=precision, epochs=4, warmup_steps=2)
+    assert run(env) == 0
+    losses = rows(env)
+    assert float(losses[-1]["loss"]) < float(losses[0]["loss"])
+    assert float(losses[-1]["peak_gpu_memory_gb"]) > 0
 
 
 def test_fp16_scaling_is_resumed(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +80,6 @@ def test_no_waiting_inside_a_step(tmp_path: Path, data: Path) -> None:
     dataset = PersonaChatDataset(settings.tensors("train"))
     device = torch.device("cuda", 0)
     model = load_model(settings.model_name, int(dataset.metadata["vocabulary"])).to(device).train()
-    use_fused_gelu(model)
     trainer = train.Trainer(settings, Processes(0, 1, device), "bf16", model)
     for checked in (False, True):  # the first time, libraries set themselves up
         torch.cuda.set_sync_debug_mode("error" if checked else "default")

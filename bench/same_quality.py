@@ -1,0 +1,82 @@
+"""Does the fast loop learn as well as the original one? Validation perplexity after the same epochs, several seeds.
+
+    python bench/same_quality.py [--model tiny] [--epochs 3] [--seeds 3]        about an hour of CPU time for tiny
+
+Reads   ../shared/convai2 and ../shared/dialogpt-medium where they are, else data/sample. Weights are random.
+Prints  the validation perplexity of each run, and mean and standard deviation of both loops.
+Dropout is on. Both take about as many steps: this project's hold 8 sequences, which have about 62 responses, and the
+reference's 64 (context, response) pairs, the accumulation that PersonaGPT's code came to. Each weighs its losses its
+own way: this project averages over tokens, the reference over responses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+from pathlib import Path
+from statistics import mean, stdev
+
+import torch
+from common import SIZES, Material, Training, prepare, run_steps
+from reference_loop import dialogue_pairs, train_pairs
+
+from convai2 import read_corpus
+from dialogue import PersonaChatDataset
+from metrics import perplexity, score
+from preprocess_dataset import encode_corpus
+from utils import autocast
+
+PAIRS_PER_STEP = 64
+LEARN_RATE = 1e-3
+
+
+def validation_perplexity(material: Material, model: torch.nn.Module, data: PersonaChatDataset) -> float:
+    scores = score(model, [data.sequence(i) for i in range(len(data))], autocast("fp32", model.device))
+    responses = [response for sequence in scores for response in sequence]
+    return perplexity(sum(r.nll.sum(dtype=float) for r in responses) / sum(len(r.nll) for r in responses))
+
+
+def train_ours(material: Material, seed: int, epochs: int) -> torch.nn.Module:
+    model = material.model()
+    training = Training(material, model, torch.device("cpu"), seed=seed, epochs=epochs, learn_rate=LEARN_RATE)
+    run_steps(training, range(1, training.total_steps + 1))
+    return model
+
+
+def train_reference(material: Material, seed: int, epochs: int) -> torch.nn.Module:
+    model, chance = material.model(), random.Random(seed)
+    torch.manual_seed(seed)
+    pairs = list(dialogue_pairs(material.dataset, range(len(material.dataset))))
+    order = [pair for _ in range(epochs) for pair in chance.sample(pairs, len(pairs))]
+    for _ in train_pairs(model, order, LEARN_RATE, PAIRS_PER_STEP, steps=len(order) // PAIRS_PER_STEP):
+        pass
+    return model
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=SIZES, default="tiny")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        material = prepare(Path(folder), options.model)
+        text = material.text.with_name("valid_both_original_no_cands.txt")
+        tensors = encode_corpus(read_corpus(text), material.encoder, material.settings.max_turns, 1024, str(text))
+        valid = PersonaChatDataset.from_tensors(tensors, 1024)
+        found: dict[str, list[float]] = {}
+        for seed in range(options.seeds):
+            for name, train in (("this project", train_ours), ("reference loop", train_reference)):
+                model = train(material, seed, options.epochs)
+                found.setdefault(name, []).append(validation_perplexity(material, model, valid))
+                print(f"seed {seed}, {name}: validation perplexity {found[name][-1]:.2f}", flush=True)
+        for name, values in found.items():
+            spread = f" +- {stdev(values):.2f}" if len(values) > 1 else ""
+            print(f"{name}: {mean(values):.2f}{spread} over {len(values)} seeds")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
