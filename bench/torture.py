@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -56,9 +57,13 @@ class RunServer:
         )
         assert self._read() == {"ready": True}
 
-    def start(self, kind: str, arguments: list[str], log: Path) -> int:
-        """Fork a run of `kind` ("train", "preprocess" or "read"); returns its process id."""
-        return self._ask({"start": kind, "arguments": arguments, "log": str(log)})["pid"]
+    def start(self, kind: str, arguments: list[str], log: Path, file_limit: int = 0) -> int:
+        """Fork a run of `kind` ("train", "preprocess" or "read"); returns its process id.
+
+        With `file_limit` no file of its may grow beyond so many bytes: the disk is full, as far as it can tell.
+        """
+        request = {"start": kind, "arguments": arguments, "log": str(log), "file_limit": file_limit}
+        return self._ask(request)["pid"]
 
     def status(self, pid: int, wait: bool) -> int | None:
         """The exit status of `pid`, minus the signal that killed it, or None while it runs."""
@@ -102,6 +107,8 @@ def serve() -> None:
                 os.dup2(log, 1)
                 os.dup2(log, 2)
                 status = 1
+                if request["file_limit"]:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_limit"],) * 2)
                 try:
                     status = exit_status(kinds[request["start"]], request["arguments"])
                 finally:

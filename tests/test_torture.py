@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
 import torture
+
+from checkpoint import find_problem
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +42,35 @@ def test_a_difference_would_be_noticed(server: torture.RunServer, tmp_path: Path
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     after = torture.outcome(env)
     assert {name for name in before if before[name] != after[name]} == {"model", "loss.csv"}
+
+
+def test_a_full_disk_then_room_again(server: torture.RunServer, tmp_path: Path) -> None:
+    torture.write_data(tmp_path, train=8, valid=2)
+    torture.copy_base(tmp_path / "base", dropout=0.1)
+    calm, full = (torture.write_env(tmp_path / name, tmp_path) for name in ("calm", "full"))
+    for env in (calm, full):
+        assert server.status(server.start("preprocess", ["--env", str(env)], tmp_path / "log"), wait=True) == 0
+    assert server.status(server.start("train", ["--env", str(calm)], tmp_path / "log"), wait=True) == 0
+
+    model = full.parent / "save" / "checkpoint" / "model"
+    pid = server.start("train", ["--env", str(full)], tmp_path / "log")
+    while not model.exists():
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGTERM)
+    assert server.status(pid, wait=True) == 143
+    before = os.readlink(model)
+
+    # The weights fit, the optimizer's state does not.
+    pid = server.start("train", ["--env", str(full)], tmp_path / "full.log", file_limit=3_000_000)
+    assert server.status(pid, wait=True) == 1
+    said = (tmp_path / "full.log").read_text()
+    assert said.count("error: the disk is full") == 1
+    assert "Traceback" not in said
+    assert os.readlink(model) == before
+    assert find_problem(model) is None
+
+    assert server.status(server.start("train", ["--env", str(full)], tmp_path / "log"), wait=True) == 0
+    assert torture.outcome(full) == torture.outcome(calm)
 
 
 def test_two_runs_on_one_save_path(server: torture.RunServer, tmp_path: Path) -> None:

@@ -186,6 +186,46 @@ def test_a_run_that_died_goes_on_exactly(
     assert replies[0] == replies[1]
 
 
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
+    tmp_path: Path, data: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = write_env(tmp_path, data)
+    assert run(env) == 0
+    damaged = tmp_path / "save" / "checkpoint" / "model" / "optimizer.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    capsys.readouterr()
+    assert run(env) == 0
+    said = capsys.readouterr().out
+    assert "damaged checkpoint" in said
+    assert "optimizer.safetensors has " in said
+    assert "going on after step 4 of 6" in said
+    assert rows(env) == rows(finished)
+    assert rows(env, "eval.csv") == rows(finished, "eval.csv")
+    assert same(weights(env), weights(finished))
+
+
+def test_without_a_sound_checkpoint_nothing_starts_over(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = write_env(tmp_path, data)
+    assert run(env) == 0
+    before = rows(env)
+    for name in ("model", "previous"):
+        (tmp_path / "save" / "checkpoint" / name / "training_state.json").write_text("{}")
+    assert run(env) == 2
+    assert "no sound checkpoint in" in capsys.readouterr().err
+    assert rows(env) == before
+
+
+def test_a_second_ctrl_c_stops_at_once() -> None:
+    with train.StopSignals() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.status == 130
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_finishes_the_step_and_saves(
     tmp_path: Path, data: Path, finished: Path, number: signal.Signals, status: int,
