@@ -38,14 +38,16 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# peer_trl.py says how to install TRL into an environment of its own; TRL_PYTHON names that environment's python.
+TRL_PYTHON ?= .venv-trl/bin/python
 bench: .venv/installed-dev
 	$(BIN)/python bench/preprocess_speed.py
 	$(BIN)/python bench/loss_pieces.py --width 384
 	$(BIN)/python bench/train_speed.py --model mini --seconds 20
+	$(BIN)/python bench/train_speed.py --model tiny --check
 	$(BIN)/python bench/use_speed.py
+	test ! -x $(TRL_PYTHON) || $(TRL_PYTHON) bench/peer_trl.py --model mini
 
-# peer_trl.py says how to install TRL into an environment of its own; TRL_PYTHON names that environment's python.
-TRL_PYTHON ?= .venv-trl/bin/python
 bench-gpu: .venv/installed-dev
 	$(BIN)/python -m pytest -m gpu
 	$(BIN)/python bench/train_speed.py --model medium

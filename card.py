@@ -14,7 +14,11 @@ from generation import MAX_NEW_TOKENS, Sampling
 from settings import Settings
 
 CONVAI2_VALID_MD5 = "def776392ac60f9947411a3b1a86e1aa"  # valid_both_original_no_cands.txt as published
-MIT_BASES = ("microsoft/DialoGPT-", "openai-community/gpt2", "gpt2")
+HUB_CONVAI2 = "conv_ai_2"
+MIT_BASES = {
+    *(f"microsoft/DialoGPT-{size}" for size in ("small", "medium", "large")),
+    *(f"{owner}gpt2{suffix}" for owner in ("", "openai-community/") for suffix in ("", "-medium", "-large", "-xl")),
+}
 # With `init = random`, or a base that comes with this repository, no one else's licence applies.
 OWN_BASES = Path(__file__).resolve().parent / "data"
 METRICS = (
@@ -93,7 +97,7 @@ def write_card(folder: Path, settings: Settings, context: int, step: int, evalua
         base_model=None if local or settings.init == "random" else base,
         license=_license(settings, local),
         language="en",
-        datasets=[data_id],
+        datasets=[data_id] if data_id == HUB_CONVAI2 else None,
         metrics=["perplexity", "f1"] if results else None,
         pipeline_tag="text-generation",
         library_name="transformers",
@@ -120,14 +124,14 @@ def _data(settings: Settings) -> tuple[str, str]:
     """The data set's name, and its id on the hub: for text that is not ConvAI2's, its folder's name."""
     text = settings.text("valid")
     if text.is_file() and hashlib.md5(text.read_bytes(), usedforsecurity=False).hexdigest() == CONVAI2_VALID_MD5:
-        return "ConvAI2 (Persona-Chat)", "conv_ai_2"
+        return "ConvAI2 (Persona-Chat)", HUB_CONVAI2
     return f"persona dialogues ({settings.data_path.name})", settings.data_path.name
 
 
 def _license(settings: Settings, local: bool) -> str:
     """A fine-tuned model inherits its base's licence: MIT for the bases we know, else for the user to fill in."""
     own = settings.init == "random" or (local and Path(settings.model_name).is_relative_to(OWN_BASES))
-    return "mit" if own or settings.model_name.startswith(MIT_BASES) else "unknown"
+    return "mit" if own or settings.model_name in MIT_BASES else "unknown"
 
 
 def _scores(evaluation: dict[str, Any] | None) -> str:

@@ -52,6 +52,10 @@ class RunLock:
             raise CheckpointError(
                 f"{save_path}: {holder} is training there; wait for it, stop it, or choose another save_path"
             ) from None
+        except OSError as error:
+            raise CheckpointError(
+                f"{save_path}: this file system has no locks ({error.strerror}): choose a save_path on another one"
+            ) from None
         self.file.truncate(0)
         self.file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self.file.flush()
@@ -114,10 +118,11 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Path | None:
     for path in dict.fromkeys(linked + unlinked):
         problem = find_problem(path)
         if problem is None:
-            _point(folder / "model", path.name)
-            for damaged in problems:
-                damaged.rename(damaged.with_name(f"damaged-{damaged.name}"))
-                say(f"set aside as damaged-{damaged.name}; using {path.name} instead")
+            _point(folder / "model", os.path.relpath(path, folder))
+            for damaged in filter(Path.is_dir, problems):
+                damaged.rename(_free(damaged.with_name(f"damaged-{damaged.name}")))
+            if problems:
+                say(f"set aside as damaged-...; using {path.name} instead")
             return path
         problems[path] = problem
         say(f"damaged checkpoint {path}: {problem}")
@@ -167,6 +172,8 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, masters: bool) -> dict[s
 
 def load_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
     """Put the tensors saved in the checkpoint at `path` back into `optimizer`."""
+    if hasattr(optimizer, "_amp_lazy_init"):  # apex makes its float32 master weights late; they are wanted now
+        optimizer._amp_lazy_init()
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in load_file(path / OPTIMIZER).items():
         index, _, key = name.partition(".")
@@ -181,7 +188,8 @@ def load_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
 
 def set_aside(save_path: Path) -> Path | None:
     """Move `checkpoint/` and `samples/` to the first free `old-N/`; None where there is nothing to move."""
-    present = [save_path / name for name in ("checkpoint", "samples") if (save_path / name).exists()]
+    # The logs first: killed in between, the old run goes on without them, and no log is cut back to nothing.
+    present = [save_path / name for name in ("samples", "checkpoint") if (save_path / name).exists()]
     if not present:
         return None
     number = 1
@@ -197,12 +205,15 @@ def set_aside(save_path: Path) -> Path | None:
 def write_atomically(path: Path, data: str | bytes) -> None:
     """Replace the file at `path` in one step: a reader, or a power cut, sees the old content or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(path.name + ".new")
-    with open(new, "wb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")  # two programs may write eval.json at once
+    try:
+        with open(new, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def prune(folder: Path) -> None:
@@ -211,15 +222,13 @@ def prune(folder: Path) -> None:
     for path in folder.iterdir() if folder.is_dir() else []:
         if path.is_dir() and not path.is_symlink() and path.name not in kept:
             if re.fullmatch(r"tmp-.*|(step|best)-[0-9]{8}(\.[0-9]+)?", path.name):
-                shutil.rmtree(path)
+                # On a network disk a reader may still hold a file open; the next save tries again.
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _write_complete(folder: Path, name: str, write: Callable[[Path], None]) -> Path:
     """A new folder `name` with what `write` puts there and a manifest, all of it on the disk when this returns."""
-    target, number = folder / name, 0
-    while target.exists():  # the same step once more, after a fallback
-        number += 1
-        target = folder / f"{name}.{number}"
+    target = _free(folder / name)  # the same step may come once more, after a fallback
     new = folder / f"tmp-{target.name}"
     if new.exists():
         shutil.rmtree(new)
@@ -240,6 +249,15 @@ def _write_complete(folder: Path, name: str, write: Callable[[Path], None]) -> P
     return target
 
 
+def _free(path: Path) -> Path:
+    """`path`, or where that is taken the first of `path`.1, `path`.2, ... that is not."""
+    number, found = 0, path
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.name}.{number}")
+    return found
+
+
 def _point(link: Path, name: str) -> None:
     """Make `link` a symbolic link to `name`, in one step whatever it was before."""
     new = link.with_name(f".{link.name}.new")
@@ -254,10 +272,11 @@ def _adopt_copied(folder: Path) -> None:
     for name in LINKS:
         path = folder / name
         if path.is_dir() and not path.is_symlink():
-            number = read_state(path)["step"] if (path / STATE).exists() else 0
-            real = folder / f"{'best' if name == 'best' else 'step'}-{number:08d}"
-            while real.exists():
-                real = real.with_name(real.name + ".1")
+            try:
+                number = int(read_state(path)["step"])
+            except (OSError, ValueError, KeyError, TypeError):
+                number = 0  # `best` has none, and a damaged one is found out later
+            real = _free(folder / f"{'best' if name == 'best' else 'step'}-{number:08d}")
             path.rename(real)
             _point(path, real.name)
 

@@ -17,6 +17,7 @@ import io
 import json
 import os
 import re
+import shlex
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -144,8 +145,10 @@ def parse_talk(line: bytes) -> Talk:
     return talk
 
 
-def export(recordings: Path, target: Path, only_flagged: bool, say: Callable[[str], None]) -> None:
+def export(recordings: Path, target: Path, only_flagged: bool, say: Callable[[str], None], option: str = "") -> None:
     """Write the talks of `recordings` as ConvAI2 text into the folder `target`, for preprocess_dataset.py.
+
+    `option` is the command's --env, for the command that is named next.
 
     Each talk goes up to its first flagged reply; with `only_flagged`, talks with a flag go whole, with a table of
     flags. A talk that another one starts with (it went on after /undo or /retry) is left out. Raises UserError where
@@ -181,7 +184,8 @@ def export(recordings: Path, target: Path, only_flagged: bool, say: Callable[[st
         for kind, count in counts.most_common():
             say(f"  {kind:<14}{count:>5}   {FLAGS[kind]}")
         say(f"flags in {target / FLAG_TABLE}")
-    say(f"text in {target}; next: data_path='{target}' python preprocess_dataset.py")
+    text, save = shlex.quote(str(target)), shlex.quote(f"{target}/save")
+    say(f"text in {target}; next: data_path={text} save_path={save} python preprocess_dataset.py{option}")
 
 
 def first_flag(talk: Talk) -> int:

@@ -213,15 +213,21 @@ class PersonaChatDataset(torch.utils.data.Dataset):
             _check_tensors(self.tensors, int(self.metadata["vocabulary"]), int(self.metadata["context"]))
         except (KeyError, ValueError) as error:
             raise DataError(f"{path}: damaged tensors ({error}); run preprocess_dataset.py again") from None
-        self.lengths = np.diff(self.tensors.offsets)  # (S,) tokens of each sequence
+        self._count()
 
     @classmethod
     def from_tensors(cls, tensors: Tensors, context: int) -> PersonaChatDataset:
         """The dataset of tensors just made, for a model with `context` positions."""
         dataset = cls.__new__(cls)
         dataset.metadata, dataset.tensors = {"context": str(context)}, tensors
-        dataset.lengths = np.diff(tensors.offsets)
+        dataset._count()
         return dataset
+
+    def _count(self) -> None:
+        sizes = np.diff(self.tensors.responses).ravel()  # (R,) tokens of each response
+        sums = np.concatenate([[0], np.cumsum(sizes)])[self.tensors.response_offsets]  # (S + 1,)
+        self.lengths = np.diff(self.tensors.offsets)  # (S,) tokens of each sequence
+        self.label_tokens = np.diff(sums)  # (S,) label tokens of each sequence
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -242,12 +248,6 @@ class PersonaChatDataset(torch.utils.data.Dataset):
         start, end = self.tensors.offsets[index : index + 2]
         first, last = self.tensors.response_offsets[index : index + 2]
         return self.tensors.tokens[start:end].astype(np.int64), self.tensors.responses[first:last] - start
-
-    def response_tokens(self, indices: np.ndarray | None = None) -> int:
-        """How many label tokens the sequences `indices` (all, without) hold."""
-        sizes = np.diff(self.tensors.responses).ravel()  # (R,)
-        sums = np.concatenate([[0], np.cumsum(sizes)])[self.tensors.response_offsets]  # (S + 1,)
-        return int(sums[-1] if indices is None else np.diff(sums)[indices].sum())
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, str], Tensors]:
@@ -316,7 +316,26 @@ def open_tensors(
         raise DataError(
             again.format(f"for a context of {dataset.metadata['context']} tokens, model_name's is {context}")
         )
+    _check_format(dataset, Encoder(tokenizer))
     return dataset
+
+
+def _check_format(dataset: PersonaChatDataset, encoder: Encoder) -> None:
+    """Raise DataError unless every sequence is one of this format, on which evaluation relies."""
+    tensors = dataset.tensors
+    firsts = tensors.offsets[:-1]
+    starts = np.flatnonzero(tensors.tokens == encoder.start)
+    sound = (
+        np.isin(tensors.tokens[firsts], encoder.speakers).all()
+        and len(starts) == len(firsts)
+        and (np.searchsorted(tensors.offsets, starts, "right") - 1 == np.arange(len(firsts))).all()
+        and (starts < tensors.responses[tensors.response_offsets[:-1], 0]).all()
+        and (tensors.tokens[tensors.responses[:, 1] - 1] == encoder.eos).all()
+    )
+    if not sound:
+        raise DataError(
+            f"{dataset.path}: damaged tensors (not this format's sequences); run preprocess_dataset.py again"
+        )
 
 
 def text_checksum(path: Path) -> str:

@@ -97,12 +97,17 @@ def _unpack(archive: Path, wanted: list[Path]) -> None:
         absent = [path.name for path in wanted if path not in unpacked]
         if absent:
             raise RunError(f"{archive}: {', '.join(absent)} not in the archive")
-        for path, new in unpacked.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # `data_path` may be another file system than the cache's: copy first, then rename within it.
-            beside = path.with_name(path.name + ".new")
-            beside.write_bytes(new.read_bytes())
-            os.replace(beside, path)
+        # `data_path` may be another file system than the cache's: copy both files first, then rename within it.
+        beside = {path: path.with_name(path.name + ".new") for path in unpacked}
+        try:
+            for path, new in unpacked.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                beside[path].write_bytes(new.read_bytes())
+            for path, copy in beside.items():
+                os.replace(copy, path)
+        finally:
+            for copy in beside.values():
+                copy.unlink(missing_ok=True)
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise RunError(f"{archive}: cannot be unpacked: {error}") from None
     finally:

@@ -77,11 +77,10 @@ def _machine_gave_out(error: Exception) -> str | None:
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         where = f" while writing {error.filename}" if getattr(error, "filename", None) else ""
         return f"the disk is full{where}: free some space, then run the same command again to go on"
-    # torch's OutOfMemoryError and its CPU allocator's failure are RuntimeErrors; torch may not be imported here.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    # torch's OutOfMemoryError and what CUDA's libraries, MPS and the CPU's allocator raise are all RuntimeErrors.
+    full = isinstance(error, RuntimeError) and re.search("out of memory|can't allocate memory|ALLOC_FAILED", str(error))
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or full:
         return OUT_OF_MEMORY.format(str(error).split("\n", 1)[0].split(". ", 1)[0] or "no memory left")
-    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
-        return OUT_OF_MEMORY.format("the CPU's memory is used up")
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         return f"compiling the model failed ({str(error).strip().partition(chr(10))[0]}): set compile = False and run again"
     return None

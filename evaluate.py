@@ -40,9 +40,11 @@ if __name__ == "__main__":
     if status := exit_status(lambda: command_line() and 0):
         sys.exit(status)
 
+import contextlib
 import time
 
 from candidates import Talk, hits_at_1, read_talks
+from card import write_card
 from convai2 import read_corpus
 from dialogue import PersonaChatDataset, open_tensors, text_checksum
 from logs import write_json
@@ -91,6 +93,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(table(metrics))
     out = options.out or settings.save_path / "samples" / "eval.json"
     write_json(out, describe(trained, text, dataset) | metrics)
+    if options.model is None and options.text is None and trained.step is not None:
+        with contextlib.suppress(FileNotFoundError):  # training beside us may have removed this checkpoint
+            write_card(Path(trained.name), settings, trained.context, trained.step, {"step": trained.step} | metrics)
     print(f"\nfigures in {out}")
     return 0
 

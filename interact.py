@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 from errors import Stopped, UserError, exit_status
-from settings import Settings, add_env_option, read_settings
+from settings import Settings, add_env_option, env_option, read_settings
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
@@ -65,6 +65,8 @@ def check_options(options: argparse.Namespace) -> None:
             raise UserError(f"--persona-file {options.persona_file}: cannot read it: {reason}") from None
     if options.persona is not None:
         options.persona = [fact.strip() for fact in options.persona if fact.strip()]
+        if any("\udc80" <= letter <= "\udcff" for fact in options.persona for letter in fact):  # undecodable bytes
+            raise UserError("--persona: not UTF-8 text; set the terminal to UTF-8, or use --persona-file")
         if not options.persona:
             raise UserError("an empty persona: give at least one fact, such as --persona 'i have two dogs .'")
 
@@ -107,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     options, settings = command_line(arguments)
     recordings = settings.save_path / "conversations"
     if options.export is not None:
-        export(recordings, options.export, options.only_flagged, print)
+        export(recordings, options.export, options.only_flagged, print, env_option(options.env))
         return 0
     trained = load_trained(options.model, settings)
     if options.max_new_tokens >= trained.context:
@@ -295,6 +297,8 @@ def self_play(session: Session, turns: int) -> None:
 
 def read_lines() -> Iterator[str]:
     """What the human types, line by line, until the input ends; piped input is printed, as if typed."""
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="replace")
     if sys.stdin.isatty():
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  arrow keys and history for input()
@@ -304,8 +308,6 @@ def read_lines() -> Iterator[str]:
             except EOFError:
                 print()
                 return
-    if hasattr(sys.stdin, "reconfigure"):
-        sys.stdin.reconfigure(errors="replace")
     for line in sys.stdin:
         print(f"you: {line.rstrip()}")
         yield line

@@ -6,6 +6,8 @@ whole step. Here hidden states are gathered at the label positions first, and lo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -20,16 +22,18 @@ ALIGN = 64
 class ResponseLoss(nn.Module):
     """Wraps a GPT-2; its forward pass is the summed negative log-likelihood of the label tokens."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, uncast: Callable[[], AbstractContextManager] = nullcontext) -> None:
+        """`uncast` suspends the casts that apex-O1 puts into torch's own functions: into copies, for those with `out=`."""
         super().__init__()
-        self.model = model
+        self.model, self.uncast = model, uncast
 
     def forward(self, input_ids: Tensor, label_index: Tensor, targets: Tensor) -> Tensor:
         """input_ids (B, T); label_index (N,): rows of the flattened (B * T) that predict targets (N,). -> scalar, nats."""
         # No attention mask: padding is on the right, where a causal model never looks.
         hidden = self.model.transformer(input_ids, use_cache=False).last_hidden_state  # (B, T, C)
         hidden = hidden.flatten(0, 1).index_select(0, label_index)  # (N, C)
-        return nll_sum(hidden, self.model.lm_head.weight, targets)
+        with self.uncast():
+            return nll_sum(hidden, self.model.lm_head.weight, targets)
 
 
 @torch.compiler.disable  # a loop over pieces of two matrix products each: nothing to fuse, and N changes every time

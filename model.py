@@ -30,7 +30,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
 def load_bare_tokenizer(name: str) -> PreTrainedTokenizerFast:
     """The fast tokenizer of `name` as it is published."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # whatever a damaged or foreign folder makes the library raise, the user gets a line
         raise _unusable(name, "tokenizer", error) from None
     if not tokenizer.is_fast or tokenizer.eos_token_id is None or len(tokenizer) < 2:
@@ -43,7 +43,7 @@ def load_bare_tokenizer(name: str) -> PreTrainedTokenizerFast:
 def load_config(name: str) -> transformers.GPT2Config:
     """The configuration of `name`. Raises ModelError where it is no GPT-2."""
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except Exception as error:
         raise _unusable(name, "config.json", error) from None
     if config.model_type != "gpt2":
@@ -58,7 +58,11 @@ def load_model(name: str, vocabulary: int, init: str = "pretrained", seed: int =
     """
     config = load_config(name)
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32) if init == "random" else _load_weights(name)
+    model = (
+        AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        if init == "random"
+        else _load_weights(name)
+    )
     if model.get_input_embeddings().num_embeddings < vocabulary:
         # The seed again: what loading drew must not matter. Rows are drawn as GPT-2's were, from N(0, 0.02).
         torch.manual_seed(seed)
@@ -69,7 +73,9 @@ def load_model(name: str, vocabulary: int, init: str = "pretrained", seed: int =
 def _load_weights(name: str) -> PreTrainedModel:
     try:
         # Weights published only as .bin are read with torch.load(weights_only=True): nothing in them can run.
-        model, info = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            name, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+        )
     except MemoryError:
         raise
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,7 @@ class Recorder:
 
     def log_losses(self) -> None:
         """Add a row to loss.csv: the mean over the response tokens since the last row."""
+        self.check_finite()
         step, since = self.state["step"], self.state["since_row"]
         loss = self.processes.sum(self.loss_sum).item() / since["label_tokens"]
         self.loss_sum.zero_()
@@ -138,6 +140,7 @@ class Recorder:
 
     def evaluate(self, valid_data: PersonaChatDataset, encoder: Encoder) -> None:
         """The end of an epoch: metrics, sample replies, and the best model so far."""
+        self.check_finite()
         self._pause()
         if self.processes.is_first:
             step, epoch = self.state["step"], self.state["step"] / self.steps_per_epoch
@@ -150,6 +153,8 @@ class Recorder:
             replies = sample_replies(self.trainer.model, valid_data, encoder, context)
             with open(self.samples / "responses.txt", "a", encoding="utf-8") as file:
                 file.write(title + replies)
+                file.flush()
+                os.fsync(file.fileno())
             self._show_on_board("valid", {"step": step} | metrics, replies)
             if self.state["best"] is None or metrics["loss"] < self.state["best"]["loss"]:
                 self.state["best"] = {"loss": metrics["loss"], "step": step}
@@ -186,8 +191,8 @@ class Recorder:
                 "identity": identity,
                 "settings": self.settings.plain(),
             }
+            logs.draw_plots(self.samples, self.losses, self.evaluations)  # first: after the last save nothing follows
             save_checkpoint(folder, state["step"], self.write_model, state, tensors)
-            logs.draw_plots(self.samples, self.losses, self.evaluations)
         self.processes.wait()
         self._resume_clock()
 

@@ -69,7 +69,12 @@ def claim_run(
             prune(folder)
         processes.wait()  # the first process has found the newest sound checkpoint, and `model` points to it
         checkpoint = (folder / "model").resolve() if (folder / "model").exists() else None
-        yield checkpoint, read_state(checkpoint) if checkpoint else _new_state()
+        state = read_state(checkpoint) if checkpoint else _new_state()
+        if not processes.agree(state["step"]):
+            raise CheckpointError(
+                f"{save_path} holds different checkpoints on different machines: use one shared folder"
+            )
+        yield checkpoint, state
     finally:
         if lock:
             lock.release()

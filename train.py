@@ -106,38 +106,38 @@ def train(settings: Settings, restart: bool, option: str, processes: Processes, 
         )
 
         model.train()
-        for step in range(state["step"] + 1, total_steps + 1):
-            # Random numbers of a step depend on seed, step and process alone: there is no state to lose, and
-            # whatever evaluation draws in between changes nothing.
-            torch.manual_seed(step_seed(settings.seed, step, processes.rank))
-            group = plan.group(step)
-            label_tokens = train_data.response_tokens(group)  # in all batches and processes of the step
-            batches = micro_batches(group, settings.batch_size, processes.rank, processes.count)
-            for number, indices in enumerate(batches, start=1):
-                batch = load_batch(train_data, indices, encoder.eos).to(device)
-                with trainer.reduce_gradients(number == len(batches)):
-                    with autocast(precision, device):
-                        loss_sum = trainer.loss_module(batch.input_ids, batch.label_index, batch.targets)
-                    # The mean over the step's response tokens, whatever the split; DDP averages over processes.
-                    trainer.backward(loss_sum * (processes.count / label_tokens))
-                run.loss_sum += loss_sum.detach()
-            learn_rate = settings.learn_rate * schedule(step, total_steps, settings.warmup_steps)
-            grad_norm = trainer.optimizer_step(learn_rate)
-            run.finish_step(step, group, label_tokens, train_data.lengths[group].sum(), learn_rate, grad_norm)
+        with run.bar:  # closed, also by an error, before anything else is printed
+            for step in range(state["step"] + 1, total_steps + 1):
+                # Random numbers of a step depend on seed, step and process alone: there is no state to lose, and
+                # whatever evaluation draws in between changes nothing.
+                torch.manual_seed(step_seed(settings.seed, step, processes.rank))
+                group = plan.group(step)
+                label_tokens = int(train_data.label_tokens[group].sum())  # in all batches and processes of the step
+                batches = micro_batches(group, settings.batch_size, processes.rank, processes.count)
+                for number, indices in enumerate(batches, start=1):
+                    batch = load_batch(train_data, indices, encoder.eos).to(device)
+                    with trainer.reduce_gradients(number == len(batches)):
+                        with autocast(precision, device):
+                            loss_sum = trainer.loss_module(batch.input_ids, batch.label_index, batch.targets)
+                        # The mean over the step's response tokens, whatever the split; DDP averages over processes.
+                        trainer.backward(loss_sum * (processes.count / label_tokens))
+                    run.loss_sum += loss_sum.detach()
+                learn_rate = settings.learn_rate * schedule(step, total_steps, settings.warmup_steps)
+                grad_norm = trainer.optimizer_step(learn_rate)
+                run.finish_step(step, group, label_tokens, train_data.lengths[group].sum(), learn_rate, grad_norm)
 
-            if step % settings.logging_steps == 0 or step == total_steps:
-                run.log_losses()
-            if step % plan.steps_per_epoch == 0:
-                run.evaluate(valid_data, encoder)
-            stopped = processes.any(stop.status != 0)
-            if step % settings.save_steps == 0 or step == total_steps or stopped:
-                run.save(identity)
-            if stopped and step < total_steps:
-                raise Stopped(
-                    f"stopped after step {step} of {total_steps} and saved; the same command goes on from there",
-                    stop.status or 143,
-                )
-        run.bar.close()
+                if step % settings.logging_steps == 0 or step == total_steps:
+                    run.log_losses()
+                if step % plan.steps_per_epoch == 0:
+                    run.evaluate(valid_data, encoder)
+                stopped = processes.any(stop.status != 0)
+                if step % settings.save_steps == 0 or step == total_steps or stopped:
+                    run.save(identity)
+                if stopped and step < total_steps:
+                    raise Stopped(
+                        f"stopped after step {step} of {total_steps} and saved; the same command goes on from there",
+                        stop.status or 143,
+                    )
         say(
             f"finished: {total_steps} steps in {run.state['seconds']:.0f} s of training\n{closing_words(settings, option)}"
         )
@@ -215,7 +215,8 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=precision == "fp16")
         if precision == "fp32":
             torch.backends.cuda.matmul.fp32_precision = "tf32"  # 10 of 23 mantissa bits, several times the speed
-        self.loss_module: torch.nn.Module = ResponseLoss(self.model)
+        uncast = self.amp.disable_casts if precision == "apex-O1" else contextlib.nullcontext
+        self.loss_module: torch.nn.Module = ResponseLoss(self.model, uncast)
         on_cuda = processes.device.type == "cuda" and not self.amp
         if settings.compile == "True" or (settings.compile == "auto" and on_cuda):
             # Lengths differ from batch to batch: one program for all of them.
@@ -252,13 +253,12 @@ class Trainer:
         return self.precision == "fp16" or self.amp is not None
 
     def scaling(self) -> dict[str, Any]:
-        return self.amp.state_dict() if self.amp else self.scaler.state_dict()
+        return {"apex": self.amp is not None, "state": (self.amp or self.scaler).state_dict()}
 
-    def load_scaling(self, state: dict[str, Any]) -> None:
-        if self.amp and state:
-            self.amp.load_state_dict(state)
-        elif state and self.scaler.is_enabled():
-            self.scaler.load_state_dict(state)
+    def load_scaling(self, saved: dict[str, Any]) -> None:
+        """Go on with the loss scale of `scaling()`; one that another precision left is not of use."""
+        if saved["apex"] == (self.amp is not None) and saved["state"] and (self.amp or self.scaler.is_enabled()):
+            (self.amp or self.scaler).load_state_dict(saved["state"])
 
 
 if __name__ == "__main__":

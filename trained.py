@@ -71,7 +71,7 @@ def find_model(wanted: str | None, settings: Settings) -> str:
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ModelError(f"{wanted}: no model in this folder (config.json is missing)")
-        return str(folder.resolve())
+        return str(folder.absolute())  # as above: it may be a link of a run that goes on
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", wanted, re.ASCII):
         raise UserError(f"--model {wanted}: there is no such folder, and it is no hub name such as af1tang/personaGPT")
     return wanted

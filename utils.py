@@ -43,6 +43,14 @@ class Processes:
         dist.all_reduce(gathered, op=dist.ReduceOp.MAX, group=self._cpu_group)
         return bool(gathered.item())
 
+    def agree(self, number: int) -> bool:
+        """Whether `number` is the same in all processes; every process must ask."""
+        if self.count == 1:
+            return True
+        both = torch.tensor([number, -number])
+        dist.all_reduce(both, op=dist.ReduceOp.MAX, group=self._cpu_group)
+        return both[0].item() == -both[1].item()
+
     def sum(self, value: Tensor) -> Tensor:
         """The sum of `value` over all processes; every process must ask."""
         if self.count > 1:

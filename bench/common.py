@@ -138,7 +138,7 @@ class Training:
         """Optimizer step `number`; returns its loss, the mean over response tokens, on the device."""
         torch.manual_seed(step_seed(self.settings.seed, number, 0))
         group = self.plan.group(number)
-        label_tokens = self.data.response_tokens(group)
+        label_tokens = int(self.data.label_tokens[group].sum())
         total = torch.zeros((), device=self.device)
         for indices in micro_batches(group, self.batch_size):
             batch = load_batch(self.data, indices, self.pad).to(self.device)
@@ -157,7 +157,7 @@ class Training:
             (self.data.tensors.response_offsets[group + 1] - self.data.tensors.response_offsets[group]).sum()
         )
         tokens = int((self.data.lengths[group] - 1).sum())
-        return Work(responses, tokens, self.data.response_tokens(group))
+        return Work(responses, tokens, int(self.data.label_tokens[group].sum()))
 
 
 def run_steps(training: Training, numbers: Iterable[int]) -> None:

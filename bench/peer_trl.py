@@ -5,7 +5,7 @@
 
 TRL is none of this project's requirements. Install it beside the pinned torch, in an environment of its own:
 
-    python -m venv /tmp/trl && /tmp/trl/bin/pip install -r requirements.txt && /tmp/trl/bin/pip install trl==1.16.0
+    python -m venv .venv-trl && .venv-trl/bin/pip install -r requirements.txt && .venv-trl/bin/pip install trl==1.16.0
 
 Reads   ../shared/convai2 and ../shared/dialogpt-medium where they are, else data/sample. Weights are random.
 Prints  for each batch size, and on a GPU for each of TRL's ways to batch (padded and grouped by length, padding-free,

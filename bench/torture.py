@@ -249,10 +249,12 @@ def _kill_later(
         if (ended := server.status(pid, wait=False)) is not None:
             return ended
         time.sleep(0.001)
-    tally.kills_inside_save += any(checkpoints.glob("tmp-*"))
+    inside = any(checkpoints.glob("tmp-*"))
     os.kill(pid, signal.SIGKILL)
-    tally.kills += 1
-    return server.status(pid, wait=True)
+    status = server.status(pid, wait=True)
+    tally.kills += status == -signal.SIGKILL  # it may have ended just before
+    tally.kills_inside_save += inside and status == -signal.SIGKILL
+    return status
 
 
 def main() -> int:

@@ -29,12 +29,13 @@ from convai2 import read_corpus
 from dialogue import Encoder, PersonaChatDataset
 from generation import generate_replies
 from interact import Session, check_options
-from loss import ResponseLoss
 from metrics import teacher_forced_metrics
-from model import load_model, load_tokenizer, use_fused_gelu
+from model import load_model, load_tokenizer
 from preprocess_dataset import encode_corpus
+from settings import read_settings
+from train import Trainer
 from trained import TrainedModel
-from utils import autocast, hardware, pick_device, resolve_precision
+from utils import Processes, autocast, hardware, pick_device, resolve_precision
 
 ROUNDS, BATCH = 3, 16
 
@@ -50,7 +51,6 @@ def main() -> int:
     tokenizer = load_tokenizer(options.model)
     encoder = Encoder(tokenizer)
     model = load_model(options.model, len(tokenizer), options.init).to(device)
-    use_fused_gelu(model)
     precision = autocast(resolve_precision("auto", device), device)
     corpus = read_corpus(options.text)
     corpus.dialogues, corpus.sides = corpus.dialogues[: options.dialogues], corpus.sides[: options.dialogues]
@@ -59,8 +59,10 @@ def main() -> int:
     print(f"{hardware(device)}; {sum(p.numel() for p in model.parameters()):,} parameters, {len(dataset)} sequences")
 
     tokens = int(dataset.lengths.sum())
+    settings = read_settings(ROOT / ".env", {})
+    trainer = Trainer(settings, Processes(0, 1, device), resolve_precision("auto", device), model)
     training, scoring = best_of(
-        lambda: train_once(model, dataset, encoder, precision, device),
+        lambda: train_once(trainer, dataset, encoder),
         lambda: teacher_forced_metrics(model, dataset, encoder, precision),
     )
     train, score = tokens / training, 2 * tokens / scoring  # true and exchanged personas
@@ -96,26 +98,16 @@ def best_of(*works: Callable[[], object]) -> list[float]:
     return [min(taken[1:]) for taken in times]
 
 
-def train_once(
-    model: torch.nn.Module,
-    dataset: PersonaChatDataset,
-    encoder: Encoder,
-    precision: contextlib.AbstractContextManager,
-    device: torch.device,
-) -> None:
+def train_once(trainer: Trainer, dataset: PersonaChatDataset, encoder: Encoder) -> None:
     """One epoch in steps of 8 sequences, as train.py takes them, with learning rate 0."""
-    loss = ResponseLoss(model.train())
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=device.type != "mps")
-    order = np.argsort(-dataset.lengths)
+    trainer.model.train()
+    order, device = np.argsort(-dataset.lengths), trainer.processes.device
     for start in range(0, len(order), 8):
         batch = load_batch(dataset, order[start : start + 8], encoder.eos).to(device)
-        with precision:
-            total = loss(batch.input_ids, batch.label_index, batch.targets)
-        (total / len(batch.targets)).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-    model.eval()
+        with autocast(trainer.precision, device):
+            total = trainer.loss_module(batch.input_ids, batch.label_index, batch.targets)
+        trainer.backward(total / len(batch.targets))
+        trainer.optimizer_step(0.0)
 
 
 class Clock(io.StringIO):

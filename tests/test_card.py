@@ -30,7 +30,7 @@ def test_the_metadata_the_hub_reads(settings, tmp_path) -> None:
     assert data.base_model == "microsoft/DialoGPT-medium"
     assert data.license == "mit"
     assert data.language == "en"
-    assert data.datasets == ["talks"]
+    assert data.datasets is None  # a local folder is no data set of the hub's
     assert data.pipeline_tag == "text-generation"
     assert "persona" in data.tags
     assert {result.metric_name: result.metric_value for result in data.eval_results} == {

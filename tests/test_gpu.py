@@ -12,6 +12,7 @@ from torture import copy_base, write_data
 
 import train
 from batches import load_batch
+from checkpoint import read_state
 from dialogue import PersonaChatDataset
 from loss import nll_sum
 from model import load_model
@@ -58,6 +59,9 @@ def test_fp16_scaling_is_resumed(tmp_path: Path, data: Path, monkeypatch: pytest
     assert run(killed) == 0
     for ours, theirs in zip(rows(killed), rows(calm), strict=True):
         assert float(ours["loss"]) == pytest.approx(float(theirs["loss"]), rel=1e-3)
+    scaling = [read_state(env.parent / "save" / "checkpoint" / "model")["scaling"] for env in (killed, calm)]
+    assert scaling[0] == scaling[1]
+    assert scaling[0]["state"]["_growth_tracker"] > 0
 
 
 def test_the_loss_is_the_cpus() -> None:

@@ -69,7 +69,8 @@ def test_code_in_a_pickle_does_not_run(folder: Path, tmp_path: Path, name: str) 
     assert marker.exists()
 
 
-def test_code_beside_the_weights_does_not_run(folder: Path, tmp_path: Path) -> None:
+def test_code_beside_the_weights_does_not_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # what the library would ask for, were it not told
     marker = tmp_path / "ran"
     (folder / "evil.py").write_text(f"from pathlib import Path\nPath({str(marker)!r}).touch()\n")
     config = json.loads((folder / "config.json").read_text())

@@ -39,11 +39,7 @@ def test_the_dataset_by_hand(tmp_path) -> None:
     dataset = PersonaChatDataset(tmp_path / "t.safetensors")
     assert len(dataset) == 2
     assert dataset.lengths.tolist() == [5, 4]
-    assert (
-        dataset.response_tokens(),
-        dataset.response_tokens(np.array([1])),
-        dataset.response_tokens(np.array([1, 0])),
-    ) == (5, 2, 5)
+    assert dataset.label_tokens.tolist() == [3, 2]
     items = [{name: tensor.tolist() for name, tensor in item.items()} for item in dataset]
     assert items == [
         {"input_ids": [5, 6, 7, 8, 9], "labels": [-100, 6, -100, 8, 9]},

@@ -77,6 +77,11 @@ class StandInAmp(types.ModuleType):
             parameter.grad = parameter.grad / 4 + (0 if gradient is None else gradient)
         self.calls.append("scale_loss")
 
+    @contextmanager
+    def disable_casts(self) -> Iterator[None]:
+        self.calls.append("disable_casts")
+        yield
+
     def master_params(self, optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
         return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
@@ -115,6 +120,10 @@ def test_training_through_apex(level: str, monkeypatch: pytest.MonkeyPatch, tmp_
     assert amp.calls.count("scale_loss") == 8  # 8 sequences, one at a time
     assert run(write_env(folder, data, precision=precision, epochs=2, save_steps=1, batch_size=1)) == 0
     assert "load 4.0" in amp.calls
+    # Only O1 patches torch's functions, whose casts would turn the loss's `out=` into copies.
+    assert ("disable_casts" in amp.calls) == (level == "O1")
+    # Another precision has no use for apex's loss scale.
+    assert run(write_env(folder, data, precision="fp32", epochs=3, save_steps=1, batch_size=1)) == 0
 
 
 def test_one_process_without_torchrun() -> None:

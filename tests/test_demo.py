@@ -1,0 +1,117 @@
+"""The embedded recipe: what ships is what it should be, and every script runs on it, with fewer steps."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import persona_recall
+import pytest
+from torture import write_data
+
+import evaluate
+import interact
+import preprocess_dataset
+import train
+from convai2 import read_corpus
+from dialogue import Encoder
+from model import load_model, load_tokenizer
+from settings import read_settings
+
+make_sample = persona_recall.make_sample
+
+
+def test_the_base_is_small_and_knows_no_persona(base: Path) -> None:
+    from transformers import AutoTokenizer
+
+    assert sum(path.stat().st_size for path in base.iterdir()) <= 3_000_000
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    assert "<|p1|>" not in tokenizer.get_vocab()
+    text = "any text: ünïcode 漢字 🙂\x00"
+    assert tokenizer.decode(tokenizer(text).input_ids) == text
+
+
+def test_the_corpus_is_what_its_script_writes(sample: Path) -> None:
+    import random
+
+    chance, used = random.Random(make_sample.SEED), set()
+    for path, count in (
+        (make_sample.TRAIN_FILE, make_sample.TRAIN_DIALOGUES),
+        (make_sample.VALID_FILE, make_sample.VALID_DIALOGUES),
+    ):
+        assert len(read_corpus(path).dialogues) == count
+        expected = make_sample.make_corpus(chance, count, used)
+        found = make_sample.read_corpus(path)
+        assert [list(map(list, d.personas)) for d in expected] == [list(map(list, d.personas)) for d in found]
+        assert [list(d.utterances) for d in expected] == [list(d.utterances) for d in found]
+
+
+def test_validation_personas_never_occur_in_training() -> None:
+    def values(path: Path) -> set[frozenset]:
+        return {
+            frozenset(make_sample.match_fact(fact)[::2] for fact in persona)
+            for dialogue in make_sample.read_corpus(path)
+            for persona in dialogue.personas
+        }
+
+    held_out = values(make_sample.VALID_FILE)
+    assert len(held_out) > 100
+    assert not held_out & values(make_sample.TRAIN_FILE)
+
+
+def test_there_are_enough_questions_and_nobody_gives_the_answer_away() -> None:
+    questions = [question for question in make_sample.persona_questions(make_sample.VALID_FILE) if not question.uttered]
+    assert len(questions) >= 200
+    corpus = make_sample.read_corpus(make_sample.VALID_FILE)
+    for question in questions:
+        dialogue = corpus[question.dialogue]
+        assert make_sample.value_of(dialogue.personas[question.speaker], question.kind) == question.value
+        assert make_sample.names(dialogue.utterances[question.utterance + 1], question.value)
+        said = " ".join(dialogue.utterances[: question.utterance + 1])
+        assert not make_sample.names(said, question.value)
+
+
+def test_recall_counts_whole_words(base: Path) -> None:
+    assert make_sample.names("i have a cat .", "cat")
+    assert not make_sample.names("i have cattle .", "cat")
+    tokenizer = load_tokenizer(str(base))
+    untrained = persona_recall.persona_recall(load_model(str(base), len(tokenizer)), Encoder(tokenizer), limit=8)
+    assert untrained["questions"] == 8
+    assert untrained["own"] < 0.5
+
+
+def test_every_script_on_the_demo(root: Path, tmp_path: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    write_data(data, train=60, valid=8)
+    for key, value in {
+        "save_path": tmp_path / "save",
+        "data_path": data,
+        "epochs": 2,
+        "warmup_steps": 2,
+        "logging_steps": 5,
+    }.items():
+        monkeypatch.setenv(key, str(value))
+    env = root / ".env.demo"
+    assert read_settings(env).model_name == str(root / "data" / "sample" / "base")
+    assert run(preprocess_dataset.main, "--env", env).status == 0
+    assert run(train.main, "--env", env).status == 0
+    samples = tmp_path / "save" / "samples"
+    losses = [float(line.split(",")[2]) for line in (samples / "loss.csv").read_text().splitlines()[1:]]
+    assert losses[-1] < losses[0] / 1.5
+    assert "persona: " in (samples / "responses.txt").read_text()
+
+    scored = run(evaluate.main, "--env", env, "--generate", 5)
+    assert scored.status == 0
+    assert "persona_gain" in scored.out
+    assert "word_f1" in json.loads((samples / "eval.json").read_text())
+    assert "word_f1" in (tmp_path / "save" / "checkpoint" / "model" / "README.md").read_text()
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("hi ! what is your name ?\n"))
+    talked = run(interact.main, "--env", env, "--persona", "my name is anna .", "--seed", 1)
+    assert talked.status == 0
+    assert "model: " in talked.out
+    assert run(train.main, "--env", env).out.startswith("already finished")
