@@ -235,7 +235,9 @@ def _write_complete(folder: Path, name: str, write: Callable[[Path], None]) -> P
     new.mkdir(parents=True)
     try:
         write(new)
-        files = {path.name: {"bytes": path.stat().st_size, "sha256": _checksum(path)} for path in sorted(new.iterdir())}
+        # The model card is for people, who may edit it.
+        listed = sorted(path for path in new.iterdir() if path.name != "README.md")
+        files = {path.name: {"bytes": path.stat().st_size, "sha256": _checksum(path)} for path in listed}
         (new / MANIFEST).write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
         for path in new.iterdir():
             shutil.copymode(new / MANIFEST, path)  # safetensors leaves its files to their owner only

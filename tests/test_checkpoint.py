@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,6 +82,31 @@ def test_damage_in_the_newest_is_named_and_the_previous_one_used(
     save(folder, 6)
     assert find_problem(folder / "model") is None
     assert (folder / "damaged-step-00000006").is_dir()
+
+
+def test_the_model_card_may_be_edited(folder: Path) -> None:
+    def write(target: Path) -> None:
+        write_model(8)(target)
+        (target / "README.md").write_text("# a model")
+
+    save_checkpoint(folder, 8, write, {"step": 8}, {})
+    (folder / "model" / "README.md").write_text("# my model")
+    assert find_problem(folder / "model") is None
+
+
+def test_a_folder_that_is_gone_is_passed_over(folder: Path) -> None:
+    shutil.rmtree((folder / "model").resolve())
+    said: list[str] = []
+    assert newest_checkpoint(folder, said.append) == folder / "step-00000004"
+    assert "step-00000006: manifest.json is missing" in said[0]
+
+
+def test_the_same_step_damaged_twice(folder: Path) -> None:
+    for _ in range(2):
+        (folder / "model" / "model.safetensors").write_bytes(b"x")
+        newest_checkpoint(folder, lambda text: None)
+        save(folder, 6)
+    assert len(list(folder.glob("damaged-step-00000006*"))) == 2
 
 
 def test_without_a_sound_one_it_stops(folder: Path) -> None:
