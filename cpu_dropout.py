@@ -110,11 +110,13 @@ class _BlockedAttention(torch.autograd.Function):
         for number, (start, end) in enumerate(_blocks(query.shape[1])):
             weights, keep = saved[2 * number : 2 * number + 2]  # (N, block, end)
             kept = weights * keep
-            grad_value[:, :end].baddbmm_(kept.transpose(1, 2), gradient[:, start:end])
+            # Products first, then sums: into a part of a tensor, baddbmm_ would multiply one matrix at a time.
+            grad_value[:, :end] += torch.bmm(kept.transpose(1, 2), gradient[:, start:end])
             grad_scores = torch.bmm(gradient[:, start:end], value[:, :end].transpose(1, 2)).mul_(kept)
-            grad_scores.sub_(weights * row_sums[:, start:end])
-            grad_query[:, start:end].baddbmm_(grad_scores, key[:, :end], alpha=ctx.scaling)
-            grad_key[:, :end].baddbmm_(grad_scores.transpose(1, 2), query[:, start:end], alpha=ctx.scaling)
+            grad_scores.sub_(weights.mul(row_sums[:, start:end]))
+            grad_query[:, start:end] = torch.bmm(grad_scores, key[:, :end])
+            grad_key[:, :end] += torch.bmm(grad_scores.transpose(1, 2), query[:, start:end])
+        grad_query, grad_key = grad_query.mul_(ctx.scaling), grad_key.mul_(ctx.scaling)
         return grad_query.view(shape), grad_key.view(shape), grad_value.view(shape), None, None
 
 
