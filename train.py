@@ -199,7 +199,9 @@ class Trainer:
         if processes.device.type == "cpu":
             use_cpu_dropout(model)
         if settings.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            # Newer transformers call it so, and warn of the name that older ones have.
+            newer = getattr(model, "activation_checkpointing_enable", None)
+            (newer or model.gradient_checkpointing_enable)({"use_reentrant": False})
         matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
         vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]  # biases and LayerNorm
         groups = [

@@ -251,3 +251,18 @@ def test_the_tokenizers_checksum_sees_what_changes_ids(base, tokenizer) -> None:
     assert tokenizer_checksum(add_special_tokens(bare)) == tokenizer_checksum(tokenizer)
     bare.add_tokens(["dog"])
     assert tokenizer_checksum(bare) != tokenizer_checksum(tokenizer)
+
+
+@pytest.mark.parametrize("which", ["speaker", "start", "eos"])
+def test_sequences_that_are_not_of_the_format_are_refused(base, tokenizer, tmp_path, which) -> None:
+    # Every number is in range, but evaluation would stumble over it hours later.
+    text, path, encoder = tmp_path / "t.txt", tmp_path / "t.safetensors", Encoder(tokenizer)
+    text.write_bytes(TALK)
+    tensors = encode_corpus(parse_corpus(TALK, "t"), encoder, 20, 320, "t")
+    place = {"speaker": 0, "start": int(np.argmax(tensors.tokens == encoder.start)), "eos": tensors.responses[0, 1] - 1}
+    tensors.tokens[place[which]] = 5
+    metadata = {"vocabulary": str(len(tokenizer)), "context": "320", "max_turns": "20"}
+    metadata |= {"text_sha256": text_checksum(text), "tokenizer_sha256": tokenizer_checksum(tokenizer)}
+    tensors.save(path, metadata)
+    with pytest.raises(DataError, match=r"damaged tensors \(not this format's sequences\); run preprocess"):
+        open_tensors(path, text, tokenizer, 20, 320)

@@ -274,6 +274,15 @@ def test_more_epochs_extend_a_finished_run(tmp_path: Path, data: Path, capsys: p
     assert float(rows(env)[-1]["learn_rate"]) == pytest.approx(1e-3 / 6)
 
 
+def test_gradient_checkpointing_changes_nothing_but_memory(tmp_path: Path, data: Path, finished: Path) -> None:
+    # Dropout is on: what is computed again must draw the same masks again.
+    env = write_env(tmp_path, data, gradient_checkpointing=True)
+    assert run(env) == 0
+    for ours, theirs in zip(rows(env), rows(finished), strict=True):
+        assert float(ours["loss"]) == pytest.approx(float(theirs["loss"]), abs=1e-5)
+        assert float(ours["grad_norm"]) == pytest.approx(float(theirs["grad_norm"]), rel=1e-4)
+
+
 def test_tensors_of_another_text_are_refused(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     env = write_env(tmp_path, data)
     other = tmp_path / "other"
