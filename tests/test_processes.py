@@ -72,14 +72,17 @@ def test_a_killed_process_costs_nothing(tmp_path: Path, data: Path) -> None:
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
 
-    process = torchrun(killed)
-    while not (killed.parent / "save" / "checkpoint" / "model").exists():
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.01)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(int(children[-1]), signal.SIGKILL)  # one of the two; torchrun then stops the other
-    process.communicate(timeout=120)
-    assert process.returncode != 0
+    model, seen = killed.parent / "save" / "checkpoint" / "model", None
+    for victim in (0, -1):  # the process that writes, then the other one; torchrun stops the one that is left
+        process = torchrun(killed)
+        while not model.exists() or os.readlink(model) == seen:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.01)
+        seen = os.readlink(model)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[victim]), signal.SIGKILL)
+        process.communicate(timeout=120)
+        assert process.returncode != 0
     process = torchrun(killed)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
