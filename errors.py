@@ -12,6 +12,7 @@ only `exit_status` turns them into lines.
 from __future__ import annotations
 
 import errno
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -87,5 +88,7 @@ def _machine_gave_out(error: Exception) -> str | None:
 
 
 def _say(message: object, status: int) -> int:
-    print(f"error: {message}" if status in (1, 2) else str(message), file=sys.stderr)
+    # Of torchrun's processes the first one speaks for all, except where a machine gives out.
+    if status == 1 or os.environ.get("RANK", "0") == "0":
+        print(f"error: {message}" if status in (1, 2) else str(message), file=sys.stderr)
     return status
