@@ -250,9 +250,14 @@ class PersonaChatDataset(torch.utils.data.Dataset):
         return self.tensors.tokens[start:end].astype(np.int64), self.tensors.responses[first:last] - start
 
 
-def _read_tensors(path: Path) -> tuple[dict[str, str], Tensors]:
+def check_present(path: Path) -> None:
+    """Raise DataError where there is no tensor file."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; run preprocess_dataset.py with the same settings first")
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, str], Tensors]:
+    check_present(path)
     try:
         with safe_open(path, "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in DTYPES}

@@ -39,8 +39,9 @@ def download(wanted: list[Path], cache: Path, url: str = URL, sha256: str = SHA2
         if isinstance(error, OSError) and error.filename == str(partial):
             raise
         have = partial.stat().st_size if partial.exists() else 0
+        reason = error.reason if type(error) is urllib.error.URLError else error
         raise RunError(
-            f"the download from {url} broke off after {have:,} bytes ({error}): run the same command again to go on"
+            f"the download from {url} failed after {have:,} bytes ({reason}): run the same command again to go on"
         ) from None
     found = _checksum(partial)
     if found != sha256:

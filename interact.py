@@ -281,7 +281,7 @@ def obey(session: Session, command: str, rest: str) -> str:
     if command == "/flag":
         kind, _, note = rest.partition(" ")
         if kind not in FLAGS:
-            return f"/flag {kind}: unknown kind; the kinds are {', '.join(FLAGS)}\n"
+            return f"/flag {kind or 'KIND'}: {'unknown kind' if kind else 'which kind?'}; the kinds are {', '.join(FLAGS)}\n"
         current.flags.append(Flag(len(current.turns) - 1, kind, note.strip()))
         return f"flagged as {kind}: {current.texts[-1]}\n"
     return f"{command}: unknown command; /help lists them\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import huggingface_hub
 import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
@@ -14,6 +15,7 @@ from errors import UserError
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
+huggingface_hub.logging.set_verbosity_error()  # it tells of every retry; what it comes to is told below
 # The tokenizer's threads live in Rust; without this a later fork (a data loader, a test) makes it warn.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 

@@ -14,7 +14,7 @@ import argparse
 import sys
 
 from errors import UserError, exit_status
-from settings import Settings, add_env_option, env_option, read_settings
+from settings import Settings, add_env_option, command, read_settings
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None, url: str = URL, sha256: str = SHA25
         tensors.save(new, metadata | {"text_sha256": text_checksum(settings.text(split))})
         os.replace(new, path)
         print(summary(split, tensors, corpus, seconds + time.perf_counter() - start))
-    print(f"tensors in {settings.save_path}; next: python train.py" + env_option(options.env))
+    print(f"tensors in {settings.save_path}; next: {command('train.py', options.env)}")
     return 0
 
 

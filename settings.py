@@ -140,6 +140,12 @@ def env_option(env_file: Path) -> str:
     return "" if env_file == ENV_FILE else f" --env {shlex.quote(str(env_file))}"
 
 
+def command(script: str, env_file: Path) -> str:
+    """The command that runs another script with the same settings, those from the environment included."""
+    changed = [f"{key}={shlex.quote(os.environ[key])} " for key in KINDS if key in os.environ]
+    return f"{''.join(changed)}python {script}{env_option(env_file)}"
+
+
 def read_settings(env_file: Path = ENV_FILE, environ: Mapping[str, str] | None = None) -> Settings:
     """Read and check the settings of `env_file`, each overridden by the variable of its name in `environ`.
 

@@ -17,7 +17,7 @@ import argparse
 import sys
 
 from errors import Stopped, UserError, exit_status
-from settings import Settings, add_env_option, env_option, read_settings
+from settings import Settings, add_env_option, command, read_settings
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
@@ -35,6 +35,7 @@ if __name__ == "__main__":
 
 import contextlib
 import signal
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -48,7 +49,7 @@ from batches import StepPlan, load_batch, micro_batches
 from card import set_generation_defaults
 from checkpoint import load_optimizer
 from cpu_dropout import use_cpu_dropout
-from dialogue import Encoder, open_tensors
+from dialogue import Encoder, check_present, open_tensors
 from loss import ResponseLoss
 from model import load_config, load_model, load_tokenizer, use_fused_gelu
 from recorder import Recorder
@@ -59,13 +60,15 @@ from utils import Processes, autocast, hardware, import_apex, resolve_precision,
 def main(arguments: list[str] | None = None) -> int:
     options, settings = command_line(arguments)
     with start_processes() as processes, StopSignals() as stop:
-        return train(settings, options.restart, env_option(options.env), processes, stop)
+        return train(settings, options.restart, options.env, processes, stop)
 
 
-def train(settings: Settings, restart: bool, option: str, processes: Processes, stop: StopSignals) -> int:
-    """One run, from its start or its last checkpoint to its end; `option` is the command's --env, for its closing words."""
+def train(settings: Settings, restart: bool, env_file: Path, processes: Processes, stop: StopSignals) -> int:
+    """One run, from its start or its last checkpoint to its end; `env_file` is named in its closing words."""
     device = processes.device
     say = tqdm.write if processes.is_first else lambda text: None
+    for split in ("train", "valid"):  # before a base model is looked for, perhaps on the hub
+        check_present(settings.tensors(split))
     precision = resolve_precision(settings.precision, device)
     tokenizer = load_tokenizer(settings.model_name)
     encoder, context = Encoder(tokenizer), load_config(settings.model_name).n_positions
@@ -87,7 +90,7 @@ def train(settings: Settings, restart: bool, option: str, processes: Processes, 
         check_same_run(state, identity, settings, say)
         if state["step"] >= total_steps:
             say(f"already finished: {state['step']} steps, {settings.epochs} epochs")
-            say(closing_words(settings, option))
+            say(closing_words(settings, env_file))
             return 0
 
         model = load_model(str(checkpoint or settings.model_name), len(tokenizer), settings.init, settings.seed)
@@ -139,7 +142,7 @@ def train(settings: Settings, restart: bool, option: str, processes: Processes, 
                         stop.status or 143,
                     )
         say(
-            f"finished: {total_steps} steps in {run.state['seconds']:.0f} s of training\n{closing_words(settings, option)}"
+            f"finished: {total_steps} steps in {run.state['seconds']:.0f} s of training\n{closing_words(settings, env_file)}"
         )
     return 0
 
@@ -157,7 +160,7 @@ def step_seed(seed: int, step: int, rank: int) -> int:
     return (mixed * 0x9E3779B97F4A7C15 + 0x7F4A7C15) % 2**63
 
 
-def closing_words(settings: Settings, option: str) -> str:
+def closing_words(settings: Settings, env_file: Path) -> str:
     """Where everything is, and what to try next."""
     samples, checkpoint = settings.save_path / "samples", settings.save_path / "checkpoint"
     return (
@@ -167,8 +170,9 @@ def closing_words(settings: Settings, option: str) -> str:
         f"  evaluations      {samples / 'eval.csv'}, {samples / 'eval.json'}\n"
         f"  sample replies   {samples / 'responses.txt'}\n"
         f"  this run         {samples / 'run.json'}\n"
-        f"next: python evaluate.py{option} scores it, python interact.py{option} --random-persona talks to it;\n"
-        "      with more epochs the same command trains on; --restart starts over"
+        f"score it         {command('evaluate.py', env_file)}\n"
+        f"talk to it       {command('interact.py', env_file)} --random-persona\n"
+        "With more epochs the same command trains on; --restart starts over."
     )
 
 

@@ -170,7 +170,7 @@ def test_a_connection_that_breaks_off(server, wanted) -> None:
     for have in (50, 100):
         with pytest.raises(RunError) as caught:
             fetch(server, wanted)
-        assert f"the download from {server.url} broke off after {have} bytes (" in str(caught.value)
+        assert f"the download from {server.url} failed after {have} bytes (" in str(caught.value)
         assert str(caught.value).endswith("run the same command again to go on")
         assert files(wanted[0].parents[1]) == ["cache/convai2.tgz.part"]
     server.breaks_after = None
@@ -195,12 +195,12 @@ def test_a_wrong_checksum_discards_the_file(server, wanted, have) -> None:
 
 
 def test_a_page_that_is_not_there(server, wanted) -> None:
-    with pytest.raises(RunError, match=r"/gone\.tgz broke off after 0 bytes \(HTTP Error 404: Not Found\)"):
+    with pytest.raises(RunError, match=r"/gone\.tgz failed after 0 bytes \(HTTP Error 404: Not Found\)"):
         download(wanted, wanted[0].parents[1] / "cache", server.url.replace("convai2", "gone"), server.sha256)
 
 
 def test_no_server_at_all(wanted) -> None:
-    with pytest.raises(RunError, match=r"broke off after 0 bytes \(.*Connection refused"):
+    with pytest.raises(RunError, match=r"failed after 0 bytes \(.*Connection refused"):
         download(wanted, wanted[0].parents[1] / "cache", "http://127.0.0.1:1/convai2.tgz", "0")
 
 
@@ -279,5 +279,5 @@ def test_the_script_when_the_download_fails(server, run, write_env, base, tmp_pa
     outcome = run(main, "--env", write_env(model_name=base), "--download")
     assert outcome.status == 1
     # On a line of its own, below the progress bar.
-    assert f"\nerror: the download from {server.url} broke off after 30 bytes (" in outcome.err
+    assert f"\nerror: the download from {server.url} failed after 30 bytes (" in outcome.err
     assert not (tmp_path / "data").exists()

@@ -256,4 +256,5 @@ def test_the_next_command_has_the_same_settings(run, env, base, tmp_path, monkey
     # The file beside the scripts is the default; here it gets its paths from the environment.
     for key, value in (("data_path", tmp_path / "data"), ("save_path", tmp_path / "save"), ("model_name", base)):
         monkeypatch.setenv(key, str(value))
-    assert run(main).out.endswith("next: python train.py\n")
+    paths = f"save_path={tmp_path / 'save'} data_path={tmp_path / 'data'} model_name={base}"
+    assert run(main).out.endswith(f"next: {paths} python train.py\n")
