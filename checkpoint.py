@@ -12,7 +12,6 @@ Tensors are safetensors, everything else is JSON: nothing is ever unpickled.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -27,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from errors import RunError, UserError
+from utils import file_checksum
 
 MANIFEST, STATE, OPTIMIZER = "manifest.json", "training_state.json", "optimizer.safetensors"
 LINKS = ("model", "previous", "best")
@@ -149,7 +149,7 @@ def find_problem(path: Path) -> str | None:
             return f"{name} is missing"
         if file.stat().st_size != size:
             return f"{name} has {file.stat().st_size} bytes, not {size}"
-        if _checksum(file) != checksum:
+        if file_checksum(file) != checksum:
             return f"{name} was altered (its checksum differs)"
     absent = [name for name in (STATE, OPTIMIZER, "model.safetensors", "config.json") if name not in listed]
     return f"{absent[0]} is not listed in {MANIFEST}" if absent else None
@@ -237,7 +237,7 @@ def _write_complete(folder: Path, name: str, write: Callable[[Path], None]) -> P
         write(new)
         # The model card is for people, who may edit it.
         listed = sorted(path for path in new.iterdir() if path.name != "README.md")
-        files = {path.name: {"bytes": path.stat().st_size, "sha256": _checksum(path)} for path in listed}
+        files = {path.name: {"bytes": path.stat().st_size, "sha256": file_checksum(path)} for path in listed}
         (new / MANIFEST).write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
         for path in new.iterdir():
             shutil.copymode(new / MANIFEST, path)  # safetensors leaves its files to their owner only
@@ -281,11 +281,6 @@ def _adopt_copied(folder: Path) -> None:
             real = _free(folder / f"{'best' if name == 'best' else 'step'}-{number:08d}")
             path.rename(real)
             _point(path, real.name)
-
-
-def _checksum(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flush(path: Path) -> None:

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from errors import UserError
+from utils import file_checksum
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -309,7 +310,7 @@ def open_tensors(
     """
     dataset = PersonaChatDataset(path)
     again = f"{path}: made {{}}; run preprocess_dataset.py with these settings again"
-    if text.exists() and dataset.metadata.get("text_sha256") != text_checksum(text):
+    if text.exists() and dataset.metadata.get("text_sha256") != file_checksum(text):
         raise DataError(again.format(f"from another text than {text}"))
     if dataset.metadata.get("tokenizer_sha256") != tokenizer_checksum(tokenizer):
         raise DataError(again.format("with another tokenizer than model_name's"))
@@ -341,9 +342,3 @@ def _check_format(dataset: PersonaChatDataset, encoder: Encoder) -> None:
         raise DataError(
             f"{dataset.path}: damaged tensors (not this format's sequences); run preprocess_dataset.py again"
         )
-
-
-def text_checksum(path: Path) -> str:
-    """SHA-256 of a text file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

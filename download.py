@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import hashlib
 import http.client
 import os
 import tarfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from errors import RunError
+from utils import file_checksum
 
 URL = "http://parl.ai/downloads/convai2/convai2_fix_723.tgz"
 SHA256 = "d0ae89defe2fd0b0a4221eaa642a457d7d40cef475f54798119c7f3b8dd9361d"
@@ -43,7 +43,7 @@ def download(wanted: list[Path], cache: Path, url: str = URL, sha256: str = SHA2
         raise RunError(
             f"the download from {url} failed after {have:,} bytes ({reason}): run the same command again to go on"
         ) from None
-    found = _checksum(partial)
+    found = file_checksum(partial)
     if found != sha256:
         partial.unlink()
         raise RunError(f"{url}: SHA-256 is {found}, not {sha256}: the file was discarded; run the same command again")
@@ -78,11 +78,6 @@ def _fetch(url: str, partial: Path) -> None:
                 bar.update(len(piece))
     if total is not None and have < total:
         raise http.client.IncompleteRead(b"", total - have)
-
-
-def _checksum(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _unpack(archive: Path, wanted: list[Path]) -> None:

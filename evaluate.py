@@ -46,7 +46,7 @@ import time
 from candidates import Talk, hits_at_1, read_talks
 from card import write_card
 from convai2 import read_corpus
-from dialogue import PersonaChatDataset, open_tensors, text_checksum
+from dialogue import PersonaChatDataset, file_checksum, open_tensors
 from logs import write_json
 from metrics import generated_metrics, teacher_forced_metrics
 from preprocess_dataset import encode_corpus
@@ -116,7 +116,7 @@ def read_data(
 def describe(trained: TrainedModel, text: Path, dataset: PersonaChatDataset) -> dict[str, str | int]:
     """What was scored, on what."""
     step = {} if trained.step is None else {"step": trained.step}
-    checksum = text_checksum(text) if text.exists() else dataset.metadata["text_sha256"]
+    checksum = file_checksum(text) if text.exists() else dataset.metadata["text_sha256"]
     return step | {
         "model": trained.name,
         "model_checksum": trained.checksum,

@@ -40,7 +40,7 @@ import numpy as np
 from tqdm import tqdm
 
 from convai2 import Corpus, Dialogue, TextError, read_corpus
-from dialogue import Encoder, Tensors, side_sequences, text_checksum, tokenizer_checksum
+from dialogue import Encoder, Tensors, file_checksum, side_sequences, tokenizer_checksum
 from download import SHA256, URL, download
 from model import load_config, load_tokenizer
 
@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None, url: str = URL, sha256: str = SHA25
     for split, (tensors, corpus, seconds) in encoded.items():
         start, path = time.perf_counter(), settings.tensors(split)
         new = path.with_name(path.name + ".new")
-        tensors.save(new, metadata | {"text_sha256": text_checksum(settings.text(split))})
+        tensors.save(new, metadata | {"text_sha256": file_checksum(settings.text(split))})
         os.replace(new, path)
         print(summary(split, tensors, corpus, seconds + time.perf_counter() - start))
     print(f"tensors in {settings.save_path}; next: {command('train.py', options.env)}")

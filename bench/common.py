@@ -22,7 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from batches import StepPlan, load_batch, micro_batches
 from convai2 import Corpus, read_corpus
-from dialogue import Encoder, PersonaChatDataset, text_checksum, tokenizer_checksum
+from dialogue import Encoder, PersonaChatDataset, file_checksum, tokenizer_checksum
 from model import load_config, load_model, load_tokenizer
 from preprocess_dataset import encode_corpus
 from settings import Settings, read_settings
@@ -99,7 +99,7 @@ def prepare(folder: Path, size: str, dialogues: int | None = None) -> Material:
     corpus = Corpus(corpus.dialogues[:dialogues], corpus.sides[:dialogues], corpus.left_out)
     tensors = encode_corpus(corpus, encoder, settings.max_turns, context, str(text))
     metadata = {
-        "text_sha256": text_checksum(text),
+        "text_sha256": file_checksum(text),
         "tokenizer_sha256": tokenizer_checksum(tokenizer),
         "vocabulary": str(len(tokenizer)),
         "context": str(context),

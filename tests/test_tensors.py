@@ -18,8 +18,8 @@ from dialogue import (
     PersonaChatDataset,
     Tensors,
     add_special_tokens,
+    file_checksum,
     open_tensors,
-    text_checksum,
     tokenizer_checksum,
 )
 from preprocess_dataset import encode_corpus
@@ -217,7 +217,7 @@ def test_tensors_of_other_settings_are_refused(tokenizer, encoder, tmp_path) -> 
     path, text = tmp_path / "t.safetensors", tmp_path / "t.txt"
     text.write_bytes(TALK)
     metadata = {
-        "text_sha256": text_checksum(text),
+        "text_sha256": file_checksum(text),
         "tokenizer_sha256": tokenizer_checksum(tokenizer),
         "vocabulary": str(len(tokenizer)),
         "context": "320",
@@ -262,7 +262,7 @@ def test_sequences_that_are_not_of_the_format_are_refused(base, tokenizer, tmp_p
     place = {"speaker": 0, "start": int(np.argmax(tensors.tokens == encoder.start)), "eos": tensors.responses[0, 1] - 1}
     tensors.tokens[place[which]] = 5
     metadata = {"vocabulary": str(len(tokenizer)), "context": "320", "max_turns": "20"}
-    metadata |= {"text_sha256": text_checksum(text), "tokenizer_sha256": tokenizer_checksum(tokenizer)}
+    metadata |= {"text_sha256": file_checksum(text), "tokenizer_sha256": tokenizer_checksum(tokenizer)}
     tensors.save(path, metadata)
     with pytest.raises(DataError, match=r"damaged tensors \(not this format's sequences\); run preprocess"):
         open_tensors(path, text, tokenizer, 20, 320)
