@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import cpu_products
+
 # Logits in memory at a time: 2**25 are 128 MB in float32, 667 rows of GPT-2's vocabulary. bench/loss_pieces.py
 PIECE = 1 << 25
 # cuBLAS and tensor cores want rows of aligned length; 50263 is odd, so the (small) cast copy of the matrix is padded.
@@ -56,15 +58,21 @@ class _PiecewiseNLL(torch.autograd.Function):
         pieces = max(1, -(-len(hidden) * len(matrix) // PIECE))
         rows = max(1, -(-len(hidden) // pieces))  # pieces of equal size: a small last one would be slow
         need_hidden, need_weight = ctx.needs_input_grad[:2]
+        by_onednn = cpu_products.fast(hidden)
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
-        grad_weight = torch.zeros(matrix.shape, dtype=torch.float32, device=weight.device) if need_weight else None
+        grad_weight = None
+        if need_weight and not by_onednn:
+            grad_weight = torch.zeros(matrix.shape, dtype=torch.float32, device=weight.device)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        # One buffer for all pieces: fresh memory costs the CPU a page fault every 4 kB.
-        buffer = torch.empty(min(rows, len(hidden)), len(matrix), dtype=hidden.dtype, device=hidden.device)
+        # One buffer for all pieces: fresh memory costs the CPU page faults.
+        buffer = None if by_onednn else hidden.new_empty(min(rows, len(hidden)), len(matrix))
         for start in range(0, len(hidden), rows):
             piece, wanted = hidden[start : start + rows], targets[start : start + rows, None]  # (n, C), (n, 1)
-            products = buffer[: len(piece)]
-            logits = torch.mm(piece, matrix.T, out=products).float()  # (n, V')
+            if by_onednn:
+                products = cpu_products.product(piece, matrix)
+            else:
+                products = torch.mm(piece, matrix.T, out=buffer[: len(piece)])
+            logits = products.float()  # (n, V')
             logits[:, vocabulary:] = -torch.inf
             log_likelihood = torch.log_softmax(logits, 1, out=logits)
             total -= log_likelihood.gather(1, wanted).sum()
@@ -73,14 +81,19 @@ class _PiecewiseNLL(torch.autograd.Function):
             # d nll / d logits = softmax - one_hot
             error = log_likelihood.exp_().scatter_add_(1, wanted, log_likelihood.new_full(wanted.shape, -1))
             error = products.copy_(error)  # into the matrix products' precision; nothing to do in float32
-            if need_hidden:
+            if need_hidden and by_onednn:
+                grad_hidden[start : start + rows] = cpu_products.product(error, matrix.T)
+            elif need_hidden:
                 torch.mm(error, matrix, out=grad_hidden[start : start + rows])
-            if need_weight and error.dtype == torch.float32:
+            if need_weight and by_onednn:
+                part = cpu_products.product_over_rows(error, piece)
+                grad_weight = part if grad_weight is None else grad_weight.add_(part)
+            elif need_weight and error.dtype == torch.float32:
                 grad_weight.addmm_(error.T, piece)
             elif need_weight:
                 grad_weight += error.T @ piece
         # Not among the saved tensors: autograd may then keep what it is given in place of a copy.
-        ctx.gradients = grad_hidden, grad_weight[:vocabulary] if need_weight else None
+        ctx.gradients = grad_hidden, grad_weight[:vocabulary].contiguous() if need_weight else None
         return total
 
     @staticmethod

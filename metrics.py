@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+import cpu_products
 from batches import Batch, collate
 from dialogue import Encoder, PersonaChatDataset
 from generation import MAX_NEW_TOKENS, fit_context, generate_replies
@@ -71,7 +72,8 @@ def score_hidden(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tenso
     """Negative log-likelihood of targets (N,) and the most likely token (N,), from hidden (N, C) and weight (V, C)."""
     nll, predicted = [], []
     for rows, wanted in _pieces(hidden, targets, max(1, PIECE // len(weight))):
-        logits = torch.nn.functional.linear(rows, weight).float()  # (n, V)
+        multiply = cpu_products.product if cpu_products.fast(rows) else torch.nn.functional.linear
+        logits = multiply(rows, weight).float()  # (n, V)
         true, (largest, token) = logits.gather(1, wanted[:, None])[:, 0], logits.max(1)
         # log-sum-exp by hand and in place: the maximum is at hand, and a second matrix is not needed.
         nll.append(logits.sub_(largest[:, None]).exp_().sum(1).log_() + largest - true)

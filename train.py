@@ -49,6 +49,7 @@ from batches import StepPlan, load_batch, micro_batches
 from card import set_generation_defaults
 from checkpoint import load_optimizer
 from cpu_dropout import use_cpu_dropout
+from cpu_products import use_cpu_products
 from dialogue import Encoder, check_present, open_tensors
 from loss import ResponseLoss
 from model import load_config, load_model, load_tokenizer, use_fused_gelu
@@ -202,6 +203,7 @@ class Trainer:
         use_fused_gelu(model)
         if processes.device.type == "cpu":
             use_cpu_dropout(model)
+        use_cpu_products(model)
         if settings.gradient_checkpointing:
             # Newer transformers call it so, and warn of the name that older ones have.
             newer = getattr(model, "activation_checkpointing_enable", None)

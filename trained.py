@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from checkpoint import MANIFEST, STATE, read_state
+from cpu_products import use_cpu_products
 from dialogue import SPECIAL_TOKENS, Encoder, add_special_tokens
 from errors import UserError
 from model import ModelError, load_bare_tokenizer, load_config, load_model, use_fused_gelu
@@ -53,6 +54,7 @@ def load_trained(wanted: str | None, settings: Settings) -> TrainedModel:
     device = pick_device()
     model = load_model(name, len(tokenizer)).to(device).eval()
     use_fused_gelu(model)
+    use_cpu_products(model)
     context = autocast(_precision(settings.precision, device), device)
     saved = Path(name) / STATE
     step = read_state(Path(name))["step"] if saved.is_file() else None

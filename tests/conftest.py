@@ -93,6 +93,19 @@ def tiny_model(base, tokenizer):  # noqa: ANN201
     return load_model(str(base), len(tokenizer))
 
 
+@pytest.fixture(params=[True, False])
+def pays(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether float32 products on the CPU go through oneDNN: both, whichever processor this is."""
+    import torch
+
+    import cpu_products
+
+    if request.param and not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        pytest.skip("a PyTorch without oneDNN")
+    monkeypatch.setattr(cpu_products, "PAYS", request.param)
+    return request.param
+
+
 @dataclass
 class Outcome:
     """What a script left: its exit status and what it printed."""

@@ -9,6 +9,7 @@ from torch._dynamo.testing import CompileCounter
 
 from batches import collate
 from cpu_dropout import use_cpu_dropout
+from cpu_products import use_cpu_products
 from loss import ResponseLoss
 from model import use_fused_gelu
 
@@ -43,9 +44,10 @@ def test_few_programs_serve_every_shape(tiny_model: torch.nn.Module, train: bool
     torch._dynamo.reset()
 
 
-def test_dropout_on_the_cpu_still_runs_compiled(tiny_model: torch.nn.Module) -> None:
+def test_what_replaces_parts_on_the_cpu_still_runs_compiled(tiny_model: torch.nn.Module, pays: bool) -> None:
     torch._dynamo.reset()
     use_cpu_dropout(tiny_model)
+    use_cpu_products(tiny_model)
     compiled = ResponseLoss(tiny_model).train()
     compiled.compile(dynamic=True, backend="eager")
     batch = batch_of(np.random.RandomState(0), 2, 80)

@@ -24,7 +24,7 @@ def random_rows(rows: int, width: int, vocabulary: int) -> tuple[torch.Tensor, t
 
 
 @pytest.mark.parametrize("rows", [0, 1, 6, 7, 8, 50])
-def test_value_and_gradients_are_cross_entropys(monkeypatch, rows) -> None:
+def test_value_and_gradients_are_cross_entropys(monkeypatch, rows, pays) -> None:
     monkeypatch.setattr(loss, "PIECE", 7 * 101)  # 7 rows at a time
     hidden, weight, targets = random_rows(rows, 16, 101)
     value = nll_sum(hidden, weight, targets)
@@ -50,7 +50,7 @@ def test_a_worked_case() -> None:
 
 
 @pytest.mark.parametrize("frozen", [0, 1])
-def test_what_needs_no_gradient_gets_none(frozen) -> None:
+def test_what_needs_no_gradient_gets_none(frozen, pays) -> None:
     tensors = random_rows(5, 4, 11)
     tensors[frozen].requires_grad_(False)
     nll_sum(*tensors).backward()
