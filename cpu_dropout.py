@@ -37,9 +37,10 @@ def attention_forward(
 ) -> tuple[Tensor, None]:
     """Causal attention for transformers: query, key, value (B, H, T, D) -> (B, T, H, D)."""
     dropout, scaling = options.get("dropout", 0.0), options.get("scaling")
-    if not dropout or attention_mask is not None or query.shape[2] != key.shape[2] or query.dtype != torch.float32:
+    if not dropout or attention_mask is not None or query.shape[2] != key.shape[2]:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    output = _BlockedAttention.apply(query, key, value, dropout, scaling)
+    with torch.autocast("cpu", enabled=False):  # under bf16 too: for products this small it would gain nothing
+        output = _BlockedAttention.apply(query.float(), key.float(), value.float(), dropout, scaling)
     return output.transpose(1, 2), None
 
 

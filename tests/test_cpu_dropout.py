@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from cpu_dropout import Dropout, _BlockedAttention, keep_mask, keep_scale, use_cpu_dropout
+from cpu_dropout import Dropout, _BlockedAttention, attention_forward, keep_mask, keep_scale, use_cpu_dropout
 from model import load_model
 
 
@@ -70,6 +70,21 @@ def test_the_expected_output_is_the_one_without_dropout() -> None:
     expected = scaled_dot_product_attention(*tensors, is_causal=True, scale=0.35)
     assert (mean - expected).abs().max() < 0.15
     assert (mean - expected).abs().mean() < 0.01
+
+
+def test_bf16_differs_by_its_rounding_only() -> None:
+    tensors = [tensor.detach().bfloat16().requires_grad_() for tensor in inputs(70)]
+    results = []
+    for dtype in (torch.bfloat16, torch.float32):
+        given = [tensor.detach().to(dtype).requires_grad_() for tensor in tensors]
+        torch.manual_seed(2)  # the same masks
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            output, _ = attention_forward(torch.nn.Module(), *given, None, dropout=0.2, scaling=0.35)
+        output.sum().backward()
+        assert [tensor.grad.dtype for tensor in given] == [dtype] * 3
+        results.append([output, *(tensor.grad for tensor in given)])
+    for ours, exact in zip(*results, strict=True):
+        torch.testing.assert_close(ours.float(), exact, rtol=0.02, atol=0.02)
 
 
 def test_in_a_model(base: Path, tmp_path: Path) -> None:
