@@ -64,6 +64,8 @@ def test_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert not fast(rows)
         assert Projection(Conv1D(4, 3))(rows).dtype == torch.bfloat16
+    torch._dynamo.reset()
+    assert torch.equal(torch.compile(lambda rows: rows + fast(rows), backend="eager")(rows), rows)
     monkeypatch.setattr(cpu_products, "PAYS", False)
     assert not fast(rows)
 
