@@ -52,6 +52,7 @@ bench-gpu: .venv/installed-dev
 	$(BIN)/python -m pytest -m gpu
 	$(BIN)/python bench/train_speed.py --model medium
 	$(BIN)/python bench/loss_pieces.py
+	$(BIN)/python bench/loss_pieces.py --rows 8000
 	test ! -x $(TRL_PYTHON) || $(TRL_PYTHON) bench/peer_trl.py --model medium --dialogues 400
 
 torture: .venv/installed-dev

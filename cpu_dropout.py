@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -37,7 +38,8 @@ def attention_forward(
 ) -> tuple[Tensor, None]:
     """Causal attention for transformers: query, key, value (B, H, T, D) -> (B, T, H, D)."""
     dropout, scaling = options.get("dropout", 0.0), options.get("scaling")
-    if not dropout or attention_mask is not None or query.shape[2] != key.shape[2]:
+    by_library = not dropout or attention_mask is not None or query.shape[2] != key.shape[2]
+    if by_library or torch.compiler.is_compiling():  # compiled, our loop would be one program for every length
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     with torch.autocast("cpu", enabled=False):  # under bf16 too: for products this small it would gain nothing
         output = _BlockedAttention.apply(query.float(), key.float(), value.float(), dropout, scaling)
@@ -52,7 +54,11 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, values: Tensor) -> Tensor:
-        return _Dropout.apply(values, self.p) if self.training and self.p else values
+        if not self.training or not self.p:
+            return values
+        if torch.compiler.is_compiling():
+            return nn.functional.dropout(values, self.p)
+        return _Dropout.apply(values, self.p)
 
 
 def keep_mask(shape: torch.Size, p: float) -> Tensor:
@@ -76,6 +82,7 @@ class _Dropout(torch.autograd.Function):
         return (values * keep).mul_(ctx.scale)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (keep,) = ctx.saved_tensors
         return (gradient * keep).mul_(ctx.scale), None
@@ -102,6 +109,7 @@ class _BlockedAttention(torch.autograd.Function):
         return output.view(shape)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, output, *saved = ctx.saved_tensors
         shape, gradient = gradient.shape, gradient.flatten(0, 1).mul(ctx.scale)  # (N, T, D)

@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 import cpu_products
+from model import hidden_states
 
 # Logits in memory at a time: 2**25 are 128 MB in float32, 667 rows of GPT-2's vocabulary. bench/loss_pieces.py
 PIECE = 1 << 25
@@ -31,9 +33,7 @@ class ResponseLoss(nn.Module):
 
     def forward(self, input_ids: Tensor, label_index: Tensor, targets: Tensor) -> Tensor:
         """input_ids (B, T); label_index (N,): rows of the flattened (B * T) that predict targets (N,). -> scalar, nats."""
-        # No attention mask: padding is on the right, where a causal model never looks.
-        hidden = self.model.transformer(input_ids, use_cache=False).last_hidden_state  # (B, T, C)
-        hidden = hidden.flatten(0, 1).index_select(0, label_index)  # (N, C)
+        hidden = hidden_states(self.model, input_ids).flatten(0, 1).index_select(0, label_index)  # (N, C)
         with self.uncast():
             return nll_sum(hidden, self.model.lm_head.weight, targets)
 
@@ -97,6 +97,7 @@ class _PiecewiseNLL(torch.autograd.Function):
         return total
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         gradients, ctx.gradients = ctx.gradients, None
         return *(gradient if gradient is None else gradient.mul_(grad_output) for gradient in gradients), None

@@ -23,6 +23,7 @@ from batches import Batch, collate
 from dialogue import Encoder, PersonaChatDataset
 from generation import MAX_NEW_TOKENS, fit_context, generate_replies
 from loss import PIECE
+from model import hidden_states
 
 Sequence = tuple[np.ndarray, np.ndarray]  # tokens (T,), start and end of each response (R, 2)
 
@@ -63,7 +64,7 @@ def score(
 
 def score_batch(model: torch.nn.Module, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Negative log-likelihood, most likely token and true token at each of the batch's N labels."""
-    hidden = model.transformer(batch.input_ids, use_cache=False).last_hidden_state.flatten(0, 1)[batch.label_index]
+    hidden = hidden_states(model, batch.input_ids).flatten(0, 1)[batch.label_index]  # (N, C)
     nll, predicted = score_hidden(hidden, model.lm_head.weight, batch.targets)
     return nll.cpu().numpy(), predicted.cpu().numpy(), batch.targets.cpu().numpy()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import huggingface_hub
 import torch
 import transformers
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from dialogue import add_special_tokens
@@ -61,7 +62,9 @@ def load_model(name: str, vocabulary: int, init: str = "pretrained", seed: int =
     config = load_config(name)
     torch.manual_seed(seed)
     model = (
-        AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, attn_implementation="sdpa", trust_remote_code=False
+        )
         if init == "random"
         else _load_weights(name)
     )
@@ -76,7 +79,7 @@ def _load_weights(name: str) -> PreTrainedModel:
     try:
         # Weights published only as .bin are read with torch.load(weights_only=True): nothing in them can run.
         model, info = AutoModelForCausalLM.from_pretrained(
-            name, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+            name, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True, trust_remote_code=False
         )
     except MemoryError:
         raise
@@ -104,3 +107,17 @@ def use_fused_gelu(model: PreTrainedModel) -> None:
     if model.config.activation_function == "gelu_new":
         for block in model.transformer.h:
             block.mlp.act = torch.nn.GELU(approximate="tanh")
+
+
+def hidden_states(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
+    """GPT-2's last hidden states (B, T, C) for input_ids (B, T), of which only the right end may be padding.
+
+    No mask: padding is where a causal model never looks. The library's own forward pass looks for packed sequences in
+    the positions: compiled, it then makes a (B, 1, T, T) mask, which rules out flash attention; else it waits for the GPU.
+    """
+    gpt2 = model.transformer
+    positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+    hidden = gpt2.drop(gpt2.wte(input_ids) + gpt2.wpe(positions))
+    for block in gpt2.h:
+        hidden = block(hidden)
+    return gpt2.ln_f(hidden)

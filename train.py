@@ -221,8 +221,6 @@ class Trainer:
             level = precision.removeprefix("apex-")
             self.model, self.optimizer = self.amp.initialize(model, self.optimizer, opt_level=level, verbosity=0)
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=precision == "fp16")
-        if precision == "fp32":
-            torch.backends.cuda.matmul.fp32_precision = "tf32"  # 10 of 23 mantissa bits, several times the speed
         uncast = self.amp.disable_casts if precision == "apex-O1" else contextlib.nullcontext
         self.loss_module: torch.nn.Module = ResponseLoss(self.model, uncast)
         on_cuda = processes.device.type == "cuda" and not self.amp

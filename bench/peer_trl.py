@@ -8,9 +8,9 @@ TRL is none of this project's requirements. Install it beside the pinned torch, 
     python -m venv .venv-trl && .venv-trl/bin/pip install -r requirements.txt && .venv-trl/bin/pip install trl==1.16.0
 
 Reads   ../shared/convai2 and ../shared/dialogpt-medium where they are, else data/sample. Weights are random.
-Prints  for each batch size, and on a GPU for each of TRL's ways to batch (padded and grouped by length, padding-free,
-        packed, compiled, with Liger kernels where that package is installed), the responses per second of one pass over
-        the data; then, for the best of each, passes in turns, medians over rounds, and their ratio.
+Prints  for each batch size and each of TRL's ways to batch (padded and grouped by length; on a GPU also padding-free and
+        packed, and each with Liger kernels where that package is installed; all also compiled), the responses per second of
+        one pass over the data; then, for the best of each, passes in turns, medians over rounds, and their ratio.
 TRL gets the sequences tokenized, with labels on the responses only; its loss needs no full matrix of logits either.
 """
 
@@ -59,21 +59,28 @@ class Variant:
 
 
 GROUPED = {"train_sampling_strategy": "group_by_length"}
+COMPILED = {"torch_compile": True}
+LIGER = {"use_liger_kernel": True}
 
 
 def variants(device: torch.device) -> list[Variant]:
-    """TRL's ways that can run here. On a CPU nothing but padded batches pays."""
-    padded = [Variant("padded", GROUPED)]
+    """TRL's ways that can run here. On a CPU, which has no attention without padding, batches are padded."""
+    padded = Variant("padded", GROUPED)
+    kernels = {"": {}, ", compiled": COMPILED}
     if device.type != "cuda":
-        return padded
-    padded.append(Variant("padded, compiled", GROUPED | {"torch_compile": True}))
-    if importlib.util.find_spec("liger_kernel"):
-        padded.append(Variant("padded, Liger", GROUPED | {"use_liger_kernel": True}))
+        return [Variant(padded.name + name, padded.options | options) for name, options in kernels.items()]
     flash = "flash_attention_2" if is_flash_attn_2_available() else None
-    return [
-        *padded,
+    batching = [
+        padded,
         Variant("padding-free", GROUPED | {"padding_free": True, "max_length": None}, flash),
         Variant("packed", {"packing": True, "max_length": 1024}, flash),
+    ]
+    if importlib.util.find_spec("liger_kernel"):
+        kernels |= {", Liger": LIGER, ", Liger, compiled": LIGER | COMPILED}
+    return [
+        Variant(way.name + name, way.options | options, way.attention)
+        for way in batching
+        for name, options in kernels.items()
     ]
 
 
@@ -169,8 +176,9 @@ def main(arguments: list[str] | None = None) -> int:
                 try:
                     peer = Peer(material, folder, device, variant, size)
                     warm_up, taken = peer.one_pass(), peer.one_pass()
-                except (RuntimeError, ValueError, ImportError) as error:
-                    print(f"TRL, {variant.name}, batch_size {size}: {str(error).splitlines()[0]}")
+                except Exception as error:  # a way that cannot run here must not cost the others their figures
+                    reason = str(error).strip().split("\n", 1)[0]
+                    print(f"TRL, {variant.name}, batch_size {size}: {type(error).__name__}: {reason}")
                     continue
                 theirs[variant.name, size] = responses / taken
                 print(f"TRL, {variant.name}, batch_size {size}: {responses / taken:.2f} responses/s", end="")

@@ -104,8 +104,6 @@ def compare(material: Material, training: Training, turn: float, rounds: int) ->
 
     pairs = list(dialogue_pairs(material.dataset, [index for k in numbers for index in training.plan.group(k)]))
     random.Random(0).shuffle(pairs)
-    if device.type == "cuda":
-        torch.backends.cuda.matmul.fp32_precision = "tf32"
     reference_model = material.model().to(device)
     steps = train_pairs(reference_model, itertools.cycle(pairs), training.settings.learn_rate)
     next(steps)

@@ -49,8 +49,31 @@ def test_what_replaces_parts_on_the_cpu_still_runs_compiled(tiny_model: torch.nn
     use_cpu_dropout(tiny_model)
     use_cpu_products(tiny_model)
     compiled = ResponseLoss(tiny_model).train()
-    compiled.compile(dynamic=True, backend="eager")
-    batch = batch_of(np.random.RandomState(0), 2, 80)
-    compiled(batch.input_ids, batch.label_index, batch.targets).backward()
-    assert all(parameter.grad is not None for parameter in tiny_model.transformer.h.parameters())
+    counter = CompileCounter()
+    compiled.compile(dynamic=True, backend=counter)
+    random = np.random.RandomState(0)
+    for longest in (80, 90, 150, 151, 200):
+        batch = batch_of(random, 2, longest)
+        compiled(batch.input_ids, batch.label_index, batch.targets).backward()
+        assert all(parameter.grad is not None for parameter in tiny_model.transformer.h.parameters())
+        tiny_model.zero_grad()
+    assert counter.frame_count <= 2
+    torch._dynamo.reset()
+
+
+def test_attention_gets_no_mask(tiny_model: torch.nn.Module) -> None:
+    """With one, PyTorch has no flash attention."""
+    torch._dynamo.reset()
+    calls = []
+
+    def look(graph: torch.fx.GraphModule, inputs: list) -> object:
+        calls.extend(node.kwargs for node in graph.graph.nodes if "scaled_dot_product" in str(node.target))
+        return graph.forward
+
+    compiled = ResponseLoss(tiny_model).train()
+    compiled.compile(dynamic=True, backend=look)
+    batch = batch_of(np.random.RandomState(0), 3, 80)
+    compiled(batch.input_ids, batch.label_index, batch.targets)
+    assert len(calls) == tiny_model.config.n_layer
+    assert all(call["attn_mask"] is None and call["is_causal"] is True for call in calls)
     torch._dynamo.reset()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,14 @@ from settings import read_settings
 from utils import Processes, autocast
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")]
+
+
+@pytest.fixture(autouse=True)
+def _full_float32() -> Iterator[None]:
+    """The scripts turn TF32 on, for the whole process."""
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    yield
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +110,7 @@ def test_no_waiting_inside_a_step(tmp_path: Path, data: Path) -> None:
 
 def test_compiled_equals_eager(tmp_path: Path, data: Path) -> None:
     base = copy_base(tmp_path / "base", dropout=0.0)
+    torch._dynamo.utils.counters.clear()
     losses = []
     for compile_ in ("True", "False"):
         folder = tmp_path / compile_
@@ -116,6 +127,8 @@ def test_out_of_memory_is_one_line(tmp_path: Path, data: Path, capsys: pytest.Ca
     assert run(env) == 0
     before = weights(env)
     write_env(tmp_path, data, compile="False", epochs=2)
+    gc.collect()
+    torch.cuda.empty_cache()  # the limit is on new memory
     torch.cuda.set_per_process_memory_fraction(1e-4)
     try:
         assert run(env) == 1
