@@ -8,6 +8,7 @@ https://github.com/pytorch/pytorch/pull/91763 (review of 2023-01-05). bench/RESU
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
+
+# oneDNN writes a program for each shape and keeps 1,024 of them in each of two caches: half a gigabyte, for lengths that
+# hardly come back. A step has about 15 shapes.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
 
 
 def _pays() -> bool:
