@@ -18,6 +18,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from model import replace_modules
+
 NAME = "blocked_causal"  # the attention's name among those transformers knows
 BLOCK = 64  # queries at a time; 32 to 128 are alike
 
@@ -27,10 +29,7 @@ def use_cpu_dropout(model: PreTrainedModel) -> None:
     AttentionInterface.register(NAME, attention_forward)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.Dropout):
-                setattr(module, name, Dropout(child.p))
+    replace_modules(model, nn.Dropout, lambda module: Dropout(module.p))
 
 
 def attention_forward(

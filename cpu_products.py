@@ -19,25 +19,22 @@ from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from model import replace_modules
+
 # oneDNN writes a program for each shape and keeps 1,024 of them in each of two caches: half a gigabyte, for lengths that
 # hardly come back. A step has about 15 shapes.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
 
 
-def _pays() -> bool:
-    """Whether this is an AMD processor with AVX-512 under a PyTorch that has oneDNN."""
+def _is_amd_with_avx512() -> bool:
     described = Path("/proc/cpuinfo")
     maker = described.read_text() if described.is_file() else platform.processor()
-    return (
-        "AuthenticAMD" in maker
-        and torch.backends.cpu.get_cpu_capability() == "AVX512"
-        and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    )
+    return "AuthenticAMD" in maker and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
-PAYS = _pays()
+AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+PAYS = AVAILABLE and _is_amd_with_avx512()
 
 
 def fast(left: Tensor) -> bool:
@@ -66,10 +63,7 @@ def use_cpu_products(model: PreTrainedModel) -> None:
     """Let the blocks of a GPT-2 on the CPU multiply by the functions above, where that pays."""
     if not PAYS or model.device.type != "cpu":
         return
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, Conv1D):
-                setattr(module, name, Projection(child))
+    replace_modules(model, Conv1D, Projection)
 
 
 class Projection(nn.Module):

@@ -46,12 +46,12 @@ import time
 from candidates import Talk, hits_at_1, read_talks
 from card import write_card
 from convai2 import read_corpus
-from dialogue import PersonaChatDataset, file_checksum, open_tensors
+from dialogue import PersonaChatDataset, open_tensors
 from logs import write_json
 from metrics import generated_metrics, teacher_forced_metrics
 from preprocess_dataset import encode_corpus
 from trained import TrainedModel, load_trained
-from utils import hardware
+from utils import file_checksum, hardware
 
 # Perplexity and F1 on ConvAI2, as PersonaGPT's authors give them.
 PUBLISHED = {"PersonaGPT": (10.2, 43.4), "DialoGPT, fine-tuned": (11.4, 22.7), "TransferTransfo": (16.3, 19.5)}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub
 import torch
 import transformers
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from dialogue import add_special_tokens
@@ -19,6 +20,9 @@ transformers.logging.disable_progress_bar()
 huggingface_hub.logging.set_verbosity_error()  # it tells of every retry; what it comes to is told below
 # The tokenizer's threads live in Rust; without this a later fork (a data loader, a test) makes it warn.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+
+# What every model is made as. hidden_states gives no mask; of the library's attentions, sdpa is then still causal.
+KIND = {"dtype": torch.float32, "attn_implementation": "sdpa", "trust_remote_code": False}
 
 
 class ModelError(UserError):
@@ -61,13 +65,7 @@ def load_model(name: str, vocabulary: int, init: str = "pretrained", seed: int =
     """
     config = load_config(name)
     torch.manual_seed(seed)
-    model = (
-        AutoModelForCausalLM.from_config(
-            config, dtype=torch.float32, attn_implementation="sdpa", trust_remote_code=False
-        )
-        if init == "random"
-        else _load_weights(name)
-    )
+    model = AutoModelForCausalLM.from_config(config, **KIND) if init == "random" else _load_weights(name)
     if model.get_input_embeddings().num_embeddings < vocabulary:
         # The seed again: what loading drew must not matter. Rows are drawn as GPT-2's were, from N(0, 0.02).
         torch.manual_seed(seed)
@@ -78,9 +76,7 @@ def load_model(name: str, vocabulary: int, init: str = "pretrained", seed: int =
 def _load_weights(name: str) -> PreTrainedModel:
     try:
         # Weights published only as .bin are read with torch.load(weights_only=True): nothing in them can run.
-        model, info = AutoModelForCausalLM.from_pretrained(
-            name, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True, trust_remote_code=False
-        )
+        model, info = AutoModelForCausalLM.from_pretrained(name, output_loading_info=True, **KIND)
     except MemoryError:
         raise
     except Exception as error:
@@ -100,6 +96,14 @@ def _unusable(name: str, part: str, error: Exception) -> ModelError:
         f"model_name {name!r}: cannot load its {part} from the model hub: {reason} (is the name right, and this "
         "machine online? a folder works too: start its path with ./)"
     )
+
+
+def replace_modules(model: nn.Module, kind: type[nn.Module], make: Callable[[nn.Module], nn.Module]) -> None:
+    """Put make(module) in the place of every module of `kind` in `model`."""
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, kind):
+                setattr(parent, name, make(child))
 
 
 def use_fused_gelu(model: PreTrainedModel) -> None:

@@ -40,9 +40,10 @@ import numpy as np
 from tqdm import tqdm
 
 from convai2 import Corpus, Dialogue, TextError, read_corpus
-from dialogue import Encoder, Tensors, file_checksum, side_sequences, tokenizer_checksum
+from dialogue import Encoder, Tensors, side_sequences, tokenizer_checksum
 from download import SHA256, URL, download
 from model import load_config, load_tokenizer
+from utils import file_checksum
 
 SPLITS = ("train", "valid")
 DIALOGUES_PER_BATCH = 500  # encoded together: enough to keep the tokenizer's threads busy

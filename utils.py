@@ -77,7 +77,10 @@ _CPU_GROUPS: list[dist.ProcessGroup] = []
 
 
 def pick_device(local_rank: int = 0) -> torch.device:
-    """CUDA where there is one, else Apple's MPS, else the CPU. CUDA_VISIBLE_DEVICES picks among several GPUs."""
+    """CUDA where there is one, else Apple's MPS, else the CPU. CUDA_VISIBLE_DEVICES picks among several GPUs.
+
+    Sets how CUDA computes in this process: float32 products in TF32, attention without cuDNN.
+    """
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.fp32_precision = "tf32"  # 10 of 23 mantissa bits, several times the speed
         # cuDNN's attention, which newer PyTorch prefers, plans anew for every length: 1 s each time was seen

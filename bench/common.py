@@ -24,12 +24,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 import cpu_products
 from batches import StepPlan, load_batch, micro_batches
 from convai2 import Corpus, read_corpus
-from dialogue import Encoder, PersonaChatDataset, file_checksum, tokenizer_checksum
+from dialogue import Encoder, PersonaChatDataset, tokenizer_checksum
 from model import load_config, load_model, load_tokenizer
 from preprocess_dataset import encode_corpus
 from settings import Settings, read_settings
 from train import Trainer, schedule, step_seed
-from utils import Processes, autocast, resolve_precision
+from utils import Processes, autocast, file_checksum, resolve_precision
 
 SHARED = ROOT.parent / "shared"
 # Layers, width, heads. "medium" is DialoGPT-medium.

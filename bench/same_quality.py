@@ -24,18 +24,12 @@ from reference_loop import dialogue_pairs, train_pairs
 
 from convai2 import read_corpus
 from dialogue import PersonaChatDataset
-from metrics import perplexity, score
+from metrics import teacher_forced_metrics
 from preprocess_dataset import encode_corpus
 from utils import autocast
 
 PAIRS_PER_STEP = 64
 LEARN_RATE = 1e-3
-
-
-def validation_perplexity(material: Material, model: torch.nn.Module, data: PersonaChatDataset) -> float:
-    scores = score(model, [data.sequence(i) for i in range(len(data))], autocast("fp32", model.device))
-    responses = [response for sequence in scores for response in sequence]
-    return perplexity(sum(r.nll.sum(dtype=float) for r in responses) / sum(len(r.nll) for r in responses))
 
 
 def train_ours(material: Material, seed: int, epochs: int) -> torch.nn.Module:
@@ -70,7 +64,8 @@ def main() -> int:
         for seed in range(options.seeds):
             for name, train in (("this project", train_ours), ("reference loop", train_reference)):
                 model = train(material, seed, options.epochs)
-                found.setdefault(name, []).append(validation_perplexity(material, model, valid))
+                metrics = teacher_forced_metrics(model, valid, material.encoder, autocast("fp32", model.device))
+                found.setdefault(name, []).append(metrics["perplexity"])
                 print(f"seed {seed}, {name}: validation perplexity {found[name][-1]:.2f}", flush=True)
         for name, values in found.items():
             spread = f" +- {stdev(values):.2f}" if len(values) > 1 else ""

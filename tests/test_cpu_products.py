@@ -15,7 +15,7 @@ from cpu_products import Projection, fast, product, product_over_rows, use_cpu_p
 from loss import ResponseLoss
 from metrics import score_hidden
 
-pytestmark = pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="a PyTorch without oneDNN")
+pytestmark = pytest.mark.skipif(not cpu_products.AVAILABLE, reason="a PyTorch without oneDNN")
 
 
 def test_worked_products() -> None:

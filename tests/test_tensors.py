@@ -18,11 +18,11 @@ from dialogue import (
     PersonaChatDataset,
     Tensors,
     add_special_tokens,
-    file_checksum,
     open_tensors,
     tokenizer_checksum,
 )
 from preprocess_dataset import encode_corpus
+from utils import file_checksum
 
 VALID = Tensors(
     tokens=np.array([5, 6, 7, 8, 9, 5, 6, 7, 8], np.int32),
