@@ -16,8 +16,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from errors import UserError, exit_status
-from settings import Settings, add_env_option, read_settings
+from personagpt.errors import UserError, exit_status
+from personagpt.settings import Settings, add_env_option, read_settings
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
@@ -43,15 +43,15 @@ if __name__ == "__main__":
 import contextlib
 import time
 
-from candidates import Talk, hits_at_1, read_talks
-from card import write_card
-from convai2 import read_corpus
-from dialogue import PersonaChatDataset, open_tensors
-from logs import write_json
-from metrics import generated_metrics, teacher_forced_metrics
+from personagpt.device import file_checksum, hardware
+from personagpt.model.trained import TrainedModel, load_trained
+from personagpt.scoring.candidates import Talk, hits_at_1, read_talks
+from personagpt.scoring.metrics import generated_metrics, teacher_forced_metrics
+from personagpt.sequences.format import PersonaChatDataset, open_tensors
+from personagpt.text.convai2 import read_corpus
+from personagpt.training.card import write_card
+from personagpt.training.logs import write_json
 from preprocess_dataset import encode_corpus
-from trained import TrainedModel, load_trained
-from utils import file_checksum, hardware
 
 # Perplexity and F1 on ConvAI2, as PersonaGPT's authors give them.
 PUBLISHED = {"PersonaGPT": (10.2, 43.4), "DialoGPT, fine-tuned": (11.4, 22.7), "TransferTransfo": (16.3, 19.5)}

@@ -17,8 +17,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from errors import Stopped, UserError, exit_status
-from settings import Settings, add_env_option, env_option, read_settings
+from personagpt.errors import Stopped, UserError, exit_status
+from personagpt.settings import Settings, add_env_option, env_option, read_settings
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
@@ -86,11 +86,11 @@ from types import FrameType
 
 import torch
 
-from convai2 import Dialogue, read_corpus
-from conversations import FLAGS, Flag, Talk, Turn, append_talk, export, new_id
-from dialogue import DataError
-from generation import Sampling, stream_reply
-from trained import TrainedModel, load_trained
+from personagpt.model.generation import Sampling, stream_reply
+from personagpt.model.trained import TrainedModel, load_trained
+from personagpt.sequences.format import DataError
+from personagpt.talking.recordings import FLAGS, Flag, Talk, Turn, append_talk, export, new_id
+from personagpt.text.convai2 import Dialogue, read_corpus
 
 DRAWS = 4  # how often a reply nobody wants is drawn before it stands
 HELP = {

@@ -13,8 +13,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from errors import UserError, exit_status
-from settings import Settings, add_env_option, command, read_settings
+from personagpt.errors import UserError, exit_status
+from personagpt.settings import Settings, add_env_option, command, read_settings
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
@@ -39,11 +39,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from convai2 import Corpus, Dialogue, TextError, read_corpus
-from dialogue import Encoder, Tensors, side_sequences, tokenizer_checksum
-from download import SHA256, URL, download
-from model import load_config, load_tokenizer
-from utils import file_checksum
+from personagpt.device import file_checksum
+from personagpt.model.loading import load_config, load_tokenizer
+from personagpt.sequences.format import Encoder, Tensors, side_sequences, tokenizer_checksum
+from personagpt.text.convai2 import Corpus, Dialogue, TextError, read_corpus
+from personagpt.text.download import SHA256, URL, download
 
 SPLITS = ("train", "valid")
 DIALOGUES_PER_BATCH = 500  # encoded together: enough to keep the tokenizer's threads busy

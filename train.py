@@ -16,8 +16,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from errors import Stopped, UserError, exit_status
-from settings import Settings, add_env_option, command, read_settings
+from personagpt.errors import Stopped, UserError, exit_status
+from personagpt.settings import Settings, add_env_option, command, read_settings
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
@@ -45,17 +45,17 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from batches import StepPlan, load_batch, micro_batches
-from card import set_generation_defaults
-from checkpoint import load_optimizer
-from cpu_dropout import use_cpu_dropout
-from cpu_products import use_cpu_products
-from dialogue import Encoder, check_present, open_tensors
-from loss import ResponseLoss
-from model import load_config, load_model, load_tokenizer, use_fused_gelu
-from recorder import Recorder
-from resume import check_same_run, claim_run, run_identity
-from utils import Processes, autocast, hardware, import_apex, resolve_precision, start_processes
+from personagpt.device import Processes, autocast, hardware, import_apex, resolve_precision, start_processes
+from personagpt.model.cpu_dropout import use_cpu_dropout
+from personagpt.model.cpu_products import use_cpu_products
+from personagpt.model.loading import load_config, load_model, load_tokenizer, use_fused_gelu
+from personagpt.model.loss import ResponseLoss
+from personagpt.sequences.batches import StepPlan, load_batch, micro_batches
+from personagpt.sequences.format import Encoder, check_present, open_tensors
+from personagpt.training.card import set_generation_defaults
+from personagpt.training.checkpoint import load_optimizer
+from personagpt.training.recorder import Recorder
+from personagpt.training.resume import check_same_run, claim_run, run_identity
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -21,15 +21,15 @@ sys.path.insert(0, str(ROOT))
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-import cpu_products
-from batches import StepPlan, load_batch, micro_batches
-from convai2 import Corpus, read_corpus
-from dialogue import Encoder, PersonaChatDataset, tokenizer_checksum
-from model import load_config, load_model, load_tokenizer
+from personagpt.device import Processes, autocast, file_checksum, resolve_precision
+from personagpt.model import cpu_products
+from personagpt.model.loading import load_config, load_model, load_tokenizer
+from personagpt.sequences.batches import StepPlan, load_batch, micro_batches
+from personagpt.sequences.format import Encoder, PersonaChatDataset, tokenizer_checksum
+from personagpt.settings import Settings, read_settings
+from personagpt.text.convai2 import Corpus, read_corpus
 from preprocess_dataset import encode_corpus
-from settings import Settings, read_settings
 from train import Trainer, schedule, step_seed
-from utils import Processes, autocast, file_checksum, resolve_precision
 
 SHARED = ROOT.parent / "shared"
 # Layers, width, heads. "medium" is DialoGPT-medium.

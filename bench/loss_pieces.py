@@ -25,8 +25,8 @@ from common import matrix_rate, seconds
 from torch import Tensor
 from torch.nn import functional
 
-import loss
-from utils import hardware, pick_device
+from personagpt.device import hardware, pick_device
+from personagpt.model import loss
 
 VOCABULARY = 50_263
 CHUNKS = (64, 256, 1024)

@@ -43,7 +43,7 @@ from transformers import TrainerCallback
 from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
 
-from utils import hardware, pick_device
+from personagpt.device import hardware, pick_device
 
 CPU_BATCH_SIZES = (1, 2, 4, 8)
 GPU_BATCH_SIZES = (8, 16, 32, 64)

@@ -21,12 +21,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "data" / "sample")]
 import make_sample
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from dialogue import Encoder
-from errors import exit_status
-from generation import MAX_NEW_TOKENS, generate_replies
-from model import load_tokenizer
-from settings import read_settings
-from utils import autocast, pick_device
+from personagpt.device import autocast, pick_device
+from personagpt.errors import exit_status
+from personagpt.model.generation import MAX_NEW_TOKENS, generate_replies
+from personagpt.model.loading import load_tokenizer
+from personagpt.sequences.format import Encoder
+from personagpt.settings import read_settings
 
 SEED = 0
 BATCH_SIZE = 32

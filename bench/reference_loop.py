@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from dialogue import PersonaChatDataset
+from personagpt.sequences.format import PersonaChatDataset
 
 Pair = tuple[Tensor, Tensor]  # context (T,), response (n,) with its <eos>
 

@@ -22,11 +22,11 @@ import torch
 from common import SIZES, Material, Training, prepare, run_steps
 from reference_loop import dialogue_pairs, train_pairs
 
-from convai2 import read_corpus
-from dialogue import PersonaChatDataset
-from metrics import teacher_forced_metrics
+from personagpt.device import autocast
+from personagpt.scoring.metrics import teacher_forced_metrics
+from personagpt.sequences.format import PersonaChatDataset
+from personagpt.text.convai2 import read_corpus
 from preprocess_dataset import encode_corpus
-from utils import autocast
 
 PAIRS_PER_STEP = 64
 LEARN_RATE = 1e-3

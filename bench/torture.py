@@ -94,7 +94,7 @@ def serve() -> None:
 
     import preprocess_dataset
     import train
-    from errors import exit_status
+    from personagpt.errors import exit_status
 
     kinds = {"train": train.main, "preprocess": preprocess_dataset.main, "read": read_checkpoints}
     print(json.dumps({"ready": True}), flush=True)

@@ -30,10 +30,10 @@ import torch
 from common import CONVAI2_DIALOGUES, SIZES, Material, Training, Work, matrix_rate, prepare, run_steps, seconds
 from reference_loop import dialogue_pairs, train_pairs
 
-from checkpoint import optimizer_tensors, save_checkpoint
-from dialogue import IGNORED
+from personagpt.device import hardware, pick_device
+from personagpt.sequences.format import IGNORED
+from personagpt.training.checkpoint import optimizer_tensors, save_checkpoint
 from train import schedule
-from utils import hardware, pick_device
 
 CONVAI2_TOKENS = 8_786_000  # an epoch: 491,447 tokens in 1,000 dialogues, times 17,878 dialogues
 BATCH_SIZES = (8, 16, 32, 64, 128)

@@ -24,18 +24,18 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 import torch
 
-from batches import load_batch
-from convai2 import read_corpus
-from dialogue import Encoder, PersonaChatDataset
-from generation import generate_replies
 from interact import Session, check_options
-from metrics import teacher_forced_metrics
-from model import load_model, load_tokenizer
+from personagpt.device import Processes, autocast, hardware, pick_device, resolve_precision
+from personagpt.model.generation import generate_replies
+from personagpt.model.loading import load_model, load_tokenizer
+from personagpt.model.trained import TrainedModel
+from personagpt.scoring.metrics import teacher_forced_metrics
+from personagpt.sequences.batches import load_batch
+from personagpt.sequences.format import Encoder, PersonaChatDataset
+from personagpt.settings import read_settings
+from personagpt.text.convai2 import read_corpus
 from preprocess_dataset import encode_corpus
-from settings import read_settings
 from train import Trainer
-from trained import TrainedModel
-from utils import Processes, autocast, hardware, pick_device, resolve_precision
 
 ROUNDS, BATCH = 3, 16
 

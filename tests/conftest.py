@@ -14,8 +14,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # The models here are tiny: on a busy machine, threads that wait for each other cost far more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from errors import exit_status
-from settings import KINDS
+from personagpt.errors import exit_status
+from personagpt.settings import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "data" / "sample"
@@ -72,7 +72,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def tokenizer(base):  # noqa: ANN201
     """The tiny base's tokenizer, with the persona tokens. Read only: the whole session shares it."""
-    from model import load_tokenizer
+    from personagpt.model.loading import load_tokenizer
 
     return load_tokenizer(str(base))
 
@@ -80,7 +80,7 @@ def tokenizer(base):  # noqa: ANN201
 @pytest.fixture(scope="session")
 def real_tokenizer(shared):  # noqa: ANN201
     """DialoGPT's tokenizer, with the persona tokens. Read only: the whole session shares it."""
-    from model import load_tokenizer
+    from personagpt.model.loading import load_tokenizer
 
     return load_tokenizer(str(shared / "dialogpt-medium"))
 
@@ -88,7 +88,7 @@ def real_tokenizer(shared):  # noqa: ANN201
 @pytest.fixture
 def tiny_model(base, tokenizer):  # noqa: ANN201
     """The tiny base model, with rows for the persona tokens, ready to be changed."""
-    from model import load_model
+    from personagpt.model.loading import load_model
 
     return load_model(str(base), len(tokenizer))
 
@@ -96,7 +96,7 @@ def tiny_model(base, tokenizer):  # noqa: ANN201
 @pytest.fixture(params=[True, False])
 def pays(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether float32 products on the CPU go through oneDNN: both, whichever processor this is."""
-    import cpu_products
+    from personagpt.model import cpu_products
 
     if request.param and not cpu_products.AVAILABLE:
         pytest.skip("a PyTorch without oneDNN")

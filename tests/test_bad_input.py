@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from test_tensors import METADATA, VALID
 
-from convai2 import SILENCE, Corpus, Dialogue, TextError, parse_corpus, write_corpus
-from dialogue import DataError, Encoder, PersonaChatDataset
+from personagpt.sequences.format import DataError, Encoder, PersonaChatDataset
+from personagpt.settings import KINDS, SettingsError, read_settings
+from personagpt.text.convai2 import SILENCE, Corpus, Dialogue, TextError, parse_corpus, write_corpus
 from preprocess_dataset import encode_corpus
-from settings import KINDS, SettingsError, read_settings
 
 ORDER = "number {} is out of order; expected {}, or 1 to start a dialogue"
 LINE_NUMBER = "no line number; expected `N your persona: FACT` or `N PARTNER<TAB>YOU`, got "

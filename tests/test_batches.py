@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from batches import StepPlan, collate, epoch_groups, load_batch, micro_batches
-from convai2 import read_corpus
-from dialogue import Encoder, PersonaChatDataset
+from personagpt.sequences.batches import StepPlan, collate, epoch_groups, load_batch, micro_batches
+from personagpt.sequences.format import Encoder, PersonaChatDataset
+from personagpt.text.convai2 import read_corpus
 from preprocess_dataset import encode_corpus
 
 RANDOM = np.random.RandomState(0)
@@ -100,7 +100,7 @@ def test_an_empty_batch_has_no_labels() -> None:
 
 
 def test_an_empty_micro_batch_has_loss_and_gradients_zero(tiny_model) -> None:
-    from loss import ResponseLoss
+    from personagpt.model.loss import ResponseLoss
 
     (group,) = micro_batches(np.array([3]), 1, rank=1, processes=2)
     batch = load_batch(None, group, pad=0)

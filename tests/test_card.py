@@ -6,8 +6,8 @@ import pytest
 from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM
 
-from card import set_generation_defaults, write_card
-from settings import read_settings
+from personagpt.settings import read_settings
+from personagpt.training.card import set_generation_defaults, write_card
 
 EVALUATION = {
     "step": 500,
@@ -67,7 +67,7 @@ def test_before_the_first_evaluation(settings, tmp_path) -> None:
 def test_the_real_text_is_named_by_its_checksum(settings, tmp_path, monkeypatch) -> None:
     import hashlib
 
-    import card
+    from personagpt.training import card
 
     settings.data_path.mkdir()
     settings.text("valid").write_bytes(b"as published")

@@ -13,9 +13,17 @@ from pathlib import Path
 import pytest
 import torch
 
-import checkpoint
-from checkpoint import CheckpointError, RunLock, find_problem, newest_checkpoint, save_best, save_checkpoint, set_aside
-from errors import RunError
+from personagpt.errors import RunError
+from personagpt.training import checkpoint
+from personagpt.training.checkpoint import (
+    CheckpointError,
+    RunLock,
+    find_problem,
+    newest_checkpoint,
+    save_best,
+    save_checkpoint,
+    set_aside,
+)
 
 
 def write_model(weight: float) -> Callable[[Path], None]:
@@ -162,8 +170,8 @@ import resource, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
 import torch
-from checkpoint import save_checkpoint
-from errors import exit_status
+from personagpt.training.checkpoint import save_checkpoint
+from personagpt.errors import exit_status
 
 def write(folder):
     (folder / "config.json").write_text("{{}}")
@@ -199,7 +207,7 @@ def test_a_second_run_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
 
 def test_a_dead_process_holds_no_lock(tmp_path: Path, root: Path) -> None:
     script = (
-        "import sys, os, signal; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import checkpoint\n"
+        "import sys, os, signal; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from personagpt.training import checkpoint\n"
         "lock = checkpoint.RunLock(Path(sys.argv[2])); os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", script, str(root), str(tmp_path)])

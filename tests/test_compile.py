@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
-from batches import collate
-from cpu_dropout import use_cpu_dropout
-from cpu_products import use_cpu_products
-from loss import ResponseLoss
-from model import use_fused_gelu
+from personagpt.model.cpu_dropout import use_cpu_dropout
+from personagpt.model.cpu_products import use_cpu_products
+from personagpt.model.loading import use_fused_gelu
+from personagpt.model.loss import ResponseLoss
+from personagpt.sequences.batches import collate
 
 
 def batch_of(random: np.random.RandomState, rows: int, longest: int):  # noqa: ANN201

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from convai2 import Dialogue, TextError, parse_corpus, read_corpus, write_corpus
+from personagpt.text.convai2 import Dialogue, TextError, parse_corpus, read_corpus, write_corpus
 
 YOURS = ["your persona: i have two dogs.", "your persona: i am tall."]
 PARTNERS = ["partner's persona: i am a wrestler."]

@@ -5,9 +5,19 @@ from dataclasses import asdict
 
 import pytest
 
-from convai2 import read_corpus
-from conversations import FILES, Flag, Talk, Turn, append_talk, export, parse_talk, read_talks, split_talks
-from errors import UserError
+from personagpt.errors import UserError
+from personagpt.talking.recordings import (
+    FILES,
+    Flag,
+    Talk,
+    Turn,
+    append_talk,
+    export,
+    parse_talk,
+    read_talks,
+    split_talks,
+)
+from personagpt.text.convai2 import read_corpus
 
 
 def make_talk(*texts: str, flags: tuple = (), partner: str = "human", **changes) -> Talk:

@@ -10,8 +10,15 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from cpu_dropout import Dropout, _BlockedAttention, attention_forward, keep_mask, keep_scale, use_cpu_dropout
-from model import load_model
+from personagpt.model.cpu_dropout import (
+    Dropout,
+    _BlockedAttention,
+    attention_forward,
+    keep_mask,
+    keep_scale,
+    use_cpu_dropout,
+)
+from personagpt.model.loading import load_model
 
 
 def test_the_share_dropped_and_the_scale() -> None:

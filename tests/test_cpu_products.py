@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-import cpu_products
-from batches import Batch
-from cpu_products import Projection, fast, product, product_over_rows, use_cpu_products
-from loss import ResponseLoss
-from metrics import score_hidden
+from personagpt.model import cpu_products
+from personagpt.model.cpu_products import Projection, fast, product, product_over_rows, use_cpu_products
+from personagpt.model.loss import ResponseLoss
+from personagpt.scoring.metrics import score_hidden
+from personagpt.sequences.batches import Batch
 
 pytestmark = pytest.mark.skipif(not cpu_products.AVAILABLE, reason="a PyTorch without oneDNN")
 

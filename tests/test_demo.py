@@ -16,10 +16,10 @@ import evaluate
 import interact
 import preprocess_dataset
 import train
-from convai2 import read_corpus
-from dialogue import Encoder
-from model import load_model, load_tokenizer
-from settings import read_settings
+from personagpt.model.loading import load_model, load_tokenizer
+from personagpt.sequences.format import Encoder
+from personagpt.settings import read_settings
+from personagpt.text.convai2 import read_corpus
 
 make_sample = persona_recall.make_sample
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from jinja2.exceptions import TemplateError
 from transformers import AutoTokenizer
 
-from convai2 import Corpus, Dialogue, parse_corpus, read_corpus
-from dialogue import (
+from personagpt.sequences.format import (
     IGNORED,
     SPECIAL_TOKENS,
     DataError,
@@ -18,6 +17,7 @@ from dialogue import (
     side_sequences,
     tokenizer_checksum,
 )
+from personagpt.text.convai2 import Corpus, Dialogue, parse_corpus, read_corpus
 from preprocess_dataset import encode_corpus
 
 EOS, SEP, CLS, START, P1, P2, ACT = range(50256, 50263)

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 import preprocess_dataset
-from dialogue import PersonaChatDataset
-from download import SHA256, URL, download
-from errors import RunError
+from personagpt.errors import RunError
+from personagpt.sequences.format import PersonaChatDataset
+from personagpt.text.download import SHA256, URL, download
 
 TRAIN, VALID = (f"{split}_both_original_no_cands.txt" for split in ("train", "valid"))
 TALK = b"1 your persona: i sing.\n2 partner's persona: i ski.\n3 hi\thello\n4 how are you ?\tfine\n"

@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from convai2 import TextError
-from dialogue import DataError
-from errors import RunError, Stopped, UserError, exit_status
-from model import ModelError
-from settings import SettingsError
+from personagpt.errors import RunError, Stopped, UserError, exit_status
+from personagpt.model.loading import ModelError
+from personagpt.sequences.format import DataError
+from personagpt.settings import SettingsError
+from personagpt.text.convai2 import TextError
 
 
 def raising(error: BaseException):  # noqa: ANN201
@@ -88,7 +88,7 @@ def test_mains_own_status_and_arguments_pass() -> None:
 
 
 def test_a_reader_who_leaves_causes_no_traceback(root) -> None:
-    program = "import sys; from errors import exit_status\n"
+    program = "import sys; from personagpt.errors import exit_status\n"
     program += "sys.exit(exit_status(lambda: [print('x' * 9999) for _ in range(999)] and 0))"
     process = subprocess.Popen(
         [sys.executable, "-c", program], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import evaluate
-import metrics
-from candidates import Talk, Turn, hits_at_1, is_hit, read_talks, talk_scores
-from convai2 import parse_corpus, read_corpus
-from dialogue import Encoder, PersonaChatDataset
-from generation import generate_replies
-from metrics import distinct, generated_metrics, teacher_forced_metrics, word_f1
-from model import load_model
+from personagpt.model.generation import generate_replies
+from personagpt.model.loading import load_model
+from personagpt.scoring import metrics
+from personagpt.scoring.candidates import Talk, Turn, hits_at_1, is_hit, read_talks, talk_scores
+from personagpt.scoring.metrics import distinct, generated_metrics, teacher_forced_metrics, word_f1
+from personagpt.sequences.format import Encoder, PersonaChatDataset
+from personagpt.text.convai2 import parse_corpus, read_corpus
 from preprocess_dataset import encode_corpus
 
 PLAIN = contextlib.nullcontext()
@@ -194,7 +194,7 @@ def test_without_the_text_the_tensors_serve(run, settings_file, tmp_path) -> Non
 def test_a_published_tokenizer_with_ordinary_words_gets_nothing_added(run, settings_file, tmp_path, base, text) -> None:
     from transformers import AutoTokenizer
 
-    from dialogue import CLS, SEP, SPECIAL_TOKENS
+    from personagpt.sequences.format import CLS, SEP, SPECIAL_TOKENS
 
     published = AutoTokenizer.from_pretrained(base)
     published.add_special_tokens({"sep_token": SEP, "cls_token": CLS})

@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsWarper
 
-from dialogue import Encoder
-from generation import Sampling, fit_context, generate_replies, next_tokens, stream_reply
+from personagpt.model.generation import Sampling, fit_context, generate_replies, next_tokens, stream_reply
+from personagpt.sequences.format import Encoder
 
 PLAIN = contextlib.nullcontext()
 

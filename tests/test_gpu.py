@@ -13,13 +13,13 @@ from test_train import rows, run, same, weights, write_env
 from torture import copy_base, write_data
 
 import train
-from batches import load_batch
-from checkpoint import read_state
-from dialogue import PersonaChatDataset
-from loss import nll_sum
-from model import load_model
-from settings import read_settings
-from utils import Processes, autocast
+from personagpt.device import Processes, autocast
+from personagpt.model.loading import load_model
+from personagpt.model.loss import nll_sum
+from personagpt.sequences.batches import load_batch
+from personagpt.sequences.format import PersonaChatDataset
+from personagpt.settings import read_settings
+from personagpt.training.checkpoint import read_state
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")]
 

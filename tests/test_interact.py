@@ -10,9 +10,9 @@ import torch
 
 import interact
 import preprocess_dataset
-from convai2 import read_corpus
-from conversations import FILES, read_talks
-from dialogue import Encoder, PersonaChatDataset
+from personagpt.sequences.format import Encoder, PersonaChatDataset
+from personagpt.talking.recordings import FILES, read_talks
+from personagpt.text.convai2 import read_corpus
 
 
 @pytest.fixture

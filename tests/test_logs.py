@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import logs
-from errors import UserError
-from logs import CsvLog
+from personagpt.errors import UserError
+from personagpt.training import logs
+from personagpt.training.logs import CsvLog
 
 
 def test_rows_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:

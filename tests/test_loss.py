@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
-import loss
-from batches import Batch, load_batch
-from convai2 import Corpus, Dialogue, read_corpus
-from dialogue import Encoder, PersonaChatDataset, Tensors
-from loss import ResponseLoss, nll_sum
+from personagpt.model import loss
+from personagpt.model.loss import ResponseLoss, nll_sum
+from personagpt.sequences.batches import Batch, load_batch
+from personagpt.sequences.format import Encoder, PersonaChatDataset, Tensors
+from personagpt.text.convai2 import Corpus, Dialogue, read_corpus
 from preprocess_dataset import encode_corpus
 
 

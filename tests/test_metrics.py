@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from convai2 import Corpus, Dialogue, read_corpus
-from dialogue import Encoder, PersonaChatDataset
-from metrics import (
+from personagpt.scoring.metrics import (
     ResponseScores,
     distinct,
     exchange_personas,
@@ -25,6 +23,8 @@ from metrics import (
     word_f1,
     words,
 )
+from personagpt.sequences.format import Encoder, PersonaChatDataset
+from personagpt.text.convai2 import Corpus, Dialogue, read_corpus
 from preprocess_dataset import encode_corpus
 
 EOS = 0
@@ -267,8 +267,8 @@ def test_scores_come_in_order_whatever_the_batches(sample, dataset, encoder, sha
     data = dataset(read_corpus(sample / "valid_both_original_no_cands.txt").dialogues[:3])
     sequences = [data.sequence(i) for i in range(len(data))]
     together = score(sharp_model, sequences, contextlib.nullcontext())
-    monkeypatch.setattr("metrics.TOKENS_PER_BATCH", {"cpu": 1})  # one sequence at a time
-    monkeypatch.setattr("metrics.PIECE", 5 * len(encoder.tokenizer))  # five rows of logits at a time
+    monkeypatch.setattr("personagpt.scoring.metrics.TOKENS_PER_BATCH", {"cpu": 1})  # one sequence at a time
+    monkeypatch.setattr("personagpt.scoring.metrics.PIECE", 5 * len(encoder.tokenizer))  # five rows of logits at a time
     alone = score(sharp_model.train(), sequences, contextlib.nullcontext())
     assert sharp_model.training  # as it was
     for (tokens, spans), ours, theirs in zip(sequences, together, alone, strict=True):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from model import ModelError, hidden_states, load_config, load_model, load_tokenizer, use_fused_gelu
+from personagpt.model.loading import ModelError, hidden_states, load_config, load_model, load_tokenizer, use_fused_gelu
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import preprocess_dataset
-from convai2 import TextError, parse_corpus, read_corpus
-from dialogue import Encoder, PersonaChatDataset, tokenizer_checksum
+from personagpt.sequences.format import Encoder, PersonaChatDataset, tokenizer_checksum
+from personagpt.text.convai2 import TextError, parse_corpus, read_corpus
 from preprocess_dataset import encode_corpus, main, summary
 
 TRAIN, VALID = (f"{split}_both_original_no_cands.txt" for split in ("train", "valid"))

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from batches import load_batch
 from bench.reference_loop import dialogue_pairs, pair_nll, train_pairs
-from convai2 import parse_corpus
-from dialogue import Encoder, PersonaChatDataset
-from loss import ResponseLoss
+from personagpt.model.loss import ResponseLoss
+from personagpt.sequences.batches import load_batch
+from personagpt.sequences.format import Encoder, PersonaChatDataset
+from personagpt.text.convai2 import parse_corpus
 from preprocess_dataset import encode_corpus
 
 TEXT = b"""\

@@ -10,9 +10,9 @@ from test_train import rows, run, write_env
 from torture import copy_base, write_data
 from transformers import AutoModelForCausalLM
 
-from batches import StepPlan
-from dialogue import IGNORED, PersonaChatDataset
-from model import load_tokenizer
+from personagpt.model.loading import load_tokenizer
+from personagpt.sequences.batches import StepPlan
+from personagpt.sequences.format import IGNORED, PersonaChatDataset
 
 STEPS = 20
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import NINE_KEYS, NINE_LINES
 
-from settings import ENV_FILE, KINDS, REQUIRED, SettingsError, add_env_option, read_settings
+from personagpt.settings import ENV_FILE, KINDS, REQUIRED, SettingsError, add_env_option, read_settings
 
 
 def written(folder: Path, text: str | bytes) -> Path:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from convai2 import parse_corpus
-from dialogue import (
+from personagpt.device import file_checksum
+from personagpt.sequences.format import (
     DataError,
     Encoder,
     PersonaChatDataset,
@@ -21,8 +21,8 @@ from dialogue import (
     open_tensors,
     tokenizer_checksum,
 )
+from personagpt.text.convai2 import parse_corpus
 from preprocess_dataset import encode_corpus
-from utils import file_checksum
 
 VALID = Tensors(
     tokens=np.array([5, 6, 7, 8, 9, 5, 6, 7, 8], np.int32),

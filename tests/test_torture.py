@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torture
 
-from checkpoint import find_problem
+from personagpt.training.checkpoint import find_problem
 
 
 @pytest.fixture(scope="module")

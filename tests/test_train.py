@@ -18,7 +18,7 @@ from torture import TIMES, copy_base, write_data
 
 import preprocess_dataset
 import train
-from errors import UserError, exit_status
+from personagpt.errors import UserError, exit_status
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import train
-from errors import UserError
-from utils import autocast, pick_device, resolve_precision, start_processes
+from personagpt.device import autocast, pick_device, resolve_precision, start_processes
+from personagpt.errors import UserError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

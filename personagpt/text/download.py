@@ -18,8 +18,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from errors import RunError
-from utils import file_checksum
+from personagpt.device import file_checksum
+from personagpt.errors import RunError
 
 URL = "http://parl.ai/downloads/convai2/convai2_fix_723.tgz"
 SHA256 = "d0ae89defe2fd0b0a4221eaa642a457d7d40cef475f54798119c7f3b8dd9361d"

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from errors import UserError
+from personagpt.errors import UserError
 
 SILENCE = "__SILENCE__"
 YOUR_PERSONA, PARTNER_PERSONA = "your persona: ", "partner's persona: "

@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from model import replace_modules
+from personagpt.model.loading import replace_modules
 
 # oneDNN writes a program for each shape and keeps 1,024 of them in each of two caches: half a gigabyte, for lengths that
 # hardly come back. A step has about 15 shapes.

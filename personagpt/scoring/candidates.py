@@ -10,10 +10,10 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import DynamicCache, PreTrainedModel
 
-from convai2 import Corpus
-from dialogue import Encoder, side_sequences
-from generation import fit_context
-from metrics import score_hidden
+from personagpt.model.generation import fit_context
+from personagpt.scoring.metrics import score_hidden
+from personagpt.sequences.format import Encoder, side_sequences
+from personagpt.text.convai2 import Corpus
 
 
 @dataclass

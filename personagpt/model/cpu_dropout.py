@@ -18,7 +18,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from model import replace_modules
+from personagpt.model.loading import replace_modules
 
 NAME = "blocked_causal"  # the attention's name among those transformers knows
 BLOCK = 64  # queries at a time; 32 to 128 are alike

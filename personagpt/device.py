@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from errors import UserError
+from personagpt.errors import UserError
 
 # Large tensors on the CPU in pages of 2 MB, where Linux allows it: a 500th of the page faults.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

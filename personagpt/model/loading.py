@@ -12,8 +12,8 @@ import transformers
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from dialogue import add_special_tokens
-from errors import UserError
+from personagpt.errors import UserError
+from personagpt.sequences.format import add_special_tokens
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 import numpy as np
 from transformers import PreTrainedModel
 
-from dialogue import Encoder, PersonaChatDataset
-from generation import MAX_NEW_TOKENS, generate_replies
+from personagpt.model.generation import MAX_NEW_TOKENS, generate_replies
+from personagpt.sequences.format import Encoder, PersonaChatDataset
 
 DIALOGUES, TURNS = 4, 3  # how many dialogues to show, and how many of the utterances before the reply
 

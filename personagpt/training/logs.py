@@ -13,8 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from checkpoint import write_atomically
-from errors import UserError
+from personagpt.errors import UserError
+from personagpt.training.checkpoint import write_atomically
 
 LOSS_COLUMNS = [
     "step", "epoch", "loss", "learn_rate", "grad_norm", "tokens_per_second", "seconds", "peak_gpu_memory_gb",

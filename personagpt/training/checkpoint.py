@@ -25,8 +25,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from errors import RunError, UserError
-from utils import file_checksum
+from personagpt.device import file_checksum
+from personagpt.errors import RunError, UserError
 
 MANIFEST, STATE, OPTIMIZER = "manifest.json", "training_state.json", "optimizer.safetensors"
 LINKS = ("model", "previous", "best")

@@ -18,12 +18,12 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-import cpu_products
-from batches import Batch, collate
-from dialogue import Encoder, PersonaChatDataset
-from generation import MAX_NEW_TOKENS, fit_context, generate_replies
-from loss import PIECE
-from model import hidden_states
+from personagpt.model import cpu_products
+from personagpt.model.generation import MAX_NEW_TOKENS, fit_context, generate_replies
+from personagpt.model.loading import hidden_states
+from personagpt.model.loss import PIECE
+from personagpt.sequences.batches import Batch, collate
+from personagpt.sequences.format import Encoder, PersonaChatDataset
 
 Sequence = tuple[np.ndarray, np.ndarray]  # tokens (T,), start and end of each response (R, 2)
 

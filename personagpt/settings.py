@@ -21,9 +21,9 @@ from typing import Any
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
-from errors import UserError
+from personagpt.errors import UserError
 
-ENV_FILE = Path(__file__).resolve().parent / ".env"
+ENV_FILE = Path(__file__).resolve().parents[1] / ".env"
 
 
 class SettingsError(UserError):

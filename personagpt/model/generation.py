@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from dialogue import Encoder
+from personagpt.sequences.format import Encoder
 
 MAX_NEW_TOKENS = 40
 INCOMPLETE = "\ufffd"  # what a decoder shows for the first bytes of a character

@@ -22,8 +22,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from errors import UserError
-from utils import file_checksum
+from personagpt.device import file_checksum
+from personagpt.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

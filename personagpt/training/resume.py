@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from checkpoint import CheckpointError, RunLock, newest_checkpoint, prune, read_state, set_aside
-from dialogue import PersonaChatDataset
-from settings import Settings
-from utils import Processes
+from personagpt.device import Processes
+from personagpt.sequences.format import PersonaChatDataset
+from personagpt.settings import Settings
+from personagpt.training.checkpoint import CheckpointError, RunLock, newest_checkpoint, prune, read_state, set_aside
 
 # What makes a run this run; with any of it changed, going on would be another one.
 IDENTITY = {

@@ -25,9 +25,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from checkpoint import write_atomically
-from convai2 import SILENCE, Dialogue, write_corpus
-from errors import UserError
+from personagpt.errors import UserError
+from personagpt.text.convai2 import SILENCE, Dialogue, write_corpus
+from personagpt.training.checkpoint import write_atomically
 
 FLAGS = {
     "inconsistent": "with the persona",

@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from checkpoint import MANIFEST, STATE, read_state
-from cpu_products import use_cpu_products
-from dialogue import SPECIAL_TOKENS, Encoder, add_special_tokens
-from errors import UserError
-from model import ModelError, load_bare_tokenizer, load_config, load_model, use_fused_gelu
-from settings import Settings
-from utils import autocast, pick_device, resolve_precision
+from personagpt.device import autocast, pick_device, resolve_precision
+from personagpt.errors import UserError
+from personagpt.model.cpu_products import use_cpu_products
+from personagpt.model.loading import ModelError, load_bare_tokenizer, load_config, load_model, use_fused_gelu
+from personagpt.sequences.format import SPECIAL_TOKENS, Encoder, add_special_tokens
+from personagpt.settings import Settings
+from personagpt.training.checkpoint import MANIFEST, STATE, read_state
 
 
 @dataclass

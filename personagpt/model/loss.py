@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-import cpu_products
-from model import hidden_states
+from personagpt.model import cpu_products
+from personagpt.model.loading import hidden_states
 
 # Logits in memory at a time: 2**25 are 128 MB in float32, 667 rows of GPT-2's vocabulary. bench/loss_pieces.py
 PIECE = 1 << 25

@@ -9,9 +9,9 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from checkpoint import write_atomically
-from generation import MAX_NEW_TOKENS, Sampling
-from settings import Settings
+from personagpt.model.generation import MAX_NEW_TOKENS, Sampling
+from personagpt.settings import Settings
+from personagpt.training.checkpoint import write_atomically
 
 CONVAI2_VALID_MD5 = "def776392ac60f9947411a3b1a86e1aa"  # valid_both_original_no_cands.txt as published
 HUB_CONVAI2 = "conv_ai_2"
@@ -20,7 +20,7 @@ MIT_BASES = {
     *(f"{owner}gpt2{suffix}" for owner in ("", "openai-community/") for suffix in ("", "-medium", "-large", "-xl")),
 }
 # With `init = random`, or a base that comes with this repository, no one else's licence applies.
-OWN_BASES = Path(__file__).resolve().parent / "data"
+OWN_BASES = Path(__file__).resolve().parents[2] / "data"
 METRICS = (
     "loss", "perplexity", "turn_perplexity", "token_f1", "persona_gain", "word_f1", "distinct_1", "distinct_2",
     "hits_at_1",

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dialogue import PersonaChatDataset
+from personagpt.sequences.format import PersonaChatDataset
 
 WINDOW = 128  # steps whose sequences are sorted by length together
 

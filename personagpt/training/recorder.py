@@ -13,15 +13,15 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
-import logs
-from card import write_card
-from checkpoint import check_room, optimizer_tensors, save_best, save_checkpoint
-from dialogue import Encoder, PersonaChatDataset
-from errors import RunError
-from metrics import teacher_forced_metrics
-from samples import sample_replies
-from settings import Settings
-from utils import Processes, autocast, hardware
+from personagpt.device import Processes, autocast, hardware
+from personagpt.errors import RunError
+from personagpt.model.samples import sample_replies
+from personagpt.scoring.metrics import teacher_forced_metrics
+from personagpt.sequences.format import Encoder, PersonaChatDataset
+from personagpt.settings import Settings
+from personagpt.training import logs
+from personagpt.training.card import write_card
+from personagpt.training.checkpoint import check_room, optimizer_tensors, save_best, save_checkpoint
 
 
 class Recorder:

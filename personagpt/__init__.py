@@ -1,0 +1,18 @@
+"""PersonaGPT: everything the scripts are made of, in folders that are the stations a dialogue passes.
+
+text -> sequences -> model -> scoring -> talking | training          each imports what is left of it
+errors, files, settings, device                                      the ground all stand on
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+PUBLIC = {"PersonaChatDataset": "personagpt.sequences.format"}  # name -> its module
+
+
+def __getattr__(name: str) -> object:
+    """The public names, imported when first used: `import personagpt` alone does not load torch."""
+    if name not in PUBLIC:
+        raise AttributeError(f"module 'personagpt' has no attribute {name!r}")
+    return getattr(import_module(PUBLIC[name]), name)

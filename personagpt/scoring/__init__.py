@@ -1,0 +1,1 @@
+"""How good a model is: the metrics, and the true response among its candidates."""

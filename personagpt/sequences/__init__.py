@@ -1,0 +1,1 @@
+"""Dialogues -> token sequences -> tensor files -> batches."""

@@ -1,0 +1,1 @@
+"""A talk under way, and the talks on record."""

@@ -1,0 +1,1 @@
+"""ConvAI2 text <-> dialogues: parser and writer, download."""

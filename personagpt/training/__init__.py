@@ -1,0 +1,1 @@
+"""A training run: the optimizer step, checkpoints, going on, logs, the model card."""
