@@ -41,19 +41,19 @@ lint: .venv/installed-dev
 # peer_trl.py says how to install TRL into an environment of its own; TRL_PYTHON names that environment's python.
 TRL_PYTHON ?= .venv-trl/bin/python
 bench: .venv/installed-dev
-	$(BIN)/python bench/preprocess_speed.py
-	$(BIN)/python bench/loss_pieces.py --width 384
-	$(BIN)/python bench/train_speed.py --model mini --seconds 20
-	$(BIN)/python bench/train_speed.py --model tiny --check
-	$(BIN)/python bench/use_speed.py
-	test ! -x $(TRL_PYTHON) || $(TRL_PYTHON) bench/peer_trl.py --model mini
+	$(BIN)/python -m bench.preprocess_speed
+	$(BIN)/python -m bench.loss_pieces --width 384
+	$(BIN)/python -m bench.train_speed --model mini --seconds 20
+	$(BIN)/python -m bench.train_speed --model tiny --check
+	$(BIN)/python -m bench.use_speed
+	test ! -x $(TRL_PYTHON) || $(TRL_PYTHON) -m bench.peer_trl --model mini
 
 bench-gpu: .venv/installed-dev
 	$(BIN)/python -m pytest -m gpu
-	$(BIN)/python bench/train_speed.py --model medium
-	$(BIN)/python bench/loss_pieces.py
-	$(BIN)/python bench/loss_pieces.py --rows 8000
-	test ! -x $(TRL_PYTHON) || $(TRL_PYTHON) bench/peer_trl.py --model medium --dialogues 400
+	$(BIN)/python -m bench.train_speed --model medium
+	$(BIN)/python -m bench.loss_pieces
+	$(BIN)/python -m bench.loss_pieces --rows 8000
+	test ! -x $(TRL_PYTHON) || $(TRL_PYTHON) -m bench.peer_trl --model medium --dialogues 400
 
 torture: .venv/installed-dev
-	$(BIN)/python bench/torture.py --kills 200
+	$(BIN)/python -m bench.torture --kills 200

@@ -16,8 +16,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from personagpt.errors import UserError, exit_status
-from personagpt.settings import Settings, add_env_option, read_settings
+from personagpt.errors import UserError
+from personagpt.settings import Settings, read_settings
+from utils import add_env_option, exit_status
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
@@ -43,30 +44,17 @@ if __name__ == "__main__":
 import contextlib
 import time
 
-from personagpt.device import file_checksum, hardware
-from personagpt.model.trained import TrainedModel, load_trained
-from personagpt.scoring.candidates import Talk, hits_at_1, read_talks
-from personagpt.scoring.metrics import generated_metrics, teacher_forced_metrics
-from personagpt.sequences.format import PersonaChatDataset, open_tensors
+from personagpt.device import hardware
+from personagpt.files import file_checksum, write_json
+from personagpt.model.loading import TrainedModel, load_trained
+from personagpt.scoring.candidates import ChoicePass, choice_passes, hits_at_1
+from personagpt.scoring.metrics import METRICS, Metric, generated_metrics, teacher_forced_metrics
+from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, open_tensors
 from personagpt.text.convai2 import read_corpus
 from personagpt.training.card import write_card
-from personagpt.training.logs import write_json
-from preprocess_dataset import encode_corpus
 
 # Perplexity and F1 on ConvAI2, as PersonaGPT's authors give them.
 PUBLISHED = {"PersonaGPT": (10.2, 43.4), "DialoGPT, fine-tuned": (11.4, 22.7), "TransferTransfo": (16.3, 19.5)}
-PERCENT = ("token_f1", "word_f1", "distinct_1", "distinct_2", "hits_at_1")
-MEANING = {
-    "loss": "nats per response token",
-    "perplexity": "exp(loss)",
-    "turn_perplexity": "mean over responses, first token left out",
-    "token_f1": "teacher-forced; see below before comparing it",
-    "persona_gain": "perplexity with exchanged personas over perplexity; above 1: the model uses the persona",
-    "word_f1": "generated words against the human's",
-    "distinct_1": "distinct words of the replies",
-    "distinct_2": "distinct pairs of words",
-    "hits_at_1": "the true response scored highest among its candidates",
-}
 COMPARABLE = """\
 turn_perplexity compares with the published perplexity on ConvAI2's validation text and GPT-2's vocabulary only: another
 text or tokenizer shifts it. The published F1 is token_f1, a figure to distrust: it compares sets of teacher-forced
@@ -78,39 +66,41 @@ def main(arguments: list[str] | None = None) -> int:
     options, settings = command_line(arguments)
     trained = load_trained(options.model, settings)
     text = options.text or settings.text("valid")
-    dataset, talks = read_data(text, options.text is None, trained, settings)
+    dataset, passes = read_data(text, options.text is None, trained, settings)
     print(f"{trained.name}, on {hardware(trained.model.device)}\n{text}")
     start = time.perf_counter()
     metrics = teacher_forced_metrics(trained.model, dataset, trained.encoder, trained.autocast)
     seconds = time.perf_counter() - start
-    passes = 1 + ("persona_gain" in metrics)
+    times = 1 + ("persona_gain" in metrics)
     tokens = int(dataset.lengths.sum())
-    print(f"{len(dataset)} sequences, {passes} x {tokens:,} tokens: {passes * tokens / seconds:,.0f} tokens/s\n")
+    print(f"{len(dataset)} sequences, {times} x {tokens:,} tokens: {times * tokens / seconds:,.0f} tokens/s\n")
     if options.generate:
         metrics |= generated_metrics(trained.model, dataset, trained.encoder, trained.autocast, options.generate)
-    if talks:
-        metrics["hits_at_1"] = hits_at_1(trained.model, talks, trained.autocast)
+    if passes:
+        metrics["hits_at_1"] = hits_at_1(trained.model, passes, trained.autocast)
     print(table(metrics))
     out = options.out or settings.save_path / "samples" / "eval.json"
     write_json(out, describe(trained, text, dataset) | metrics)
     if options.model is None and options.text is None and trained.step is not None:
         with contextlib.suppress(FileNotFoundError):  # training beside us may have removed this checkpoint
-            write_card(Path(trained.name), settings, trained.context, trained.step, {"step": trained.step} | metrics)
+            write_card(
+                Path(trained.name), settings, trained.context_length, trained.step, {"step": trained.step} | metrics
+            )
     print(f"\nfigures in {out}")
     return 0
 
 
 def read_data(
     text: Path, or_tensors: bool, trained: TrainedModel, settings: Settings
-) -> tuple[PersonaChatDataset, list[Talk]]:
-    """The sequences of `text`, and its talks with candidates; where it is absent, the validation tensors."""
+) -> tuple[PersonaChatDataset, list[ChoicePass]]:
+    """The sequences of `text`, and the passes over its candidates; where it is absent, the validation tensors."""
     if not text.exists() and or_tensors:
         tensors = settings.tensors("valid")
-        return open_tensors(tensors, text, trained.tokenizer, settings.max_turns, trained.context), []
+        return open_tensors(tensors, text, trained.tokenizer, settings.max_turns, trained.context_length), []
     corpus = read_corpus(text)
-    tensors = encode_corpus(corpus, trained.encoder, settings.max_turns, trained.context, str(text))
-    talks = read_talks(corpus, trained.encoder, settings.max_turns, trained.context)
-    return PersonaChatDataset.from_tensors(tensors, trained.context), talks
+    tensors = encode_corpus(corpus, trained.encoder, settings.max_turns, trained.context_length, str(text))
+    passes = choice_passes(corpus, trained.encoder, settings.max_turns, trained.context_length)
+    return PersonaChatDataset.from_tensors(tensors, trained.context_length), passes
 
 
 def describe(trained: TrainedModel, text: Path, dataset: PersonaChatDataset) -> dict[str, str | int]:
@@ -127,7 +117,11 @@ def describe(trained: TrainedModel, text: Path, dataset: PersonaChatDataset) -> 
 
 def table(metrics: dict[str, float]) -> str:
     """Every metric with its meaning, then the published figures and what may be compared."""
-    lines = [f"{name:<16}{shown(name, metrics[name]):>9}   {MEANING[name]}" for name in MEANING if name in metrics]
+    lines = [
+        f"{metric.name:<16}{shown(metric, metrics[metric.name]):>9}   {metric.meaning}"
+        for metric in METRICS
+        if metric.name in metrics
+    ]
     lines.append(f"{'responses':<16}{metrics['responses']:>9,}   of {metrics['response_tokens']:,} tokens")
     if "generated" in metrics:
         lines.append(f"{'generated':<16}{metrics['generated']:>9,}   replies, greedy")
@@ -138,8 +132,8 @@ def table(metrics: dict[str, float]) -> str:
     return "\n".join([*lines, "", COMPARABLE])
 
 
-def shown(name: str, value: float) -> str:
-    return f"{100 * value:.1f} %" if name in PERCENT else f"{value:.4f}" if name == "loss" else f"{value:.2f}"
+def shown(metric: Metric, value: float) -> str:
+    return f"{100 * value:.1f} %" if metric.as_percent else f"{value:.{4 if metric.name == 'loss' else 2}f}"
 
 
 if __name__ == "__main__":

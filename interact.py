@@ -17,8 +17,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from personagpt.errors import Stopped, UserError, exit_status
-from personagpt.settings import Settings, add_env_option, env_option, read_settings
+from personagpt.errors import UserError
+from personagpt.settings import Settings, read_settings
+from utils import add_env_option, end_on_signals, env_option, exit_status
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
@@ -41,11 +42,12 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     add("--only-flagged", action="store_true", help="... only talks with a flag, and a table of the flags")
     options = parser.parse_args(arguments)
     check_options(options)
+    options.persona = read_persona(options)
     return options, read_settings(options.env)
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Raise UserError for a value out of range; put the facts of --persona or --persona-file into `persona`."""
+    """Raise UserError for a value out of range."""
     for name, holds, allowed in (
         ("top_k", options.top_k >= 0, "0 (all tokens) or more"),
         ("top_p", 0 < options.top_p <= 1, "above 0 and at most 1"),
@@ -57,18 +59,25 @@ def check_options(options: argparse.Namespace) -> None:
     ):
         if not holds:
             raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected {allowed}")
+
+
+def read_persona(options: argparse.Namespace) -> list[str] | None:
+    """The facts of --persona or --persona-file; None without either. Raises UserError where there is no fact in it."""
+    facts = options.persona
     if options.persona_file is not None:
         try:
-            options.persona = options.persona_file.read_text(encoding="utf-8-sig").splitlines()
+            facts = options.persona_file.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise UserError(f"--persona-file {options.persona_file}: cannot read it: {reason}") from None
-    if options.persona is not None:
-        options.persona = [fact.strip() for fact in options.persona if fact.strip()]
-        if any("\udc80" <= letter <= "\udcff" for fact in options.persona for letter in fact):  # undecodable bytes
-            raise UserError("--persona: not UTF-8 text; set the terminal to UTF-8, or use --persona-file")
-        if not options.persona:
-            raise UserError("an empty persona: give at least one fact, such as --persona 'i have two dogs .'")
+    if facts is None:
+        return None
+    facts = [fact.strip() for fact in facts if fact.strip()]
+    if any("\udc80" <= letter <= "\udcff" for fact in facts for letter in fact):  # undecodable bytes
+        raise UserError("--persona: not UTF-8 text; set the terminal to UTF-8, or use --persona-file")
+    if not facts:
+        raise UserError("an empty persona: give at least one fact, such as --persona 'i have two dogs .'")
+    return facts
 
 
 if __name__ == "__main__":
@@ -78,21 +87,15 @@ if __name__ == "__main__":
 
 import contextlib
 import random
-import secrets
-import signal
 from collections.abc import Iterator
-from dataclasses import asdict, replace
-from types import FrameType
 
-import torch
-
-from personagpt.model.generation import Sampling, stream_reply
-from personagpt.model.trained import TrainedModel, load_trained
+from personagpt.model.generation import Sampling
+from personagpt.model.loading import load_trained
 from personagpt.sequences.format import DataError
-from personagpt.talking.recordings import FLAGS, Flag, Talk, Turn, append_talk, export, new_id
-from personagpt.text.convai2 import Dialogue, read_corpus
+from personagpt.talking.recordings import FLAGS, Flag, export
+from personagpt.talking.session import Session, self_play
+from personagpt.text.convai2 import read_corpus
 
-DRAWS = 4  # how often a reply nobody wants is drawn before it stands
 HELP = {
     "/persona [FACT | FACT]": "show the model's persona, or set another one and start a new talk",
     "/new": "start a new talk with the same persona",
@@ -112,10 +115,13 @@ def main(arguments: list[str] | None = None) -> int:
         export(recordings, options.export, options.only_flagged, print, env_option(options.env))
         return 0
     trained = load_trained(options.model, settings)
-    if options.max_new_tokens >= trained.context:
-        raise UserError(f"--max-new-tokens {options.max_new_tokens}: the model's context is {trained.context} tokens")
-    session = Session(trained, options, recordings)
-    with ended_by_signals():
+    if options.max_new_tokens >= trained.context_length:
+        raise UserError(
+            f"--max-new-tokens {options.max_new_tokens}: the model's context is {trained.context_length} tokens"
+        )
+    sampling = Sampling(options.top_k, options.top_p, options.temperature)
+    session = Session(trained, sampling, options.max_new_tokens, options.seed, recordings)
+    with end_on_signals():
         try:
             if options.self_play:
                 drawn = random_personas(settings, options.seed)
@@ -126,7 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
                 if options.random_persona:
                     options.persona = random_personas(settings, options.seed)[1]
                 session.begin(options.persona or type_persona(lines))
-                talk(session, lines)
+                answer_lines(session, lines)
         finally:
             session.record()
             if session.recorded_in:
@@ -134,105 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-class Session:
-    """The talk under way: replies stream to the terminal, and what was said is recorded."""
-
-    def __init__(self, trained: TrainedModel, options: argparse.Namespace, recordings: Path) -> None:
-        self.trained, self.recordings, self.seed = trained, recordings, options.seed
-        self.sampling = Sampling(options.top_k, options.top_p, options.temperature)
-        self.max_new_tokens = options.max_new_tokens
-        self.generator = torch.Generator(trained.model.device)
-        self.talks = 0
-        self.talk: Talk | None = None
-        self.recorded: dict | None = None  # the talk as it was when last recorded
-        self.recorded_in: Path | None = None
-
-    def begin(self, persona: list[str], partner: str = "human", partner_persona: list[str] | None = None) -> None:
-        """Record the talk so far and start another. Raises DataError where a persona does not fit the context."""
-        for speaker, facts in enumerate((partner_persona or [], persona)):
-            self.trained.encoder.context(speaker, facts, [], self._room)
-        self.record()
-        seed = secrets.randbits(32) if self.seed is None else self.seed + self.talks
-        self.talks += 1
-        self.generator.manual_seed(seed)
-        sampling = asdict(self.sampling) | {"max_new_tokens": self.max_new_tokens, "seed": seed}
-        names = self.trained.name, self.trained.checksum
-        self.talk = Talk(*names, sampling, persona, partner, partner_persona or [])
-        for name, facts in (("partner", self.talk.partner_persona), ("model", persona)):
-            if facts:
-                print(f"{name}'s persona: {' | '.join(facts)}")
-
-    @property
-    def _room(self) -> int:
-        return self.trained.context - self.max_new_tokens
-
-    def reply(self, name: str, rejected: str = "") -> bool:
-        """Print the next utterance of `name` ("model" or "partner") as it comes, and add it; False where it is empty.
-
-        One that is empty, the speaker's last one or `rejected` is drawn again, a few times. Raises DataError where persona and the last utterance do not fit the context.
-        """
-        texts = self.talk.texts
-        speaker, facts = (1, self.talk.persona) if name == "model" else (0, self.talk.partner_persona)
-        context = self.trained.encoder.context(speaker, facts, texts, self._room)
-        unwanted = ["", rejected, *texts[-2:-1]]
-        print(f"{name}: ", end="", flush=True)
-        for _ in range(DRAWS):
-            text = self._stream(context, unwanted)
-            if text not in unwanted:
-                break
-        else:
-            print(text, end="")
-        print()
-        if text:
-            self.talk.turns.append(Turn(name, text))
-        return bool(text)
-
-    def _stream(self, context: list[int], unwanted: list[str]) -> str:
-        """Draw a reply and print it as it grows, once it cannot become one of the `unwanted` any more."""
-        trained, shown, text = self.trained, "", ""
-        pieces = stream_reply(
-            trained.model, trained.encoder, context, trained.autocast, self._pick, self.max_new_tokens
-        )
-        for grown in pieces:
-            text = printable(grown)
-            if not any(other.startswith(text) for other in unwanted):
-                print(text[len(shown) :], end="", flush=True)
-                shown = text
-        if text.rstrip() not in unwanted:
-            print(text[len(shown) :], end="")  # it ended where an unwanted one goes on
-        return text.rstrip()
-
-    def _pick(self, logits: torch.Tensor) -> torch.Tensor:
-        return self.sampling.draw(logits, self.generator)
-
-    def answer(self, text: str, rejected: str = "") -> None:
-        """Add what the human said, and the reply to it; without a reply neither."""
-        self.talk.turns.append(Turn("human", text))
-        try:
-            if self.reply("model", rejected):
-                return
-            print("(the model said nothing: your utterance was taken back)")
-        except DataError as error:
-            print(f"({error})")
-        self.talk.turns.pop()
-
-    def take_back(self, count: int) -> None:
-        """Remove the last `count` turns. A flag is evidence: the talk with it is recorded, and goes on as another."""
-        kept = len(self.talk.turns) - count
-        if any(flag.turn >= kept for flag in self.talk.flags):
-            self.record()
-            flags = [flag for flag in self.talk.flags if flag.turn < kept]
-            self.talk = replace(self.talk, id=new_id(), turns=list(self.talk.turns), flags=flags)
-        del self.talk.turns[kept:]
-
-    def record(self) -> None:
-        """Append the talk to today's file, if there is anything new in it."""
-        if self.talk and self.talk.turns and asdict(self.talk) != self.recorded:
-            self.recorded_in = append_talk(self.recordings, self.talk)
-            self.recorded = asdict(self.talk)
-
-
-def talk(session: Session, lines: Iterator[str]) -> None:
+def answer_lines(session: Session, lines: Iterator[str]) -> None:
     """Answer what the human types, until they leave."""
     print("type what you say; /help lists the commands")
     for line in lines:
@@ -241,12 +149,12 @@ def talk(session: Session, lines: Iterator[str]) -> None:
             command, _, rest = text.partition(" ")
             if command == "/quit":
                 return
-            print(obey(session, command, rest.strip()), end="")
+            print(run_command(session, command, rest.strip()), end="")
         elif text:
             session.answer(text)
 
 
-def obey(session: Session, command: str, rest: str) -> str:
+def run_command(session: Session, command: str, rest: str) -> str:
     """Carry out a command; returns what to say about it."""
     current = session.talk
     if command == "/help":
@@ -281,18 +189,11 @@ def obey(session: Session, command: str, rest: str) -> str:
     if command == "/flag":
         kind, _, note = rest.partition(" ")
         if kind not in FLAGS:
-            return f"/flag {kind or 'KIND'}: {'unknown kind' if kind else 'which kind?'}; the kinds are {', '.join(FLAGS)}\n"
+            reason = "unknown kind" if kind else "which kind?"
+            return f"/flag {kind or 'KIND'}: {reason}; the kinds are {', '.join(FLAGS)}\n"
         current.flags.append(Flag(len(current.turns) - 1, kind, note.strip()))
         return f"flagged as {kind}: {current.texts[-1]}\n"
     return f"{command}: unknown command; /help lists them\n"
-
-
-def self_play(session: Session, turns: int) -> None:
-    """Let both personas talk for `turns` utterances."""
-    for number in range(turns):
-        if not session.reply(("partner", "model")[number % 2]):
-            print("(nothing more to say)")
-            return
 
 
 def read_lines() -> Iterator[str]:
@@ -333,30 +234,10 @@ def random_personas(settings: Settings, seed: int | None) -> tuple[list[str], li
     path = settings.text("valid")
     if not path.is_file():
         raise UserError(f"{path} not found: a random persona comes from there; give one with --persona")
-    dialogues: list[Dialogue] = [dialogue for dialogue in read_corpus(path).dialogues if all(dialogue.personas)]
+    dialogues = [dialogue for dialogue in read_corpus(path).dialogues if all(dialogue.personas)]
     if not dialogues:
         raise UserError(f"{path}: no dialogue gives both personas; give one with --persona")
     return random.Random(seed).choice(dialogues).personas
-
-
-def printable(text: str) -> str:
-    """Without what could control a terminal or break a line."""
-    return "".join(letter if letter.isprintable() else " " for letter in text).lstrip()
-
-
-@contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """While open, SIGTERM and a closed terminal end the talk as Ctrl-C does: it is recorded first."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped("stopped; the talk is recorded", 128 + number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

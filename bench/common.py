@@ -9,28 +9,26 @@ import dataclasses
 import functools
 import json
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from personagpt.device import Processes, autocast, file_checksum, resolve_precision
-from personagpt.model import cpu_products
+from personagpt.device import Processes, resolve_precision
+from personagpt.files import file_checksum
+from personagpt.model.fast_cpu import onednn_product, should_use_onednn
 from personagpt.model.loading import load_config, load_model, load_tokenizer
-from personagpt.sequences.batches import StepPlan, load_batch, micro_batches
-from personagpt.sequences.format import Encoder, PersonaChatDataset, tokenizer_checksum
+from personagpt.sequences.batches import StepPlan
+from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, tensor_metadata
+from personagpt.sequences.format import Encoder
 from personagpt.settings import Settings, read_settings
 from personagpt.text.convai2 import Corpus, read_corpus
-from preprocess_dataset import encode_corpus
-from train import Trainer, schedule, step_seed
+from personagpt.training.optimization import Trainer, schedule, step_seed, training_step
 
+ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 # Layers, width, heads. "medium" is DialoGPT-medium.
 SIZES = {
@@ -90,29 +88,23 @@ def make_base(folder: Path, size: str) -> Path:
 
 
 def prepare(folder: Path, size: str, dialogues: int | None = None) -> Material:
-    """The first `dialogues` (None: all) of the text -> the dataset, and a model configuration of `size`, in `folder`."""
+    """The dataset of the text's first `dialogues` (None: all), and a model configuration of `size`, in `folder`."""
     text = text_and_vocabulary()[0] / TRAIN_TEXT
     base = make_base(folder / size, size)
     tokenizer = load_tokenizer(str(base))
     encoder = Encoder(tokenizer)
     settings = dataclasses.replace(read_settings(ROOT / ".env", {}), save_path=folder, model_name=str(base))
-    context = load_config(str(base)).n_positions
+    context_length = load_config(str(base)).n_positions
     corpus = read_corpus(text)
     corpus = Corpus(corpus.dialogues[:dialogues], corpus.sides[:dialogues], corpus.left_out)
-    tensors = encode_corpus(corpus, encoder, settings.max_turns, context, str(text))
-    metadata = {
-        "text_sha256": file_checksum(text),
-        "tokenizer_sha256": tokenizer_checksum(tokenizer),
-        "vocabulary": str(len(tokenizer)),
-        "context": str(context),
-        "max_turns": str(settings.max_turns),
-    }
+    tensors = encode_corpus(corpus, encoder, settings.max_turns, context_length, str(text))
+    metadata = tensor_metadata(file_checksum(text), tokenizer, settings.max_turns, context_length)
     tensors.save(settings.tensors("train"), metadata)
     return Material(text, base, tokenizer, encoder, PersonaChatDataset(settings.tensors("train")), settings)
 
 
 class Training:
-    """This project's training loop, step by step: what train.py does between reading data and writing logs."""
+    """Optimizer steps as train.py takes them, without its logs and checkpoints."""
 
     def __init__(
         self,
@@ -123,8 +115,8 @@ class Training:
         batch_size: int = 8,
         **changes: object,
     ) -> None:
+        self.data, self.device = material.dataset, device
         self.settings = dataclasses.replace(material.settings, **changes)
-        self.data, self.pad, self.device = material.dataset, material.encoder.eos, device
         self.precision = resolve_precision(precision, device)
         model.to(device).train()
         self.trainer = Trainer(self.settings, Processes(0, 1, device), self.precision, model)
@@ -132,25 +124,17 @@ class Training:
 
     def use_batch_size(self, batch_size: int) -> None:
         """Eight sequences a step, as in .env, until a batch alone holds more."""
-        self.batch_size = batch_size
+        self.settings = self.trainer.settings = dataclasses.replace(self.settings, batch_size=batch_size)
         self.plan = StepPlan(self.data.lengths, self.settings.seed, max(8, batch_size))
         self.total_steps = self.settings.epochs * self.plan.steps_per_epoch
 
     def step(self, number: int) -> torch.Tensor:
         """Optimizer step `number`; returns its loss, the mean over response tokens, on the device."""
-        torch.manual_seed(step_seed(self.settings.seed, number, 0))
-        group = self.plan.group(number)
-        label_tokens = int(self.data.label_tokens[group].sum())
-        total = torch.zeros((), device=self.device)
-        for indices in micro_batches(group, self.batch_size):
-            batch = load_batch(self.data, indices, self.pad).to(self.device)
-            with autocast(self.precision, self.device):
-                loss_sum = self.trainer.loss_module(batch.input_ids, batch.label_index, batch.targets)
-            self.trainer.backward(loss_sum * (1 / label_tokens))
-            total += loss_sum.detach()
         position = (number - 1) % self.total_steps + 1
-        self.trainer.optimizer_step(self.settings.learn_rate * schedule(position, self.total_steps, 0))
-        return total / label_tokens
+        learn_rate = self.settings.learn_rate * schedule(position, self.total_steps, 0)
+        seed = step_seed(self.settings.seed, number, 0)
+        result = training_step(self.trainer, self.data, self.plan.group(number), seed, learn_rate)
+        return result.loss_sum / result.label_tokens
 
     def work(self, number: int) -> Work:
         """What step `number` computes."""
@@ -209,7 +193,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     size = 4096 if device.type == "cuda" else 2048
     left, right = torch.randn(2, size, size, device=device, dtype=dtype)
     repeats = 20 if device.type == "cuda" else 1
-    ways = [torch.matmul, cpu_products.product] if cpu_products.fast(left) else [torch.matmul]
+    ways = [torch.matmul, onednn_product] if should_use_onednn(left) else [torch.matmul]
 
     def products(multiply: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
         for _ in range(repeats):

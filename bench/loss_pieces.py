@@ -1,12 +1,12 @@
 """The loss over response tokens, forward and backward: loss.nll_sum against other ways to compute the same.
 
-    python bench/loss_pieces.py                                N = 1000 label rows of width 1024 (DialoGPT-medium's)
-    python bench/loss_pieces.py --rows 8000 --width 384
+    python -m bench.loss_pieces                                N = 1000 label rows of width 1024 (DialoGPT-medium's)
+    python -m bench.loss_pieces --rows 8000 --width 384
 
 Reads   nothing; hidden states, weights (50,263 x width) and labels are random. bfloat16 hidden states on a GPU, as in
         training there, else float32.
-Prints  for each way the time (best and median of several, taken in turns), the peak of memory beyond what its inputs and
-        gradients take, and how far its loss is from nll_sum's: the library's loss over the full matrix of logits;
+Prints  for each way the time (best and median of several, taken in turns), the peak of memory beyond what its inputs
+        and gradients take, and how far its loss is from nll_sum's: the library's loss over the full matrix of logits;
         torch's linear_cross_entropy (from torch 2.13 on), whole and in chunks; nll_sum with other sizes of its pieces.
 """
 
@@ -21,10 +21,10 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from common import matrix_rate, seconds
 from torch import Tensor
 from torch.nn import functional
 
+from bench.common import matrix_rate, seconds
 from personagpt.device import hardware, pick_device
 from personagpt.model import loss
 
@@ -64,7 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     least = 6 * options.rows * VOCABULARY * options.width / matrix_rate(device, dtype)
     print(
-        f"{hardware(device)}, torch {torch.__version__}, {options.rows} rows x {options.width}, {VOCABULARY} tokens, {dtype}"
+        f"{hardware(device)}, torch {torch.__version__}, {options.rows} rows x {options.width}, {VOCABULARY} tokens, "
+        f"{dtype}"
     )
     print(f"three matrix products at the machine's rate: {least * 1e3:.1f} ms")
     print(f"{'':44}{'best ms':>9}{'median ms':>11}{'memory MB':>11}{'error':>9}")

@@ -1,16 +1,17 @@
 """This project's training against TRL's SFTTrainer: the same model, sequences, labels and optimizer, in one process.
 
-    python bench/peer_trl.py --model mini                       on a CPU, some minutes
-    python bench/peer_trl.py --model medium --dialogues 400     on a GPU
+    python -m bench.peer_trl --model mini                       on a CPU, some minutes
+    python -m bench.peer_trl --model medium --dialogues 400     on a GPU
 
 TRL is none of this project's requirements. Install it beside the pinned torch, in an environment of its own:
 
     python -m venv .venv-trl && .venv-trl/bin/pip install -r requirements.txt && .venv-trl/bin/pip install trl==1.16.0
 
 Reads   ../shared/convai2 and ../shared/dialogpt-medium where they are, else data/sample. Weights are random.
-Prints  for each batch size and each of TRL's ways to batch (padded and grouped by length; on a GPU also padding-free and
-        packed, and each with Liger kernels where that package is installed; all also compiled), the responses per second of
-        one pass over the data; then, for the best of each, passes in turns, medians over rounds, and their ratio.
+Prints  for each batch size and each of TRL's ways to batch (padded and grouped by length; on a GPU also padding-free
+        and packed, and each with Liger kernels where that package is installed; all also compiled), the responses per
+        second of one pass over the data; then, for the best of each, passes in turns, medians over rounds, and their
+        ratio.
 TRL gets the sequences tokenized, with labels on the responses only; its loss needs no full matrix of logits either.
 """
 
@@ -37,12 +38,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 warnings.simplefilter("ignore", FutureWarning)  # TRL uses names that transformers is about to change
 
 import torch
-from common import SIZES, Material, Training, prepare, run_steps, seconds, synchronize
 from datasets import Dataset, disable_progress_bars
 from transformers import TrainerCallback
 from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
 
+from bench.common import SIZES, Material, Training, prepare, run_steps, seconds, synchronize
 from personagpt.device import hardware, pick_device
 
 CPU_BATCH_SIZES = (1, 2, 4, 8)

@@ -1,6 +1,6 @@
 """Does a model speak from its persona? Ask it what its persona says, then exchange that fact and ask again.
 
-    python bench/persona_recall.py [--env .env.demo] [--model FOLDER]
+    python -m bench.persona_recall [--env .env.demo] [--model FOLDER]
 
 For every persona question of the sample's validation dialogues whose answer nobody has said yet, the model gets the
 persona and the true talk up to the question, and replies greedily. Prints the share of replies that name the persona's
@@ -15,19 +15,17 @@ import random
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "data" / "sample")]
-
-import make_sample
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from data.sample import make_sample
 from personagpt.device import autocast, pick_device
-from personagpt.errors import exit_status
 from personagpt.model.generation import MAX_NEW_TOKENS, generate_replies
 from personagpt.model.loading import load_tokenizer
 from personagpt.sequences.format import Encoder
 from personagpt.settings import read_settings
+from utils import exit_status
 
+ROOT = Path(__file__).resolve().parents[1]
 SEED = 0
 BATCH_SIZE = 32
 
@@ -42,7 +40,7 @@ def persona_recall(model: PreTrainedModel, encoder: Encoder, limit: int | None =
         dialogue = corpus[question.dialogue]
         facts, history = dialogue.personas[question.speaker], dialogue.utterances[: question.utterance + 1]
         said = " ".join([*dialogue.personas[0], *dialogue.personas[1], *dialogue.utterances]).split()
-        other = chance.choice([value for value in make_sample.KINDS[question.kind].values if value not in said])
+        other = chance.choice([value for value in make_sample.FACT_KINDS[question.kind].values if value not in said])
         exchanged = make_sample.with_value(facts, question.kind, other)
         room = model.config.n_positions - MAX_NEW_TOKENS
         for name, persona in (("own", facts), ("exchanged", exchanged)):
@@ -81,9 +79,8 @@ def main() -> int:
     found = persona_recall(model, Encoder(tokenizer))
     print(f"{found['questions']} questions about a persona that training never showed")
     print(f"own persona:       {found['own']:.1%} of the replies name its value")
-    print(
-        f"exchanged persona: {found['exchanged_old']:.1%} still name the old value, {found['exchanged_new']:.1%} the new"
-    )
+    old, new = found["exchanged_old"], found["exchanged_new"]
+    print(f"exchanged persona: {old:.1%} still name the old value, {new:.1%} the new")
     return 0
 
 

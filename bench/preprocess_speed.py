@@ -1,6 +1,6 @@
 """How long preprocess_dataset.py takes on a file of ConvAI2's full size, and how much memory.
 
-    python bench/preprocess_speed.py
+    python -m bench.preprocess_speed
 
 Reads   the dialogues of ../shared/convai2 (training and validation) and the vocabulary of ../shared/dialogpt-medium
         where they are, else those of data/sample. They are repeated to 17,878 dialogues, each utterance made distinct
@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import CONVAI2_DIALOGUES, ROOT, text_and_vocabulary
+from bench.common import CONVAI2_DIALOGUES, ROOT, text_and_vocabulary
 
 NINE_KEYS = (ROOT / ".env").read_text(encoding="utf-8")
 

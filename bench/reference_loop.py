@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from personagpt.sequences.format import PersonaChatDataset
+from personagpt.sequences.dataset import PersonaChatDataset
 
 Pair = tuple[Tensor, Tensor]  # context (T,), response (n,) with its <eos>
 

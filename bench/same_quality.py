@@ -1,6 +1,6 @@
 """Does the fast loop learn as well as the original one? Validation perplexity after the same epochs, several seeds.
 
-    python bench/same_quality.py [--model tiny] [--epochs 3] [--seeds 3]        about an hour of CPU time for tiny
+    python -m bench.same_quality [--model tiny] [--epochs 3] [--seeds 3]        about an hour of CPU time for tiny
 
 Reads   ../shared/convai2 and ../shared/dialogpt-medium where they are, else data/sample. Weights are random.
 Prints  the validation perplexity of each run, and mean and standard deviation of both loops.
@@ -19,14 +19,13 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import torch
-from common import SIZES, Material, Training, prepare, run_steps
-from reference_loop import dialogue_pairs, train_pairs
 
+from bench.common import SIZES, Material, Training, prepare, run_steps
+from bench.reference_loop import dialogue_pairs, train_pairs
 from personagpt.device import autocast
 from personagpt.scoring.metrics import teacher_forced_metrics
-from personagpt.sequences.format import PersonaChatDataset
+from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.text.convai2 import read_corpus
-from preprocess_dataset import encode_corpus
 
 PAIRS_PER_STEP = 64
 LEARN_RATE = 1e-3

@@ -1,11 +1,11 @@
 """Kill training at random instants, many of them inside a save, start it again, and see whether anything is lost.
 
-    python bench/torture.py [--kills 200] [--seed 0]      (make torture)
+    python -m bench.torture [--kills 200] [--seed 0]      (make torture)
 
-Trains on a few dialogues of data/sample in a temporary folder, dropout on: once without interruption, then again and again under
-SIGKILL, every other time while a checkpoint is being written, until a run ends; its weights, loss.csv, eval.csv and
-responses.txt must equal the uninterrupted run's byte for byte (columns of time and speed left out). Meanwhile another
-process loads `checkpoint/model` and `checkpoint/best` with from_pretrained over and over. Prints kills survived,
+Trains on a few dialogues of data/sample in a temporary folder, dropout on: once without interruption, then again and
+again under SIGKILL, every other time while a checkpoint is being written, until a run ends; its weights, loss.csv,
+eval.csv and responses.txt must equal the uninterrupted run's byte for byte (columns of time and speed left out).
+Meanwhile another process loads `checkpoint/model` and `checkpoint/best` with from_pretrained over and over. Prints kills survived,
 checkpoints read, and what was lost, which must be 0; exits with 1 if it is not.
 
 Every run is forked from one process that has imported everything and computed nothing, so that a start costs a tenth
@@ -51,7 +51,7 @@ class RunServer:
 
     def __init__(self) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, str(Path(__file__).resolve()), "--serve"]
+        command = [sys.executable, "-m", "bench.torture", "--serve"]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
         )
@@ -87,14 +87,13 @@ class RunServer:
 
 def serve() -> None:
     """The other end: import everything, compute nothing, fork on request."""
-    sys.path.insert(0, str(ROOT))
     import transformers  # noqa: F401
     from matplotlib.figure import Figure  # noqa: F401
     from transformers import GPT2LMHeadModel  # noqa: F401
 
     import preprocess_dataset
     import train
-    from personagpt.errors import exit_status
+    from utils import exit_status
 
     kinds = {"train": train.main, "preprocess": preprocess_dataset.main, "read": read_checkpoints}
     print(json.dumps({"ready": True}), flush=True)
@@ -162,7 +161,7 @@ def copy_base(folder: Path, dropout: float) -> Path:
     return folder
 
 
-def write_env(folder: Path, data: Path) -> Path:
+def write_run_settings(folder: Path, data: Path) -> Path:
     """Settings of a run of 12 steps that saves at every second one; `data` holds the text and `base/`."""
     folder.mkdir()
     env = folder / ".env"
@@ -195,7 +194,7 @@ def torture(server: RunServer, folder: Path, kills: int, seed: int = 0, say: obj
     data.mkdir()
     write_data(data, train=8, valid=2)
     copy_base(data / "base", dropout=0.1)
-    calm = write_env(folder / "calm", data)
+    calm = write_run_settings(folder / "calm", data)
     started = time.monotonic()
     for kind in ("preprocess", "train"):
         pid = server.start(kind, ["--env", str(calm)], folder / "calm.log")
@@ -204,7 +203,7 @@ def torture(server: RunServer, folder: Path, kills: int, seed: int = 0, say: obj
     length = time.monotonic() - started
     expected = outcome(calm)
     while tally.kills < kills or tally.runs_finished == 0:
-        env = write_env(folder / f"run-{tally.runs_finished}", data)
+        env = write_run_settings(folder / f"run-{tally.runs_finished}", data)
         server.status(server.start("preprocess", ["--env", str(env)], env.parent / "log"), wait=True)
         links = [str(env.parent / "save" / "checkpoint" / name) for name in ("model", "best")]
         reader = server.start("read", links, env.parent / "reader.log")

@@ -1,14 +1,14 @@
 """Training speed: this project's step against the original algorithm's (reference_loop.py), in one process.
 
-    python bench/train_speed.py --model mini                    on a CPU, some minutes
-    python bench/train_speed.py --model medium                  DialoGPT-medium's size, on a GPU under six minutes
-    python bench/train_speed.py --model tiny --check            no timing: are the losses those of a plain loop?
+    python -m bench.train_speed --model mini                    on a CPU, some minutes
+    python -m bench.train_speed --model medium                  DialoGPT-medium's size, on a GPU under six minutes
+    python -m bench.train_speed --model tiny --check            no timing: are the losses those of a plain loop?
 
 Reads   ../shared/convai2 and ../shared/dialogpt-medium where they are, else data/sample. Weights are random.
-Prints  responses per second of both, taken in turns, medians over rounds; their ratio; the share each reaches of a large
-        matrix product's rate, measured in the same run and number format; the time three epochs of ConvAI2 would take.
-        On a GPU, where the reference runs in float32 with TF32, also the best batch size, the time of a checkpoint
-        and peak memory.
+Prints  responses per second of both, taken in turns, medians over rounds; their ratio; the share each reaches of a
+        large matrix product's rate, measured in the same run and number format; the time three epochs of ConvAI2 would
+        take. On a GPU, where the reference runs in float32 with TF32, also the best batch size, the time of a
+        checkpoint and peak memory.
 Operations are counted as 6 x parameters of the blocks x tokens (without padding) + 6 x parameters of the vocabulary
 projection x label tokens; the reference's tokens are those it reads, each context anew for every response.
 """
@@ -27,13 +27,13 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from common import CONVAI2_DIALOGUES, SIZES, Material, Training, Work, matrix_rate, prepare, run_steps, seconds
-from reference_loop import dialogue_pairs, train_pairs
 
+from bench.common import CONVAI2_DIALOGUES, SIZES, Material, Training, Work, matrix_rate, prepare, run_steps, seconds
+from bench.reference_loop import dialogue_pairs, train_pairs
 from personagpt.device import hardware, pick_device
 from personagpt.sequences.format import IGNORED
 from personagpt.training.checkpoint import optimizer_tensors, save_checkpoint
-from train import schedule
+from personagpt.training.optimization import schedule
 
 CONVAI2_TOKENS = 8_786_000  # an epoch: 491,447 tokens in 1,000 dialogues, times 17,878 dialogues
 BATCH_SIZES = (8, 16, 32, 64, 128)
@@ -116,10 +116,11 @@ def compare(material: Material, training: Training, turn: float, rounds: int) ->
         reference_taken.append(seconds(lambda seen=seen: seen.extend(itertools.islice(steps, reference_count)), device))
         reference_work.append(sum((pair_work(pair) for step in seen for pair in step), Work()))
 
+    size = sum(parameter.numel() for parameter in reference_model.parameters())
     print(
-        f"{training.settings.model_name.rsplit('/', 1)[-1]}: "
-        f"{sum(p.numel() for p in reference_model.parameters()):,} parameters; {rounds} rounds of {len(numbers)} steps of "
-        f"{training.plan.per_step} sequences (batch_size {training.batch_size}) and {reference_count} steps of 8 pairs"
+        f"{Path(training.settings.model_name).name}: {size:,} parameters; {rounds} rounds of {len(numbers)} steps of "
+        f"{training.plan.per_step} sequences (batch_size {training.settings.batch_size}) and {reference_count} steps "
+        "of 8 pairs"
     )
     ours = report("this project", reference_model, training.precision, [work] * rounds, taken, device)
     theirs = report("reference", reference_model, "fp32", reference_work, reference_taken, device)
@@ -160,8 +161,8 @@ def report(
 def projection(tokens_per_second: float) -> None:
     minutes = 3 * CONVAI2_TOKENS / tokens_per_second / 60
     print(
-        f"three epochs of ConvAI2: 3 x {CONVAI2_TOKENS:,} tokens / {tokens_per_second:,.0f} tokens/s = {minutes:,.1f} min "
-        "(without evaluations and checkpoints)"
+        f"three epochs of ConvAI2: 3 x {CONVAI2_TOKENS:,} tokens / {tokens_per_second:,.0f} tokens/s = {minutes:,.1f} "
+        "min (without evaluations and checkpoints)"
     )
 
 
@@ -173,7 +174,7 @@ def checkpoint_seconds(material: Material, training: Training, folder: Path) -> 
         material.tokenizer.save_pretrained(target)
 
     def save() -> None:
-        tensors = optimizer_tensors(training.trainer.optimizer, masters=False)
+        tensors = optimizer_tensors(training.trainer.optimizer, with_masters=False)
         save_checkpoint(folder / "checkpoint", 1, write_model, {"step": 1}, tensors)
 
     return seconds(save, training.device)
@@ -194,8 +195,8 @@ def memory(size: str, folder: Path, device: torch.device) -> None:
         training.step(step)  # this one also makes the optimizer's moments
         training.step(step)
         print(
-            f"peak memory of {model_size}, {training.precision}, batch_size 1, gradient_checkpointing {recompute}, longest "
-            f"sequence {material.dataset.lengths.max()}: {torch.cuda.max_memory_allocated() / 1e9:.2f} GB"
+            f"peak memory of {model_size}, {training.precision}, batch_size 1, gradient_checkpointing {recompute}, "
+            f"longest sequence {material.dataset.lengths.max()}: {torch.cuda.max_memory_allocated() / 1e9:.2f} GB"
         )
         del training
 
@@ -223,7 +224,8 @@ def check(material: Material, device: torch.device, batch_size: int) -> int:
         print(f"step {number:2}: {ours:.7f} and {loss.item():.7f}, difference {difference:.1e}")
     verdict = "agree" if worst <= TOLERANCE else "DISAGREE"
     print(
-        f"batch_size {batch_size}: {CHECKED_STEPS} losses {verdict}, largest difference {worst:.1e}, allowed {TOLERANCE:.0e}"
+        f"batch_size {batch_size}: {CHECKED_STEPS} losses {verdict}, largest difference {worst:.1e}, "
+        f"allowed {TOLERANCE:.0e}"
     )
     return 0 if worst <= TOLERANCE else 1
 

@@ -1,8 +1,8 @@
 """How fast a model is used: scoring against training, batched replies against single ones, the first token of a talk.
 
-    python bench/use_speed.py                                    the sample's base model
-    python bench/use_speed.py --model FOLDER --init random       another one, for example a larger configuration
-    python bench/use_speed.py --text FILE                        other dialogues (default: the sample's validation text)
+    python -m bench.use_speed                                    the sample's base model
+    python -m bench.use_speed --model FOLDER --init random       another one, for example a larger configuration
+    python -m bench.use_speed --text FILE                        other dialogues (default: the sample's validation text)
 
 Each figure is the best of three rounds: other programs on the machine only ever make it worse.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import io
 import sys
 import tempfile
@@ -18,25 +19,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
 import numpy as np
 import torch
 
-from interact import Session, check_options
 from personagpt.device import Processes, autocast, hardware, pick_device, resolve_precision
-from personagpt.model.generation import generate_replies
-from personagpt.model.loading import load_model, load_tokenizer
-from personagpt.model.trained import TrainedModel
+from personagpt.model.generation import MAX_NEW_TOKENS, Sampling, generate_replies
+from personagpt.model.loading import TrainedModel, load_model, load_tokenizer
 from personagpt.scoring.metrics import teacher_forced_metrics
-from personagpt.sequences.batches import load_batch
-from personagpt.sequences.format import Encoder, PersonaChatDataset
+from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
+from personagpt.sequences.format import Encoder
 from personagpt.settings import read_settings
+from personagpt.talking.session import Session
 from personagpt.text.convai2 import read_corpus
-from preprocess_dataset import encode_corpus
-from train import Trainer
+from personagpt.training.optimization import Trainer, training_step
 
+ROOT = Path(__file__).resolve().parents[1]
 ROUNDS, BATCH = 3, 16
 
 
@@ -59,10 +56,10 @@ def main() -> int:
     print(f"{hardware(device)}; {sum(p.numel() for p in model.parameters()):,} parameters, {len(dataset)} sequences")
 
     tokens = int(dataset.lengths.sum())
-    settings = read_settings(ROOT / ".env", {})
+    settings = dataclasses.replace(read_settings(ROOT / ".env", {}), batch_size=8)
     trainer = Trainer(settings, Processes(0, 1, device), resolve_precision("auto", device), model)
     training, scoring = best_of(
-        lambda: train_once(trainer, dataset, encoder),
+        lambda: train_once(trainer, dataset),
         lambda: teacher_forced_metrics(model, dataset, encoder, precision),
     )
     train, score = tokens / training, 2 * tokens / scoring  # true and exchanged personas
@@ -79,7 +76,8 @@ def main() -> int:
     trained = TrainedModel(options.model, model.eval(), tokenizer, encoder, precision, "", None)
     waits = [first_token(trained, corpus.dialogues[i].utterances[0]) for i in range(min(10, len(corpus.dialogues)))]
     print(
-        f"first text {np.median(waits):>10.3f} s after the question (median of {len(waits)}), {max(waits):.3f} s at worst"
+        f"first text {np.median(waits):>10.3f} s after the question (median of {len(waits)}), "
+        f"{max(waits):.3f} s at worst"
     )
     return 0
 
@@ -98,16 +96,12 @@ def best_of(*works: Callable[[], object]) -> list[float]:
     return [min(taken[1:]) for taken in times]
 
 
-def train_once(trainer: Trainer, dataset: PersonaChatDataset, encoder: Encoder) -> None:
-    """One epoch in steps of 8 sequences, as train.py takes them, with learning rate 0."""
+def train_once(trainer: Trainer, dataset: PersonaChatDataset) -> None:
+    """One epoch in steps of 8 sequences, with learning rate 0."""
     trainer.model.train()
-    order, device = np.argsort(-dataset.lengths), trainer.processes.device
+    order = np.argsort(-dataset.lengths)
     for start in range(0, len(order), 8):
-        batch = load_batch(dataset, order[start : start + 8], encoder.eos).to(device)
-        with autocast(trainer.precision, device):
-            total = trainer.loss_module(batch.input_ids, batch.label_index, batch.targets)
-        trainer.backward(total / len(batch.targets))
-        trainer.optimizer_step(0.0)
+        training_step(trainer, dataset, order[start : start + 8], seed=start, learn_rate=0.0)
 
 
 class Clock(io.StringIO):
@@ -125,14 +119,9 @@ class Clock(io.StringIO):
 
 def first_token(trained: TrainedModel, question: str) -> float:
     """Seconds from a question to the first text of the reply in the terminal."""
-    options = argparse.Namespace(
-        top_k=10, top_p=0.92, temperature=1.0, max_new_tokens=40, seed=1, turns=1, export=None, only_flagged=False,
-        persona_file=None, persona=["i have two dogs .", "i work as a nurse .", "i like tea ."],
-    )  # fmt: skip
-    check_options(options)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        session = Session(trained, options, Path(folder))
-        session.begin(options.persona)
+        session = Session(trained, Sampling(), MAX_NEW_TOKENS, 1, Path(folder))
+        session.begin(["i have two dogs .", "i work as a nurse .", "i like tea ."])
         with contextlib.redirect_stdout(Clock()) as clock:
             start = time.perf_counter()
             session.answer(question)

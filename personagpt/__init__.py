@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-PUBLIC = {"PersonaChatDataset": "personagpt.sequences.format"}  # name -> its module
+PUBLIC = {"PersonaChatDataset": "personagpt.sequences.dataset"}  # name -> its module
 
 
 def __getattr__(name: str) -> object:

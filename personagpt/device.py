@@ -1,15 +1,13 @@
-"""What the scripts share about devices, processes and precision."""
+"""Devices, the processes of a run, and the number format of its products."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +16,7 @@ from torch import Tensor
 
 from personagpt.errors import UserError
 
-# Large tensors on the CPU in pages of 2 MB, where Linux allows it: a 500th of the page faults.
+# On a CPU, ask Linux for memory in pages of 2 MB in place of 4 KB. Large tensors then cost a 500th of the page faults.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 APEX_MISSING = (
@@ -35,6 +33,7 @@ class Processes:
     rank: int
     count: int
     device: torch.device
+    cpu_group: dist.ProcessGroup | None = None  # flags travel between CPUs: asking for one never waits for a GPU
 
     @property
     def is_first(self) -> bool:
@@ -45,7 +44,7 @@ class Processes:
         if self.count == 1:
             return flag
         gathered = torch.tensor([int(flag)])
-        dist.all_reduce(gathered, op=dist.ReduceOp.MAX, group=self._cpu_group)
+        dist.all_reduce(gathered, op=dist.ReduceOp.MAX, group=self.cpu_group)
         return bool(gathered.item())
 
     def agree(self, number: int) -> bool:
@@ -53,7 +52,7 @@ class Processes:
         if self.count == 1:
             return True
         both = torch.tensor([number, -number])
-        dist.all_reduce(both, op=dist.ReduceOp.MAX, group=self._cpu_group)
+        dist.all_reduce(both, op=dist.ReduceOp.MAX, group=self.cpu_group)
         return both[0].item() == -both[1].item()
 
     def sum(self, value: Tensor) -> Tensor:
@@ -65,29 +64,24 @@ class Processes:
     def wait(self) -> None:
         """Return when every process is here."""
         if self.count > 1:
-            dist.barrier(group=self._cpu_group)
-
-    @property
-    def _cpu_group(self) -> dist.ProcessGroup:
-        # Flags travel between CPUs: asking for one never waits for a GPU.
-        return _CPU_GROUPS[0]
-
-
-_CPU_GROUPS: list[dist.ProcessGroup] = []
+            dist.barrier(group=self.cpu_group)
 
 
 def pick_device(local_rank: int = 0) -> torch.device:
-    """CUDA where there is one, else Apple's MPS, else the CPU. CUDA_VISIBLE_DEVICES picks among several GPUs.
-
-    Sets how CUDA computes in this process: float32 products in TF32, attention without cuDNN.
-    """
+    """CUDA where there is one, else Apple's MPS, else the CPU. CUDA_VISIBLE_DEVICES picks among several GPUs."""
     if torch.cuda.is_available():
-        torch.backends.cuda.matmul.fp32_precision = "tf32"  # 10 of 23 mantissa bits, several times the speed
-        # cuDNN's attention, which newer PyTorch prefers, plans anew for every length: 1 s each time was seen
-        # (https://github.com/modelscope/FunASR/issues/3704). Flash attention needs no plan.
-        torch.backends.cuda.enable_cudnn_sdp(False)
         return torch.device("cuda", local_rank)
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def configure_cuda() -> None:
+    """How CUDA computes in this process: float32 products in TF32, attention without cuDNN. Without CUDA, nothing."""
+    if not torch.cuda.is_available():
+        return
+    torch.backends.cuda.matmul.fp32_precision = "tf32"  # 10 of 23 mantissa bits, several times the speed
+    # cuDNN's attention, which newer PyTorch prefers, plans anew for every length: 1 s each time was seen
+    # (https://github.com/modelscope/FunASR/issues/3704). Flash attention needs no plan.
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 @contextlib.contextmanager
@@ -95,6 +89,7 @@ def start_processes() -> Iterator[Processes]:
     """Join the processes torchrun started, if it did, and leave them at the end."""
     count, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     device = pick_device(int(os.environ.get("LOCAL_RANK", 0)))
+    configure_cuda()
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if count == 1:
@@ -103,11 +98,9 @@ def start_processes() -> Iterator[Processes]:
     # The others wait while the first process evaluates and saves; that may take long on a large validation set.
     patience = datetime.timedelta(hours=4)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
-    _CPU_GROUPS.append(dist.new_group(backend="gloo", timeout=patience))
     try:
-        yield Processes(rank, count, device)
+        yield Processes(rank, count, device, dist.new_group(backend="gloo", timeout=patience))
     finally:
-        _CPU_GROUPS.clear()
         dist.destroy_process_group()
 
 
@@ -139,12 +132,6 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager:
     if precision not in ("bf16", "fp16"):
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16 if precision == "bf16" else torch.float16)
-
-
-def file_checksum(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hardware(device: torch.device) -> str:

@@ -6,13 +6,11 @@ the same name wins: `epochs=1 python train.py`. Imports nothing heavy: a script 
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import io
 import math
 import os
 import re
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +21,7 @@ from dotenv.parser import parse_stream
 
 from personagpt.errors import UserError
 
+TEXT_NAMES = {split: f"{split}_both_original_no_cands.txt" for split in ("train", "valid")}
 ENV_FILE = Path(__file__).resolve().parents[1] / ".env"
 
 
@@ -31,55 +30,57 @@ class SettingsError(UserError):
 
 
 @dataclass(frozen=True)
-class Kind:
+class ValueType:
     """How one setting is read: `parse` raises ValueError on anything that is not `allowed`."""
 
     parse: Callable[[str], Any]
     allowed: str
 
 
-def integer(least: int, most: int = 10**9) -> Kind:
+def integer(least: int, most: int = 10**9) -> ValueType:
     def parse(text: str) -> int:
         if not re.fullmatch(r"[+-]?[0-9]{1,12}", text) or not least <= int(text) <= most:
             raise ValueError
         return int(text)
 
-    return Kind(parse, f"a whole number from {least} to {most}")
+    return ValueType(parse, f"a whole number from {least} to {most}")
 
 
-def real(least: float, most: float, above: bool = False) -> Kind:
+def real(least: float, most: float, above: bool = False) -> ValueType:
     def parse(text: str) -> float:
         value = float(text)
         if not math.isfinite(value) or not least <= value <= most or (above and value == least):
             raise ValueError
         return value
 
-    return Kind(parse, f"a number {'above' if above else 'from'} {least:g} {'and at most' if above else 'to'} {most:g}")
+    return ValueType(
+        parse, f"a number {'above' if above else 'from'} {least:g} {'and at most' if above else 'to'} {most:g}"
+    )
 
 
-def choice(*names: str) -> Kind:
+def choice(*names: str) -> ValueType:
     def parse(text: str) -> str:
         return {name.lower(): name for name in names}[text.lower()]
 
-    return Kind(parse, "one of " + ", ".join(names))
+    return ValueType(parse, "one of " + ", ".join(names))
 
 
-def flag() -> Kind:
-    return Kind(lambda text: {"true": True, "false": False}[text.lower()], "True or False")
+def flag() -> ValueType:
+    return ValueType(lambda text: {"true": True, "false": False}[text.lower()], "True or False")
 
 
-def folder() -> Kind:
+def folder() -> ValueType:
     def parse(text: str) -> str:
         if "\0" in text:
             raise ValueError
         return text
 
-    return Kind(parse, "a path")
+    return ValueType(parse, "a path")
 
 
-def setting(kind: Kind, default: Any = None) -> Any:
+def setting(value_type: ValueType, default: Any = None) -> Any:
     """A field of `Settings`; without a default the key is required."""
-    return field(default=default, metadata={"kind": kind, "required": default is None})
+    return field(default=default, metadata={"type": value_type, "required": default is None})
 
 
 @dataclass(frozen=True)
@@ -119,31 +120,13 @@ class Settings:
 
     def text(self, split: str) -> Path:
         """Where the text of `split` ("train" or "valid") is."""
-        return self.data_path / f"{split}_both_original_no_cands.txt"
+        return self.data_path / TEXT_NAMES[split]
 
 
-KINDS: dict[str, Kind] = {
-    name: spec.metadata["kind"] for name, spec in Settings.__dataclass_fields__.items() if spec.metadata
+VALUE_TYPES: dict[str, ValueType] = {
+    name: spec.metadata["type"] for name, spec in Settings.__dataclass_fields__.items() if spec.metadata
 }
-REQUIRED = [name for name in KINDS if Settings.__dataclass_fields__[name].metadata["required"]]
-
-
-def add_env_option(parser: argparse.ArgumentParser) -> None:
-    """Give a script's command line the `--env FILE` that every script has."""
-    parser.add_argument(
-        "--env", metavar="FILE", type=Path, default=ENV_FILE, help="settings file (default: .env beside the scripts)"
-    )
-
-
-def env_option(env_file: Path) -> str:
-    """What to add to the next script's command so that it uses the same settings file."""
-    return "" if env_file == ENV_FILE else f" --env {shlex.quote(str(env_file))}"
-
-
-def command(script: str, env_file: Path) -> str:
-    """The command that runs another script with the same settings, those from the environment included."""
-    changed = [f"{key}={shlex.quote(os.environ[key])} " for key in KINDS if key in os.environ]
-    return f"{''.join(changed)}python {script}{env_option(env_file)}"
+REQUIRED = [name for name in VALUE_TYPES if Settings.__dataclass_fields__[name].metadata["required"]]
 
 
 def read_settings(env_file: Path = ENV_FILE, environ: Mapping[str, str] | None = None) -> Settings:
@@ -156,14 +139,13 @@ def read_settings(env_file: Path = ENV_FILE, environ: Mapping[str, str] | None =
     values: dict[str, Any] = {}
     for key, (text, line) in _read_file(env_file).items():
         values[key] = _checked(key, text, f"{env_file}:{line}", env_file.parent)
-    for key in KINDS:
+    for key in VALUE_TYPES:
         if key in environ:
             values[key] = _checked(key, environ[key], "environment variable", Path.cwd())
     missing = [key for key in REQUIRED if key not in values]
     if missing:
-        raise SettingsError(
-            f"{env_file}: {', '.join(missing)} missing; add a line `{missing[0]} = ...` ({KINDS[missing[0]].allowed})"
-        )
+        allowed = VALUE_TYPES[missing[0]].allowed
+        raise SettingsError(f"{env_file}: {', '.join(missing)} missing; add a line `{missing[0]} = ...` ({allowed})")
     return Settings(env_file=env_file.resolve(), **values)
 
 
@@ -180,8 +162,8 @@ def _read_file(env_file: Path) -> dict[str, tuple[str | None, int]]:
             raise SettingsError(f"{env_file}:{line}: cannot read {content!r}; expected `key = value`, or `# comment`")
         if binding.key is None:
             continue
-        if binding.key not in KINDS:
-            nearest = difflib.get_close_matches(binding.key.lower(), KINDS, n=1, cutoff=0)[0]
+        if binding.key not in VALUE_TYPES:
+            nearest = difflib.get_close_matches(binding.key.lower(), VALUE_TYPES, n=1, cutoff=0)[0]
             raise SettingsError(f"{env_file}:{line}: unknown key {binding.key!r}; the nearest known one is {nearest!r}")
         if binding.key in lines:
             raise SettingsError(
@@ -211,11 +193,11 @@ def _decode(env_file: Path) -> str:
 
 def _checked(key: str, text: str | None, where: str, base: Path) -> Any:
     """The value of `key`, parsed; relative paths start at `base`."""
-    allowed = KINDS[key].allowed
+    allowed = VALUE_TYPES[key].allowed
     if text is None or not text.strip():
         raise SettingsError(f"{where}: {key} has no value; expected {allowed}")
     try:
-        value = KINDS[key].parse(text.strip())
+        value = VALUE_TYPES[key].parse(text.strip())
     except (ValueError, KeyError, OverflowError):
         raise SettingsError(f"{where}: {key} = {text!r} is not allowed; expected {allowed}") from None
     if key == "model_name":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,32 +13,15 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # The models here are tiny: on a busy machine, threads that wait for each other cost far more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from personagpt.errors import exit_status
-from personagpt.settings import KINDS
-
-ROOT = Path(__file__).resolve().parent.parent
-SAMPLE = ROOT / "data" / "sample"
-SHARED = ROOT.parent / "shared"
-
-# The settings file that must work as it is: the nine required keys and nothing else.
-NINE_LINES = """\
-save_path = './save'
-data_path = './data'
-epochs = 3
-learn_rate = 5e-5
-gradient_accumulation_steps = 8
-batch_size = 1
-weight_decay = 0.0
-logging_steps = 10
-save_steps = 250
-"""
-NINE_KEYS = {key: value.strip("'") for key, value in (line.split(" = ") for line in NINE_LINES.splitlines())}
+from personagpt.settings import VALUE_TYPES
+from tests.helpers import NINE_KEYS, ROOT, SAMPLE, SHARED, Outcome
+from utils import exit_status
 
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of the tester's shell may pass for a setting."""
-    for key in KINDS:
+    for key in VALUE_TYPES:
         monkeypatch.delenv(key, raising=False)
 
 
@@ -94,28 +76,14 @@ def tiny_model(base, tokenizer):  # noqa: ANN201
 
 
 @pytest.fixture(params=[True, False])
-def pays(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+def onednn_is_faster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether float32 products on the CPU go through oneDNN: both, whichever processor this is."""
-    from personagpt.model import cpu_products
+    from personagpt.model import fast_cpu
 
-    if request.param and not cpu_products.AVAILABLE:
+    if request.param and not fast_cpu.HAS_ONEDNN:
         pytest.skip("a PyTorch without oneDNN")
-    monkeypatch.setattr(cpu_products, "PAYS", request.param)
+    monkeypatch.setattr(fast_cpu, "ONEDNN_IS_FASTER", request.param)
     return request.param
-
-
-@dataclass
-class Outcome:
-    """What a script left: its exit status and what it printed."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def line(self) -> str:
-        """What stderr ends with, after the progress bars."""
-        return self.err.rpartition("\r")[2].removesuffix("\n")
 
 
 @pytest.fixture
@@ -134,8 +102,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 
 
 @pytest.fixture
-def write_env(tmp_path: Path) -> Callable[..., Path]:
-    """write_env(epochs=1, seed=7) writes a settings file with the nine keys, these changed; None leaves one out."""
+def write_settings(tmp_path: Path) -> Callable[..., Path]:
+    """write_settings(epochs=1, seed=7) writes the nine keys into a file, these changed; None leaves one out."""
 
     def write(path: Path | None = None, **changes: object) -> Path:
         path = path or tmp_path / ".env"

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import NINE_LINES
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
-from test_tensors import METADATA, VALID
 
-from personagpt.sequences.format import DataError, Encoder, PersonaChatDataset
-from personagpt.settings import KINDS, SettingsError, read_settings
+from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
+from personagpt.sequences.format import DataError, Encoder
+from personagpt.settings import VALUE_TYPES, SettingsError, read_settings
 from personagpt.text.convai2 import SILENCE, Corpus, Dialogue, TextError, parse_corpus, write_corpus
-from preprocess_dataset import encode_corpus
+from tests.helpers import METADATA, NINE_LINES, VALID
 
 ORDER = "number {} is out of order; expected {}, or 1 to start a dialogue"
+NEITHER = "is neither a folder nor a hub name such as microsoft/DialoGPT-medium"
+EXPECTED = "expected a folder or a hub name"
 LINE_NUMBER = "no line number; expected `N your persona: FACT` or `N PARTNER<TAB>YOU`, got "
 NO_TAB = "no tab; expected `N PARTNER<TAB>YOU`, a tab between the two utterances, got "
 TABS = "too many tabs; expected `N PARTNER<TAB>YOU` or `N PARTNER<TAB>YOU<TAB><TAB>CANDIDATES`"
@@ -46,7 +47,10 @@ TEXTS = [
     ("\u0661 a\tb\n".encode(), ":1: " + LINE_NUMBER + "'\u0661 a\\tb'"),
     (b"1 a\tb\n\n2 c\td\n", ":2: " + LINE_NUMBER + "''"),
     (b"1 a\tb\n" + b"9" * 5000 + b" c\td\n", ":2: " + LINE_NUMBER + "'" + "9" * 37 + "...'"),
-    (b"{'text': 'a json line that is longer than forty characters'}\n", ":1: " + LINE_NUMBER + '"{\'text\': \'a json line that is longer ..."'),
+    (
+        b"{'text': 'a json line that is longer than forty characters'}\n",
+        ":1: " + LINE_NUMBER + '"{\'text\': \'a json line that is longer ..."',
+    ),
     (b"\0\0\0\0", ":1: " + LINE_NUMBER + r"'\x00\x00\x00\x00'"),
     (b"\xef\xbb\xbf\xef\xbb\xbf1 a\tb\n", ":1: " + LINE_NUMBER + r"'\ufeff1 a\tb'"),
     (b"2 a\tb\n", ":1: the file starts with number 2; expected 1, which starts a dialogue"),
@@ -140,13 +144,13 @@ def test_values_out_of_range(key, value, allowed) -> None:
     assert refusal(f"{key} = '{value}'\n{kept}") == f":1: {key} = {value!r} is not allowed; expected {allowed}"
 
 
-@pytest.mark.parametrize("key", KINDS)
+@pytest.mark.parametrize("key", VALUE_TYPES)
 @pytest.mark.parametrize(
     "line", ["{} =", "{} = ''", "{} = '  '", "{}", '{} = ""  # comment', "{} = ${{not_set_anywhere}}"]
 )
 def test_values_that_are_empty(key, line) -> None:
     kept = "".join(f"{other}\n" for other in NINE_LINES.splitlines() if not other.startswith(f"{key} ="))
-    assert refusal(f"{line.format(key)}\n{kept}") == f":1: {key} has no value; expected {KINDS[key].allowed}"
+    assert refusal(f"{line.format(key)}\n{kept}") == f":1: {key} has no value; expected {VALUE_TYPES[key].allowed}"
 
 
 @pytest.mark.parametrize(
@@ -162,10 +166,10 @@ def test_values_that_are_empty(key, line) -> None:
         ("// comment", ":10: cannot read '// comment'; expected `key = value`, or `# comment`"),
         ("seed = '1\nmax_turns = 2", ":10: cannot read \"seed = '1\"; expected `key = value`, or `# comment`"),
         ("seed = '1' 2", ":10: cannot read \"seed = '1' 2\"; expected `key = value`, or `# comment`"),
-        ("model_name = ./none", ":10: model_name = './none': there is no folder /none; expected a folder or a hub name"),
-        ("model_name = a/b/c", ":10: model_name = 'a/b/c' is neither a folder nor a hub name such as microsoft/DialoGPT-medium"),
-        ("model_name = 'two words'", ":10: model_name = 'two words' is neither a folder nor a hub name such as microsoft/DialoGPT-medium"),
-        ("model_name = https://example.org/x", ":10: model_name = 'https://example.org/x' is neither a folder nor a hub name such as microsoft/DialoGPT-medium"),
+        ("model_name = ./none", f":10: model_name = './none': there is no folder /none; {EXPECTED}"),
+        ("model_name = a/b/c", f":10: model_name = 'a/b/c' {NEITHER}"),
+        ("model_name = 'two words'", f":10: model_name = 'two words' {NEITHER}"),
+        ("model_name = https://example.org/x", f":10: model_name = 'https://example.org/x' {NEITHER}"),
     ],
 )  # fmt: skip
 def test_malformed_lines(added, line) -> None:
@@ -280,7 +284,7 @@ def test_any_bytes_as_settings(data) -> None:
     assert json.loads(json.dumps(found.plain())) == found.plain()
 
 
-@given(st.sampled_from(sorted(KINDS)), st.text(max_size=12))
+@given(st.sampled_from(sorted(VALUE_TYPES)), st.text(max_size=12))
 @quick
 def test_any_value_of_the_environment(key, value) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -395,7 +399,10 @@ words = texts.filter(str.strip) | st.sampled_from(
 )
 
 
-@given(st.lists(st.tuples(st.lists(words, max_size=3), st.lists(words, max_size=3), st.lists(words, min_size=1, max_size=6)), min_size=1, max_size=3))  # fmt: skip
+talks = st.tuples(st.lists(words, max_size=3), st.lists(words, max_size=3), st.lists(words, min_size=1, max_size=6))
+
+
+@given(st.lists(talks, min_size=1, max_size=3))
 @example([(["<|sep|><|start|>"], ["\ufeff"], ["a\x85b", "<|start|>", "\U0001f600\u200d"])])
 @settings(quick, max_examples=150)
 def test_dialogues_come_through_unchanged(tokenizer, drawn) -> None:

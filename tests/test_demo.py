@@ -8,20 +8,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import persona_recall
 import pytest
-from torture import write_data
 
 import evaluate
 import interact
 import preprocess_dataset
 import train
+from bench import persona_recall
+from bench.torture import write_data
+from data.sample import make_sample
 from personagpt.model.loading import load_model, load_tokenizer
 from personagpt.sequences.format import Encoder
 from personagpt.settings import read_settings
 from personagpt.text.convai2 import read_corpus
-
-make_sample = persona_recall.make_sample
 
 
 def test_the_base_is_small_and_knows_no_persona(base: Path) -> None:

@@ -11,11 +11,11 @@ import evaluate
 from personagpt.model.generation import generate_replies
 from personagpt.model.loading import load_model
 from personagpt.scoring import metrics
-from personagpt.scoring.candidates import Talk, Turn, hits_at_1, is_hit, read_talks, talk_scores
+from personagpt.scoring.candidates import Choice, ChoicePass, choice_passes, hits_at_1, is_hit, pass_scores
 from personagpt.scoring.metrics import distinct, generated_metrics, teacher_forced_metrics, word_f1
-from personagpt.sequences.format import Encoder, PersonaChatDataset
+from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
+from personagpt.sequences.format import Encoder
 from personagpt.text.convai2 import parse_corpus, read_corpus
-from preprocess_dataset import encode_corpus
 
 PLAIN = contextlib.nullcontext()
 TEXT = """\
@@ -44,7 +44,7 @@ def text(tmp_path):  # noqa: ANN201
 
 
 @pytest.fixture
-def settings_file(tmp_path, write_env, tiny_model, tokenizer, sample):  # noqa: ANN201
+def settings_file(tmp_path, write_settings, tiny_model, tokenizer, sample):  # noqa: ANN201
     """Settings whose save_path holds a model, and whose data_path has a few validation dialogues."""
     folder = tmp_path / "save" / "checkpoint" / "model"
     tiny_model.save_pretrained(folder)
@@ -54,7 +54,7 @@ def settings_file(tmp_path, write_env, tiny_model, tokenizer, sample):  # noqa: 
     lines = (sample / "valid_both_original_no_cands.txt").read_text().splitlines(keepends=True)
     starts = [number for number, line in enumerate(lines) if line.startswith("1 ")]
     (data / "valid_both_original_no_cands.txt").write_text("".join(lines[: starts[4]]))
-    return write_env(save_path=tmp_path / "save", data_path=data, model_name=sample / "base")
+    return write_settings(save_path=tmp_path / "save", data_path=data, model_name=sample / "base")
 
 
 def dataset_of(data: bytes, encoder: Encoder, context: int) -> PersonaChatDataset:
@@ -73,40 +73,44 @@ def slow_mean_log_likelihood(model, context: list[int], candidate: list[int]) ->
 def test_candidate_scores_equal_a_pass_for_each_candidate(tiny_model, encoder, context) -> None:
     tiny_model.eval()
     corpus = parse_corpus(TEXT.encode(), "t")
-    talks = read_talks(corpus, encoder, 20, context)
-    assert sum(len(talk.turns) for talk in talks) == 4
-    for talk in talks:
-        for turn, scores in zip(talk.turns, talk_scores(tiny_model, talk), strict=True):
-            before = talk.tokens[: turn.start]
-            slow = [slow_mean_log_likelihood(tiny_model, before, ids) for ids in turn.candidates]
+    passes = choice_passes(corpus, encoder, 20, context)
+    assert sum(len(choice_pass.choices) for choice_pass in passes) == 4
+    for choice_pass in passes:
+        for choice, scores in zip(choice_pass.choices, pass_scores(tiny_model, choice_pass), strict=True):
+            before = choice_pass.tokens[: choice.start]
+            slow = [slow_mean_log_likelihood(tiny_model, before, ids) for ids in choice.candidates]
             np.testing.assert_allclose(scores, slow, atol=1e-5)
-            assert max(map(len, turn.candidates)) + len(before) <= context + 1
+            assert max(map(len, choice.candidates)) + len(before) <= context + 1
 
 
 def test_a_turn_s_context_and_candidates_by_hand(encoder) -> None:
-    talks = read_talks(parse_corpus(TEXT.encode(), "t"), encoder, 20, 320)
+    passes = choice_passes(parse_corpus(TEXT.encode(), "t"), encoder, 20, 320)
     facts, said = ["i have two dogs .", "i work as a nurse ."], ["hi ! how are you ?", "great . just walking my dogs ."]
-    first, second = talks[0].turns
-    assert talks[0].tokens[: first.start] == encoder.context(1, facts, said[:1], 320)
-    assert talks[0].tokens[: second.start] == encoder.context(1, facts, [*said, "nice ! what do you do ?"], 320)
+    first, second = passes[0].choices
+    assert passes[0].tokens[: first.start] == encoder.context(1, facts, said[:1], 320)
+    assert passes[0].tokens[: second.start] == encoder.context(1, facts, [*said, "nice ! what do you do ?"], 320)
     assert first.candidates[-1] == [*encoder.texts(["great . just walking my dogs ."])[0], encoder.eos]
     assert second.candidates[1] == [encoder.eos]  # an empty candidate
-    assert talks[1].tokens[: talks[1].turns[0].start] == encoder.context(0, ["i am old ."], [], 320)
-    assert [len(talk.turns) for talk in read_talks(parse_corpus(TEXT.encode(), "t"), encoder, 2, 320)] == [1, 1]
+    assert passes[1].tokens[: passes[1].choices[0].start] == encoder.context(0, ["i am old ."], [], 320)
+    assert [
+        len(choice_pass.choices) for choice_pass in choice_passes(parse_corpus(TEXT.encode(), "t"), encoder, 2, 320)
+    ] == [1, 1]
 
 
 def test_hits_at_1_by_hand(tiny_model, encoder) -> None:
     assert is_hit([-2.0, -1.0])
     assert is_hit([-1.0, -2.0, -1.0])  # the true one stood twice
     assert not is_hit([-1.0, -2.0])
-    talk = Talk([7, 8, 9], [Turn(3, [[10, 11], [12]])])
-    worse, better = talk_scores(tiny_model.eval(), talk)[0]
-    swapped = Talk([7, 8, 9], [Turn(3, [[12], [10, 11]])])
-    assert hits_at_1(tiny_model, [talk, swapped, swapped], PLAIN) == pytest.approx(1 / 3 if better > worse else 2 / 3)
+    choice_pass = ChoicePass([7, 8, 9], [Choice(3, [[10, 11], [12]])])
+    worse, better = pass_scores(tiny_model.eval(), choice_pass)[0]
+    swapped = ChoicePass([7, 8, 9], [Choice(3, [[12], [10, 11]])])
+    assert hits_at_1(tiny_model, [choice_pass, swapped, swapped], PLAIN) == pytest.approx(
+        1 / 3 if better > worse else 2 / 3
+    )
 
 
 def test_no_candidates_no_talks(encoder, sample) -> None:
-    assert read_talks(read_corpus(sample / "valid_both_original_no_cands.txt"), encoder, 20, 320) == []
+    assert choice_passes(read_corpus(sample / "valid_both_original_no_cands.txt"), encoder, 20, 320) == []
 
 
 def test_generated_metrics_equal_one_reply_at_a_time(tiny_model, encoder) -> None:
@@ -236,7 +240,7 @@ def test_a_mistake_is_one_line(run, settings_file, tmp_path, arguments, words) -
     assert outcome.err.count("\n") == 1
 
 
-def test_before_any_training(run, write_env, tmp_path) -> None:
-    outcome = run(evaluate.main, "--env", write_env(save_path=tmp_path / "empty"))
+def test_before_any_training(run, write_settings, tmp_path) -> None:
+    outcome = run(evaluate.main, "--env", write_settings(save_path=tmp_path / "empty"))
     assert outcome.status == 2
     assert "run train.py first" in outcome.err

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_train import rows, run, same, weights, write_env
-from torture import copy_base, write_data
 
 import train
+from bench.torture import copy_base, write_data
 from personagpt.device import Processes, autocast
 from personagpt.model.loading import load_model
 from personagpt.model.loss import nll_sum
 from personagpt.sequences.batches import load_batch
-from personagpt.sequences.format import PersonaChatDataset
+from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.settings import read_settings
 from personagpt.training.checkpoint import read_state
+from tests.helpers import prepare_run, rows, same, train_run, weights
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")]
 
@@ -42,8 +42,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_every_precision_learns(tmp_path: Path, data: Path, precision: str) -> None:
-    env = write_env(tmp_path, data, precision=precision, epochs=4, warmup_steps=2)
-    assert run(env) == 0
+    env = prepare_run(tmp_path, data, precision=precision, epochs=4, warmup_steps=2)
+    assert train_run(env) == 0
     losses = rows(env)
     assert float(losses[-1]["loss"]) < float(losses[0]["loss"])
     assert float(losses[-1]["peak_gpu_memory_gb"]) > 0
@@ -52,9 +52,9 @@ def test_every_precision_learns(tmp_path: Path, data: Path, precision: str) -> N
 def test_fp16_scaling_is_resumed(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "calm").mkdir()
     (tmp_path / "killed").mkdir()
-    calm = write_env(tmp_path / "calm", data, precision="fp16", compile="False")
-    killed = write_env(tmp_path / "killed", data, precision="fp16", compile="False")
-    assert run(calm) == 0
+    calm = prepare_run(tmp_path / "calm", data, precision="fp16", compile="False")
+    killed = prepare_run(tmp_path / "killed", data, precision="fp16", compile="False")
+    assert train_run(calm) == 0
     group = train.StepPlan.group
 
     def die_in_step_4(plan: train.StepPlan, step: int) -> np.ndarray:
@@ -66,7 +66,7 @@ def test_fp16_scaling_is_resumed(tmp_path: Path, data: Path, monkeypatch: pytest
         patch.setattr(train.StepPlan, "group", die_in_step_4)
         with pytest.raises(ZeroDivisionError):
             train.main(["--env", str(killed)])
-    assert run(killed) == 0
+    assert train_run(killed) == 0
     for ours, theirs in zip(rows(killed), rows(calm), strict=True):
         assert float(ours["loss"]) == pytest.approx(float(theirs["loss"]), rel=1e-3)
     scaling = [read_state(env.parent / "save" / "checkpoint" / "model")["scaling"] for env in (killed, calm)]
@@ -89,7 +89,7 @@ def test_the_loss_is_the_cpus() -> None:
 
 
 def test_no_waiting_inside_a_step(tmp_path: Path, data: Path) -> None:
-    env = write_env(tmp_path, data, compile="False", precision="bf16")
+    env = prepare_run(tmp_path, data, compile="False", precision="bf16")
     settings = read_settings(env)
     dataset = PersonaChatDataset(settings.tensors("train"))
     device = torch.device("cuda", 0)
@@ -115,23 +115,23 @@ def test_compiled_equals_eager(tmp_path: Path, data: Path) -> None:
     for compile_ in ("True", "False"):
         folder = tmp_path / compile_
         folder.mkdir()
-        env = write_env(folder, data, model_name=base, compile=compile_, precision="fp32")
-        assert run(env) == 0
+        env = prepare_run(folder, data, model_name=base, compile=compile_, precision="fp32")
+        assert train_run(env) == 0
         losses.append([float(row["loss"]) for row in rows(env)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 6
 
 
 def test_out_of_memory_is_one_line(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    env = write_env(tmp_path, data, compile="False", epochs=1)
-    assert run(env) == 0
+    env = prepare_run(tmp_path, data, compile="False", epochs=1)
+    assert train_run(env) == 0
     before = weights(env)
-    write_env(tmp_path, data, compile="False", epochs=2)
+    prepare_run(tmp_path, data, compile="False", epochs=2)
     gc.collect()
     torch.cuda.empty_cache()  # the limit is on new memory
     torch.cuda.set_per_process_memory_fraction(1e-4)
     try:
-        assert run(env) == 1
+        assert train_run(env) == 1
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert "error: out of memory" in capsys.readouterr().err
@@ -141,7 +141,7 @@ def test_out_of_memory_is_one_line(tmp_path: Path, data: Path, capsys: pytest.Ca
 @pytest.mark.parametrize("level", ["O1", "O2"])
 def test_the_real_apex(tmp_path: Path, data: Path, level: str) -> None:
     pytest.importorskip("apex.amp", reason="NVIDIA apex with amp (tag 25.04) is not installed")
-    env = write_env(tmp_path, data, precision=f"apex-{level}")
-    assert run(env) == 0
+    env = prepare_run(tmp_path, data, precision=f"apex-{level}")
+    assert train_run(env) == 0
     losses = [float(row["loss"]) for row in rows(env)]
     assert losses[-1] < losses[0]

@@ -10,18 +10,19 @@ import torch
 
 import interact
 import preprocess_dataset
-from personagpt.sequences.format import Encoder, PersonaChatDataset
-from personagpt.talking.recordings import FILES, read_talks
+from personagpt.sequences.dataset import PersonaChatDataset
+from personagpt.sequences.format import Encoder
+from personagpt.talking.recordings import TEXT_NAMES, read_talks
 from personagpt.text.convai2 import read_corpus
 
 
 @pytest.fixture
-def settings_file(tmp_path, write_env, tiny_model, tokenizer, sample):  # noqa: ANN201
+def settings_file(tmp_path, write_settings, tiny_model, tokenizer, sample):  # noqa: ANN201
     """Settings whose save_path holds a model."""
     folder = tmp_path / "save" / "checkpoint" / "model"
     tiny_model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return write_env(save_path=tmp_path / "save", data_path=sample, model_name=sample / "base")
+    return write_settings(save_path=tmp_path / "save", data_path=sample, model_name=sample / "base")
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_personas_from_everywhere(chat, recorded, tmp_path, sample) -> None:
     first, second, third = (talk.persona for talk in recorded())
     assert first == ["i am old .", "i play the banjo ."]
     assert second == ["i like tea .", "i am called tom ."]
-    personas = [dialogue.personas[1] for dialogue in read_corpus(sample / FILES["valid"]).dialogues]
+    personas = [dialogue.personas[1] for dialogue in read_corpus(sample / TEXT_NAMES["valid"]).dialogues]
     assert third in personas
 
 
@@ -244,12 +245,12 @@ def test_a_talk_that_is_ended_by_a_signal_is_recorded(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_from_talking_to_training_tensors(chat, run, write_env, tmp_path, sample, tokenizer) -> None:
+def test_from_talking_to_training_tensors(chat, run, write_settings, tmp_path, sample, tokenizer) -> None:
     """The loop is closed: recorded talks, exported, are what preprocess_dataset.py reads."""
     chat("hi !\nwhat do you do ?\n/flag off-topic\n", *DOGS, "--seed", 1)
     chat("good morning !\n", *DOGS, "--seed", 2)
     assert chat("", "--export", tmp_path / "text").status == 0
-    env = write_env(
+    env = write_settings(
         tmp_path / "env2", save_path=tmp_path / "next", data_path=tmp_path / "text", model_name=sample / "base"
     )
     assert run(preprocess_dataset.main, "--env", env).status == 0
@@ -261,7 +262,7 @@ def test_from_talking_to_training_tensors(chat, run, write_env, tmp_path, sample
     assert len(data) == 1
 
 
-def test_exporting_flagged_talks_needs_no_model(run, write_env, tmp_path) -> None:
-    outcome = run(interact.main, "--env", write_env(), "--export", tmp_path / "text", "--only-flagged")
+def test_exporting_flagged_talks_needs_no_model(run, write_settings, tmp_path) -> None:
+    outcome = run(interact.main, "--env", write_settings(), "--export", tmp_path / "text", "--only-flagged")
     assert outcome.status == 2
     assert "no flagged talk to export" in outcome.err

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import preprocess_dataset
-from personagpt.sequences.format import Encoder, PersonaChatDataset, tokenizer_checksum
-from personagpt.text.convai2 import TextError, parse_corpus, read_corpus
-from preprocess_dataset import encode_corpus, main, summary
+from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
+from personagpt.sequences.format import Encoder, tokenizer_checksum
+from personagpt.text.convai2 import TextError, parse_corpus
+from preprocess_dataset import main, summary
 
 TRAIN, VALID = (f"{split}_both_original_no_cands.txt" for split in ("train", "valid"))
 TALK = "1 your persona: i sing.\n2 partner's persona: i ski.\n3 hi !\thello .\n4 how are you ?\tfine .\n"
@@ -23,12 +23,12 @@ OTHER = "1 your persona: i act.\n2 partner's persona: i run.\n3 __SILENCE__\tgoo
 
 
 @pytest.fixture
-def env(write_env, base, tmp_path) -> Path:
+def env(write_settings, base, tmp_path) -> Path:
     """Settings whose data_path holds a text of three dialogues and one of a single dialogue."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / TRAIN).write_text(TALK + OTHER + TALK)
     (tmp_path / "data" / VALID).write_text(OTHER)
-    return write_env(model_name=base)
+    return write_settings(model_name=base)
 
 
 def saved(tmp_path: Path, split: str = "train") -> PersonaChatDataset:
@@ -63,8 +63,10 @@ def test_the_whole_script(run, env, tmp_path, tokenizer) -> None:
     }
     lengths = train.lengths
     assert re.fullmatch(
-        rf"train: 3 dialogues, 5 sequences, 9 responses, {lengths.sum()} tokens, longest sequence {lengths.max()}, \d+\.\d s\n"
-        rf"valid: 1 dialogues, 1 sequences, 1 responses, {valid.lengths[0]} tokens, longest sequence {valid.lengths[0]}, "
+        rf"train: 3 dialogues, 5 sequences, 9 responses, {lengths.sum()} tokens, "
+        rf"longest sequence {lengths.max()}, \d+\.\d s\n"
+        rf"valid: 1 dialogues, 1 sequences, 1 responses, {valid.lengths[0]} tokens, "
+        rf"longest sequence {valid.lengths[0]}, "
         rf"\d+\.\d s\n"
         rf"tensors in {tmp_path}/save; next: python train\.py --env {env}\n",
         outcome.out,
@@ -153,7 +155,8 @@ def test_a_response_longer_than_the_context_has_a_line(run, env, tmp_path, token
     outcome = run(main, "--env", env)
     assert (outcome.status, outcome.out) == (2, "")
     assert outcome.line == (
-        f"error: {tmp_path / 'data' / TRAIN}:5: the speaker's persona and this utterance alone exceed the model's context "
+        f"error: {tmp_path / 'data' / TRAIN}:5: the speaker's persona and this utterance alone exceed the model's "
+        "context "
         "of 320 tokens: shorten them"
     )
     assert not (tmp_path / "save").exists()
@@ -186,30 +189,6 @@ def test_a_model_name_without_a_tokenizer(run, env, tmp_path, monkeypatch) -> No
     assert outcome.err.count("\n") == 1
 
 
-def test_texts_longer_than_a_batch_of_dialogues_stay_in_order(tokenizer, monkeypatch) -> None:
-    text = "".join(f"1 your persona: fact {n % 7}.\n2 line {n}\tanswer {n}\n" for n in range(25)).encode()
-    whole = encode_corpus(parse_corpus(text, "t"), Encoder(tokenizer), 20, 320, "t")
-    monkeypatch.setattr(preprocess_dataset, "DIALOGUES_PER_BATCH", 4)
-    in_batches = encode_corpus(parse_corpus(text, "t"), Encoder(tokenizer), 20, 320, "t")
-    for name, array in vars(whole).items():
-        assert np.array_equal(array, vars(in_batches)[name])
-    assert whole.dialogues.tolist() == list(range(25))
-
-
-def test_a_small_context_labels_every_response_once(sample, tokenizer, tmp_path) -> None:
-    corpus = read_corpus(sample / VALID)
-    tensors = encode_corpus(corpus, Encoder(tokenizer), 20, 100, "t")
-    whole = encode_corpus(corpus, Encoder(tokenizer), 20, 320, "t")
-    assert len(tensors.dialogues) > len(whole.dialogues)
-
-    def responses(made) -> list[list[int]]:
-        return [made.tokens[start:end].tolist() for start, end in made.responses]
-
-    assert responses(tensors) == responses(whole)
-    tensors.save(tmp_path / "t", {"vocabulary": str(len(tokenizer)), "context": "100"})
-    assert PersonaChatDataset(tmp_path / "t").lengths.max() <= 100
-
-
 def test_the_summary_counts_in_thousands(tokenizer) -> None:
     corpus = parse_corpus(("1 hi\tho\n" * 1200).encode(), "t")
     line = summary("train", encode_corpus(corpus, Encoder(tokenizer), 20, 320, "t"), corpus, 1.26)
@@ -229,18 +208,18 @@ def without_torch(root: Path, *arguments: object) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=root, capture_output=True, text=True)
 
 
-def test_help_and_mistakes_are_answered_before_torch(root, write_env) -> None:
+def test_help_and_mistakes_are_answered_before_torch(root, write_settings) -> None:
     answer = without_torch(root, "--help")
     assert (answer.returncode, answer.stderr) == (0, "")
     assert "--download" in answer.stdout
-    env = write_env(epochs="no")
+    env = write_settings(epochs="no")
     answer = without_torch(root, "--env", env)
     assert (answer.returncode, answer.stdout) == (2, "")
     assert (
         answer.stderr == f"error: {env}:3: epochs = 'no' is not allowed; expected a whole number from 1 to 1000000000\n"
     )
     # With nothing to answer, it goes on to import them.
-    assert "import of numpy halted" in without_torch(root, "--env", write_env()).stderr
+    assert "import of numpy halted" in without_torch(root, "--env", write_settings()).stderr
 
 
 def test_an_unknown_option(run) -> None:

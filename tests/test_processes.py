@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from test_train import rows, run, same, weights, write_env
-from torture import copy_base, write_data
+
+from bench.torture import copy_base, write_data
+from tests.helpers import prepare_run, rows, same, train_run, weights
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,9 +40,9 @@ def test_two_processes_equal_one(tmp_path: Path, data: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     common = {"model_name": base, "epochs": 1, "logging_steps": 1, "save_steps": 100, "batch_size": 2}
-    one = write_env(tmp_path / "one", data, gradient_accumulation_steps=4, **common)
-    two = write_env(tmp_path / "two", data, gradient_accumulation_steps=2, **common)
-    assert run(one) == 0
+    one = prepare_run(tmp_path / "one", data, gradient_accumulation_steps=4, **common)
+    two = prepare_run(tmp_path / "two", data, gradient_accumulation_steps=2, **common)
+    assert train_run(one) == 0
     process = torchrun(two)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
@@ -57,7 +58,7 @@ def test_a_killed_process_costs_nothing(tmp_path: Path, data: Path) -> None:
     for name in ("calm", "killed"):
         (tmp_path / name).mkdir()
         envs.append(
-            write_env(
+            prepare_run(
                 tmp_path / name,
                 data,
                 gradient_accumulation_steps=1,

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_train import rows, run, write_env
-from torture import copy_base, write_data
 from transformers import AutoModelForCausalLM
 
+from bench.torture import copy_base, write_data
 from personagpt.model.loading import load_tokenizer
 from personagpt.sequences.batches import StepPlan
-from personagpt.sequences.format import IGNORED, PersonaChatDataset
+from personagpt.sequences.dataset import PersonaChatDataset
+from personagpt.sequences.format import IGNORED
+from tests.helpers import prepare_run, rows, train_run
 
 STEPS = 20
 
@@ -54,11 +55,11 @@ def test_the_first_20_losses_are_a_plain_loops(tmp_path: Path) -> None:
     data.mkdir()
     write_data(data, train=40, valid=1)
     base = copy_base(data / "base", dropout=0.0)
-    env = write_env(
+    env = prepare_run(
         tmp_path, data, epochs=1, batch_size=2, gradient_accumulation_steps=2, logging_steps=1, save_steps=100,
         learn_rate=1e-4,
     )  # fmt: skip
-    assert run(env) == 0
+    assert train_run(env) == 0
     ours = [float(row["loss"]) for row in rows(env)]
     assert len(ours) == STEPS
     dataset = PersonaChatDataset(tmp_path / "save" / "train_data.safetensors")

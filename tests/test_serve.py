@@ -13,8 +13,8 @@ import pytest
 from transformers import pipeline
 from transformers.utils.import_utils import is_serve_available
 
+from personagpt.model.generation import set_generation_defaults
 from personagpt.sequences.format import Encoder
-from personagpt.training.card import set_generation_defaults
 
 FACTS = ["i have two dogs .", "i work as a nurse ."]
 MESSAGES = [

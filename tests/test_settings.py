@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import NINE_KEYS, NINE_LINES
 
-from personagpt.settings import ENV_FILE, KINDS, REQUIRED, SettingsError, add_env_option, read_settings
+from personagpt.settings import ENV_FILE, REQUIRED, VALUE_TYPES, SettingsError, read_settings
+from tests.helpers import NINE_KEYS, NINE_LINES
+from utils import add_env_option
 
 
 def written(folder: Path, text: str | bytes) -> Path:
@@ -153,10 +154,10 @@ def test_the_ends_of_a_range_are_in_it(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("key", sorted(NINE_KEYS))
-def test_each_of_the_nine_is_required(tmp_path, write_env, key) -> None:
+def test_each_of_the_nine_is_required(tmp_path, write_settings, key) -> None:
     assert set(REQUIRED) == set(NINE_KEYS)
-    path = write_env(**{key: None})
-    assert refused(path) == f"{path}: {key} missing; add a line `{key} = ...` ({KINDS[key].allowed})"
+    path = write_settings(**{key: None})
+    assert refused(path) == f"{path}: {key} missing; add a line `{key} = ...` ({VALUE_TYPES[key].allowed})"
 
 
 def test_all_missing_keys_are_named_at_once(tmp_path) -> None:
@@ -188,7 +189,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path, key, nearest) -> None:
         rf"{re.escape(str(path))}:12: unknown key {key!r}; the nearest known one is '(\w+)'", refused(path)
     )
     assert found
-    assert found[1] in KINDS
+    assert found[1] in VALUE_TYPES
     assert nearest in (None, found[1])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -14,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torture import TIMES, copy_base, write_data
 
-import preprocess_dataset
 import train
-from personagpt.errors import UserError, exit_status
+from bench.torture import copy_base, write_data
+from personagpt.errors import UserError
+from tests.helpers import prepare_run, rows, same, train_run, weights
 
 
 @pytest.fixture(scope="module")
@@ -36,60 +35,16 @@ def plain_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_base(tmp_path_factory.mktemp("plain") / "base", dropout=0.0)
 
 
-def write_env(folder: Path, data: Path, **changes: object) -> Path:
-    """A settings file for a run of 3 steps an epoch; preprocesses where there are no tensors yet."""
-    values = {
-        "save_path": folder / "save",
-        "data_path": data,
-        "model_name": data / "base",
-        "epochs": 2,
-        "learn_rate": 1e-3,
-        "gradient_accumulation_steps": 2,
-        "batch_size": 4,
-        "weight_decay": 0.01,
-        "logging_steps": 2,
-        "save_steps": 2,
-    } | changes
-    env = folder / ".env"
-    env.write_text("".join(f"{key} = '{value}'\n" for key, value in values.items()))
-    if not (folder / "save" / "train_data.safetensors").exists():
-        assert preprocess_dataset.main(["--env", str(env)]) == 0
-    return env
-
-
-def run(env: Path, *options: str) -> int:
-    return exit_status(train.main, ["--env", str(env), *options])
-
-
-def rows(env: Path, name: str = "loss.csv") -> list[dict[str, str]]:
-    """A log's rows without the columns of time."""
-    with open(env.parent / "save" / "samples" / name, newline="") as file:
-        return [{key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(file)]
-
-
-def weights(env: Path, name: str = "model") -> dict[str, torch.Tensor]:
-    return load_file(env.parent / "save" / "checkpoint" / name / "model.safetensors")
-
-
-def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     """A run of 6 steps that was never interrupted, dropout on."""
-    env = write_env(tmp_path_factory.mktemp("finished"), data)
-    assert run(env) == 0
+    env = prepare_run(tmp_path_factory.mktemp("finished"), data)
+    assert train_run(env) == 0
     return env
 
 
-def test_schedule_decays_linearly_and_warms_up() -> None:
-    assert [train.schedule(step, 4, 0) for step in (1, 2, 3, 4)] == [1.0, 0.75, 0.5, 0.25]
-    assert [train.schedule(step, 6, 2) for step in range(1, 7)] == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
-
-
 def test_warmup_longer_than_the_run_is_refused(tmp_path: Path, data: Path) -> None:
-    env = write_env(tmp_path, data, warmup_steps=6)
+    env = prepare_run(tmp_path, data, warmup_steps=6)
     with pytest.raises(UserError, match="warmup_steps = 6 must be below the run's 6 steps"):
         train.main(["--env", str(env)])
 
@@ -99,11 +54,11 @@ def test_any_split_of_a_step_gives_the_same_steps(tmp_path: Path, data: Path, pl
     for batch_size, accumulation in ((1, 8), (2, 4), (8, 1)):
         folder = tmp_path / f"{batch_size}x{accumulation}"
         folder.mkdir()
-        env = write_env(
+        env = prepare_run(
             folder, data, model_name=plain_base, epochs=1, batch_size=batch_size,
             gradient_accumulation_steps=accumulation, logging_steps=1, save_steps=1, learn_rate=5e-5,
         )  # fmt: skip
-        assert run(env) == 0
+        assert train_run(env) == 0
         numbers = [float(row[column]) for row in rows(env) for column in ("loss", "grad_norm")]
         runs[batch_size] = numbers, weights(env)
     assert len(runs[1][0]) == 2 * 3
@@ -152,7 +107,7 @@ def test_the_checkpoint_loads_with_from_pretrained(finished: Path) -> None:
 
 def test_starting_again_after_the_end_changes_nothing(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = rows(finished), weights(finished)
-    assert run(finished) == 0
+    assert train_run(finished) == 0
     assert "already finished: 6 steps" in capsys.readouterr().out
     assert rows(finished) == before[0]
     assert same(weights(finished), before[1])
@@ -165,7 +120,7 @@ class Interrupted(Exception):
 def test_a_run_that_died_goes_on_exactly(
     tmp_path: Path, data: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    env = write_env(tmp_path, data)
+    env = prepare_run(tmp_path, data)
     plan_group = train.StepPlan.group
 
     def die_in_step_4(plan: train.StepPlan, step: int) -> object:
@@ -178,7 +133,7 @@ def test_a_run_that_died_goes_on_exactly(
         with pytest.raises(Interrupted):
             train.main(["--env", str(env)])
     assert [row["step"] for row in rows(env, "eval.csv")] == ["3"]  # later than the checkpoint of step 2
-    assert run(env) == 0
+    assert train_run(env) == 0
     assert rows(env) == rows(finished)
     assert rows(env, "eval.csv") == rows(finished, "eval.csv")
     assert same(weights(env), weights(finished))
@@ -189,12 +144,12 @@ def test_a_run_that_died_goes_on_exactly(
 def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
     tmp_path: Path, data: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    env = write_env(tmp_path, data)
-    assert run(env) == 0
+    env = prepare_run(tmp_path, data)
+    assert train_run(env) == 0
     damaged = tmp_path / "save" / "checkpoint" / "model" / "optimizer.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     capsys.readouterr()
-    assert run(env) == 0
+    assert train_run(env) == 0
     said = capsys.readouterr().out
     assert "damaged checkpoint" in said
     assert "optimizer.safetensors has " in said
@@ -207,12 +162,12 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
 def test_without_a_sound_checkpoint_nothing_starts_over(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    env = write_env(tmp_path, data)
-    assert run(env) == 0
+    env = prepare_run(tmp_path, data)
+    assert train_run(env) == 0
     before = rows(env)
     for name in ("model", "previous"):
         (tmp_path / "save" / "checkpoint" / name / "training_state.json").write_text("{}")
-    assert run(env) == 2
+    assert train_run(env) == 2
     assert "no sound checkpoint in" in capsys.readouterr().err
     assert rows(env) == before
 
@@ -231,7 +186,7 @@ def test_a_signal_finishes_the_step_and_saves(
     tmp_path: Path, data: Path, finished: Path, number: signal.Signals, status: int,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    env = write_env(tmp_path, data, save_steps=100)
+    env = prepare_run(tmp_path, data, save_steps=100)
     plan_group = train.StepPlan.group
 
     def signalled_in_step_3(plan: train.StepPlan, step: int) -> object:
@@ -241,20 +196,20 @@ def test_a_signal_finishes_the_step_and_saves(
 
     with monkeypatch.context() as patch:
         patch.setattr(train.StepPlan, "group", signalled_in_step_3)
-        assert run(env) == status
+        assert train_run(env) == status
     assert "stopped after step 3 of 6 and saved; the same command goes on" in capsys.readouterr().err
-    assert run(env) == 0
+    assert train_run(env) == 0
     assert rows(env) == rows(finished)
     assert same(weights(env), weights(finished))
 
 
 def test_restart_sets_the_old_run_aside(tmp_path: Path, data: Path, finished: Path) -> None:
-    env = write_env(tmp_path, data, epochs=1)
-    assert run(env) == 0
+    env = prepare_run(tmp_path, data, epochs=1)
+    assert train_run(env) == 0
     old = weights(env)
-    write_env(tmp_path, data, epochs=1, seed=7)
-    assert run(env) == 2  # another run; refused
-    assert run(env, "--restart") == 0
+    prepare_run(tmp_path, data, epochs=1, seed=7)
+    assert train_run(env) == 2  # another run; refused
+    assert train_run(env, "--restart") == 0
     save = tmp_path / "save"
     assert same(load_file(save / "old-1" / "checkpoint" / "model" / "model.safetensors"), old)
     assert (save / "old-1" / "samples" / "loss.csv").exists()
@@ -263,10 +218,10 @@ def test_restart_sets_the_old_run_aside(tmp_path: Path, data: Path, finished: Pa
 
 
 def test_more_epochs_extend_a_finished_run(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    env = write_env(tmp_path, data, epochs=1)
-    assert run(env) == 0
-    write_env(tmp_path, data, epochs=2, logging_steps=1)
-    assert run(env) == 0
+    env = prepare_run(tmp_path, data, epochs=1)
+    assert train_run(env) == 0
+    prepare_run(tmp_path, data, epochs=2, logging_steps=1)
+    assert train_run(env) == 0
     said = capsys.readouterr().out
     assert "changed since the last save: epochs was 1, is 2" in said
     assert "changed since the last save: logging_steps was 2, is 1" in said
@@ -276,36 +231,36 @@ def test_more_epochs_extend_a_finished_run(tmp_path: Path, data: Path, capsys: p
 
 def test_gradient_checkpointing_changes_nothing_but_memory(tmp_path: Path, data: Path, finished: Path) -> None:
     # Dropout is on: what is computed again must draw the same masks again.
-    env = write_env(tmp_path, data, gradient_checkpointing=True)
-    assert run(env) == 0
+    env = prepare_run(tmp_path, data, gradient_checkpointing=True)
+    assert train_run(env) == 0
     for ours, theirs in zip(rows(env), rows(finished), strict=True):
         assert float(ours["loss"]) == pytest.approx(float(theirs["loss"]), abs=1e-5)
         assert float(ours["grad_norm"]) == pytest.approx(float(theirs["grad_norm"]), rel=1e-4)
 
 
 def test_tensors_of_another_text_are_refused(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    env = write_env(tmp_path, data)
+    env = prepare_run(tmp_path, data)
     other = tmp_path / "other"
     shutil.copytree(data, other)
     text = other / "train_both_original_no_cands.txt"
     text.write_text(text.read_text().replace(" i ", " we "))
-    write_env(tmp_path, other)
-    assert run(env) == 2
+    prepare_run(tmp_path, other)
+    assert train_run(env) == 2
     assert "made from another text than" in capsys.readouterr().err
-    write_env(tmp_path, data, max_turns=4)
-    assert run(env) == 2
+    prepare_run(tmp_path, data, max_turns=4)
+    assert train_run(env) == 2
     assert "made with max_turns = 20, not 4; run preprocess_dataset.py" in capsys.readouterr().err
     (tmp_path / "save" / "valid_data.safetensors").unlink()
-    write_env(tmp_path, data)
+    prepare_run(tmp_path, data)
     (tmp_path / "save" / "valid_data.safetensors").unlink(missing_ok=True)
-    assert run(env) == 2
+    assert train_run(env) == 2
     assert "no such file; run preprocess_dataset.py" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(
     tmp_path: Path, data: Path, plain_base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    env = write_env(tmp_path, data, model_name=plain_base)
+    env = prepare_run(tmp_path, data, model_name=plain_base)
     backward = train.Trainer.backward
     calls = []
 
@@ -315,15 +270,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(
 
     with monkeypatch.context() as patch:
         patch.setattr(train.Trainer, "backward", poisoned)
-        assert run(env) == 1
+        assert train_run(env) == 1
     assert "error: step 3: the loss or its gradient is not finite (sequences " in capsys.readouterr().err
     assert len(calls) == 6  # stopped within that step
-    assert run(env) == 0  # the checkpoint of step 2 was sound
+    assert train_run(env) == 0  # the checkpoint of step 2 was sound
     assert [row["step"] for row in rows(env)] == ["2", "4", "6"]
 
 
 def test_logs_can_be_read_while_training(tmp_path: Path, data: Path) -> None:
-    env = write_env(tmp_path, data, epochs=3, logging_steps=1)
+    env = prepare_run(tmp_path, data, epochs=3, logging_steps=1)
     seen: list[list[dict[str, str]]] = []
     done = threading.Event()
 
@@ -336,7 +291,7 @@ def test_logs_can_be_read_while_training(tmp_path: Path, data: Path) -> None:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        assert run(env) == 0
+        assert train_run(env) == 0
     finally:
         done.set()
         watcher.join()

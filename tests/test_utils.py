@@ -1,135 +1,112 @@
-"""utils.py: precision and apex's contract, one process and several."""
+"""Exit statuses and the one line on stderr."""
 
 from __future__ import annotations
 
+import errno
+import os
+import subprocess
 import sys
-import types
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-import torch
 
-import train
-from personagpt.device import autocast, pick_device, resolve_precision, start_processes
-from personagpt.errors import UserError
-
-CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-
-
-def test_auto_is_what_the_hardware_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert resolve_precision("auto", CPU) == "fp32"
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
-    assert resolve_precision("auto", CUDA) == "bf16"
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
-    assert resolve_precision("auto", CUDA) == "fp16"
+from personagpt.errors import RunError, Stopped, UserError
+from personagpt.model.loading import ModelError
+from personagpt.sequences.format import DataError
+from personagpt.settings import SettingsError
+from personagpt.text.convai2 import TextError
+from utils import exit_status
 
 
-def test_fp16_and_apex_need_a_gpu() -> None:
-    for name in ("fp16", "apex-O1", "apex-O2"):
-        with pytest.raises(UserError, match=f"precision = {name} needs a CUDA GPU"):
-            resolve_precision(name, CPU)
-    assert resolve_precision("bf16", CPU) == "bf16"
+def raising(error: BaseException):  # noqa: ANN201
+    def main() -> int:
+        raise error
+
+    return main
 
 
-def test_bf16_matrix_products_over_float32_weights() -> None:
-    layer = torch.nn.Linear(4, 4)
-    with autocast("bf16", CPU):
-        assert layer(torch.ones(1, 4)).dtype == torch.bfloat16
-    with autocast("fp32", CPU):
-        assert layer(torch.ones(1, 4)).dtype == torch.float32
-    assert layer.weight.dtype == torch.float32
+def os_error(code: int, name: str | None = "/there") -> OSError:
+    return OSError(code, os.strerror(code), name) if name else OSError(code, os.strerror(code))
 
 
-def test_missing_apex_says_what_to_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "apex", None)
-    with pytest.raises(UserError) as raised:
-        resolve_precision("apex-O1", CUDA)
-    for part in ("tag 25.04", "the package index's `apex` is another project", "precision = fp16, which needs no apex"):
-        assert part in str(raised.value)
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's, which needs a GPU."""
 
 
-def test_apex_without_amp_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "apex", types.ModuleType("apex"))
-    with pytest.raises(UserError, match=r"needs NVIDIA apex with its amp module .* at tag 25\.04"):
-        resolve_precision("apex-O2", CUDA)
+class SafetensorError(Exception):
+    """Named as safetensors', which tells the system's error number in its message only."""
 
 
-class StandInAmp(types.ModuleType):
-    """apex.amp's three functions, as its documentation describes them: scale the loss by 4, keep master weights."""
-
-    def __init__(self) -> None:
-        super().__init__("apex.amp")
-        self.calls: list[str] = []
-
-    def initialize(self, model: torch.nn.Module, optimizer: object, opt_level: str, verbosity: int) -> tuple:
-        self.calls.append(f"initialize {opt_level}")
-        return model, optimizer
-
-    @contextmanager
-    def scale_loss(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> Iterator[torch.Tensor]:
-        before = [None if p.grad is None else p.grad.clone() for p in self.master_params(optimizer)]
-        for parameter in self.master_params(optimizer):
-            parameter.grad = None
-        yield loss * 4
-        for parameter, gradient in zip(self.master_params(optimizer), before, strict=True):
-            parameter.grad = parameter.grad / 4 + (0 if gradient is None else gradient)
-        self.calls.append("scale_loss")
-
-    @contextmanager
-    def disable_casts(self) -> Iterator[None]:
-        self.calls.append("disable_casts")
-        yield
-
-    def master_params(self, optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
-        return [parameter for group in optimizer.param_groups for parameter in group["params"]]
-
-    def state_dict(self) -> dict:
-        return {"loss_scaler0": {"loss_scale": 4.0, "unskipped": len(self.calls)}}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.calls.append(f"load {state['loss_scaler0']['loss_scale']}")
+CompilerError = type("BackendCompilerFailed", (RuntimeError,), {"__module__": "torch._dynamo.exc"})
 
 
-@pytest.mark.parametrize("level", ["O1", "O2"])
-def test_training_through_apex(level: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    # A run on the CPU whose precision is forced to apex; the stand-in takes the real one's place.
-    from test_train import rows, run, write_env
-    from torture import copy_base, write_data
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (UserError("mend it"), 2, "error: mend it"),
+        (SettingsError("a:1: b"), 2, "error: a:1: b"),
+        (TextError("t:1: b"), 2, "error: t:1: b"),
+        (DataError("d"), 2, "error: d"),
+        (ModelError("m"), 2, "error: m"),
+        (RunError("the loss is not finite"), 1, "error: the loss is not finite"),
+        (Stopped("stopped at step 3", 130), 130, "stopped at step 3"),
+        (Stopped("stopped at step 3", 143), 143, "stopped at step 3"),
+        (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
+        (os_error(errno.ENOSPC), 1, "error: the disk is full while writing /there: free some space, then "),
+        (os_error(errno.EDQUOT), 1, "error: the disk is full while writing /there: free some space, then "),
+        (os_error(errno.ENOSPC, None), 1, "error: the disk is full: free some space, then "),
+        (os_error(errno.EACCES), 2, "error: /there: Permission denied"),
+        (os_error(errno.EISDIR), 2, "error: /there: Is a directory"),
+        (os_error(errno.ENOTDIR), 2, "error: /there: Not a directory"),
+        (os_error(errno.EEXIST), 2, "error: /there: File exists"),
+        (os_error(errno.EROFS), 2, "error: /there: Read-only file system"),
+        (os_error(errno.ENAMETOOLONG), 2, "error: /there: File name too long"),
+        (
+            SafetensorError("Error: I/O error: No space left on device (os error 28)"), 1,
+            "error: the disk is full: free ",
+        ),
+        (
+            CompilerError("backend='inductor' raised:\nno compiler"), 1,
+            "error: compiling the model failed (backend='inductor' ",
+        ),
+        (
+            MemoryError("Unable to allocate 9 TiB"), 1,
+            "error: out of memory (Unable to allocate 9 TiB). Lower batch_size",
+        ),
+        (MemoryError(), 1, "error: out of memory (no memory left). Lower batch_size"),
+        (OutOfMemoryError("CUDA out of memory. Tried 3 GiB.\nMore"), 1, "error: out of memory (CUDA out of memory). "),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 1,
+            "error: out of memory (DefaultCPUAllocator: can't allocate memory",
+        ),
+    ],
+)  # fmt: skip
+def test_one_line_and_the_status(capsys, error, status, line) -> None:
+    assert exit_status(raising(error)) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(line)
+    assert err.count("\n") == 1
 
-    amp = StandInAmp()
-    apex = types.ModuleType("apex")
-    apex.amp = amp
-    monkeypatch.setitem(sys.modules, "apex", apex)
-    monkeypatch.setitem(sys.modules, "apex.amp", amp)
-    data = tmp_path / "data"
-    data.mkdir()
-    write_data(data, train=4, valid=4)
-    copy_base(data / "base", dropout=0.0)
-    losses = {}
-    for precision in ("fp32", f"apex-{level}"):
-        folder = tmp_path / precision
-        folder.mkdir()
-        env = write_env(folder, data, precision=precision, epochs=1, save_steps=1, batch_size=1)
-        monkeypatch.setattr(train, "resolve_precision", lambda name, device: name)
-        assert run(env) == 0
-        losses[precision] = [float(row["loss"]) for row in rows(env)]
-    assert losses["fp32"] == pytest.approx(losses[f"apex-{level}"], abs=1e-5)
-    assert amp.calls[0] == f"initialize {level}"
-    assert amp.calls.count("scale_loss") == 8  # 8 sequences, one at a time
-    assert run(write_env(folder, data, precision=precision, epochs=2, save_steps=1, batch_size=1)) == 0
-    assert "load 4.0" in amp.calls
-    # Only O1 patches torch's functions, whose casts would turn the loss's `out=` into copies.
-    assert ("disable_casts" in amp.calls) == (level == "O1")
-    # Another precision has no use for apex's loss scale.
-    assert run(write_env(folder, data, precision="fp32", epochs=3, save_steps=1, batch_size=1)) == 0
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), ValueError("a bug"), os_error(errno.EIO), SystemExit(3)])
+def test_a_bug_keeps_its_traceback(error) -> None:
+    with pytest.raises(type(error)) as caught:
+        exit_status(raising(error))
+    assert caught.value is error
 
 
-def test_one_process_without_torchrun() -> None:
-    with start_processes() as processes:
-        assert processes.is_first
-        assert processes.any(True)
-        assert not processes.any(False)
-        assert processes.sum(torch.tensor(2.0)).item() == 2.0
-        assert processes.device == pick_device()
+def test_mains_own_status_and_arguments_pass() -> None:
+    assert exit_status(lambda: 0) == 0
+    assert exit_status(lambda first, second: first + second, 3, 4) == 7
+
+
+def test_a_reader_who_leaves_causes_no_traceback(root) -> None:
+    program = "import sys; from utils import exit_status\n"
+    program += "sys.exit(exit_status(lambda: [print('x' * 9999) for _ in range(999)] and 0))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait() == 1

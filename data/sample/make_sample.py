@@ -1,7 +1,7 @@
 """Make the demo corpus and its base model: chats with personas, and a tiny GPT-2 without any.
 
-    python data/sample/make_sample.py            both, in a few minutes on two CPU cores
-    python data/sample/make_sample.py --text     the corpus only, in a second; needs no torch
+    python -m data.sample.make_sample            both, in a few minutes on two CPU cores
+    python -m data.sample.make_sample --text     the corpus only, in a second; needs no torch
 
 Reads templates.py beside it. Writes, beside itself,
 
@@ -25,10 +25,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from templates import (
+from data.sample.templates import (
+    FACT_KINDS,
     FAREWELLS,
     GREETINGS,
-    KINDS,
     REACTIONS,
     REPEATS,
     RETURN_QUESTIONS,
@@ -40,7 +40,7 @@ TRAIN_FILE = FOLDER / "train_both_original_no_cands.txt"
 VALID_FILE = FOLDER / "valid_both_original_no_cands.txt"
 BASE_FOLDER = FOLDER / "base"
 
-VALUES = [value for table in KINDS.values() for value in table.values]
+VALUES = [value for table in FACT_KINDS.values() for value in table.values]
 
 SEED = 1
 TRAIN_DIALOGUES, VALID_DIALOGUES = 1000, 80
@@ -67,7 +67,7 @@ class PersonaQuestion(NamedTuple):
     dialogue: int  # place in the file, from 0
     utterance: int  # place of the question among the dialogue's utterances, from 0
     speaker: int  # who answers: 0 talks first in the dialogue, 1 is the other
-    kind: str  # a key of KINDS
+    kind: str  # a key of FACT_KINDS
     value: str  # the word of the persona that answers it
     uttered: bool  # whether someone has said that word before the answer
 
@@ -77,8 +77,8 @@ class PersonaQuestion(NamedTuple):
 
 def draw_persona(rng: random.Random, taken: set[str]) -> dict[str, str]:
     """Returns the values, by kind, of a new persona; none of them is in `taken`."""
-    kinds = rng.sample(list(KINDS), FACTS)
-    return {kind: rng.choice([v for v in KINDS[kind].values if v not in taken]) for kind in kinds}
+    kinds = rng.sample(list(FACT_KINDS), FACTS)
+    return {kind: rng.choice([v for v in FACT_KINDS[kind].values if v not in taken]) for kind in kinds}
 
 
 def make_utterances(rng: random.Random, personas: list[dict[str, str]]) -> list[str]:
@@ -95,7 +95,7 @@ def make_utterances(rng: random.Random, personas: list[dict[str, str]]) -> list[
         elif asked_kind and rng.random() < 0.3:
             sentences.append(rng.choice(REACTIONS))
         if asked_kind:
-            answer = rng.choice(KINDS[asked_kind].answers)
+            answer = rng.choice(FACT_KINDS[asked_kind].answers)
             sentences.append(answer.format(personas[speaker][asked_kind]))
         elif small_talk:
             sentences.append(rng.choice(SMALL_TALK[small_talk]))
@@ -108,7 +108,7 @@ def make_utterances(rng: random.Random, personas: list[dict[str, str]]) -> list[
             sentences.append(rng.choice(RETURN_QUESTIONS))
         elif unasked[listener] and rng.random() < 0.85:
             asked_kind = rng.choice(unasked[listener])
-            sentences.append(rng.choice(KINDS[asked_kind].questions))
+            sentences.append(rng.choice(FACT_KINDS[asked_kind].questions))
         else:
             small_talk = rng.choice(list(SMALL_TALK))
             sentences.append(small_talk)
@@ -130,7 +130,7 @@ def make_corpus(rng: random.Random, count: int, used: set[frozenset[str]]) -> li
             continue
         used |= keys
         facts = tuple(
-            [rng.choice(KINDS[kind].facts).format(value) for kind, value in persona.items()]
+            [rng.choice(FACT_KINDS[kind].facts).format(value) for kind, value in persona.items()]
             for persona in (first, second)
         )
         dialogues.append(Dialogue(facts, make_utterances(rng, [first, second])))
@@ -168,11 +168,11 @@ def read_corpus(path: Path) -> list[Dialogue]:
 
 
 def match_fact(fact: str) -> tuple[str, str, str] | None:
-    """Returns the kind of a fact, its phrasing (an entry of `KINDS[kind].facts`) and its value.
+    """Returns the kind of a fact, its phrasing (an entry of `FACT_KINDS[kind].facts`) and its value.
 
     None if no phrasing of ours matches.
     """
-    for kind, table in KINDS.items():
+    for kind, table in FACT_KINDS.items():
         for phrasing in table.facts:
             match = re.fullmatch(re.escape(phrasing).replace(r"\{\}", "(.+)"), fact)
             if match and match[1] in table.values:
@@ -202,7 +202,7 @@ def persona_questions(path: Path | str) -> list[PersonaQuestion]:
 
     A question is found by its exact text; "and you ?" asks for the kind of the question before it.
     """
-    kind_of = {question: kind for kind, table in KINDS.items() for question in table.questions}
+    kind_of = {question: kind for kind, table in FACT_KINDS.items() for question in table.questions}
     questions = []
     for index, (personas, utterances) in enumerate(read_corpus(Path(path))):
         kind = None
@@ -240,11 +240,11 @@ def make_chatter(rng: random.Random) -> str:
         question = rng.choice(list(SMALL_TALK))
         utterances += [question, rng.choice(SMALL_TALK[question])]
     echoes: list[str] = []  # what was told and not yet repeated
-    kinds = rng.sample(list(KINDS), rng.randint(2, 6))
+    kinds = rng.sample(list(FACT_KINDS), rng.randint(2, 6))
     for kind in kinds:
-        word = draw_word(rng, KINDS[kind].values)
-        utterances.append(rng.choice(KINDS[kind].facts + KINDS[kind].answers).format(word))
-        echoes.append(rng.choice(KINDS[kind].echoes).format(word))
+        word = draw_word(rng, FACT_KINDS[kind].values)
+        utterances.append(rng.choice(FACT_KINDS[kind].facts + FACT_KINDS[kind].answers).format(word))
+        echoes.append(rng.choice(FACT_KINDS[kind].echoes).format(word))
         if kind == kinds[-1] or rng.random() < 0.5:
             # In any order, so that the listener must find each thing, not just the last one.
             rng.shuffle(echoes)

@@ -8,7 +8,7 @@ fact. Each sentence ends in `.`, `!` or `?`, and a space precedes punctuation, a
 from typing import NamedTuple
 
 
-class Kind(NamedTuple):
+class FactKind(NamedTuple):
     """One kind of persona fact. `{}` stands for the value in facts, answers and echoes."""
 
     values: list[str]  # one word each
@@ -23,8 +23,8 @@ def words(text: str) -> list[str]:
     return text.split()
 
 
-KINDS: dict[str, Kind] = {
-    "name": Kind(
+FACT_KINDS: dict[str, FactKind] = {
+    "name": FactKind(
         values=words(
             """anna ben carla david emma frank grace henry irene jack karen leo maria nina oscar paula robert sara
             tom vera felix zoe alice brian"""
@@ -44,7 +44,7 @@ KINDS: dict[str, Kind] = {
         ],
         echoes=["your name is {}", "you are called {}", "i can call you {}"],
     ),
-    "job": Kind(
+    "job": FactKind(
         values=words(
             """baker nurse teacher pilot farmer lawyer plumber writer chef doctor dentist waiter tailor carpenter
             gardener librarian mechanic painter barber banker sailor scientist"""
@@ -69,7 +69,7 @@ KINDS: dict[str, Kind] = {
         ],
         echoes=["you are a {}", "you work as a {}", "your job is to be a {}"],
     ),
-    "city": Kind(
+    "city": FactKind(
         values=words(
             """paris london berlin madrid rome vienna oslo dublin lisbon prague boston chicago denver seattle
             dallas toronto tokyo delhi cairo sydney athens warsaw"""
@@ -94,7 +94,7 @@ KINDS: dict[str, Kind] = {
         ],
         echoes=["you live in {}", "your home is in {}", "you are from {}"],
     ),
-    "pet": Kind(
+    "pet": FactKind(
         values=words(
             """dog cat rabbit hamster parrot turtle pony mouse ferret snake canary frog goat duck pigeon rat hen
             donkey gecko sheep pig"""
@@ -114,7 +114,7 @@ KINDS: dict[str, Kind] = {
         ],
         echoes=["you have a {}", "your pet is a {}", "you own a {}"],
     ),
-    "pet name": Kind(
+    "pet name": FactKind(
         values=words(
             """bella max luna rocky daisy buddy molly coco lucky ruby teddy rosie bruno misty pepper ginger domino
             simba nemo biscuit muffin rusty"""
@@ -137,7 +137,7 @@ KINDS: dict[str, Kind] = {
         ],
         echoes=["your pet is called {}", "the name of your pet is {}", "you named your pet {}"],
     ),
-    "food": Kind(
+    "food": FactKind(
         values=words(
             """pizza pasta sushi tacos curry salad soup steak burgers noodles rice lasagna waffles burritos bread
             risotto kebabs lentils tofu meatballs chili cheese"""
@@ -162,7 +162,7 @@ KINDS: dict[str, Kind] = {
         ],
         echoes=["you love to eat {}", "your favorite food is {}", "you eat {}"],
     ),
-    "fruit": Kind(
+    "fruit": FactKind(
         values=words(
             """apples bananas cherries plums pears peaches mangoes grapes melons lemons kiwis figs apricots limes
             guavas coconuts oranges dates berries currants"""
@@ -187,7 +187,7 @@ KINDS: dict[str, Kind] = {
         ],
         echoes=["you like {}", "your favorite fruit is {}", "you always have {}"],
     ),
-    "hobby": Kind(
+    "hobby": FactKind(
         values=words(
             """reading fishing knitting hiking dancing sewing gardening camping baking sailing drawing sculpting
             blogging shopping juggling climbing kayaking skating origami chess yoga"""
@@ -212,7 +212,7 @@ KINDS: dict[str, Kind] = {
         ],
         echoes=["you enjoy {}", "your hobby is {}", "you spend your time on {}"],
     ),
-    "color": Kind(
+    "color": FactKind(
         values=words(
             """red blue green yellow purple pink black white brown gray gold silver violet beige indigo crimson
             scarlet lilac maroon teal"""
@@ -236,7 +236,7 @@ KINDS: dict[str, Kind] = {
         ],
         echoes=["your favorite color is {}", "you like {} best", "the color is {}"],
     ),
-    "music": Kind(
+    "music": FactKind(
         values=words(
             """jazz rock pop blues country folk punk metal techno reggae opera soul disco gospel rap swing funk ska
             salsa samba tango"""
@@ -261,7 +261,7 @@ KINDS: dict[str, Kind] = {
         ],
         echoes=["you listen to {}", "your music is {}", "you are a fan of {}"],
     ),
-    "instrument": Kind(
+    "instrument": FactKind(
         values=words(
             """piano guitar violin drum flute cello trumpet harp saxophone clarinet banjo ukulele fiddle harmonica
             mandolin trombone tuba viola lute bugle"""
@@ -285,7 +285,7 @@ KINDS: dict[str, Kind] = {
         ],
         echoes=["you play the {}", "you are learning the {}", "the {} is your instrument"],
     ),
-    "sport": Kind(
+    "sport": FactKind(
         values=words(
             """tennis soccer golf hockey baseball basketball rugby cricket swimming skiing surfing boxing judo
             karate cycling running rowing bowling fencing gymnastics archery squash"""

@@ -1,6 +1,6 @@
 """Replies from a model: one loop over new tokens, for batches of contexts and for a reply that streams.
 
-Contexts are token ids: `dialogue.Encoder.context` makes them from text, `fit_context` from a sequence of a dataset.
+Contexts are token ids: `Encoder.context` makes them from text, `fit_context` from a sequence of a dataset.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
 
+from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
 
 MAX_NEW_TOKENS = 40
+SAMPLED_DIALOGUES, SHOWN_TURNS = 4, 3  # of a run's sample replies: how many, and how many utterances before each
 INCOMPLETE = "\ufffd"  # what a decoder shows for the first bytes of a character
 
 
@@ -129,3 +132,46 @@ def fit_context(tokens: list[int], encoder: Encoder, room: int) -> list[int]:
     while talk and len(prefix) + len(talk) > room:
         talk = talk[talk.index(encoder.eos) + 1 :]
     return (prefix + talk)[:room]
+
+
+def sample_replies(
+    model: PreTrainedModel, data: PersonaChatDataset, encoder: Encoder, autocast: AbstractContextManager
+) -> str:
+    """Persona, last turns, the human's reply and the model's greedy one, at responses spread over the data."""
+    contexts, shown = [], []
+    for index in np.linspace(0, len(data) - 1, min(SAMPLED_DIALOGUES, len(data)), dtype=int):
+        tokens, spans = data.sequence(int(index))
+        # Neither the opening line nor the good-bye: a response from the middle of the talk.
+        start, end = spans[len(spans) // 2]
+        room = model.config.n_positions - MAX_NEW_TOKENS
+        if start > room:
+            continue
+        _, facts, utterances = encoder.decode(tokens[:end].tolist())
+        contexts.append(tokens[:start].tolist())
+        shown.append((facts, utterances))
+    replies = generate_replies(model, encoder, contexts, autocast) if contexts else []
+    return "".join(_sample_text(*parts, reply) for parts, reply in zip(shown, replies, strict=True))
+
+
+def _sample_text(facts: list[str], utterances: list[str], reply: str) -> str:
+    """One dialogue; the last of `utterances` is the human's reply."""
+    *before, human = utterances
+    # The speaker of the reply spoke every second utterance before it.
+    turns = [("partner" if (len(before) - i) % 2 else "speaker", text) for i, text in enumerate(before)][-SHOWN_TURNS:]
+    lines = ["persona: " + " ".join(facts)]
+    lines += [f"  {who}: {text}" for who, text in turns]
+    lines += [f"  speaker, the human: {human}", f"  speaker, the model: {reply}"]
+    return "\n".join(lines) + "\n\n"
+
+
+def set_generation_defaults(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    """What `generate()` does unless told otherwise; goes into generation_config.json."""
+    sampling = Sampling()
+    model.generation_config.update(
+        do_sample=True,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+        max_new_tokens=MAX_NEW_TOKENS,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )

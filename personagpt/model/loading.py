@@ -1,19 +1,26 @@
-"""Loading a base model and its tokenizer, and the exact replacements that make GPT-2's forward pass faster."""
+"""Loading: a base model and its tokenizer to train on, a trained model to use."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Callable
+import re
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 import huggingface_hub
 import torch
 import transformers
-from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
+from personagpt.device import autocast, configure_cuda, pick_device, resolve_precision
 from personagpt.errors import UserError
-from personagpt.sequences.format import add_special_tokens
+from personagpt.model.fast_cpu import use_cpu_products
+from personagpt.model.gpt2 import use_fused_gelu
+from personagpt.sequences.format import SPECIAL_TOKENS, Encoder, add_special_tokens
+from personagpt.settings import Settings
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -21,8 +28,11 @@ huggingface_hub.logging.set_verbosity_error()  # it tells of every retry; what i
 # The tokenizer's threads live in Rust; without this a later fork (a data loader, a test) makes it warn.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
+# What a training run leaves in a checkpoint's folder beside the model.
+MANIFEST, STATE = "manifest.json", "training_state.json"
+
 # What every model is made as. hidden_states gives no mask; of the library's attentions, sdpa is then still causal.
-KIND = {"dtype": torch.float32, "attn_implementation": "sdpa", "trust_remote_code": False}
+MODEL_OPTIONS = {"dtype": torch.float32, "attn_implementation": "sdpa", "trust_remote_code": False}
 
 
 class ModelError(UserError):
@@ -65,7 +75,7 @@ def load_model(name: str, vocabulary: int, init: str = "pretrained", seed: int =
     """
     config = load_config(name)
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config, **KIND) if init == "random" else _load_weights(name)
+    model = AutoModelForCausalLM.from_config(config, **MODEL_OPTIONS) if init == "random" else _load_weights(name)
     if model.get_input_embeddings().num_embeddings < vocabulary:
         # The seed again: what loading drew must not matter. Rows are drawn as GPT-2's were, from N(0, 0.02).
         torch.manual_seed(seed)
@@ -76,7 +86,7 @@ def load_model(name: str, vocabulary: int, init: str = "pretrained", seed: int =
 def _load_weights(name: str) -> PreTrainedModel:
     try:
         # Weights published only as .bin are read with torch.load(weights_only=True): nothing in them can run.
-        model, info = AutoModelForCausalLM.from_pretrained(name, output_loading_info=True, **KIND)
+        model, info = AutoModelForCausalLM.from_pretrained(name, output_loading_info=True, **MODEL_OPTIONS)
     except MemoryError:
         raise
     except Exception as error:
@@ -98,30 +108,82 @@ def _unusable(name: str, part: str, error: Exception) -> ModelError:
     )
 
 
-def replace_modules(model: nn.Module, kind: type[nn.Module], make: Callable[[nn.Module], nn.Module]) -> None:
-    """Put make(module) in the place of every module of `kind` in `model`."""
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, kind):
-                setattr(parent, name, make(child))
+@dataclass
+class TrainedModel:
+    """A model that speaks the format, on its device and in evaluation mode."""
+
+    name: str  # a folder's path, or a hub name
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    encoder: Encoder
+    autocast: AbstractContextManager
+    checksum: str  # tells one model's weights from another's
+    step: int | None  # the optimizer step it was saved at, where a run saved it
+
+    @property
+    def context_length(self) -> int:
+        """How many tokens it can read."""
+        return self.model.config.n_positions
 
 
-def use_fused_gelu(model: PreTrainedModel) -> None:
-    """Compute GPT-2's tanh-approximated GELU in one kernel in place of eight elementwise ones: the same function."""
-    if model.config.activation_function == "gelu_new":
-        for block in model.transformer.h:
-            block.mlp.act = torch.nn.GELU(approximate="tanh")
+def load_trained(wanted: str | None, settings: Settings) -> TrainedModel:
+    """The model of the folder or hub name `wanted`; without one, the last checkpoint. Raises UserError."""
+    name = find_model(wanted, settings)
+    tokenizer = load_bare_tokenizer(name)
+    missing = [token for token in SPECIAL_TOKENS if token not in tokenizer.get_vocab()]
+    config = load_config(name)
+    if missing or config.vocab_size < len(tokenizer):
+        lacking = f"its tokenizer has no {missing[0]}" if missing else "too few embeddings"
+        raise ModelError(
+            f"{name}: not trained on personas ({lacking}): set model_name to it, run preprocess_dataset.py "
+            "and train.py, then use save_path/checkpoint/model"
+        )
+    add_special_tokens(tokenizer)  # nothing new: marks as special what a published tokenizer has as ordinary words
+    device = pick_device()
+    configure_cuda()
+    model = load_model(name, len(tokenizer)).to(device).eval()
+    use_fused_gelu(model)
+    use_cpu_products(model)
+    products = autocast(_precision(settings.precision, device), device)
+    saved = Path(name) / STATE
+    step = json.loads(saved.read_text(encoding="utf-8"))["step"] if saved.is_file() else None
+    return TrainedModel(name, model, tokenizer, Encoder(tokenizer), products, _checksum(name, config), step)
 
 
-def hidden_states(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
-    """GPT-2's last hidden states (B, T, C) for input_ids (B, T), of which only the right end may be padding.
+def find_model(wanted: str | None, settings: Settings) -> str:
+    """A folder's path, or a hub name. Raises UserError where it can be neither."""
+    if wanted is None:
+        link = settings.save_path / "checkpoint" / "model"
+        if not link.is_dir():
+            raise UserError(f"{link}: no trained model there yet; run train.py first, or name a model with --model")
+        # The link and not what it points to: training beside us may remove that at any moment.
+        return str(link)
+    folder = Path(wanted).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"{wanted}: no model in this folder (config.json is missing)")
+        return str(folder.absolute())  # as above: it may be a link of a run that goes on
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", wanted, re.ASCII):
+        raise UserError(f"--model {wanted}: there is no such folder, and it is no hub name such as af1tang/personaGPT")
+    return wanted
 
-    No mask: padding is where a causal model never looks. The library's own forward pass looks for packed sequences in
-    the positions: compiled, it then makes a (B, 1, T, T) mask, which rules out flash attention; else it waits for the GPU.
-    """
-    gpt2 = model.transformer
-    positions = torch.arange(input_ids.shape[1], device=input_ids.device)
-    hidden = gpt2.drop(gpt2.wte(input_ids) + gpt2.wpe(positions))
-    for block in gpt2.h:
-        hidden = block(hidden)
-    return gpt2.ln_f(hidden)
+
+def _precision(name: str, device: torch.device) -> str:
+    """The training's precision where this machine has it: a model trained in fp16 on a GPU also talks on a laptop."""
+    name = "fp16" if name.startswith("apex") else name
+    return resolve_precision("auto" if name == "fp16" and device.type != "cuda" else name, device)
+
+
+def _checksum(name: str, config: object) -> str:
+    """The hub's commit, or the SHA-256 of the weights: the one in the manifest, where there is one."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return str(getattr(config, "_commit_hash", None))
+    weights = folder / "model.safetensors"
+    if (folder / MANIFEST).is_file() and weights.is_file():
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"][weights.name]["sha256"]
+    total = hashlib.sha256()
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):
+        with open(path, "rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()

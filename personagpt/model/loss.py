@@ -6,7 +6,7 @@ whole step. Here hidden states are gathered at the label positions first, and lo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from personagpt.model import cpu_products
-from personagpt.model.loading import hidden_states
+from personagpt.model.fast_cpu import add_product_over_rows, product, should_use_onednn
+from personagpt.model.gpt2 import hidden_states
 
 # Logits in memory at a time: 2**25 are 128 MB in float32, 667 rows of GPT-2's vocabulary. bench/loss_pieces.py
 PIECE = 1 << 25
@@ -27,12 +27,12 @@ class ResponseLoss(nn.Module):
     """Wraps a GPT-2; its forward pass is the summed negative log-likelihood of the label tokens."""
 
     def __init__(self, model: nn.Module, uncast: Callable[[], AbstractContextManager] = nullcontext) -> None:
-        """`uncast` suspends the casts that apex-O1 puts into torch's own functions: into copies, for those with `out=`."""
+        """`uncast` suspends apex-O1's casts. They replace a function's arguments by copies, its `out=` among them."""
         super().__init__()
         self.model, self.uncast = model, uncast
 
     def forward(self, input_ids: Tensor, label_index: Tensor, targets: Tensor) -> Tensor:
-        """input_ids (B, T); label_index (N,): rows of the flattened (B * T) that predict targets (N,). -> scalar, nats."""
+        """input_ids (B, T); label_index (N,): rows of the flattened (B * T) that predict targets (N,). -> (), nats."""
         hidden = hidden_states(self.model, input_ids).flatten(0, 1).index_select(0, label_index)  # (N, C)
         with self.uncast():
             return nll_sum(hidden, self.model.lm_head.weight, targets)
@@ -55,43 +55,29 @@ class _PiecewiseNLL(torch.autograd.Function):
         matrix = weight.to(hidden.dtype)  # (V', C)
         if hidden.is_cuda:
             matrix = nn.functional.pad(matrix, (0, 0, 0, -vocabulary % ALIGN))
-        pieces = max(1, -(-len(hidden) * len(matrix) // PIECE))
-        rows = max(1, -(-len(hidden) // pieces))  # pieces of equal size: a small last one would be slow
         need_hidden, need_weight = ctx.needs_input_grad[:2]
-        by_onednn = cpu_products.fast(hidden)
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
         grad_weight = None
-        if need_weight and not by_onednn:
-            grad_weight = torch.zeros(matrix.shape, dtype=torch.float32, device=weight.device)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        # One buffer for all pieces: fresh memory costs the CPU page faults.
-        buffer = None if by_onednn else hidden.new_empty(min(rows, len(hidden)), len(matrix))
+        rows = rows_per_piece(len(hidden), len(matrix))
+        # One buffer for the logits of all pieces: fresh memory costs the CPU page faults.
+        buffer = None if should_use_onednn(hidden) else hidden.new_empty(min(rows, len(hidden)), len(matrix))
         for start in range(0, len(hidden), rows):
             piece, wanted = hidden[start : start + rows], targets[start : start + rows, None]  # (n, C), (n, 1)
-            if by_onednn:
-                products = cpu_products.product(piece, matrix)
-            else:
-                products = torch.mm(piece, matrix.T, out=buffer[: len(piece)])
+            products = product(piece, matrix.T, out=None if buffer is None else buffer[: len(piece)])
             logits = products.float()  # (n, V')
             logits[:, vocabulary:] = -torch.inf
             log_likelihood = torch.log_softmax(logits, 1, out=logits)
             total -= log_likelihood.gather(1, wanted).sum()
-            if not (need_hidden or need_weight):
-                continue
             # d nll / d logits = softmax - one_hot
             error = log_likelihood.exp_().scatter_add_(1, wanted, log_likelihood.new_full(wanted.shape, -1))
             error = products.copy_(error)  # into the matrix products' precision; nothing to do in float32
-            if need_hidden and by_onednn:
-                grad_hidden[start : start + rows] = cpu_products.product(error, matrix.T)
-            elif need_hidden:
-                torch.mm(error, matrix, out=grad_hidden[start : start + rows])
-            if need_weight and by_onednn:
-                part = cpu_products.product_over_rows(error, piece)
-                grad_weight = part if grad_weight is None else grad_weight.add_(part)
-            elif need_weight and error.dtype == torch.float32:
-                grad_weight.addmm_(error.T, piece)
-            elif need_weight:
-                grad_weight += error.T @ piece
+            if need_hidden:
+                product(error, matrix, out=grad_hidden[start : start + rows])
+            if need_weight:
+                grad_weight = add_product_over_rows(grad_weight, error, piece)
+        if grad_weight is None and need_weight:  # a batch without a label
+            grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         # Not among the saved tensors: autograd may then keep what it is given in place of a copy.
         ctx.gradients = grad_hidden, grad_weight[:vocabulary].contiguous() if need_weight else None
         return total
@@ -101,3 +87,25 @@ class _PiecewiseNLL(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         gradients, ctx.gradients = ctx.gradients, None
         return *(gradient if gradient is None else gradient.mul_(grad_output) for gradient in gradients), None
+
+
+def rows_per_piece(count: int, vocabulary: int) -> int:
+    """How many of `count` rows of logits to hold at a time: pieces of equal size, since a small last one is slow."""
+    pieces = max(1, -(-count * vocabulary // PIECE))
+    return max(1, -(-count // pieces))
+
+
+def score_hidden(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Negative log-likelihood of targets (N,) and the most likely token (N,), from hidden (N, C) and weight (V, C)."""
+    nll, predicted = [], []
+    for rows, wanted in _pieces(hidden, targets, max(1, PIECE // len(weight))):
+        logits = product(rows, weight.T).float()  # (n, V)
+        true, (largest, token) = logits.gather(1, wanted[:, None])[:, 0], logits.max(1)
+        # log-sum-exp by hand and in place: the maximum is at hand, and a second matrix is not needed.
+        nll.append(logits.sub_(largest[:, None]).exp_().sum(1).log_() + largest - true)
+        predicted.append(token)
+    return torch.cat(nll), torch.cat(predicted)
+
+
+def _pieces(hidden: Tensor, targets: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(hidden.split(rows), targets.split(rows), strict=True)

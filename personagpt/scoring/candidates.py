@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -11,64 +12,69 @@ from tqdm import tqdm
 from transformers import DynamicCache, PreTrainedModel
 
 from personagpt.model.generation import fit_context
-from personagpt.scoring.metrics import score_hidden
+from personagpt.model.loss import score_hidden
 from personagpt.sequences.format import Encoder, side_sequences
-from personagpt.text.convai2 import Corpus
+from personagpt.text.convai2 import Corpus, Dialogue
 
 
 @dataclass
-class Turn:
-    """A turn to score: its context is the first `start` tokens of a talk; the true candidate is the last one."""
+class Choice:
+    """A response to be chosen: its context is the first `start` tokens of its pass; the true candidate is the last."""
 
     start: int
     candidates: list[list[int]]  # token ids, with <eos>
 
 
 @dataclass
-class Talk:
-    """One pass over `tokens` serves all its turns."""
+class ChoicePass:
+    """One pass over `tokens` serves all its choices."""
 
     tokens: list[int]
-    turns: list[Turn]
+    choices: list[Choice]
 
 
-def read_talks(corpus: Corpus, encoder: Encoder, max_turns: int, context: int) -> list[Talk]:
-    """The talks of a corpus whose text carries candidates; none where it carries none."""
-    talks: list[Talk] = []
+def choice_passes(corpus: Corpus, encoder: Encoder, max_turns: int, context_length: int) -> list[ChoicePass]:
+    """The passes over a corpus whose text carries candidates; none where it carries none."""
+    passes: list[ChoicePass] = []
     for dialogue, sides in zip(corpus.dialogues, corpus.sides, strict=True):
-        utterances = encoder.texts(dialogue.utterances[:max_turns])
         for speaker in sides:
-            own = range(speaker, len(utterances), 2)
-            if not any(index in dialogue.candidates for index in own):
+            if any(index in dialogue.candidates for index in range(speaker, max_turns, 2)):
+                passes += _side_passes(dialogue, speaker, encoder, max_turns, context_length)
+    return passes
+
+
+def _side_passes(
+    dialogue: Dialogue, speaker: int, encoder: Encoder, max_turns: int, context_length: int
+) -> Iterator[ChoicePass]:
+    """The passes over one speaker's side: one for each of its sequences, and one for a choice that needs its own."""
+    utterances = encoder.texts(dialogue.utterances[:max_turns])
+    prefix = encoder.prefix(speaker, encoder.texts(dialogue.personas[speaker]))
+    own = iter(range(speaker, len(utterances), 2))  # every own utterance is a response of just one sequence, in order
+    for tokens, spans in side_sequences(prefix, utterances, speaker, encoder.eos, context_length):
+        choices = []
+        for (start, _), index in zip(spans, own, strict=False):
+            if index not in dialogue.candidates:
                 continue
-            prefix = encoder.prefix(speaker, encoder.texts(dialogue.personas[speaker]))
-            indices = iter(own)  # every own utterance is a response of just one sequence, in order
-            for tokens, spans in side_sequences(prefix, utterances, speaker, encoder.eos, context):
-                turns = []
-                for (start, _), index in zip(spans, indices, strict=False):
-                    if index not in dialogue.candidates:
-                        continue
-                    texts = encoder.texts(dialogue.candidates[index])
-                    candidates = [[*ids, encoder.eos][: context - len(prefix)] for ids in texts]
-                    room = context + 1 - max(map(len, candidates))  # a candidate's last token is never an input
-                    if start <= room:
-                        turns.append(Turn(start, candidates))
-                    else:  # the longest candidate needs more room than the true one: a shorter context, for all
-                        shorter = fit_context(tokens[:start], encoder, room)
-                        talks.append(Talk(shorter, [Turn(len(shorter), candidates)]))
-                if turns:
-                    talks.append(Talk(tokens[: turns[-1].start], turns))
-    return talks
+            texts = encoder.texts(dialogue.candidates[index])
+            candidates = [[*ids, encoder.eos][: context_length - len(prefix)] for ids in texts]
+            room = context_length + 1 - max(map(len, candidates))  # a candidate's last token is never an input
+            if start <= room:
+                choices.append(Choice(start, candidates))
+            else:  # the longest candidate needs more room than the true one: a shorter context, for all
+                shorter = fit_context(tokens[:start], encoder, room)
+                yield ChoicePass(shorter, [Choice(len(shorter), candidates)])
+        if choices:
+            yield ChoicePass(tokens[: choices[-1].start], choices)
 
 
-def hits_at_1(model: PreTrainedModel, talks: list[Talk], autocast: AbstractContextManager) -> float:
-    """The share of turns whose true candidate has the highest mean log-likelihood per token."""
+def hits_at_1(model: PreTrainedModel, passes: list[ChoicePass], autocast: AbstractContextManager) -> float:
+    """The share of choices whose true candidate has the highest mean log-likelihood per token."""
     hits = []
     was_training = model.training
     model.eval()
     with autocast:
-        for talk in tqdm(talks, desc="score candidates", unit="talk", leave=False):
-            hits += [is_hit(scores) for scores in talk_scores(model, talk)]
+        for choice_pass in tqdm(passes, desc="score candidates", unit="talk", leave=False):
+            hits += [is_hit(scores) for scores in pass_scores(model, choice_pass)]
     model.train(was_training)
     return sum(hits) / len(hits)
 
@@ -79,31 +85,31 @@ def is_hit(scores: list[float]) -> bool:
 
 
 @torch.inference_mode()
-def talk_scores(model: PreTrainedModel, talk: Talk) -> list[list[float]]:
-    """For each turn, each candidate's mean log-likelihood per token."""
-    ids = torch.tensor([talk.tokens], device=model.device)
+def pass_scores(model: PreTrainedModel, choice_pass: ChoicePass) -> list[list[float]]:
+    """For each choice, each candidate's mean log-likelihood per token."""
+    ids = torch.tensor([choice_pass.tokens], device=model.device)
     output = model.transformer(ids, past_key_values=DynamicCache(config=model.config), use_cache=True)
     layers = [(layer.keys, layer.values) for layer in output.past_key_values.layers]
-    return [_turn_scores(model, turn, layers, output.last_hidden_state) for turn in talk.turns]
+    return [_choice_scores(model, choice, layers, output.last_hidden_state) for choice in choice_pass.choices]
 
 
-def _turn_scores(
-    model: PreTrainedModel, turn: Turn, layers: list[tuple[Tensor, Tensor]], context_hidden: Tensor
+def _choice_scores(
+    model: PreTrainedModel, choice: Choice, layers: list[tuple[Tensor, Tensor]], context_hidden: Tensor
 ) -> list[float]:
-    """`layers` are the talk's keys and values, (1, H, T, D) each; `context_hidden` is (1, T, C)."""
-    count, width = len(turn.candidates), max(map(len, turn.candidates))
+    """`layers` are the pass's keys and values, (1, H, T, D) each; `context_hidden` is (1, T, C)."""
+    count, width = len(choice.candidates), max(map(len, choice.candidates))
     # Right padding: a causal model never looks there. The last token predicts nothing, so it is no input.
-    ids = torch.tensor([ids[:-1] + [0] * (width - len(ids)) for ids in turn.candidates], dtype=torch.int64)
-    hidden = context_hidden[:, turn.start - 1 : turn.start].expand(count, -1, -1)  # predicts every first token
+    ids = torch.tensor([ids[:-1] + [0] * (width - len(ids)) for ids in choice.candidates], dtype=torch.int64)
+    hidden = context_hidden[:, choice.start - 1 : choice.start].expand(count, -1, -1)  # predicts every first token
     if width > 1:
         cache = DynamicCache(config=model.config)
         for number, pair in enumerate(layers):
-            keys, values = (part[:, :, : turn.start].expand(count, -1, -1, -1) for part in pair)
+            keys, values = (part[:, :, : choice.start].expand(count, -1, -1, -1) for part in pair)
             cache.update(keys, values, number)
         after = model.transformer(ids.to(model.device), past_key_values=cache, use_cache=True).last_hidden_state
         hidden = torch.cat([hidden, after], dim=1)  # (K, L, C)
-    sizes = [len(ids) for ids in turn.candidates]
+    sizes = [len(ids) for ids in choice.candidates]
     scored = torch.arange(width) < torch.tensor(sizes)[:, None]  # (K, L)
-    targets = torch.tensor([token for ids in turn.candidates for token in ids], device=model.device)
+    targets = torch.tensor([token for ids in choice.candidates for token in ids], device=model.device)
     nll, _ = score_hidden(hidden[scored.to(hidden.device)], model.lm_head.weight, targets)
     return [-float(part.double().mean()) for part in nll.cpu().split(sizes)]

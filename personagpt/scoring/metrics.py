@@ -14,19 +14,44 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from personagpt.model import cpu_products
 from personagpt.model.generation import MAX_NEW_TOKENS, fit_context, generate_replies
-from personagpt.model.loading import hidden_states
-from personagpt.model.loss import PIECE
+from personagpt.model.gpt2 import hidden_states
+from personagpt.model.loss import score_hidden
 from personagpt.sequences.batches import Batch, collate
-from personagpt.sequences.format import Encoder, PersonaChatDataset
+from personagpt.sequences.dataset import PersonaChatDataset
+from personagpt.sequences.format import Encoder
 
 Sequence = tuple[np.ndarray, np.ndarray]  # tokens (T,), start and end of each response (R, 2)
 
+
+@dataclass(frozen=True)
+class Metric:
+    """One of the figures, and how people see it."""
+
+    name: str
+    meaning: str
+    as_percent: bool = False
+    in_training: bool = False  # whether every evaluation of a run computes it
+
+
+METRICS = (
+    Metric("loss", "nats per response token", in_training=True),
+    Metric("perplexity", "exp(loss)", in_training=True),
+    Metric("turn_perplexity", "mean over responses, first token left out", in_training=True),
+    Metric("token_f1", "teacher-forced; see below before comparing it", as_percent=True, in_training=True),
+    Metric(
+        "persona_gain",
+        "perplexity with exchanged personas over perplexity; above 1: the model uses the persona",
+        in_training=True,
+    ),
+    Metric("word_f1", "generated words against the human's", as_percent=True),
+    Metric("distinct_1", "distinct words of the replies", as_percent=True),
+    Metric("distinct_2", "distinct pairs of words", as_percent=True),
+    Metric("hits_at_1", "the true response scored highest among its candidates", as_percent=True),
+)
 PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 32768, "mps": 8192}  # padded; without gradients larger buys nothing
 REPLIES_PER_BATCH = {"cpu": 16, "cuda": 64, "mps": 32}
@@ -42,16 +67,16 @@ class ResponseScores:
 
 
 def score(
-    model: torch.nn.Module, sequences: list[Sequence], autocast: AbstractContextManager, say: str = "score"
+    model: torch.nn.Module, sequences: list[Sequence], autocast: AbstractContextManager, title: str = "score"
 ) -> list[list[ResponseScores]]:
     """For each sequence the scores of its responses, in order."""
     scores: list[list[ResponseScores]] = [[] for _ in sequences]
     was_training = model.training
     model.eval()
     with torch.inference_mode(), autocast:
-        for indices in tqdm(list(_by_length(sequences, model.device.type)), desc=say, unit="batch", leave=False):
+        for indices in tqdm(list(_by_length(sequences, model.device.type)), desc=title, unit="batch", leave=False):
             chosen = [sequences[index] for index in indices]
-            nll, predicted, targets = score_batch(model, collate(chosen, pad=0).to(model.device))
+            nll, predicted, targets = score_batch(model, collate(chosen).to(model.device))
             start = 0
             for index, (_, spans) in zip(indices, chosen, strict=True):
                 for size in (spans[:, 1] - spans[:, 0]).tolist():
@@ -67,23 +92,6 @@ def score_batch(model: torch.nn.Module, batch: Batch) -> tuple[np.ndarray, np.nd
     hidden = hidden_states(model, batch.input_ids).flatten(0, 1)[batch.label_index]  # (N, C)
     nll, predicted = score_hidden(hidden, model.lm_head.weight, batch.targets)
     return nll.cpu().numpy(), predicted.cpu().numpy(), batch.targets.cpu().numpy()
-
-
-def score_hidden(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Negative log-likelihood of targets (N,) and the most likely token (N,), from hidden (N, C) and weight (V, C)."""
-    nll, predicted = [], []
-    for rows, wanted in _pieces(hidden, targets, max(1, PIECE // len(weight))):
-        multiply = cpu_products.product if cpu_products.fast(rows) else torch.nn.functional.linear
-        logits = multiply(rows, weight).float()  # (n, V)
-        true, (largest, token) = logits.gather(1, wanted[:, None])[:, 0], logits.max(1)
-        # log-sum-exp by hand and in place: the maximum is at hand, and a second matrix is not needed.
-        nll.append(logits.sub_(largest[:, None]).exp_().sum(1).log_() + largest - true)
-        predicted.append(token)
-    return torch.cat(nll), torch.cat(predicted)
-
-
-def _pieces(hidden: Tensor, targets: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(hidden.split(rows), targets.split(rows), strict=True)
 
 
 def _by_length(sequences: list[Sequence], device: str) -> Iterator[list[int]]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from personagpt.sequences.format import PersonaChatDataset
+from personagpt.sequences.dataset import PersonaChatDataset
 
 WINDOW = 128  # steps whose sequences are sorted by length together
 
@@ -74,11 +74,11 @@ class Batch:
         return Batch(*(tensor.pin_memory().to(device, non_blocking=True) for tensor in vars(self).values()))
 
 
-def collate(sequences: list[tuple[np.ndarray, np.ndarray]], pad: int) -> Batch:
+def collate(sequences: list[tuple[np.ndarray, np.ndarray]], pad: int = 0) -> Batch:
     """Batch sequences given as tokens (T,) and the start and end of each response (R, 2).
 
     A sequence's last token predicts nothing, so it is left out of the input. No sequence at all gives a batch of one
-    padding token without labels: its loss is 0.
+    padding token without labels: its loss is 0. Any token may pad: to its right a causal model never looks.
     """
     width = max([len(tokens) - 1 for tokens, _ in sequences], default=1)
     input_ids = np.full((max(1, len(sequences)), width), pad, dtype=np.int64)
@@ -91,6 +91,6 @@ def collate(sequences: list[tuple[np.ndarray, np.ndarray]], pad: int) -> Batch:
     return Batch(*map(torch.from_numpy, (input_ids, np.concatenate(positions), np.concatenate(targets))))
 
 
-def load_batch(dataset: PersonaChatDataset, indices: np.ndarray, pad: int) -> Batch:
+def load_batch(dataset: PersonaChatDataset, indices: np.ndarray, pad: int = 0) -> Batch:
     """The batch of the dataset's sequences `indices`."""
     return collate([dataset.sequence(int(index)) for index in indices], pad)

@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from personagpt.errors import UserError
+from personagpt.files import write_atomically
+from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import SILENCE, Dialogue, write_corpus
-from personagpt.training.checkpoint import write_atomically
 
 FLAGS = {
     "inconsistent": "with the persona",
@@ -39,7 +40,6 @@ FLAGS = {
     "other": "see the note",
 }
 VALID_EVERY = 10  # of the exported talks every tenth is for validation
-FILES = {split: f"{split}_both_original_no_cands.txt" for split in ("train", "valid")}
 FLAG_TABLE = "flags.csv"
 
 
@@ -154,7 +154,7 @@ def export(recordings: Path, target: Path, only_flagged: bool, say: Callable[[st
     flags. A talk that another one starts with (it went on after /undo or /retry) is left out. Raises UserError where
     nothing is left, or where files are in the way.
     """
-    present = [target / name for name in (*FILES.values(), FLAG_TABLE) if (target / name).exists()]
+    present = [target / name for name in (*TEXT_NAMES.values(), FLAG_TABLE) if (target / name).exists()]
     if present:
         raise UserError(f"{present[0]} is there already and stays as it is: export into another folder")
     kept = []
@@ -165,15 +165,17 @@ def export(recordings: Path, target: Path, only_flagged: bool, say: Callable[[st
         if dialogue is not None:
             kept.append((talk, dialogue))
     if not only_flagged:
-        beginnings = {_key(dialogue, count) for _, dialogue in kept for count in range(1, len(dialogue.utterances))}
-        kept = [(talk, dialogue) for talk, dialogue in kept if _key(dialogue) not in beginnings]
+        beginnings = {
+            _beginning(dialogue, count) for _, dialogue in kept for count in range(1, len(dialogue.utterances))
+        }
+        kept = [(talk, dialogue) for talk, dialogue in kept if _beginning(dialogue) not in beginnings]
     if not kept:
         kind = "flagged talk" if only_flagged else "talk with a reply that is not flagged"
         raise UserError(f"{recordings}: no {kind} to export; record some with interact.py first")
     splits = split_talks(kept)
     target.mkdir(parents=True, exist_ok=True)
     for split, pairs in splits.items():
-        write_atomically(target / FILES[split], write_corpus(dialogue for _, dialogue in pairs))
+        write_atomically(target / TEXT_NAMES[split], write_corpus(dialogue for _, dialogue in pairs))
         say(f"{split}: {len(pairs)} talks, {sum(len(d.utterances) for _, d in pairs)} utterances")
     if len(kept) == 1:
         say("there is one talk only: it is both the training and the validation text")
@@ -229,7 +231,7 @@ def flag_table(talks: list[Talk]) -> str:
     return text.getvalue()
 
 
-def _key(dialogue: Dialogue, count: int | None = None) -> tuple[Any, ...]:
+def _beginning(dialogue: Dialogue, count: int | None = None) -> tuple[Any, ...]:
     """What tells a dialogue's first `count` utterances from another's."""
     return *map(tuple, dialogue.personas), *dialogue.utterances[:count]
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from personagpt.device import file_checksum
 from personagpt.errors import RunError
+from personagpt.files import file_checksum
 
 URL = "http://parl.ai/downloads/convai2/convai2_fix_723.tgz"
 SHA256 = "d0ae89defe2fd0b0a4221eaa642a457d7d40cef475f54798119c7f3b8dd9361d"
@@ -81,31 +81,34 @@ def _fetch(url: str, partial: Path) -> None:
 
 
 def _unpack(archive: Path, wanted: list[Path]) -> None:
-    """Write the regular files whose last name part is wanted; a member's own path is never used to write to."""
-    unpacked: dict[Path, Path] = {}
+    """Write the archive's files of the same names to the paths `wanted`: all of them or none."""
+    unpacked = {path: archive.with_name(path.name + ".new") for path in wanted}
+    # `data_path` may be another file system than the cache's: copy the files beside their places, then rename.
+    beside = {path: path.with_name(path.name + ".new") for path in wanted}
     try:
-        with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
-                for path in wanted:
-                    if member.isreg() and member.name.rpartition("/")[2] == path.name:
-                        unpacked[path] = archive.with_name(path.name + ".new")
-                        unpacked[path].write_bytes(tar.extractfile(member).read())
-        absent = [path.name for path in wanted if path not in unpacked]
-        if absent:
-            raise RunError(f"{archive}: {', '.join(absent)} not in the archive")
-        # `data_path` may be another file system than the cache's: copy both files first, then rename within it.
-        beside = {path: path.with_name(path.name + ".new") for path in unpacked}
-        try:
-            for path, new in unpacked.items():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                beside[path].write_bytes(new.read_bytes())
-            for path, copy in beside.items():
-                os.replace(copy, path)
-        finally:
-            for copy in beside.values():
-                copy.unlink(missing_ok=True)
+        _extract(archive, unpacked)
+        for path, new in unpacked.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside[path].write_bytes(new.read_bytes())
+        for path, copy in beside.items():
+            os.replace(copy, path)
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise RunError(f"{archive}: cannot be unpacked: {error}") from None
     finally:
-        for new in unpacked.values():
+        for new in [*unpacked.values(), *beside.values()]:
             new.unlink(missing_ok=True)
+
+
+def _extract(archive: Path, targets: dict[Path, Path]) -> None:
+    """Write each regular file whose last name part is a key's to that key's path in `targets`.
+
+    A member's own path is never used to write to. Raises RunError where one is not in the archive.
+    """
+    absent = {path.name: target for path, target in targets.items()}
+    with tarfile.open(archive, "r:gz") as tar:
+        for member in tar:
+            name = member.name.rpartition("/")[2]
+            if member.isreg() and name in absent:
+                absent.pop(name).write_bytes(tar.extractfile(member).read())
+    if absent:
+        raise RunError(f"{archive}: {', '.join(absent)} not in the archive")

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from personagpt.files import write_atomically
 from personagpt.model.generation import MAX_NEW_TOKENS, Sampling
+from personagpt.scoring.metrics import METRICS
 from personagpt.settings import Settings
-from personagpt.training.checkpoint import write_atomically
 
 CONVAI2_VALID_MD5 = "def776392ac60f9947411a3b1a86e1aa"  # valid_both_original_no_cands.txt as published
 HUB_CONVAI2 = "conv_ai_2"
@@ -21,10 +21,7 @@ MIT_BASES = {
 }
 # With `init = random`, or a base that comes with this repository, no one else's licence applies.
 OWN_BASES = Path(__file__).resolve().parents[2] / "data"
-METRICS = (
-    "loss", "perplexity", "turn_perplexity", "token_f1", "persona_gain", "word_f1", "distinct_1", "distinct_2",
-    "hits_at_1",
-)  # fmt: skip
+METRIC_NAMES = [metric.name for metric in METRICS]
 PRIVATE = ("env_file", "save_path", "data_path", "model_name")  # paths of the machine it was trained on
 
 CARD = """\
@@ -66,23 +63,12 @@ knows nothing of the world. Say to whoever talks with it that it is a program.
 """
 
 
-def set_generation_defaults(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    """What `generate()` does unless told otherwise; goes into generation_config.json."""
-    sampling = Sampling()
-    model.generation_config.update(
-        do_sample=True,
-        top_k=sampling.top_k,
-        top_p=sampling.top_p,
-        max_new_tokens=MAX_NEW_TOKENS,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-
-
-def write_card(folder: Path, settings: Settings, context: int, step: int, evaluation: dict[str, Any] | None) -> None:
+def write_card(
+    folder: Path, settings: Settings, context_length: int, step: int, evaluation: dict[str, Any] | None
+) -> None:
     """Write `folder`/README.md: the metadata the model hub reads, and the card people read.
 
-    `context` is the model's number of positions; `evaluation` is what eval.json holds, None before the first one.
+    `context_length` is the model's number of positions; `evaluation` is what eval.json holds, None before the first.
     """
     local = Path(settings.model_name).is_dir()
     base = Path(settings.model_name).name if local else settings.model_name
@@ -90,7 +76,7 @@ def write_card(folder: Path, settings: Settings, context: int, step: int, evalua
     data_name, data_id = _data(settings)
     results = [
         EvalResult("text-generation", data_id, f"{data_name}, validation", name, evaluation[name], metric_name=name)
-        for name in METRICS
+        for name in METRIC_NAMES
         if evaluation and name in evaluation
     ]
     metadata = ModelCardData(
@@ -112,7 +98,7 @@ def write_card(folder: Path, settings: Settings, context: int, step: int, evalua
         base=f"the architecture of {base}, with fresh weights" if settings.init == "random" else base,
         data=data_name,
         step=f"{step:,}",
-        context=context,
+        context=context_length,
         sampling=f"top-k {sampling.top_k}, top-p {sampling.top_p}, at most {MAX_NEW_TOKENS} new tokens",
         scores=_scores(evaluation),
         settings=_table(("setting", "value"), kept),
@@ -137,10 +123,11 @@ def _license(settings: Settings, local: bool) -> str:
 def _scores(evaluation: dict[str, Any] | None) -> str:
     if not evaluation:
         return "Not evaluated yet."
-    rows = {name: f"{evaluation[name]:.4g}" for name in METRICS if name in evaluation}
+    rows = {name: f"{evaluation[name]:.4g}" for name in METRIC_NAMES if name in evaluation}
     where = f"at step {evaluation['step']:,}, " if "step" in evaluation else ""
     return (
-        f"On {evaluation['responses']:,} held-out responses, {where}as fractions:\n\n{_table(('metric', 'value'), rows)}\n\n"
+        f"On {evaluation['responses']:,} held-out responses, {where}as fractions:\n\n"
+        f"{_table(('metric', 'value'), rows)}\n\n"
         "`turn_perplexity` and `token_f1` are computed like PersonaGPT's published 10.2 and 43.4 % on ConvAI2. An\n"
         "untrained model already scores about 0.7 on `token_f1`: `word_f1`, of generated replies, is the one to trust."
     )

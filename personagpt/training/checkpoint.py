@@ -11,12 +11,10 @@ Tensors are safetensors, everything else is JSON: nothing is ever unpickled.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import shutil
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,43 +23,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from personagpt.device import file_checksum
 from personagpt.errors import RunError, UserError
+from personagpt.files import file_checksum, flush, unused_name
+from personagpt.model.loading import MANIFEST, STATE
 
-MANIFEST, STATE, OPTIMIZER = "manifest.json", "training_state.json", "optimizer.safetensors"
+OPTIMIZER = "optimizer.safetensors"
 LINKS = ("model", "previous", "best")
 SLACK = 64 << 20  # bytes left free beyond a checkpoint's own: logs, plots and the tokenizer need room too
 
 
 class CheckpointError(UserError):
     """A checkpoint that cannot be used, or a `save_path` that another run is using."""
-
-
-class RunLock:
-    """Keeps a second run out of `save_path`. The system drops the lock when the process ends, however it ends."""
-
-    def __init__(self, save_path: Path) -> None:
-        save_path.mkdir(parents=True, exist_ok=True)
-        path = save_path / "run.lock"
-        self.file = open(path, "a+")  # noqa: SIM115  held open as long as the run lasts
-        try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.file.seek(0)
-            holder = self.file.read().strip() or "another process"
-            raise CheckpointError(
-                f"{save_path}: {holder} is training there; wait for it, stop it, or choose another save_path"
-            ) from None
-        except OSError as error:
-            raise CheckpointError(
-                f"{save_path}: this file system has no locks ({error.strerror}): choose a save_path on another one"
-            ) from None
-        self.file.truncate(0)
-        self.file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        self.file.flush()
-
-    def release(self) -> None:
-        self.file.close()
 
 
 def save_checkpoint(
@@ -81,15 +53,15 @@ def save_checkpoint(
     saved = _write_complete(folder, f"step-{step:08d}", write)
     current = folder / "model"
     if current.exists():
-        _point(folder / "previous", os.readlink(current))
-    _point(current, saved.name)
+        redirect_link(folder / "previous", os.readlink(current))
+    redirect_link(current, saved.name)
     prune(folder)
     return saved
 
 
 def save_best(folder: Path, step: int, write_model: Callable[[Path], None]) -> None:
     """Make `folder/best` the model of `step`."""
-    _point(folder / "best", _write_complete(folder, f"best-{step:08d}", write_model).name)
+    redirect_link(folder / "best", _write_complete(folder, f"best-{step:08d}", write_model).name)
     prune(folder)
 
 
@@ -118,9 +90,9 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Path | None:
     for path in dict.fromkeys(linked + unlinked):
         problem = find_problem(path)
         if problem is None:
-            _point(folder / "model", os.path.relpath(path, folder))
+            redirect_link(folder / "model", os.path.relpath(path, folder))
             for damaged in filter(Path.is_dir, problems):
-                damaged.rename(_free(damaged.with_name(f"damaged-{damaged.name}")))
+                damaged.rename(unused_name(damaged.with_name(f"damaged-{damaged.name}")))
             if problems:
                 say(f"set aside as damaged-...; using {path.name} instead")
             return path
@@ -128,8 +100,8 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Path | None:
         say(f"damaged checkpoint {path}: {problem}")
     if problems:
         raise CheckpointError(
-            f"no sound checkpoint in {folder} ({', '.join(problems.values())}): restore it from a copy, or start over with --restart, "
-            "which moves the old files to save_path/old-N/"
+            f"no sound checkpoint in {folder} ({', '.join(problems.values())}): restore it from a copy, or start over "
+            "with --restart, which moves the old files to save_path/old-N/"
         )
     return None
 
@@ -160,11 +132,11 @@ def read_state(path: Path) -> dict[str, Any]:
     return json.loads((path / STATE).read_text(encoding="utf-8"))
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, masters: bool) -> dict[str, Tensor]:
-    """The optimizer's state as named tensors; with `masters` also its float32 copies of half-precision weights."""
+def optimizer_tensors(optimizer: torch.optim.Optimizer, with_masters: bool) -> dict[str, Tensor]:
+    """The optimizer's state as named tensors; `with_masters` also its float32 copies of half-precision weights."""
     state = optimizer.state_dict()["state"]
     tensors = {f"{index}.{key}": value for index, entry in state.items() for key, value in entry.items()}
-    if masters:
+    if with_masters:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         tensors |= {f"{index}.master": parameter.detach() for index, parameter in enumerate(parameters)}
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -186,36 +158,6 @@ def load_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def set_aside(save_path: Path) -> Path | None:
-    """Move `checkpoint/` and `samples/` to the first free `old-N/`; None where there is nothing to move."""
-    # The logs first: killed in between, the old run goes on without them, and no log is cut back to nothing.
-    present = [save_path / name for name in ("samples", "checkpoint") if (save_path / name).exists()]
-    if not present:
-        return None
-    number = 1
-    while (save_path / f"old-{number}").exists():
-        number += 1
-    target = save_path / f"old-{number}"
-    target.mkdir()
-    for path in present:
-        path.rename(target / path.name)
-    return target
-
-
-def write_atomically(path: Path, data: str | bytes) -> None:
-    """Replace the file at `path` in one step: a reader, or a power cut, sees the old content or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")  # two programs may write eval.json at once
-    try:
-        with open(new, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    finally:
-        new.unlink(missing_ok=True)
-
-
 def prune(folder: Path) -> None:
     """Remove what an interrupted save left, and the checkpoints that no link names."""
     kept = {os.readlink(folder / name) for name in LINKS if (folder / name).is_symlink()}
@@ -228,7 +170,7 @@ def prune(folder: Path) -> None:
 
 def _write_complete(folder: Path, name: str, write: Callable[[Path], None]) -> Path:
     """A new folder `name` with what `write` puts there and a manifest, all of it on the disk when this returns."""
-    target = _free(folder / name)  # the same step may come once more, after a fallback
+    target = unused_name(folder / name)  # the same step may come once more, after a fallback
     new = folder / f"tmp-{target.name}"
     if new.exists():
         shutil.rmtree(new)
@@ -241,32 +183,23 @@ def _write_complete(folder: Path, name: str, write: Callable[[Path], None]) -> P
         (new / MANIFEST).write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
         for path in new.iterdir():
             shutil.copymode(new / MANIFEST, path)  # safetensors leaves its files to their owner only
-            _flush(path)
-        _flush(new)
+            flush(path)
+        flush(new)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
     new.rename(target)
-    _flush(folder)
+    flush(folder)
     return target
 
 
-def _free(path: Path) -> Path:
-    """`path`, or where that is taken the first of `path`.1, `path`.2, ... that is not."""
-    number, found = 0, path
-    while found.exists():
-        number += 1
-        found = path.with_name(f"{path.name}.{number}")
-    return found
-
-
-def _point(link: Path, name: str) -> None:
+def redirect_link(link: Path, name: str) -> None:
     """Make `link` a symbolic link to `name`, in one step whatever it was before."""
     new = link.with_name(f".{link.name}.new")
     new.unlink(missing_ok=True)
     new.symlink_to(name)
     os.replace(new, link)
-    _flush(link.parent)
+    flush(link.parent)
 
 
 def _adopt_copied(folder: Path) -> None:
@@ -278,14 +211,6 @@ def _adopt_copied(folder: Path) -> None:
                 number = int(read_state(path)["step"])
             except (OSError, ValueError, KeyError, TypeError):
                 number = 0  # `best` has none, and a damaged one is found out later
-            real = _free(folder / f"{'best' if name == 'best' else 'step'}-{number:08d}")
+            real = unused_name(folder / f"{'best' if name == 'best' else 'step'}-{number:08d}")
             path.rename(real)
-            _point(path, real.name)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            redirect_link(path, real.name)

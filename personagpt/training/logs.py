@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 import os
 import platform
 import subprocess
@@ -14,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from personagpt.errors import UserError
-from personagpt.training.checkpoint import write_atomically
+from personagpt.files import write_atomically
+from personagpt.scoring.metrics import METRICS
 
 LOSS_COLUMNS = [
     "step", "epoch", "loss", "learn_rate", "grad_norm", "tokens_per_second", "seconds", "peak_gpu_memory_gb",
 ]  # fmt: skip
 EVAL_COLUMNS = [
-    "step", "epoch", "loss", "perplexity", "turn_perplexity", "token_f1", "persona_gain", "responses",
-    "response_tokens",
+    "step", "epoch", *(metric.name for metric in METRICS if metric.in_training), "responses", "response_tokens",
 ]  # fmt: skip
 
 
@@ -116,19 +115,7 @@ def draw_plots(folder: Path, losses: CsvLog, evaluations: CsvLog) -> None:
     save(drawn, "learn_rate.png")
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    write_atomically(path, json.dumps(content, indent=2, default=str) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """What `write_json` wrote; None where there is no such file, or not a whole one."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def open_board(folder: Path, last_step: int) -> Any:
+def open_tensorboard(folder: Path, last_step: int) -> Any:
     """A TensorBoard writer for `folder`/tensorboard that hides what was written after `last_step`."""
     try:
         from torch.utils.tensorboard import SummaryWriter

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -15,49 +15,53 @@ from transformers import PreTrainedTokenizerFast
 
 from personagpt.device import Processes, autocast, hardware
 from personagpt.errors import RunError
-from personagpt.model.samples import sample_replies
+from personagpt.files import read_json, write_json
+from personagpt.model.generation import sample_replies
 from personagpt.scoring.metrics import teacher_forced_metrics
-from personagpt.sequences.format import Encoder, PersonaChatDataset
+from personagpt.sequences.dataset import PersonaChatDataset
+from personagpt.sequences.format import Encoder
 from personagpt.settings import Settings
 from personagpt.training import logs
 from personagpt.training.card import write_card
 from personagpt.training.checkpoint import check_room, optimizer_tensors, save_best, save_checkpoint
+from personagpt.training.optimization import StepResult, Trainer, sum_dtype
+from personagpt.training.resume import RunState
 
 
 class Recorder:
-    """Follows a run from step `state["step"]` on. Only the first process writes; all call every method."""
+    """Follows a run from step `state.step` on. Only the first process writes; all call every method."""
 
     def __init__(
         self,
         settings: Settings,
         processes: Processes,
         tokenizer: PreTrainedTokenizerFast,
-        trainer: Any,
-        state: dict[str, Any],
+        trainer: Trainer,
+        state: RunState,
         total_steps: int,
         steps_per_epoch: int,
     ) -> None:
         self.settings, self.processes, self.tokenizer, self.trainer = settings, processes, tokenizer, trainer
         self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
         self.state = state
-        # Summed on the device, read once per row of loss.csv. MPS has no float64.
-        dtype = torch.float32 if processes.device.type == "mps" else torch.float64
-        # The sum since the last row, over all processes, goes on in the first one.
-        before = state["since_row"]["loss_sum"] if processes.is_first else 0.0
-        self.loss_sum = torch.tensor(before, dtype=dtype, device=processes.device)
-        self.pending: tuple[Any, ...] | None = None
+        # Summed on the device, read once per row of loss.csv. After a resume the first process goes on with the saved
+        # sum, which is that of all processes; the others start at 0.
+        before = state.loss_sum if processes.is_first else 0.0
+        self.loss_sum = torch.tensor(before, dtype=sum_dtype(processes.device), device=processes.device)
+        self.last_step: StepResult | None = None
+        self.finite = FiniteCheck(trainer.may_overflow)
         self.clock, self.sequence_tokens, self.window = time.perf_counter(), 0, 0.0
         self.bar = tqdm(
-            total=total_steps, initial=state["step"], desc="train", unit="step", disable=not processes.is_first
+            total=total_steps, initial=state.step, desc="train", unit="step", disable=not processes.is_first
         )
         if processes.is_first:
             self.samples = settings.save_path / "samples"
-            self.losses = logs.CsvLog(self.samples / "loss.csv", logs.LOSS_COLUMNS, state["step"])
-            self.evaluations = logs.CsvLog(self.samples / "eval.csv", logs.EVAL_COLUMNS, state["step"])
-            logs.keep_sections(self.samples / "responses.txt", state["step"])
-            if (logs.read_json(self.samples / "eval.json") or {"step": 0}).get("step", 0) > state["step"]:
-                logs.write_json(self.samples / "eval.json", state["evaluation"] or {})
-            self.board = logs.open_board(self.samples, state["step"]) if settings.tensorboard else None
+            self.losses = logs.CsvLog(self.samples / "loss.csv", logs.LOSS_COLUMNS, state.step)
+            self.evaluations = logs.CsvLog(self.samples / "eval.csv", logs.EVAL_COLUMNS, state.step)
+            logs.keep_sections(self.samples / "responses.txt", state.step)
+            if (read_json(self.samples / "eval.json") or {"step": 0}).get("step", 0) > state.step:
+                write_json(self.samples / "eval.json", state.evaluation or {})
+            self.board = logs.open_tensorboard(self.samples, state.step) if settings.tensorboard else None
 
     def describe(self, data: dict[str, dict[str, str]], per_step: int) -> None:
         """Write run.json: all that is needed to know what this run was."""
@@ -73,91 +77,62 @@ class Recorder:
                 "versions": logs.versions(),
                 "commit": logs.commit(),
             }
-            logs.write_json(self.samples / "run.json", content)
+            write_json(self.samples / "run.json", content)
 
-    def finish_step(
-        self, step: int, group: np.ndarray, label_tokens: int, tokens: int, learn_rate: float, grad_norm: Tensor
-    ) -> None:
-        """Count a step, and stop the run where its loss or gradient is not finite."""
-        self.state["step"] = step
-        self.state["since_row"]["label_tokens"] += label_tokens
+    def finish_step(self, step: int, result: StepResult, tokens: int) -> None:
+        """Count a step over `tokens` tokens, and stop the run where its loss or gradient is not finite."""
+        self.state.step, self.last_step = step, result
+        self.state.label_tokens += result.label_tokens
         self.sequence_tokens += tokens
-        self.learn_rate, self.grad_norm = learn_rate, grad_norm
-        finite = torch.isfinite(self.loss_sum)
-        if not self.trainer.may_overflow:
-            finite = finite & torch.isfinite(grad_norm)
-        # On a GPU a step is checked while the next one runs, so that neither waits for the other; a save checks first.
-        self.check_finite()
-        if finite.is_cuda:
-            answer = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(finite, non_blocking=True)
-            copied = torch.cuda.Event()
-            copied.record()
-            self.pending = (step, group, answer, copied)
-        else:
-            self.pending = (step, group, finite, None)
-            self.check_finite()
+        self.loss_sum += result.loss_sum
+        self.finite.add(step, result)
         self.bar.update()
-
-    def check_finite(self) -> None:
-        """Raise RunError if the step that awaits its check had a loss or gradient that is not finite."""
-        if self.pending is None:
-            return
-        step, group, finite, copied = self.pending
-        self.pending = None
-        if copied is not None:
-            copied.synchronize()
-        if not finite:
-            listed = ", ".join(map(str, group[:8].tolist())) + (", ..." if len(group) > 8 else "")
-            raise RunError(
-                f"step {step}: the loss or its gradient is not finite (sequences {listed} of the training tensors); "
-                "the last checkpoint is intact: lower learn_rate, or set precision = bf16 or fp32, and run again"
-            )
 
     def log_losses(self) -> None:
         """Add a row to loss.csv: the mean over the response tokens since the last row."""
-        self.check_finite()
-        step, since = self.state["step"], self.state["since_row"]
-        loss = self.processes.sum(self.loss_sum).item() / since["label_tokens"]
+        self.finite.check()
+        step, last = self.state.step, self.last_step
+        loss = self.processes.sum(self.loss_sum).item() / self.state.label_tokens
         self.loss_sum.zero_()
         self._pause()
         row = {
             "step": step,
             "epoch": step / self.steps_per_epoch,
             "loss": loss,
-            "learn_rate": self.learn_rate,
-            "grad_norm": self.grad_norm.item(),
+            "learn_rate": last.learn_rate,
+            "grad_norm": last.grad_norm.item(),
             "tokens_per_second": self.sequence_tokens / max(self.window, 1e-9),
-            "seconds": self.state["seconds"],
+            "seconds": self.state.seconds,
         }
         if self.processes.device.type == "cuda":
             row["peak_gpu_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
-        since["label_tokens"], self.sequence_tokens, self.window = 0, 0, 0.0
+        self.state.label_tokens, self.sequence_tokens, self.window = 0, 0, 0.0
         if self.processes.is_first:
             self.losses.append(row)
             self._show_on_board("train", row)
-        self.bar.set_postfix(loss=f"{loss:.3f}", learn_rate=f"{self.learn_rate:.1e}")
+        self.bar.set_postfix(loss=f"{loss:.3f}", learn_rate=f"{last.learn_rate:.1e}")
         self._resume_clock()
 
     def evaluate(self, valid_data: PersonaChatDataset, encoder: Encoder) -> None:
         """The end of an epoch: metrics, sample replies, and the best model so far."""
-        self.check_finite()
+        self.finite.check()
         self._pause()
         if self.processes.is_first:
-            step, epoch = self.state["step"], self.state["step"] / self.steps_per_epoch
-            context = autocast(self.trainer.precision, self.processes.device)
-            metrics = teacher_forced_metrics(self.trainer.model, valid_data, encoder, context)
+            step, epoch = self.state.step, self.state.step / self.steps_per_epoch
+            products = autocast(self.trainer.precision, self.processes.device)
+            metrics = teacher_forced_metrics(self.trainer.model, valid_data, encoder, products)
             self.evaluations.append({"step": step, "epoch": epoch} | metrics)
-            self.state["evaluation"] = {"step": step, "epoch": epoch} | metrics
-            logs.write_json(self.samples / "eval.json", self.state["evaluation"])
+            self.state.evaluation = {"step": step, "epoch": epoch} | metrics
+            write_json(self.samples / "eval.json", self.state.evaluation)
             title = f"{logs.SECTION}{step}, epoch {epoch:.2f} ===\n"
-            replies = sample_replies(self.trainer.model, valid_data, encoder, context)
+            replies = sample_replies(self.trainer.model, valid_data, encoder, products)
             with open(self.samples / "responses.txt", "a", encoding="utf-8") as file:
                 file.write(title + replies)
                 file.flush()
                 os.fsync(file.fileno())
             self._show_on_board("valid", {"step": step} | metrics, replies)
-            if self.state["best"] is None or metrics["loss"] < self.state["best"]["loss"]:
-                self.state["best"] = {"loss": metrics["loss"], "step": step}
+            if self.state.best is None or metrics["loss"] < self.state.best["loss"]:
+                self.state.best = {"loss": metrics["loss"], "step": step}
                 folder = self.settings.save_path / "checkpoint"
                 folder.mkdir(exist_ok=True)
                 check_room(folder, self._weight_bytes())
@@ -170,29 +145,23 @@ class Recorder:
         self.processes.wait()
         self._resume_clock()
 
-    def save(self, identity: dict[str, Any]) -> None:
+    def save(self) -> None:
         """Write a checkpoint of this step, with everything that going on from it needs."""
         self._pause()
-        self.check_finite()
+        self.finite.check()
         total = self.processes.sum(self.loss_sum.clone()).item()
         if self.processes.is_first:
             self.losses.flush()
             self.evaluations.flush()
             folder = self.settings.save_path / "checkpoint"
             folder.mkdir(exist_ok=True)
-            masters = self.trainer.precision == "apex-O2"
-            tensors = optimizer_tensors(self.trainer.optimizer, masters)
+            tensors = optimizer_tensors(self.trainer.optimizer, with_masters=self.trainer.precision == "apex-O2")
             moments = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
             check_room(folder, self._weight_bytes() + moments)
-            since = self.state["since_row"] | {"loss_sum": total}
-            state = self.state | {
-                "since_row": since,
-                "scaling": self.trainer.scaling(),
-                "identity": identity,
-                "settings": self.settings.plain(),
-            }
+            self.state.scaling = self.trainer.scaling()
+            state = replace(self.state, loss_sum=total).to_json()
             logs.draw_plots(self.samples, self.losses, self.evaluations)  # first: after the last save nothing follows
-            save_checkpoint(folder, state["step"], self.write_model, state, tensors)
+            save_checkpoint(folder, self.state.step, self.write_model, state, tensors)
         self.processes.wait()
         self._resume_clock()
 
@@ -200,8 +169,8 @@ class Recorder:
         """Model and tokenizer, as from_pretrained loads them, and the model card, into `folder`."""
         self.trainer.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        context = self.trainer.model.config.n_positions
-        write_card(folder, self.settings, context, self.state["step"], self.state["evaluation"])
+        context_length = self.trainer.model.config.n_positions
+        write_card(folder, self.settings, context_length, self.state.step, self.state.evaluation)
 
     def _show_on_board(self, group: str, row: dict[str, Any], replies: str = "") -> None:
         """The same figures for TensorBoard, where it is asked for."""
@@ -220,7 +189,48 @@ class Recorder:
         """Stop the clock: evaluating, saving and plotting are not training."""
         passed = time.perf_counter() - self.clock
         self.window += passed
-        self.state["seconds"] += passed
+        self.state.seconds += passed
 
     def _resume_clock(self) -> None:
         self.clock = time.perf_counter()
+
+
+class FiniteCheck:
+    """Stops the run at a step whose loss or gradient is not finite.
+
+    On a GPU the answer is read while the next step runs, so that neither waits for the other.
+    """
+
+    def __init__(self, may_overflow: bool) -> None:
+        self.may_overflow = may_overflow  # then a gradient that is not finite is part of the precision's method
+        self.pending: tuple[int, StepResult, Tensor, torch.cuda.Event | None] | None = None
+
+    def add(self, step: int, result: StepResult) -> None:
+        """Ask about `step`. The step before is answered now, and without a GPU this one is too. Raises RunError."""
+        finite = torch.isfinite(result.loss_sum)
+        if not self.may_overflow:
+            finite = finite & torch.isfinite(result.grad_norm)
+        self.check()
+        if not finite.is_cuda:
+            self.pending = (step, result, finite, None)
+            self.check()
+            return
+        answer = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(finite, non_blocking=True)
+        copied = torch.cuda.Event()
+        copied.record()
+        self.pending = (step, result, answer, copied)
+
+    def check(self) -> None:
+        """Raise RunError if the step that awaits its answer had a loss or gradient that is not finite."""
+        if self.pending is None:
+            return
+        step, result, finite, copied = self.pending
+        self.pending = None
+        if copied is not None:
+            copied.synchronize()
+        if not finite:
+            listed = ", ".join(map(str, result.group[:8].tolist())) + (", ..." if len(result.group) > 8 else "")
+            raise RunError(
+                f"step {step}: the loss or its gradient is not finite (sequences {listed} of the training tensors); "
+                "the last checkpoint is intact: lower learn_rate, or set precision = bf16 or fp32, and run again"
+            )

@@ -1,17 +1,21 @@
-"""Whether a run may start or go on in `save_path`, and from where."""
+"""Whether a run may start or go on in `save_path`, from where, and the state it goes on with."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
+import os
+import socket
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from personagpt.device import Processes
-from personagpt.sequences.format import PersonaChatDataset
+from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.settings import Settings
-from personagpt.training.checkpoint import CheckpointError, RunLock, newest_checkpoint, prune, read_state, set_aside
+from personagpt.training.checkpoint import CheckpointError, newest_checkpoint, prune, read_state
 
 # What makes a run this run; with any of it changed, going on would be another one.
 IDENTITY = {
@@ -22,6 +26,37 @@ IDENTITY = {
     "training_data": "the training text, its tokenizer or max_turns",
     "validation_data": "the validation text, its tokenizer or max_turns",
 }
+
+
+@dataclass
+class RunState:
+    """What going on needs to know of the steps already taken, beside the weights and the optimizer's tensors."""
+
+    step: int = 0
+    seconds: float = 0.0  # spent training
+    loss_sum: float = 0.0  # nats, summed over the response tokens since the last row of loss.csv
+    label_tokens: int = 0  # how many those are
+    best: dict[str, Any] | None = None  # loss and step of the lowest validation loss so far
+    evaluation: dict[str, Any] | None = None  # the last one, as eval.json holds it
+    scaling: dict[str, Any] | None = None  # the loss scale, `Trainer.scaling`
+    identity: dict[str, Any] | None = None  # `run_identity`; None before the first save
+    settings: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "since_row": {"loss_sum": self.loss_sum, "label_tokens": self.label_tokens},
+            "best": self.best,
+            "evaluation": self.evaluation,
+            "scaling": self.scaling,
+            "identity": self.identity,
+            "settings": self.settings,
+        }
+
+    @classmethod
+    def from_json(cls, saved: dict[str, Any]) -> RunState:
+        return cls(**{key: value for key, value in saved.items() if key != "since_row"}, **saved["since_row"])
 
 
 def run_identity(
@@ -54,10 +89,53 @@ def _model_identity(name: str) -> str:
     return "folder " + hashlib.sha256(config + repr(sizes).encode()).hexdigest()[:16]
 
 
+class RunLock:
+    """Keeps a second run out of `save_path`. The system drops the lock when the process ends, however it ends."""
+
+    def __init__(self, save_path: Path) -> None:
+        save_path.mkdir(parents=True, exist_ok=True)
+        path = save_path / "run.lock"
+        self.file = open(path, "a+")  # noqa: SIM115  held open as long as the run lasts
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.file.seek(0)
+            holder = self.file.read().strip() or "another process"
+            raise CheckpointError(
+                f"{save_path}: {holder} is training there; wait for it, stop it, or choose another save_path"
+            ) from None
+        except OSError as error:
+            raise CheckpointError(
+                f"{save_path}: this file system has no locks ({error.strerror}): choose a save_path on another one"
+            ) from None
+        self.file.truncate(0)
+        self.file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        self.file.flush()
+
+    def release(self) -> None:
+        self.file.close()
+
+
+def set_aside(save_path: Path) -> Path | None:
+    """Move `checkpoint/` and `samples/` to the first free `old-N/`; None where there is nothing to move."""
+    # The logs first: killed in between, the old run goes on without them, and no log is cut back to nothing.
+    present = [save_path / name for name in ("samples", "checkpoint") if (save_path / name).exists()]
+    if not present:
+        return None
+    number = 1
+    while (save_path / f"old-{number}").exists():
+        number += 1
+    target = save_path / f"old-{number}"
+    target.mkdir()
+    for path in present:
+        path.rename(target / path.name)
+    return target
+
+
 @contextlib.contextmanager
 def claim_run(
     save_path: Path, restart: bool, processes: Processes, say: Callable[[str], None]
-) -> Iterator[tuple[Path | None, dict[str, Any]]]:
+) -> Iterator[tuple[Path | None, RunState]]:
     """Lock `save_path`; yields the checkpoint to go on from (None: start) and its state. Raises CheckpointError."""
     lock = RunLock(save_path) if processes.is_first else None
     folder = save_path / "checkpoint"
@@ -69,8 +147,8 @@ def claim_run(
             prune(folder)
         processes.wait()  # the first process has found the newest sound checkpoint, and `model` points to it
         checkpoint = (folder / "model").resolve() if (folder / "model").exists() else None
-        state = read_state(checkpoint) if checkpoint else _new_state()
-        if not processes.agree(state["step"]):
+        state = RunState.from_json(read_state(checkpoint)) if checkpoint else RunState()
+        if not processes.agree(state.step):
             raise CheckpointError(
                 f"{save_path} holds different checkpoints on different machines: use one shared folder"
             )
@@ -80,29 +158,17 @@ def claim_run(
             lock.release()
 
 
-def _new_state() -> dict[str, Any]:
-    return {
-        "step": 0,
-        "seconds": 0.0,
-        "since_row": {"loss_sum": 0.0, "label_tokens": 0},
-        "best": None,
-        "evaluation": None,
-    }
-
-
-def check_same_run(
-    state: dict[str, Any], identity: dict[str, Any], settings: Settings, say: Callable[[str], None]
-) -> None:
+def check_same_run(state: RunState, identity: dict[str, Any], settings: Settings, say: Callable[[str], None]) -> None:
     """List the settings that changed since the checkpoint. Raises CheckpointError where it would be another run."""
-    if "identity" not in state:
+    if state.identity is None:
         return
-    other = [IDENTITY[key] for key in IDENTITY if state["identity"].get(key) != identity[key]]
+    other = [IDENTITY[key] for key in IDENTITY if state.identity.get(key) != identity[key]]
     if other:
         raise CheckpointError(
-            f"{settings.save_path} holds a run with other settings ({'; '.join(other)}): set them back, start over with "
-            "--restart (which moves the old run to save_path/old-N/), or choose another save_path"
+            f"{settings.save_path} holds a run with other settings ({'; '.join(other)}): set them back, start over "
+            "with --restart (which moves the old run to save_path/old-N/), or choose another save_path"
         )
     now = settings.plain()
-    for key, before in state["settings"].items():
+    for key, before in state.settings.items():
         if key not in ("env_file", "save_path", "data_path", "model_name") and now.get(key) != before:
             say(f"changed since the last save: {key} was {before}, is {now.get(key)}")

@@ -1,0 +1,99 @@
+"""What several test modules use: where things are, a small run of train.py, and what it left behind."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+import preprocess_dataset
+import train
+from bench.torture import TIMES
+from personagpt.sequences.dataset import Tensors
+from utils import exit_status
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = ROOT / "data" / "sample"
+SHARED = ROOT.parent / "shared"
+
+# The settings file that must work as it is: the nine required keys and nothing else.
+NINE_LINES = """\
+save_path = './save'
+data_path = './data'
+epochs = 3
+learn_rate = 5e-5
+gradient_accumulation_steps = 8
+batch_size = 1
+weight_decay = 0.0
+logging_steps = 10
+save_steps = 250
+"""
+NINE_KEYS = {key: value.strip("'") for key, value in (line.split(" = ") for line in NINE_LINES.splitlines())}
+
+
+# Three sequences of a vocabulary of 10, in two dialogues.
+VALID = Tensors(
+    tokens=np.array([5, 6, 7, 8, 9, 5, 6, 7, 8], np.int32),
+    offsets=np.array([0, 5, 9]),
+    responses=np.array([[1, 2], [3, 5], [7, 9]]),
+    response_offsets=np.array([0, 2, 3]),
+    dialogues=np.array([0, 0]),
+)
+METADATA = {"vocabulary": "10", "context": "5", "max_turns": "20"}
+
+
+@dataclass
+class Outcome:
+    """What a script left: its exit status and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def line(self) -> str:
+        """What stderr ends with, after the progress bars."""
+        return self.err.rpartition("\r")[2].removesuffix("\n")
+
+
+def prepare_run(folder: Path, data: Path, **changes: object) -> Path:
+    """A settings file for a run of 3 steps an epoch; preprocesses where there are no tensors yet."""
+    values = {
+        "save_path": folder / "save",
+        "data_path": data,
+        "model_name": data / "base",
+        "epochs": 2,
+        "learn_rate": 1e-3,
+        "gradient_accumulation_steps": 2,
+        "batch_size": 4,
+        "weight_decay": 0.01,
+        "logging_steps": 2,
+        "save_steps": 2,
+    } | changes
+    env = folder / ".env"
+    env.write_text("".join(f"{key} = '{value}'\n" for key, value in values.items()))
+    if not (folder / "save" / "train_data.safetensors").exists():
+        assert preprocess_dataset.main(["--env", str(env)]) == 0
+    return env
+
+
+def train_run(env: Path, *options: str) -> int:
+    return exit_status(train.main, ["--env", str(env), *options])
+
+
+def rows(env: Path, name: str = "loss.csv") -> list[dict[str, str]]:
+    """A log's rows without the columns of time."""
+    with open(env.parent / "save" / "samples" / name, newline="") as file:
+        return [{key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(file)]
+
+
+def weights(env: Path, name: str = "model") -> dict[str, torch.Tensor]:
+    return load_file(env.parent / "save" / "checkpoint" / name / "model.safetensors")
+
+
+def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

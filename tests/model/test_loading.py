@@ -1,0 +1,122 @@
+"""model.py: loading base models safely, the persona tokens' rows, the fused GELU, the forward pass."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from personagpt.model.loading import ModelError, load_config, load_model, load_tokenizer
+
+
+@pytest.fixture
+def folder(tmp_path: Path, base: Path) -> Path:
+    """A copy of the base model to be damaged."""
+    return Path(shutil.copytree(base, tmp_path / "model"))
+
+
+def test_new_rows_are_drawn_under_the_seed(base: Path) -> None:
+    tokenizer = load_tokenizer(str(base))
+    models = [load_model(str(base), len(tokenizer), seed=seed) for seed in (1, 1, 2)]
+    first, again, other = (model.get_input_embeddings().weight.detach()[-6:] for model in models)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    # The configuration's normal distribution (GPT-2's has 0.02), not the mean of the other rows.
+    assert first.std().item() == pytest.approx(models[0].config.initializer_range, rel=0.2)
+
+
+def test_random_weights_come_from_the_seed(base: Path) -> None:
+    models = [load_model(str(base), 0, "random", seed) for seed in (1, 1, 2)]
+    first, again, other = (model.transformer.h[0].mlp.c_fc.weight for model in models)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_an_honest_bin_loads(folder: Path, base: Path) -> None:
+    expected = load_model(str(base), 0).state_dict()
+    (folder / "model.safetensors").unlink()
+    torch.save(expected, folder / "pytorch_model.bin")
+    loaded = load_model(str(folder), 0).state_dict()
+    assert all(torch.equal(loaded[name], expected[name]) for name in expected)
+
+
+class Hostile:
+    """Unpickled, it would leave a marker."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.marker,)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "training_args.bin", "optimizer.pt"])
+def test_code_in_a_pickle_does_not_run(folder: Path, tmp_path: Path, name: str) -> None:
+    marker = tmp_path / "ran"
+    (folder / name).write_bytes(pickle.dumps({"weight": Hostile(marker)}))
+    if name == "pytorch_model.bin":
+        (folder / "model.safetensors").unlink()
+        with pytest.raises(ModelError, match="cannot load its weights"):
+            load_model(str(folder), 0)
+    else:
+        load_model(str(folder), 0)
+    assert not marker.exists()
+    pickle.loads((folder / name).read_bytes())  # the file is as hostile as it should be
+    assert marker.exists()
+
+
+def test_code_beside_the_weights_does_not_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # what the library would ask for, were it not told
+    marker = tmp_path / "ran"
+    (folder / "evil.py").write_text(f"from pathlib import Path\nPath({str(marker)!r}).touch()\n")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError):
+        load_config(str(folder))
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "cannot load its config.json"),
+        (lambda folder: (folder / "config.json").write_text("{"), "cannot load its config.json"),
+        (lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'), "its model type is 'bert'"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "cannot load its weights"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 100), "cannot load its weights"),
+    ],
+)
+def test_a_damaged_model_is_one_line(folder: Path, damage: object, expected: str) -> None:
+    damage(folder)
+    with pytest.raises(ModelError, match=expected) as raised:
+        load_model(str(folder), 0)
+    assert "\n" not in str(raised.value)
+
+
+def test_weights_that_lack_a_part_are_refused(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    del weights["transformer.h.0.mlp.c_fc.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"its weights lack transformer\.h\.0\.mlp\.c_fc\.weight"):
+        load_model(str(folder), 0)
+
+
+def test_a_folder_without_a_tokenizer(folder: Path) -> None:
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(ModelError) as raised:
+        load_tokenizer(str(folder))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_hub_name_that_cannot_be_had() -> None:
+    with pytest.raises(ModelError, match=r"cannot load its tokenizer from the model hub.*is the name right") as raised:
+        load_tokenizer("nobody/no-such-model")
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,190 @@
+"""The loss over response tokens: against torch's own, and against one pass for every turn."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from personagpt.model import loss
+from personagpt.model.loss import ResponseLoss, nll_sum
+from personagpt.sequences.batches import Batch, load_batch
+from personagpt.sequences.dataset import PersonaChatDataset, Tensors, encode_corpus
+from personagpt.sequences.format import Encoder
+from personagpt.text.convai2 import Corpus, Dialogue, read_corpus
+
+
+def random_rows(rows: int, width: int, vocabulary: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(rows)
+    hidden, weight = torch.randn(rows, width), torch.randn(vocabulary, width)
+    return hidden.requires_grad_(), weight.requires_grad_(), torch.randint(vocabulary, (rows,))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 6, 7, 8, 50])
+def test_value_and_gradients_are_cross_entropys(monkeypatch, rows, onednn_is_faster) -> None:
+    monkeypatch.setattr(loss, "PIECE", 7 * 101)  # 7 rows at a time
+    hidden, weight, targets = random_rows(rows, 16, 101)
+    value = nll_sum(hidden, weight, targets)
+    (value * 0.25).backward()
+    exact = [tensor.detach().double().requires_grad_() for tensor in (hidden, weight)]
+    expected = F.cross_entropy(exact[0] @ exact[1].T, targets, reduction="sum")
+    (expected * 0.25).backward()
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value.double(), expected, rtol=1e-6, atol=1e-6)
+    for ours, theirs in ((hidden.grad, exact[0].grad), (weight.grad, exact[1].grad)):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_a_worked_case() -> None:
+    # Logits (0, log 3): the second of two is true with probability 3/4.
+    hidden, weight = torch.tensor([[1.0]], requires_grad=True), torch.tensor([[0.0], [math.log(3)]], requires_grad=True)
+    value = nll_sum(hidden, weight, torch.tensor([1]))
+    value.backward()
+    assert value.item() == pytest.approx(-math.log(3 / 4))
+    assert weight.grad.tolist() == [[pytest.approx(1 / 4)], [pytest.approx(-1 / 4)]]
+    assert hidden.grad.item() == pytest.approx(-math.log(3) / 4)
+
+
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_what_needs_no_gradient_gets_none(frozen, onednn_is_faster) -> None:
+    tensors = random_rows(5, 4, 11)
+    tensors[frozen].requires_grad_(False)
+    nll_sum(*tensors).backward()
+    assert tensors[frozen].grad is None
+    assert tensors[1 - frozen].grad.abs().sum() > 0
+
+
+def test_without_gradients() -> None:
+    hidden, weight, targets = random_rows(5, 4, 11)
+    with torch.inference_mode():
+        value = nll_sum(hidden, weight, targets)
+    assert value.item() == pytest.approx(F.cross_entropy(hidden @ weight.T, targets, reduction="sum").item(), rel=1e-6)
+
+
+def test_logits_far_apart_stay_finite() -> None:
+    hidden, weight = torch.tensor([[300.0]], requires_grad=True), torch.tensor([[1.0], [-1.0]], requires_grad=True)
+    value = nll_sum(hidden, weight, torch.tensor([1]))
+    value.backward()
+    assert value.item() == 600.0
+    assert torch.isfinite(hidden.grad).all()
+    assert torch.isfinite(weight.grad).all()
+
+
+def test_under_autocast_products_are_bf16_and_sums_float32() -> None:
+    hidden, weight, targets = random_rows(40, 16, 101)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = nll_sum(hidden, weight, targets)
+    value.backward()
+    assert value.dtype == hidden.grad.dtype == weight.grad.dtype == torch.float32
+    exact = [tensor.detach().double().requires_grad_() for tensor in (hidden, weight)]
+    expected = F.cross_entropy(exact[0] @ exact[1].T, targets, reduction="sum")
+    expected.backward()
+    assert value.item() == pytest.approx(expected.item(), rel=0.01)
+    assert F.cosine_similarity(weight.grad.double().ravel(), exact[1].grad.ravel(), dim=0) > 0.999
+
+
+@pytest.fixture(scope="module")
+def model() -> GPT2LMHeadModel:
+    """A small GPT-2 with DialoGPT's vocabulary. Weights are large, so that what stands in front of a token matters."""
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=50263, n_embd=64, n_layer=2, n_head=4, initializer_range=0.2,
+        resid_pdrop=0, embd_pdrop=0, attn_pdrop=0,
+    )  # fmt: skip
+    return GPT2LMHeadModel(config).float().eval()
+
+
+def save(tensors: Tensors, path) -> PersonaChatDataset:
+    tensors.save(path, {"vocabulary": "50263", "context": "1024"})
+    return PersonaChatDataset(path)
+
+
+def per_turn(model: GPT2LMHeadModel, tokenizer, dialogues: list[Dialogue]) -> tuple[float, int]:
+    """Sum of nll and number of tokens over all responses, each in a pass of its own after its own context."""
+
+    def ids(text: str) -> list[int]:
+        return tokenizer(text, split_special_tokens=True)["input_ids"] + [tokenizer.eos_token_id]
+
+    total, count = 0.0, 0
+    for dialogue in dialogues:
+        for i, response in enumerate(dialogue.utterances[:20]):
+            context = [tokenizer.convert_tokens_to_ids("<|p2|>" if i % 2 else "<|p1|>")]
+            for fact in dialogue.personas[i % 2]:
+                context += ids(fact)
+            context += tokenizer.convert_tokens_to_ids(["<|sep|>", "<|start|>"])
+            for utterance in dialogue.utterances[:i]:
+                context += ids(utterance)
+            said = torch.tensor(ids(response))
+            with torch.no_grad():
+                output = model(torch.tensor([context + said.tolist()]), logits_to_keep=len(said) + 1)
+            probabilities = output.logits[0, :-1].double().log_softmax(1)
+            total -= probabilities[torch.arange(len(said)), said].sum().item()
+            count += len(said)
+    return total, count
+
+
+def test_two_sequences_give_the_loss_of_a_pass_for_every_turn(shared, real_tokenizer, model, tmp_path) -> None:
+    corpus = read_corpus(shared / "convai2" / "valid_both_original_no_cands.txt")
+    chosen = Corpus(corpus.dialogues[:20], corpus.sides[:20], [])
+    data = save(encode_corpus(chosen, Encoder(real_tokenizer), 20, 1024, "t"), tmp_path / "t")
+    total = 0.0
+    response_loss = ResponseLoss(model)
+    with torch.no_grad():
+        for start in range(0, len(data), 8):  # in file order, so that shorter ones are padded
+            batch = load_batch(data, range(start, min(start + 8, len(data))), pad=real_tokenizer.pad_token_id)
+            total += response_loss(batch.input_ids, batch.label_index, batch.targets).double().item()
+    slow_total, slow_count = per_turn(model, real_tokenizer, chosen.dialogues)
+    assert data.label_tokens.sum() == slow_count > 2000
+    assert total / slow_count == pytest.approx(slow_total / slow_count, abs=1e-5)
+    # The comparison can tell: with the other speaker's persona in front, the loss is another.
+    changed = [Dialogue(d.personas[::-1], d.utterances) for d in chosen.dialogues]
+    other = per_turn(model, real_tokenizer, changed[:4])[0] / per_turn(model, real_tokenizer, chosen.dialogues[:4])[0]
+    assert abs(other - 1) > 1e-4
+
+
+def test_padding_and_company_change_nothing(real_tokenizer, model, tmp_path, shared) -> None:
+    corpus = read_corpus(shared / "convai2" / "valid_both_original_no_cands.txt")
+    data = save(
+        encode_corpus(Corpus(corpus.dialogues[:3], corpus.sides[:3], []), Encoder(real_tokenizer), 20, 1024, "t"),
+        tmp_path / "t",
+    )
+    response_loss = ResponseLoss(model)
+
+    def value(indices: range, pad: int) -> float:
+        batch = load_batch(data, indices, pad)
+        return response_loss(batch.input_ids, batch.label_index, batch.targets).item()
+
+    with torch.no_grad():
+        alone = sum(value(range(i, i + 1), 0) for i in range(len(data)))
+        assert value(range(len(data)), 0) == pytest.approx(alone, rel=1e-6)
+        assert value(range(len(data)), 50256) == pytest.approx(alone, rel=1e-6)
+
+
+def test_a_batch_without_labels_has_loss_and_gradients_zero(tiny_model) -> None:
+    batch = Batch(torch.tensor([[3, 4]]), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
+    value = ResponseLoss(tiny_model)(batch.input_ids, batch.label_index, batch.targets)
+    value.backward()
+    assert value.item() == 0
+    # Every parameter takes part, as a reduction over processes demands.
+    assert all(parameter.grad is not None and not parameter.grad.any() for parameter in tiny_model.parameters())
+
+
+def test_gradients_of_a_whole_model(tiny_model) -> None:
+    torch.manual_seed(1)
+    input_ids = torch.randint(tiny_model.config.vocab_size, (2, 9))
+    labels = torch.full((2, 9), -100)
+    labels[0, 2:5], labels[1, 1], labels[1, 7:] = input_ids[0, 2:5], input_ids[1, 1], input_ids[1, 7:]
+    # GPT-2's own loss is the mean over labels, shifted by one.
+    tiny_model.eval()
+    tiny_model(input_ids, labels=labels).loss.backward()
+    expected = [parameter.grad.clone() for parameter in tiny_model.parameters()]
+    tiny_model.zero_grad()
+    index = torch.tensor([1, 2, 3, 9 + 0, 9 + 6, 9 + 7])
+    targets = torch.cat([input_ids[0, 2:5], input_ids[1, 1:2], input_ids[1, 7:]])
+    (ResponseLoss(tiny_model)(input_ids, index, targets) / 6).backward()
+    for ours, theirs in zip(tiny_model.parameters(), expected, strict=True):
+        torch.testing.assert_close(ours.grad, theirs, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,301 @@
+"""Every metric: a case worked by hand, and a slow independent computation on the sample's dialogues."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from personagpt.scoring.metrics import (
+    ResponseScores,
+    distinct,
+    exchange_personas,
+    perplexity,
+    persona_gain,
+    score,
+    teacher_forced_metrics,
+    token_f1,
+    word_f1,
+    words,
+)
+from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
+from personagpt.sequences.format import Encoder
+from personagpt.text.convai2 import Corpus, Dialogue, read_corpus
+
+EOS = 0
+
+
+def scores(nll: list[float], predicted: list[int] = (), tokens: list[int] = ()) -> ResponseScores:
+    return ResponseScores(np.array(nll, np.float32), np.array(predicted, int), np.array(tokens, int))
+
+
+# Worked by hand
+
+
+@pytest.mark.parametrize(
+    ("predicted", "tokens", "f1"),
+    [
+        ([5, 6, EOS], [5, 6, EOS], 1.0),
+        ([5, 5, EOS], [5, 6, EOS], 2 / 3),  # {5} and {5, 6}
+        ([6, 5, 7, EOS], [5, 6, 8, EOS], 4 / 6),  # order and position do not matter
+        ([5, 5, 5, EOS], [5, 5, 6, EOS], 2 / 3),  # nor does how often
+        ([7, 8, EOS], [5, 6, EOS], 0.0),
+        ([EOS, EOS, EOS], [5, 6, EOS], 0.0),  # eos is left out of both
+        ([EOS, 6, 5], [5, 6, EOS], 1.0),
+        ([EOS], [EOS], 0.0),
+    ],
+)
+def test_token_f1(predicted, tokens, f1) -> None:
+    assert token_f1(scores([0.0] * len(tokens), predicted, tokens), EOS) == pytest.approx(f1)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The cat, an owl & A dog!", ["cat", "owl", "dog"]),
+        ("don't", ["don", "t"]),
+        ("well-known", ["well", "known"]),
+        ("another theory amid", ["another", "theory", "amid"]),
+        ("a.the.an", []),
+        ("", []),
+        ("Caffè 2 go", ["caffè", "2", "go"]),
+    ],
+)
+def test_words(text, expected) -> None:
+    assert words(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("generated", "true", "f1"),
+    [
+        ("i like the dogs .", "i like dogs", 1.0),
+        ("i like cats", "i like dogs", 2 / 3),
+        ("no no no", "no no yes", 2 / 3),  # as often as both have it: 2 of 3 and 3
+        ("dogs", "i like dogs a lot", 2 / 5),  # 1 of 1 and 4
+        ("yes", "no", 0.0),
+        ("", "no", 0.0),
+        ("the", "a", 0.0),
+    ],
+)
+def test_word_f1(generated, true, f1) -> None:
+    assert word_f1(generated, true) == pytest.approx(f1)
+
+
+def test_distinct() -> None:
+    replies = ["I like dogs.", "the dogs like dogs", ""]  # i like dogs | dogs like dogs
+    assert distinct(replies, 1) == pytest.approx(3 / 6)
+    assert distinct(replies, 2) == pytest.approx(3 / 4)  # i-like, like-dogs, dogs-like, like-dogs: none across replies
+    assert distinct(["one", "two"], 2) == 0.0
+    assert distinct([], 1) == 0.0
+    assert distinct((reply for reply in replies), 1) == pytest.approx(3 / 6)
+
+
+def test_perplexity() -> None:
+    assert perplexity(0.0) == 1.0
+    assert perplexity(math.log(50)) == pytest.approx(50)
+    assert perplexity(1e6) == math.inf
+    assert perplexity(-1e6) == 0.0
+
+
+def test_persona_gain() -> None:
+    true = [[scores([1, 1]), scores([2, 2])], [scores([1, 3])]]
+    other = [[scores([2, 2]), scores([2, 3])], [scores([1, 4])]]
+    # Over 6 tokens 10 nats become 14.
+    assert persona_gain(true, other, [0, 0]) == pytest.approx(math.exp(4 / 6))
+    # The first response went with its utterances: 8 nats become 10 over 4 tokens.
+    assert persona_gain(true, [other[0][1:], other[1]], [1, 0]) == pytest.approx(math.exp(2 / 4))
+    assert persona_gain(true, true, [0, 0]) == 1.0
+
+
+@pytest.fixture(scope="module")
+def encoder(tokenizer) -> Encoder:
+    return Encoder(tokenizer)
+
+
+@pytest.fixture
+def dataset(encoder, tmp_path):  # noqa: ANN201
+    def make(dialogues: list[Dialogue], context: int = 320, sides: list | None = None) -> PersonaChatDataset:
+        for dialogue in dialogues:
+            dialogue.utterance_lines = [1] * len(dialogue.utterances)
+        corpus = Corpus(dialogues, sides or [(0, 1)] * len(dialogues), [])
+        vocabulary = str(len(encoder.tokenizer))
+        encode_corpus(corpus, encoder, 20, context, "t").save(
+            tmp_path / "t", {"vocabulary": vocabulary, "context": str(context)}
+        )
+        return PersonaChatDataset(tmp_path / "t")
+
+    return make
+
+
+def exchanged(data: PersonaChatDataset, encoder: Encoder, limit: int) -> list[tuple] | None:
+    """Each exchanged sequence as (speaker, facts, utterances, responses, dropped)."""
+    all_sequences = [data.sequence(i) for i in range(len(data))]
+    result = exchange_personas(all_sequences, data.tensors.dialogues, encoder, limit)
+    if result is None:
+        return None
+    shown = []
+    for (tokens, spans), dropped in result:
+        responses = [encoder.decode_reply(tokens[start:end].tolist()) for start, end in spans]
+        assert all(tokens[end - 1] == encoder.eos for _, end in spans)
+        assert len(tokens) <= limit
+        shown.append((*encoder.decode(tokens.tolist()), responses, dropped))
+    return shown
+
+
+def test_personas_go_to_the_previous_dialogue(dataset, encoder) -> None:
+    data = dataset(
+        [
+            Dialogue((["a first"], ["a other"]), ["one", "two", "three", "four"]),
+            Dialogue((["b first", "b more"], []), ["five", "six"]),
+            Dialogue((["c first"], ["c other"]), ["seven"]),
+        ]
+    )
+    assert exchanged(data, encoder, 320) == [
+        (0, ["b first", "b more"], ["one", "two", "three"], ["one", "three"], 0),
+        (1, [], ["one", "two", "three", "four"], ["two", "four"], 0),
+        (0, ["c first"], ["five"], ["five"], 0),
+        # The third dialogue has no other side: the last one takes the first's.
+        (1, ["a other"], ["five", "six"], ["six"], 0),
+        (0, ["a first"], ["seven"], ["seven"], 0),
+    ]
+
+
+def test_nobody_to_exchange_with(dataset, encoder, tiny_model) -> None:
+    data = dataset([Dialogue((["a"], ["b"]), ["one", "two"])])
+    assert exchanged(data, encoder, 320) is None
+    assert "persona_gain" not in teacher_forced_metrics(tiny_model, data, encoder, contextlib.nullcontext())
+
+
+def size(encoder: Encoder, *texts: str) -> int:
+    """Tokens of the texts, each with its eos."""
+    return sum(len(ids) + 1 for ids in encoder.texts(list(texts)))
+
+
+def test_the_oldest_utterances_go_where_a_longer_persona_does_not_fit(dataset, encoder) -> None:
+    short, long = "i ski", "i ski and i swim and i sing"
+    talk = ["hello there", "good day", "how are you", "fine", "good bye now"]
+    data = dataset([Dialogue(([short], [short]), talk), Dialogue(([long], [short]), ["hi", "ho"])])
+    fits = 3 + size(encoder, long, *talk)
+    assert exchanged(data, encoder, fits)[0] == (0, [long], talk, [talk[0], talk[2], talk[4]], 0)
+    assert exchanged(data, encoder, fits - 1)[0] == (0, [long], talk[1:], [talk[2], talk[4]], 1)
+    fits = 3 + size(encoder, long, *talk[2:])
+    assert exchanged(data, encoder, fits)[0] == (0, [long], talk[2:], [talk[2], talk[4]], 1)
+    assert exchanged(data, encoder, fits - 1)[0] == (0, [long], talk[3:], [talk[4]], 2)
+
+
+def test_a_response_that_cannot_follow_the_other_persona_is_not_compared(dataset, encoder, tiny_model) -> None:
+    short, long = "i ski", "i ski and i swim and i sing and i dance"
+    response = "hello there my dear friend how are you doing today"
+    context = max(3 + size(encoder, short, response), 3 + size(encoder, long, "hi"))
+    data = dataset([Dialogue(([short], [short]), [response]), Dialogue(([long], [short]), ["hi"])], context)
+    assert 3 + size(encoder, long, response) > context
+    limited = exchanged(data, encoder, context)
+    assert limited[0][3:] == ([], 1)
+    assert limited[1] == (0, [short], ["hi"], ["hi"], 0)
+    metrics = teacher_forced_metrics(tiny_model, data, encoder, contextlib.nullcontext())
+    assert metrics["responses"] == 2
+    assert math.isfinite(metrics["persona_gain"])
+
+
+# Slowly, from the text
+
+
+def slow_tokens(tokenizer, texts: list[str]) -> list[int]:
+    return [
+        i for text in texts for i in [*tokenizer(text, split_special_tokens=True)["input_ids"], tokenizer.eos_token_id]
+    ]
+
+
+def slow_score(model, tokenizer, speaker: int, facts: list[str], history: list[str], response: str):  # noqa: ANN201
+    """nll and argmax (n,) of one response, in a pass of its own."""
+    special = tokenizer.convert_tokens_to_ids
+    context = [special("<|p2|>" if speaker else "<|p1|>"), *slow_tokens(tokenizer, facts)]
+    context += [special("<|sep|>"), special("<|start|>"), *slow_tokens(tokenizer, history)]
+    said = slow_tokens(tokenizer, [response])
+    with torch.no_grad():
+        logits = model(torch.tensor([context + said])).logits[0, len(context) - 1 : -1].double()
+    return -logits.log_softmax(1)[torch.arange(len(said)), said].numpy(), logits.argmax(1).tolist(), said
+
+
+@pytest.fixture
+def sharp_model(tiny_model):  # noqa: ANN201
+    """The tiny base with larger persona rows, so that personas matter."""
+    torch.manual_seed(3)
+    with torch.no_grad():
+        tiny_model.get_input_embeddings().weight[-6:].normal_(0, 0.5)
+    return tiny_model.eval()
+
+
+def test_every_teacher_forced_metric_against_the_slow_way(sample, dataset, encoder, sharp_model) -> None:
+    dialogues = read_corpus(sample / "valid_both_original_no_cands.txt").dialogues[:6]
+    data = dataset(dialogues)
+    ours = teacher_forced_metrics(sharp_model, data, encoder, contextlib.nullcontext())
+    tokenizer, eos = encoder.tokenizer, encoder.eos
+    true, other, turn, f1s = [], [], [], []
+    for number, dialogue in enumerate(dialogues):
+        following = dialogues[(number + 1) % len(dialogues)]
+        for i, response in enumerate(dialogue.utterances[:20]):
+            history = dialogue.utterances[:i]
+            nll, predicted, said = slow_score(
+                sharp_model, tokenizer, i % 2, dialogue.personas[i % 2], history, response
+            )
+            true += nll.tolist()
+            turn.append(nll[1:].mean())
+            p, t = set(predicted) - {eos}, set(said) - {eos}
+            h = len(p & t)
+            f1s.append(2 * h / (len(p) + len(t)) if h else 0)
+            other += slow_score(sharp_model, tokenizer, i % 2, following.personas[i % 2], history, response)[0].tolist()
+    assert ours == {
+        "loss": pytest.approx(np.mean(true), abs=1e-5),
+        "perplexity": pytest.approx(np.exp(np.mean(true)), rel=1e-5),
+        "turn_perplexity": pytest.approx(np.exp(np.mean(turn)), rel=1e-5),
+        "token_f1": pytest.approx(np.mean(f1s)),
+        "persona_gain": pytest.approx(np.exp(np.mean(other)) / np.exp(np.mean(true)), rel=1e-5),
+        "responses": len(turn),
+        "response_tokens": len(true),
+    }
+    assert abs(ours["persona_gain"] - 1) > 1e-3
+    assert {type(value) for value in ours.values()} == {int, float}
+
+
+def test_scores_come_in_order_whatever_the_batches(sample, dataset, encoder, sharp_model, monkeypatch) -> None:
+    data = dataset(read_corpus(sample / "valid_both_original_no_cands.txt").dialogues[:3])
+    sequences = [data.sequence(i) for i in range(len(data))]
+    together = score(sharp_model, sequences, contextlib.nullcontext())
+    monkeypatch.setattr("personagpt.scoring.metrics.TOKENS_PER_BATCH", {"cpu": 1})  # one sequence at a time
+    monkeypatch.setattr("personagpt.model.loss.PIECE", 5 * len(encoder.tokenizer))  # five rows of logits at a time
+    alone = score(sharp_model.train(), sequences, contextlib.nullcontext())
+    assert sharp_model.training  # as it was
+    for (tokens, spans), ours, theirs in zip(sequences, together, alone, strict=True):
+        assert len(ours) == len(theirs) == len(spans)
+        for (start, end), a, b in zip(spans, ours, theirs, strict=True):
+            assert a.tokens.tolist() == b.tokens.tolist() == tokens[start:end].tolist()
+            np.testing.assert_allclose(a.nll, b.nll, atol=1e-4)
+            assert a.predicted.tolist() == b.predicted.tolist()
+
+
+def test_word_metrics_against_the_slow_way(sample) -> None:
+    dialogues = read_corpus(sample / "valid_both_original_no_cands.txt").dialogues
+    said = [text for dialogue in dialogues for text in dialogue.utterances][:200]
+
+    def slow_words(text: str) -> list[str]:
+        return re.sub(r"\b(a|an|the)\b", " ", re.sub(r"[^\w\s]|_", " ", text.lower())).split()
+
+    for one, two in zip(said, said[7:], strict=False):
+        a, b = slow_words(one), slow_words(two)
+        hits = sum(min(a.count(word), b.count(word)) for word in set(a))
+        precision, recall = hits / max(1, len(a)), hits / max(1, len(b))
+        slow = 2 * precision * recall / (precision + recall) if hits else 0.0
+        assert word_f1(one, two) == pytest.approx(slow)
+        assert word_f1(one, one) == (1.0 if a else 0.0)
+    for n in (1, 2, 3):
+        grams: Counter = Counter()
+        for text in said:
+            listed = slow_words(text)
+            grams.update(zip(*(listed[i:] for i in range(n)), strict=False))
+        assert distinct(said, n) == pytest.approx(len(grams) / grams.total())

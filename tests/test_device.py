@@ -1,0 +1,61 @@
+"""utils.py: precision and apex's contract, one process and several."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+import torch
+
+from personagpt.device import autocast, pick_device, resolve_precision, start_processes
+from personagpt.errors import UserError
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def test_auto_is_what_the_hardware_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve_precision("auto", CPU) == "fp32"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    assert resolve_precision("auto", CUDA) == "bf16"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    assert resolve_precision("auto", CUDA) == "fp16"
+
+
+def test_fp16_and_apex_need_a_gpu() -> None:
+    for name in ("fp16", "apex-O1", "apex-O2"):
+        with pytest.raises(UserError, match=f"precision = {name} needs a CUDA GPU"):
+            resolve_precision(name, CPU)
+    assert resolve_precision("bf16", CPU) == "bf16"
+
+
+def test_bf16_matrix_products_over_float32_weights() -> None:
+    layer = torch.nn.Linear(4, 4)
+    with autocast("bf16", CPU):
+        assert layer(torch.ones(1, 4)).dtype == torch.bfloat16
+    with autocast("fp32", CPU):
+        assert layer(torch.ones(1, 4)).dtype == torch.float32
+    assert layer.weight.dtype == torch.float32
+
+
+def test_missing_apex_says_what_to_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "apex", None)
+    with pytest.raises(UserError) as raised:
+        resolve_precision("apex-O1", CUDA)
+    for part in ("tag 25.04", "the package index's `apex` is another project", "precision = fp16, which needs no apex"):
+        assert part in str(raised.value)
+
+
+def test_apex_without_amp_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "apex", types.ModuleType("apex"))
+    with pytest.raises(UserError, match=r"needs NVIDIA apex with its amp module .* at tag 25\.04"):
+        resolve_precision("apex-O2", CUDA)
+
+
+def test_one_process_without_torchrun() -> None:
+    with start_processes() as processes:
+        assert processes.is_first
+        assert processes.any(True)
+        assert not processes.any(False)
+        assert processes.sum(torch.tensor(2.0)).item() == 2.0
+        assert processes.device == pick_device()

@@ -1,0 +1,103 @@
+"""card.py: the model card and the defaults of generation in a saved folder."""
+
+import json
+
+import pytest
+from huggingface_hub import ModelCard
+from transformers import AutoModelForCausalLM
+
+from personagpt.model.generation import set_generation_defaults
+from personagpt.settings import read_settings
+from personagpt.training.card import write_card
+
+EVALUATION = {
+    "step": 500,
+    "loss": 2.5,
+    "perplexity": 12.18,
+    "turn_perplexity": 10.2,
+    "token_f1": 0.434,
+    "responses": 7801,
+}
+
+
+@pytest.fixture
+def settings(write_settings, tmp_path):  # noqa: ANN201
+    return read_settings(write_settings(data_path=tmp_path / "talks"), {})
+
+
+def test_the_metadata_the_hub_reads(settings, tmp_path) -> None:
+    write_card(tmp_path, settings, 1024, 750, EVALUATION)
+    data = ModelCard.load(tmp_path / "README.md").data
+    assert data.base_model == "microsoft/DialoGPT-medium"
+    assert data.license == "mit"
+    assert data.language == "en"
+    assert data.datasets is None  # a local folder is no data set of the hub's
+    assert data.pipeline_tag == "text-generation"
+    assert "persona" in data.tags
+    assert {result.metric_name: result.metric_value for result in data.eval_results} == {
+        name: EVALUATION[name] for name in ("loss", "perplexity", "turn_perplexity", "token_f1")
+    }
+
+
+def test_what_people_read(settings, tmp_path) -> None:
+    write_card(tmp_path, settings, 1024, 750, EVALUATION)
+    text = (tmp_path / "README.md").read_text()
+    for words in (
+        "750 optimizer steps",
+        "at step 500",
+        "| token_f1 | 0.434 |",
+        "| learn_rate | 5e-05 |",
+        "Context: 1024",
+    ):
+        assert words in text
+    assert str(tmp_path) not in text  # no path of the machine it was trained on
+
+
+def test_the_example_in_the_card_is_valid_python(settings, tmp_path) -> None:
+    write_card(tmp_path, settings, 1024, 750, None)
+    compile((tmp_path / "README.md").read_text().split("```python\n")[1].split("```")[0], "card", "exec")
+
+
+def test_before_the_first_evaluation(settings, tmp_path) -> None:
+    write_card(tmp_path, settings, 1024, 250, None)
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.eval_results is None
+    assert "Not evaluated yet." in card.content
+
+
+def test_the_real_text_is_named_by_its_checksum(settings, tmp_path, monkeypatch) -> None:
+    import hashlib
+
+    from personagpt.training import card
+
+    settings.data_path.mkdir()
+    settings.text("valid").write_bytes(b"as published")
+    monkeypatch.setattr(card, "CONVAI2_VALID_MD5", hashlib.md5(b"as published").hexdigest())
+    write_card(tmp_path, settings, 1024, 250, None)
+    assert ModelCard.load(tmp_path / "README.md").data.datasets == ["conv_ai_2"]
+
+
+@pytest.mark.parametrize(("init", "expected"), [("random", "mit"), ("pretrained", "unknown")])
+def test_a_base_in_a_folder_has_no_name_on_the_hub(write_settings, tmp_path, init, expected) -> None:
+    (tmp_path / "my-base").mkdir()
+    settings = read_settings(write_settings(model_name=tmp_path / "my-base", init=init), {})
+    write_card(tmp_path, settings, 1024, 250, None)
+    data = ModelCard.load(tmp_path / "README.md").data
+    assert (data.base_model, data.license) == (None, expected)
+
+
+def test_generation_defaults_are_saved(tiny_model, tokenizer, tmp_path) -> None:
+    set_generation_defaults(tiny_model, tokenizer)
+    tiny_model.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "generation_config.json").read_text())
+    eos = tokenizer.eos_token_id
+    expected = {
+        "do_sample": True,
+        "top_k": 10,
+        "top_p": 0.92,
+        "max_new_tokens": 40,
+        "eos_token_id": eos,
+        "pad_token_id": eos,
+    }
+    assert {name: saved[name] for name in expected} == expected
+    assert AutoModelForCausalLM.from_pretrained(tmp_path).generation_config.top_k == 10

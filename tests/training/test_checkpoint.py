@@ -1,0 +1,210 @@
+"""checkpoint.py: complete or absent, the fallback, damage noticed, the lock, a full disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from personagpt.errors import RunError
+from personagpt.training import checkpoint
+from personagpt.training.checkpoint import CheckpointError, find_problem, newest_checkpoint, save_best, save_checkpoint
+
+
+def write_model(weight: float) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_bytes(str(weight).encode() * 1000)
+
+    return write
+
+
+def save(folder: Path, step: int) -> None:
+    save_checkpoint(folder, step, write_model(step), {"step": step}, {"0.exp_avg": torch.full((3,), float(step))})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Checkpoints of steps 2, 4 and 6, of which the first is gone."""
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    for step in (2, 4, 6):
+        save(folder, step)
+    return folder
+
+
+def test_the_links_and_what_is_kept(folder: Path) -> None:
+    assert os.readlink(folder / "model") == "step-00000006"
+    assert os.readlink(folder / "previous") == "step-00000004"
+    assert sorted(path.name for path in folder.iterdir()) == ["model", "previous", "step-00000004", "step-00000006"]
+    assert checkpoint.read_state(folder / "model") == {"step": 6}
+    assert find_problem(folder / "model") is None
+
+
+def test_best_is_kept_beside_them(folder: Path) -> None:
+    save_best(folder, 5, write_model(5))
+    save_best(folder, 6, write_model(6))
+    save(folder, 8)
+    assert os.readlink(folder / "best") == "best-00000006"
+    assert not (folder / "best-00000005").exists()
+    assert not (folder / "best" / checkpoint.OPTIMIZER).exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda path: (path / "model.safetensors").write_bytes(b"6"), "model.safetensors has 1 bytes, not 1000"),
+        (lambda path: (path / "model.safetensors").write_bytes(b"7" * 1000), "model.safetensors was altered"),
+        (lambda path: (path / "optimizer.safetensors").unlink(), "optimizer.safetensors is missing"),
+        (lambda path: (path / "training_state.json").write_text("{"), "training_state.json has 1 bytes"),
+        (lambda path: (path / "manifest.json").unlink(), "manifest.json is missing"),
+        (lambda path: (path / "manifest.json").write_text("[]"), "manifest.json is damaged"),
+        (lambda path: (path / "manifest.json").write_text('{"files": {}}'), "training_state.json is not listed"),
+    ],
+)
+def test_damage_in_the_newest_is_named_and_the_previous_one_used(
+    folder: Path, damage: Callable[[Path], None], named: str
+) -> None:
+    damage(folder / "model")
+    said: list[str] = []
+    assert newest_checkpoint(folder, said.append) == folder / "step-00000004"
+    assert named in said[0]
+    assert str(folder / "step-00000006") in said[0]
+    assert os.readlink(folder / "model") == "step-00000004"
+    assert (folder / "damaged-step-00000006").is_dir()
+    save(folder, 6)
+    assert find_problem(folder / "model") is None
+    assert (folder / "damaged-step-00000006").is_dir()
+
+
+def test_the_model_card_may_be_edited(folder: Path) -> None:
+    def write(target: Path) -> None:
+        write_model(8)(target)
+        (target / "README.md").write_text("# a model")
+
+    save_checkpoint(folder, 8, write, {"step": 8}, {})
+    (folder / "model" / "README.md").write_text("# my model")
+    assert find_problem(folder / "model") is None
+
+
+def test_a_folder_that_is_gone_is_passed_over(folder: Path) -> None:
+    shutil.rmtree((folder / "model").resolve())
+    said: list[str] = []
+    assert newest_checkpoint(folder, said.append) == folder / "step-00000004"
+    assert "step-00000006: manifest.json is missing" in said[0]
+
+
+def test_the_same_step_damaged_twice(folder: Path) -> None:
+    for _ in range(2):
+        (folder / "model" / "model.safetensors").write_bytes(b"x")
+        newest_checkpoint(folder, lambda text: None)
+        save(folder, 6)
+    assert len(list(folder.glob("damaged-step-00000006*"))) == 2
+
+
+def test_without_a_sound_one_it_stops(folder: Path) -> None:
+    for name in ("model", "previous"):
+        (folder / name / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=r"no sound checkpoint in .* start over with --restart"):
+        newest_checkpoint(folder, lambda text: None)
+    assert (folder / "model").exists()
+
+
+def test_none_was_ever_saved(tmp_path: Path) -> None:
+    assert newest_checkpoint(tmp_path / "checkpoint", pytest.fail) is None
+    (tmp_path / "checkpoint" / "tmp-step-00000002").mkdir(parents=True)
+    assert newest_checkpoint(tmp_path / "checkpoint", pytest.fail) is None
+    checkpoint.prune(tmp_path / "checkpoint")
+    assert not list((tmp_path / "checkpoint").iterdir())
+
+
+def test_links_lost_in_copying_are_found_again(folder: Path) -> None:
+    for name in ("model", "previous"):
+        (folder / name).unlink()
+    assert newest_checkpoint(folder, pytest.fail) == folder / "step-00000006"
+
+
+def test_links_that_a_copy_turned_into_folders(folder: Path) -> None:
+    for name in ("model", "previous"):
+        target = (folder / name).resolve()
+        (folder / name).unlink()
+        target.rename(folder / name)
+    assert newest_checkpoint(folder, pytest.fail) == folder / "step-00000006"
+    assert (folder / "previous").is_symlink()
+
+
+def test_a_failed_save_leaves_the_old_one(folder: Path) -> None:
+    def fail(target: Path) -> None:
+        (target / "config.json").write_text("{}")
+        raise OSError(28, "No space left on device", str(target))
+
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(folder, 8, fail, {"step": 8}, {})
+    assert os.readlink(folder / "model") == "step-00000006"
+    assert not list(folder.glob("tmp-*"))
+
+
+def test_room_is_checked_before_anything_is_written(folder: Path) -> None:
+    with pytest.raises(RunError, match=r"needs [0-9.]+ GB and [0-9.]+ GB are free; nothing was written"):
+        checkpoint.check_room(folder, 1 << 60)
+    checkpoint.check_room(folder, 1)
+
+
+FULL_DISK = """
+import resource, sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+import torch
+from personagpt.training.checkpoint import save_checkpoint
+from utils import exit_status
+
+def write(folder):
+    (folder / "config.json").write_text("{{}}")
+    (folder / "model.safetensors").write_bytes(b"x" * 1000)
+
+def main():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    save_checkpoint(Path({folder!r}), 8, write, {{"step": 8}}, {{"0.exp_avg": torch.zeros(100_000)}})
+
+sys.exit(exit_status(main))
+"""
+
+
+def test_a_full_disk_is_one_line(folder: Path, root: Path) -> None:
+    # A limit on a file's size fails as a full disk does, in the middle of writing a tensor file.
+    script = FULL_DISK.format(root=str(root), folder=str(folder))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the disk is full")
+    assert done.stderr.count("\n") == 1
+    assert os.readlink(folder / "model") == "step-00000006"
+    assert find_problem(folder / "model") is None
+    assert not list(folder.glob("tmp-*"))
+
+
+def test_optimizer_state_goes_on_exactly(tmp_path: Path) -> None:
+    def steps(weight: torch.nn.Parameter, optimizer: torch.optim.Optimizer, count: int) -> None:
+        for _ in range(count):
+            weight.grad = weight.detach() ** 2
+            optimizer.step()
+
+    straight = torch.nn.Parameter(torch.ones(3))
+    steps(straight, torch.optim.AdamW([straight], lr=0.1, fused=True), 4)
+
+    first = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.AdamW([first], lr=0.1, fused=True)
+    steps(first, optimizer, 2)
+    save_checkpoint(
+        tmp_path, 2, write_model(2), {"step": 2}, checkpoint.optimizer_tensors(optimizer, with_masters=True)
+    )
+    second = torch.nn.Parameter(torch.zeros(3))  # its value comes back with the master copies
+    optimizer = torch.optim.AdamW([second], lr=0.1, fused=True)
+    checkpoint.load_optimizer(optimizer, tmp_path / "model")
+    steps(second, optimizer, 2)
+    assert torch.equal(second, straight)

@@ -1,0 +1,52 @@
+"""resume.py: one run at a time in a save_path, the old one set aside, the state that a run goes on with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from personagpt.training.checkpoint import CheckpointError
+from personagpt.training.resume import RunLock, RunState, set_aside
+
+
+def test_a_second_run_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
+    first = RunLock(tmp_path)
+    with pytest.raises(CheckpointError, match=rf"process {os.getpid()} on \S+ is training there"):
+        RunLock(tmp_path)
+    first.release()
+    RunLock(tmp_path).release()
+
+
+def test_a_dead_process_holds_no_lock(tmp_path: Path, root: Path) -> None:
+    script = (
+        "import sys, os, signal; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path; from personagpt.training import resume\n"
+        "lock = resume.RunLock(Path(sys.argv[2])); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(root), str(tmp_path)])
+    assert done.returncode == -signal.SIGKILL
+    assert "process " in (tmp_path / "run.lock").read_text()
+    RunLock(tmp_path).release()
+
+
+def test_set_aside_takes_the_first_free_number(tmp_path: Path) -> None:
+    assert set_aside(tmp_path) is None
+    for number in (1, 2):
+        for name in ("checkpoint", "samples"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "kept").write_text(str(number))
+        assert set_aside(tmp_path) == tmp_path / f"old-{number}"
+    assert (tmp_path / "old-1" / "checkpoint" / "kept").read_text() == "1"
+    assert (tmp_path / "old-2" / "samples" / "kept").read_text() == "2"
+
+
+def test_the_state_comes_back_from_json() -> None:
+    state = RunState(step=7, loss_sum=1.5, label_tokens=3, best={"loss": 2.0, "step": 4}, identity={"seed": 1})
+    saved = state.to_json()
+    assert saved["since_row"] == {"loss_sum": 1.5, "label_tokens": 3}
+    assert RunState.from_json(saved) == state
