@@ -3,10 +3,11 @@
     python -m bench.torture [--kills 200] [--seed 0]      (make torture)
 
 Trains on a few dialogues of data/sample in a temporary folder, dropout on: once without interruption, then again and
-again under SIGKILL, every other time while a checkpoint is being written, until a run ends; its weights, loss.csv,
+again under SIGKILL, every other time while a checkpoint is being written, until a run ends. Its weights, loss.csv,
 eval.csv and responses.txt must equal the uninterrupted run's byte for byte (columns of time and speed left out).
-Meanwhile another process loads `checkpoint/model` and `checkpoint/best` with from_pretrained over and over. Prints kills survived,
-checkpoints read, and what was lost, which must be 0; exits with 1 if it is not.
+Meanwhile another process loads `checkpoint/model` and `checkpoint/best` with from_pretrained over and over.
+
+Prints kills survived, checkpoints read, and what was lost, which must be 0; exits with 1 if it is not.
 
 Every run is forked from one process that has imported everything and computed nothing, so that a start costs a tenth
 of a second and not several. That process reads one request a line; this file is both ends.

@@ -61,7 +61,7 @@ class Recorder:
             logs.keep_sections(self.samples / "responses.txt", state.step)
             if (read_json(self.samples / "eval.json") or {"step": 0}).get("step", 0) > state.step:
                 write_json(self.samples / "eval.json", state.evaluation or {})
-            self.board = logs.open_tensorboard(self.samples, state.step) if settings.tensorboard else None
+            self.tensorboard = logs.open_tensorboard(self.samples, state.step) if settings.tensorboard else None
 
     def describe(self, data: dict[str, dict[str, str]], per_step: int) -> None:
         """Write run.json: all that is needed to know what this run was."""
@@ -109,7 +109,7 @@ class Recorder:
         self.state.label_tokens, self.sequence_tokens, self.window = 0, 0, 0.0
         if self.processes.is_first:
             self.losses.append(row)
-            self._show_on_board("train", row)
+            self._add_to_tensorboard("train", row)
         self.bar.set_postfix(loss=f"{loss:.3f}", learn_rate=f"{last.learn_rate:.1e}")
         self._resume_clock()
 
@@ -130,7 +130,7 @@ class Recorder:
                 file.write(title + replies)
                 file.flush()
                 os.fsync(file.fileno())
-            self._show_on_board("valid", {"step": step} | metrics, replies)
+            self._add_to_tensorboard("valid", {"step": step} | metrics, replies)
             if self.state.best is None or metrics["loss"] < self.state.best["loss"]:
                 self.state.best = {"loss": metrics["loss"], "step": step}
                 folder = self.settings.save_path / "checkpoint"
@@ -172,15 +172,15 @@ class Recorder:
         context_length = self.trainer.model.config.n_positions
         write_card(folder, self.settings, context_length, self.state.step, self.state.evaluation)
 
-    def _show_on_board(self, group: str, row: dict[str, Any], replies: str = "") -> None:
+    def _add_to_tensorboard(self, group: str, row: dict[str, Any], replies: str = "") -> None:
         """The same figures for TensorBoard, where it is asked for."""
-        if self.board is None:
+        if self.tensorboard is None:
             return
         for name in row.keys() - {"step", "epoch"}:
-            self.board.add_scalar(f"{group}/{name}", row[name], row["step"])
+            self.tensorboard.add_scalar(f"{group}/{name}", row[name], row["step"])
         if replies:
-            self.board.add_text("sample replies", f"```\n{replies}```", row["step"])
-        self.board.flush()
+            self.tensorboard.add_text("sample replies", f"```\n{replies}```", row["step"])
+        self.tensorboard.flush()
 
     def _weight_bytes(self) -> int:
         return sum(parameter.numel() * parameter.element_size() for parameter in self.trainer.model.parameters())
