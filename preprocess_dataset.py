@@ -41,12 +41,12 @@ from personagpt.model.loading import load_config, load_tokenizer
 from personagpt.sequences.dataset import Tensors, encode_corpus, tensor_metadata
 from personagpt.sequences.format import Encoder
 from personagpt.text.convai2 import Corpus, read_corpus
-from personagpt.text.download import SHA256, URL, download
+from personagpt.text.download import CANDIDATES_NAME, CONVAI2, Archive, download
 
 SPLITS = ("train", "valid")
 
 
-def main(arguments: list[str] | None = None, url: str = URL, sha256: str = SHA256) -> int:
+def main(arguments: list[str] | None = None, archive: Archive = CONVAI2) -> int:
     options, settings = command_line(arguments)
     missing = [settings.text(split) for split in SPLITS if not settings.text(split).exists()]
     if missing and not options.download:
@@ -54,8 +54,10 @@ def main(arguments: list[str] | None = None, url: str = URL, sha256: str = SHA25
             f"{', '.join(map(str, missing))} not found: put the text there, or run "
             "`python preprocess_dataset.py --download`, which fetches ConvAI2's"
         )
-    if missing:
-        download(missing, settings.save_path / "download", url, sha256)
+    if options.download:
+        candidates = settings.data_path / CANDIDATES_NAME
+        if wanted := missing + [candidates] * (not candidates.exists()):
+            download(wanted, settings.save_path / "download", archive)
     tokenizer = load_tokenizer(settings.model_name)
     encoder = Encoder(tokenizer)
     context_length = load_config(settings.model_name).n_positions

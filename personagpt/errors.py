@@ -15,6 +15,11 @@ class RunError(Exception):
     """The run cannot go on, through no mistake in the settings. The message is one line."""
 
 
+def printable(text: str) -> str:
+    """`text` from outside, without what could control a terminal or break a line."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 class Stopped(Exception):
     """The user or the system asked the run to stop; `status` is 130 (SIGINT) or 143 (SIGTERM)."""
 
