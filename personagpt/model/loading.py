@@ -28,6 +28,8 @@ huggingface_hub.logging.set_verbosity_error()  # it tells of every retry; what i
 # The tokenizer's threads live in Rust; without this a later fork (a data loader, a test) makes it warn.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+
 # What a training run leaves in a checkpoint's folder beside the model.
 MANIFEST, STATE = "manifest.json", "training_state.json"
 
@@ -47,6 +49,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
 def load_bare_tokenizer(name: str) -> PreTrainedTokenizerFast:
     """The fast tokenizer of `name` as it is published."""
     try:
+        _say_if_fetched(name, "tokenizer", "tokenizer.json", "vocab.json")
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # whatever a damaged or foreign folder makes the library raise, the user gets a line
         raise _unusable(name, "tokenizer", error) from None
@@ -85,6 +88,7 @@ def load_model(name: str, vocabulary: int, init: str = "pretrained", seed: int =
 
 def _load_weights(name: str) -> PreTrainedModel:
     try:
+        _say_if_fetched(name, "weights", *WEIGHTS)
         # Weights published only as .bin are read with torch.load(weights_only=True): nothing in them can run.
         model, info = AutoModelForCausalLM.from_pretrained(name, output_loading_info=True, **MODEL_OPTIONS)
     except MemoryError:
@@ -96,6 +100,14 @@ def _load_weights(name: str) -> PreTrainedModel:
             f"{name}: its weights lack {sorted(info['missing_keys'])[0]} (damaged, or another architecture?)"
         )
     return model
+
+
+def _say_if_fetched(name: str, part: str, *files: str) -> None:
+    """Print that `part` of a hub model comes from the network, unless this machine has one of `files`."""
+    kept = (huggingface_hub.try_to_load_from_cache(name, file) for file in files)
+    first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes
+    if first and not Path(name).is_dir() and not any(isinstance(path, str) for path in kept):
+        print(f"fetching {name}'s {part} from the hub ...", flush=True)
 
 
 def _unusable(name: str, part: str, error: Exception) -> ModelError:

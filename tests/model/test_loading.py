@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 
@@ -120,3 +123,29 @@ def test_a_hub_name_that_cannot_be_had() -> None:
     with pytest.raises(ModelError, match=r"cannot load its tokenizer from the model hub.*is the name right") as raised:
         load_tokenizer("nobody/no-such-model")
     assert "\n" not in str(raised.value)
+
+
+def test_a_wait_for_the_hub_is_announced(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    def said(load: Callable[..., object], *arguments: object) -> str:
+        with contextlib.suppress(ModelError):
+            load(*arguments)
+        return capsys.readouterr().out
+
+    assert said(load_tokenizer, "nobody/a-model") == "fetching nobody/a-model's tokenizer from the hub ...\n"
+    # In a folder, or kept from before, it comes without a wait.
+    assert said(load_tokenizer, str(folder)) == ""
+    cache = tmp_path / "hub" / "models--nobody--a-model"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text("abc")
+    shutil.copytree(folder, cache / "snapshots" / "abc")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert said(load_tokenizer, "nobody/a-model") == ""
+    assert said(load_model, "nobody/a-model", 0) == ""
+    (cache / "snapshots" / "abc" / "model.safetensors").unlink()
+    monkeypatch.setattr("personagpt.model.loading.load_config", lambda name: None)
+    assert said(load_model, "nobody/a-model", 0) == "fetching nobody/a-model's weights from the hub ...\n"
+    monkeypatch.setenv("RANK", "1")
+    assert said(load_model, "nobody/a-model", 0) == ""
+    # No name the hub could have: a line as ever.
+    with pytest.raises(ModelError, match="cannot load its tokenizer"):
+        load_tokenizer("a--b")
