@@ -1,15 +1,16 @@
 """Other corpora -> dialogues: five formats in which talks with personas are published or kept.
 
-    transfertransfo         JSON {"train": [{"personality": [fact, ...], "utterances": [{"history": [...],
-                            "candidates": [..., the true one]}, ...]}, ...], "valid": [...]}
+    transfertransfo         personachat_self_original.json: {"train": [record, ...], "valid": [...]}, a record being
+                            {"personality": [fact, ...], "utterances": [{"history": ..., "candidates": ...}, ...]}
     truecased               JSON, a record for each response: conv_id, utterance_idx, personality, history, candidates
     synthetic-persona-chat  CSV: user 1 personas, user 2 personas, Best Generated Conversation
     messages                JSON lines {"messages": [{"role": "system" (the persona, one fact a line), "user" or
                             "assistant", "content": ...}, ...]}
     plain                   `A: ...` and `B: ...` lines, a blank line between talks; `A's persona: FACT` lines before
 
-The first two repeat what was said before in every record's history, and give one speaker's persona only. JSON may be a
-list, one record a line, or lists under the names of the file's parts.
+The first two repeat what was said before in every response's history; the true response is the last of its candidates;
+only the persona of who gives it is there. JSON may be a list, one record a line, or lists under the names of the file's
+parts.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,16 @@ def test_messages(tmp_path) -> None:
     # The last words got no answer: there is nothing to learn from them.
     assert same(found[0], ([], ["i bake .", "i have a dog ."]), ["hi", "hello there"])
     assert same(found[1], ([], []), ["hi", "hi who are you ?", "me and you"])
+
+
+@pytest.mark.parametrize("page", ["data/README.md", "docs/settings.md"])
+def test_the_example_of_the_docs_is_right(root, tmp_path, page) -> None:
+    blocks = re.findall(r"(?:^    (?:Anna|Ben).*\n|^\n(?=    Ben))+", (root / page).read_text("utf-8"), re.MULTILINE)
+    assert len(blocks) == 1
+    _, found = read(tmp_path, textwrap.dedent(blocks[0]))
+    assert found[0].personas == (["i have two dogs ."], [])
+    assert found[0].utterances[-1] == "tired . i just walked my dogs ."
+    assert all(isinstance(dialogue, Dialogue) for dialogue in found)
 
 
 def test_plain_talks(tmp_path) -> None:
