@@ -34,6 +34,7 @@ if __name__ == "__main__":
     if status := exit_status(lambda: command_line() and 0):
         sys.exit(status)
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -80,18 +81,13 @@ def train(settings: Settings, options: argparse.Namespace, processes: Processes,
             say(f"already finished: {state.step} steps, {settings.epochs} epochs")
             say(closing_words(settings, options.env))
             return 0
+        trainer = load_trainer(settings, processes, precision, tokenizer, checkpoint, state, say)
         state.identity, state.settings = identity, settings.plain()
-
-        trainer = load_trainer(settings, processes, precision, tokenizer, checkpoint, state)
         if checkpoint:
             say(f"going on after step {state.step} of {total_steps}")
         run = Recorder(settings, processes, tokenizer, trainer, state, total_steps, plan.steps_per_epoch)
         run.describe({"train": train_data.metadata, "valid": valid_data.metadata}, per_step)
-        size = sum(parameter.numel() for parameter in trainer.model.parameters())
-        say(
-            f"{len(train_data)} sequences, {total_steps} steps of {per_step}, {size:,} parameters, "
-            f"{trainer.precision} on {hardware(processes.device)}"
-        )
+        say(opening_words(trainer, len(train_data), total_steps, per_step))
 
         trainer.model.train()
         with run.bar:  # closed, also by an error, before anything else is printed
@@ -134,16 +130,32 @@ def load_trainer(
     tokenizer: PreTrainedTokenizerFast,
     checkpoint: Path | None,
     state: RunState,
+    say: Callable[[str], None],
 ) -> Trainer:
     """The model and its optimizer as `checkpoint` left them; without one, the base model at the run's start."""
     model = load_model(str(checkpoint or settings.model_name), len(tokenizer), settings.init, settings.seed)
     model.to(processes.device)
     set_generation_defaults(model, tokenizer)
-    trainer = Trainer(settings, processes, precision, model)
+    trainer = Trainer(settings, processes, precision, model, say)
     if checkpoint:
         load_optimizer(trainer.optimizer, checkpoint)
         trainer.load_scaling(state.scaling)
+        if state.batch_size and state.settings["batch_size"] == settings.batch_size:
+            trainer.batch_size = state.batch_size  # memory gave out with larger ones
     return trainer
+
+
+def opening_words(trainer: Trainer, sequences: int, total_steps: int, per_step: int) -> str:
+    """What is about to run, on what; and a hint where a GPU is given one sequence at a time."""
+    device, size = trainer.processes.device, sum(parameter.numel() for parameter in trainer.model.parameters())
+    line = f"{sequences} sequences, {total_steps} steps of {per_step}, {size:,} parameters, "
+    line += f"{trainer.precision} on {hardware(device)}"
+    if device.type == "cuda" and trainer.batch_size == 1 and per_step > trainer.processes.count:
+        line += (
+            "\nbatch_size is 1: with 12 GB of GPU memory or more, batch_size = 8 and gradient_accumulation_steps = 1 "
+            "take the same steps several times as fast"
+        )
+    return line
 
 
 def closing_words(settings: Settings, env_file: Path) -> str:

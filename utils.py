@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from personagpt.errors import RunError, Stopped, UserError
+from personagpt.errors import RunError, Stopped, UserError, is_out_of_memory
 from personagpt.settings import ENV_FILE, VALUE_TYPES
 
 
@@ -88,9 +88,7 @@ def _machine_gave_out(error: Exception) -> str | None:
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         where = f" while writing {error.filename}" if getattr(error, "filename", None) else ""
         return f"the disk is full{where}: free some space, then run the same command again to go on"
-    # torch's OutOfMemoryError and what CUDA's libraries, MPS and the CPU's allocator raise are all RuntimeErrors.
-    full = isinstance(error, RuntimeError) and re.search("out of memory|can't allocate memory|ALLOC_FAILED", str(error))
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or full:
+    if is_out_of_memory(error):
         return OUT_OF_MEMORY.format(str(error).split("\n", 1)[0].split(". ", 1)[0] or "no memory left")
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         reason = str(error).strip().partition("\n")[0]

@@ -124,7 +124,8 @@ class Training:
 
     def use_batch_size(self, batch_size: int) -> None:
         """Eight sequences a step, as in .env, until a batch alone holds more."""
-        self.settings = self.trainer.settings = dataclasses.replace(self.settings, batch_size=batch_size)
+        self.settings = dataclasses.replace(self.settings, batch_size=batch_size)
+        self.trainer.batch_size = batch_size
         self.plan = StepPlan(self.data.lengths, self.settings.seed, max(8, batch_size))
         self.total_steps = self.settings.epochs * self.plan.steps_per_epoch
 

@@ -205,7 +205,7 @@ def check(material: Material, device: torch.device, batch_size: int) -> int:
     """Compare the first losses with a plain loop's: full logits of padded batches, the library's loss, plain AdamW."""
     training = Training(material, material.model(dropout=0.0), device, "fp32", batch_size)
     if device.type == "cuda":
-        torch.backends.cuda.matmul.fp32_precision = "ieee"  # TF32's ten bits would hide what is compared
+        torch.set_float32_matmul_precision("highest")  # TF32's ten bits would hide what is compared
     model = material.model(dropout=0.0).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=training.settings.learn_rate, eps=1e-8, weight_decay=0.0)
     worst = 0.0

@@ -6,6 +6,8 @@ only `exit_status` in the scripts' utils.py turns them into lines and exit statu
 
 from __future__ import annotations
 
+import re
+
 
 class UserError(Exception):
     """A mistake the user can mend. The message is one line that says what is wrong and what to do."""
@@ -26,3 +28,9 @@ class Stopped(Exception):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory gave out. What torch, CUDA's libraries, MPS and the CPU's allocator raise are RuntimeErrors."""
+    full = isinstance(error, RuntimeError) and re.search("out of memory|can't allocate memory|ALLOC_FAILED", str(error))
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or bool(full)

@@ -120,9 +120,9 @@ def _last_logits(
     model: PreTrainedModel, ids: Tensor, positions: Tensor, seen: Tensor | None, cache: DynamicCache
 ) -> Tensor:
     """The logits (B, V) after the last column of `ids`; keys and values of all columns join the cache."""
-    return model(
-        ids, position_ids=positions, attention_mask=seen, past_key_values=cache, use_cache=True, logits_to_keep=1
-    ).logits[:, -1]
+    # Not the model's own forward pass: apex turns its output into a plain dict.
+    output = model.transformer(ids, position_ids=positions, attention_mask=seen, past_key_values=cache, use_cache=True)
+    return model.lm_head(output.last_hidden_state[:, -1:])[:, -1]
 
 
 def fit_context(tokens: list[int], encoder: Encoder, room: int) -> list[int]:

@@ -158,7 +158,7 @@ class Recorder:
             tensors = optimizer_tensors(self.trainer.optimizer, with_masters=self.trainer.precision == "apex-O2")
             moments = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
             check_room(folder, self._weight_bytes() + moments)
-            self.state.scaling = self.trainer.scaling()
+            self.state.scaling, self.state.batch_size = self.trainer.scaling(), self.trainer.batch_size
             state = replace(self.state, loss_sum=total).to_json()
             logs.draw_plots(self.samples, self.losses, self.evaluations)  # first: after the last save nothing follows
             save_checkpoint(folder, self.state.step, self.write_model, state, tensors)
@@ -167,7 +167,7 @@ class Recorder:
 
     def write_model(self, folder: Path) -> None:
         """Model and tokenizer, as from_pretrained loads them, and the model card, into `folder`."""
-        self.trainer.model.save_pretrained(folder)
+        self.trainer.model.save_pretrained(folder, state_dict=self._weights())
         self.tokenizer.save_pretrained(folder)
         context_length = self.trainer.model.config.n_positions
         write_card(folder, self.settings, context_length, self.state.step, self.state.evaluation)
@@ -182,8 +182,15 @@ class Recorder:
             self.tensorboard.add_text("sample replies", f"```\n{replies}```", row["step"])
         self.tensorboard.flush()
 
+    def _weights(self) -> dict[str, Tensor]:
+        """What is saved of the model. Under apex-O2 every entry is a float32 copy, so the tied matrix would be two."""
+        weights = self.trainer.model.state_dict()
+        if self.trainer.model.config.tie_word_embeddings:
+            del weights["lm_head.weight"]
+        return weights
+
     def _weight_bytes(self) -> int:
-        return sum(parameter.numel() * parameter.element_size() for parameter in self.trainer.model.parameters())
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._weights().values())
 
     def _pause(self) -> None:
         """Stop the clock: evaluating, saving and plotting are not training."""

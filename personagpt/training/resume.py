@@ -38,6 +38,7 @@ class RunState:
     label_tokens: int = 0  # how many those are
     best: dict[str, Any] | None = None  # loss and step of the lowest validation loss so far
     evaluation: dict[str, Any] | None = None  # the last one, as eval.json holds it
+    batch_size: int | None = None  # what still fits into memory; None before the first save
     scaling: dict[str, Any] | None = None  # the loss scale, `Trainer.scaling`
     identity: dict[str, Any] | None = None  # `run_identity`; None before the first save
     settings: dict[str, Any] | None = None
@@ -49,6 +50,7 @@ class RunState:
             "since_row": {"loss_sum": self.loss_sum, "label_tokens": self.label_tokens},
             "best": self.best,
             "evaluation": self.evaluation,
+            "batch_size": self.batch_size,
             "scaling": self.scaling,
             "identity": self.identity,
             "settings": self.settings,

@@ -54,7 +54,7 @@ def test_replies_stay_greedy_whatever_the_model_s_defaults(tiny_model, encoder, 
 
 def test_generation_stops_at_eos(tiny_model, encoder) -> None:
     calls = []
-    tiny_model.register_forward_hook(lambda *_: calls.append(1))
+    tiny_model.transformer.register_forward_hook(lambda *_: calls.append(1))
     with torch.no_grad():  # every hidden state ends as the same vector, whose largest logit is eos's
         tiny_model.transformer.ln_f.weight.zero_()
         tiny_model.transformer.ln_f.bias.copy_(100 * tiny_model.lm_head.weight[encoder.eos])
@@ -121,7 +121,7 @@ def test_a_character_left_incomplete_is_shown_at_the_end(tiny_model, encoder) ->
 
 def test_streaming_yields_a_piece_before_the_next_token_is_computed(tiny_model, encoder) -> None:
     calls = []
-    tiny_model.register_forward_hook(lambda *_: calls.append(1))
+    tiny_model.transformer.register_forward_hook(lambda *_: calls.append(1))
     pieces = stream_reply(tiny_model, encoder, [5], PLAIN, lambda _: torch.tensor(encoder.texts(["a"])[0]), 10)
     assert next(pieces) == "a"
     assert len(calls) == 1
