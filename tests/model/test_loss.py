@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from personagpt.model import loss
-from personagpt.model.loss import ResponseLoss, nll_sum
+from personagpt.model.loss import ResponseLoss, aligned, nll_sum
 from personagpt.sequences.batches import Batch, load_batch
 from personagpt.sequences.dataset import PersonaChatDataset, Tensors, encode_corpus
 from personagpt.sequences.format import Encoder
@@ -37,6 +37,34 @@ def test_value_and_gradients_are_cross_entropys(monkeypatch, rows, onednn_is_fas
     for ours, theirs in ((hidden.grad, exact[0].grad), (weight.grad, exact[1].grad)):
         assert ours.dtype == torch.float32
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-5)
+
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_device_computes_the_same(device) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU")
+    hidden, weight, targets = random_rows(100, 64, 1003)
+    exact = F.cross_entropy(hidden.double() @ weight.double().T, targets, reduction="sum")
+    expected = torch.autograd.grad(exact, (hidden, weight))
+    # On a GPU these are other tensors, which must be leaves themselves to have a gradient.
+    there = [tensor.detach().to(device).requires_grad_() for tensor in (hidden, weight)]
+    value = nll_sum(*there, targets.to(device))
+    value.backward()
+    torch.testing.assert_close(value.cpu().double(), exact, rtol=1e-3, atol=1e-3)
+    for ours, theirs in zip(there, expected, strict=True):
+        torch.testing.assert_close(ours.grad.cpu(), theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_the_matrix_is_cast_and_padded_in_one_copy() -> None:
+    weight = torch.arange(6.0).view(3, 2)
+    matrix = aligned(weight, torch.empty(0, dtype=torch.bfloat16))
+    assert matrix.dtype == torch.bfloat16
+    assert matrix.shape == (64, 2)
+    assert matrix[:3].tolist() == weight.tolist()
+    assert not matrix[3:].any()
 
 
 def test_a_worked_case() -> None:

@@ -139,3 +139,13 @@ def test_a_batch_of_real_dialogues_is_the_datasets_items(real_data) -> None:
         assert chosen.tolist() == (torch.nonzero(item["labels"] != -100)[:, 0] - 1).tolist()
         targets.append(item["labels"][item["labels"] != -100])
     assert batch.targets.equal(torch.cat(targets))
+
+
+def test_a_width_of_a_multiple() -> None:
+    tokens, spans = np.arange(1, 7), np.array([[2, 6]])  # five of six tokens are input
+    plain, wide = collate([(tokens, spans)]), collate([(tokens, spans)], multiple=8)
+    assert plain.input_ids.tolist() == [[1, 2, 3, 4, 5]]
+    assert wide.input_ids.tolist() == [[1, 2, 3, 4, 5, 0, 0, 0]]
+    assert wide.label_index.tolist() == plain.label_index.tolist() == [1, 2, 3, 4]
+    two = collate([(tokens, spans)] * 2, multiple=8)
+    assert two.label_index.tolist() == [1, 2, 3, 4, 9, 10, 11, 12]

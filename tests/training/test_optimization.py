@@ -26,14 +26,28 @@ def test_schedule_decays_linearly_and_warms_up() -> None:
 
 
 class StandInAmp(types.ModuleType):
-    """apex.amp's three functions, as its documentation describes them: scale the loss by 4, keep master weights."""
+    """apex.amp's functions, as tag 25.04 was seen to behave: the loss scaled by 4, O1 and O2 with their own manners."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__("apex.amp")
         self.calls: list[str] = []
+        self.monkeypatch = monkeypatch
 
     def initialize(self, model: torch.nn.Module, optimizer: object, opt_level: str, verbosity: int) -> tuple:
         self.calls.append(f"initialize {opt_level}")
+        if opt_level == "O1":  # patches torch's functions; in place, two types are refused
+            add = torch.Tensor.__iadd__
+
+            def checked(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+                if isinstance(right, torch.Tensor) and left.dtype != right.dtype:
+                    raise NotImplementedError("Mixing different types in an in-place method is not supported.")
+                return add(left, right)
+
+            self.monkeypatch.setattr(torch.Tensor, "__iadd__", checked)
+        else:  # patches the model: its output is a plain dict, its saved tensors are float32 copies
+            forward = model.forward
+            model.forward = lambda *inputs, **options: dict(forward(*inputs, **options))
+            model._register_state_dict_hook(copy_entries)
         return model, optimizer
 
     @contextmanager
@@ -61,11 +75,15 @@ class StandInAmp(types.ModuleType):
         self.calls.append(f"load {state['loss_scaler0']['loss_scale']}")
 
 
+def copy_entries(module: torch.nn.Module, entries: dict[str, torch.Tensor], *_: object) -> None:
+    for name in entries:
+        entries[name] = entries[name].clone()
+
+
 @pytest.mark.parametrize("level", ["O1", "O2"])
 def test_training_through_apex(level: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # A run on the CPU whose precision is forced to apex; the stand-in takes the real one's place.
-
-    amp = StandInAmp()
+    amp = StandInAmp(monkeypatch)
     apex = types.ModuleType("apex")
     apex.amp = amp
     monkeypatch.setitem(sys.modules, "apex", apex)
@@ -83,6 +101,7 @@ def test_training_through_apex(level: str, monkeypatch: pytest.MonkeyPatch, tmp_
         assert train_run(env) == 0
         losses[precision] = [float(row["loss"]) for row in rows(env)]
     assert losses["fp32"] == pytest.approx(losses[f"apex-{level}"], abs=1e-5)
+    assert weights(tmp_path / "fp32" / ".env").keys() == weights(env).keys()  # the tied matrix once
     assert amp.calls[0] == f"initialize {level}"
     assert amp.calls.count("scale_loss") == 8  # 8 sequences, one at a time
     assert train_run(prepare_run(folder, data, precision=precision, epochs=2, save_steps=1, batch_size=1)) == 0
