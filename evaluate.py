@@ -41,7 +41,6 @@ if __name__ == "__main__":
     if status := exit_status(lambda: command_line() and 0):
         sys.exit(status)
 
-import contextlib
 import time
 
 from personagpt.device import hardware
@@ -81,11 +80,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(table(metrics))
     out = options.out or settings.save_path / "samples" / "eval.json"
     write_json(out, describe(trained, text, dataset) | metrics)
-    if options.model is None and options.text is None and trained.step is not None:
-        with contextlib.suppress(FileNotFoundError):  # training beside us may have removed this checkpoint
-            write_card(
-                Path(trained.name), settings, trained.context_length, trained.step, {"step": trained.step} | metrics
-            )
+    own = options.model is None and options.text is None and trained.step is not None
+    if own and trained.folder.is_dir():  # training beside us may have removed the checkpoint that was scored
+        write_card(trained.folder, settings, trained.context_length, trained.step, {"step": trained.step} | metrics)
     print(f"\nfigures in {out}")
     return 0
 

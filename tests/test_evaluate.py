@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,13 +10,14 @@ import torch
 
 import evaluate
 from personagpt.model.generation import generate_replies
-from personagpt.model.loading import load_model
+from personagpt.model.loading import STATE, load_model
 from personagpt.scoring import metrics
 from personagpt.scoring.candidates import Choice, ChoicePass, choice_passes, hits_at_1, is_hit, pass_scores
 from personagpt.scoring.metrics import distinct, generated_metrics, teacher_forced_metrics, word_f1
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
 from personagpt.text.convai2 import parse_corpus, read_corpus
+from personagpt.training.checkpoint import redirect_link
 
 PLAIN = contextlib.nullcontext()
 TEXT = """\
@@ -169,6 +171,32 @@ def test_evaluate_prints_and_writes_what_the_functions_compute(
     for published in ("10.2     43.4 %", "11.4     22.7 %", "16.3     19.5 %"):
         assert published in outcome.out
     assert "word_f1\n(--generate N), of whole generated replies, is the one to trust." in outcome.out
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_checkpoint_saved_meanwhile_gets_no_scores_of_another(
+    run, settings_file, tmp_path, monkeypatch, removed
+) -> None:
+    """Training beside it saves step 4 while step 2 is scored, and then removes step 2."""
+    folder = tmp_path / "save" / "checkpoint"
+    old, new = folder / "step-00000002", folder / "step-00000004"
+    (folder / "model").rename(old)
+    (old / STATE).write_text('{"step": 2}')
+    new.mkdir()
+    redirect_link(folder / "model", old.name)
+
+    def score_meanwhile(*arguments: object) -> dict[str, float]:
+        redirect_link(folder / "model", new.name)
+        if removed:
+            shutil.rmtree(old)
+        return teacher_forced_metrics(*arguments)
+
+    monkeypatch.setattr(evaluate, "teacher_forced_metrics", score_meanwhile)
+    assert run(evaluate.main, "--env", settings_file).status == 0
+    assert json.loads((tmp_path / "save" / "samples" / "eval.json").read_text())["step"] == 2
+    assert not list(new.iterdir())
+    assert old.exists() != removed
+    assert removed or "2 optimizer steps" in (old / "README.md").read_text()
 
 
 def test_candidates_and_replies_of_another_text(run, settings_file, tmp_path, text) -> None:

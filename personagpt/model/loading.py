@@ -125,6 +125,7 @@ class TrainedModel:
     """A model that speaks the format, on its device and in evaluation mode."""
 
     name: str  # a folder's path, or a hub name
+    folder: Path | None  # where it was read: `name` with its links resolved; None for a hub name
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     encoder: Encoder
@@ -139,11 +140,36 @@ class TrainedModel:
 
 
 def load_trained(wanted: str | None, settings: Settings) -> TrainedModel:
-    """The model of the folder or hub name `wanted`; without one, the last checkpoint. Raises UserError."""
-    name = find_model(wanted, settings)
-    tokenizer = load_bare_tokenizer(name)
+    """The model of the folder or hub name `wanted`; without one, the last checkpoint. Raises UserError.
+
+    Training beside us moves the link to a newer checkpoint, and removes the old one later. So the link is followed
+    once, for all files; where any of them went while they were read, the newer checkpoint is.
+    """
+    while True:
+        name = find_model(wanted, settings)
+        if not Path(name).is_dir():
+            return _read_trained(name, None, settings)
+        folder, failure = Path(name).resolve(), None
+        before = _file_names(folder)
+        try:
+            trained = _read_trained(name, folder, settings)
+        except Exception as error:
+            failure = error
+        if folder.is_dir() and before <= _file_names(folder):
+            if failure:
+                raise failure
+            return trained
+
+
+def _file_names(folder: Path) -> set[str]:
+    return set(os.listdir(folder)) if folder.is_dir() else set()
+
+
+def _read_trained(name: str, folder: Path | None, settings: Settings) -> TrainedModel:
+    place = str(folder or name)
+    tokenizer = load_bare_tokenizer(place)
     missing = [token for token in SPECIAL_TOKENS if token not in tokenizer.get_vocab()]
-    config = load_config(name)
+    config = load_config(place)
     if missing or config.vocab_size < len(tokenizer):
         lacking = f"its tokenizer has no {missing[0]}" if missing else "too few embeddings"
         raise ModelError(
@@ -153,13 +179,13 @@ def load_trained(wanted: str | None, settings: Settings) -> TrainedModel:
     add_special_tokens(tokenizer)  # nothing new: marks as special what a published tokenizer has as ordinary words
     device = pick_device()
     configure_cuda()
-    model = load_model(name, len(tokenizer)).to(device).eval()
+    model = load_model(place, len(tokenizer)).to(device).eval()
     use_fused_gelu(model)
     use_cpu_products(model)
     products = autocast(_precision(settings.precision, device), device)
-    saved = Path(name) / STATE
+    saved = Path(place) / STATE
     step = json.loads(saved.read_text(encoding="utf-8"))["step"] if saved.is_file() else None
-    return TrainedModel(name, model, tokenizer, Encoder(tokenizer), products, _checksum(name, config), step)
+    return TrainedModel(name, folder, model, tokenizer, Encoder(tokenizer), products, _checksum(place, config), step)
 
 
 def find_model(wanted: str | None, settings: Settings) -> str:
@@ -168,13 +194,12 @@ def find_model(wanted: str | None, settings: Settings) -> str:
         link = settings.save_path / "checkpoint" / "model"
         if not link.is_dir():
             raise UserError(f"{link}: no trained model there yet; run train.py first, or name a model with --model")
-        # The link and not what it points to: training beside us may remove that at any moment.
         return str(link)
     folder = Path(wanted).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ModelError(f"{wanted}: no model in this folder (config.json is missing)")
-        return str(folder.absolute())  # as above: it may be a link of a run that goes on
+        return str(folder.absolute())
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", wanted, re.ASCII):
         raise UserError(f"--model {wanted}: there is no such folder, and it is no hub name such as af1tang/personaGPT")
     return wanted

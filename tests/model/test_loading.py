@@ -1,4 +1,4 @@
-"""model.py: loading base models safely, the persona tokens' rows, the fused GELU, the forward pass."""
+"""loading.py: base models loaded safely, the persona tokens' rows, a trained model while training replaces it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from personagpt.model.loading import ModelError, load_config, load_model, load_tokenizer
+from personagpt.files import file_checksum
+from personagpt.model import loading
+from personagpt.model.loading import MANIFEST, STATE, ModelError, load_config, load_model, load_tokenizer, load_trained
+from personagpt.settings import Settings, read_settings
+from personagpt.training.checkpoint import redirect_link
 
 
 @pytest.fixture
@@ -149,3 +154,55 @@ def test_a_wait_for_the_hub_is_announced(folder: Path, tmp_path: Path, monkeypat
     # No name the hub could have: a line as ever.
     with pytest.raises(ModelError, match="cannot load its tokenizer"):
         load_tokenizer("a--b")
+
+
+# Training goes on beside us
+
+
+@pytest.fixture
+def beside_training(tmp_path: Path, write_settings, tiny_model, tokenizer) -> Settings:
+    """Settings of a run with checkpoints of steps 2 and 4, with other weights each; `model` names the first."""
+    folder = tmp_path / "save" / "checkpoint"
+    for step in (2, 4):
+        saved = folder / f"step-{step:08d}"
+        with torch.no_grad():
+            tiny_model.transformer.ln_f.bias.fill_(step)
+        tiny_model.save_pretrained(saved)
+        tokenizer.save_pretrained(saved)
+        (saved / STATE).write_text(json.dumps({"step": step}))
+        checksum = file_checksum(saved / "model.safetensors")
+        (saved / MANIFEST).write_text(json.dumps({"files": {"model.safetensors": {"sha256": checksum}}}))
+    redirect_link(folder / "model", "step-00000002")
+    return read_settings(write_settings(save_path=tmp_path / "save"), {})
+
+
+@pytest.mark.parametrize("removed", ["kept", "one file", "all"])
+@pytest.mark.parametrize("reader", ["load_bare_tokenizer", "load_config", "load_model", "_checksum"])
+def test_a_load_never_mixes_two_checkpoints(beside_training, monkeypatch, reader, removed) -> None:
+    folder = beside_training.save_path / "checkpoint"
+    old, new = folder / "step-00000002", folder / "step-00000004"
+    read = getattr(loading, reader)
+
+    def save_meanwhile(*arguments: object) -> object:
+        found = read(*arguments)
+        redirect_link(folder / "model", new.name)
+        if removed == "one file":  # the model's tokenizer and configuration load without it
+            (old / "generation_config.json").unlink(missing_ok=True)
+        if removed == "all":
+            shutil.rmtree(old, ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(loading, reader, save_meanwhile)
+    trained = load_trained(None, beside_training)
+    step, source = (2, old) if removed == "kept" else (4, new)
+    assert (trained.step, trained.folder) == (step, source)
+    assert trained.name == str(folder / "model")
+    assert trained.checksum == file_checksum(source / "model.safetensors")
+    bias = load_file(source / "model.safetensors")["transformer.ln_f.bias"]
+    assert torch.equal(trained.model.transformer.ln_f.bias.cpu(), bias)
+
+
+def test_a_damaged_model_is_an_error_and_not_read_again(beside_training) -> None:
+    (beside_training.save_path / "checkpoint" / "step-00000002" / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(ModelError, match="step-00000002: cannot load its weights"):
+        load_trained(None, beside_training)
