@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import evaluate
-from personagpt.model.generation import generate_replies
+from personagpt.model.generation import fit_context, generate_replies
 from personagpt.model.loading import STATE, load_model
 from personagpt.scoring import metrics
 from personagpt.scoring.candidates import Choice, ChoicePass, choice_passes, hits_at_1, is_hit, pass_scores
@@ -99,6 +99,28 @@ def test_a_turn_s_context_and_candidates_by_hand(encoder) -> None:
     ] == [1, 1]
 
 
+def test_a_context_goes_as_far_back_as_the_longest_candidate_leaves_room(encoder) -> None:
+    """A candidate's last token is no input, so context and candidate may have one token more than the model reads."""
+    text = "1 your persona: i ski .\n2 a b c\td e f\n3 g h i\tj k l\t\tm n o p q r s|j k l\n"
+    ids = encoder.texts(["a b c", "d e f", "g h i", "m n o p q r s"])
+    whole = encoder.context(1, ["i ski ."], ["a b c", "d e f", "g h i"], 320)
+    longest = len(ids[3]) + 1
+    for context, begins in ((len(whole) + longest - 1, 0), (len(whole) + longest - 2, 1)):
+        (found,) = choice_passes(parse_corpus(text.encode(), "t"), encoder, 20, context)
+        assert found.tokens == encoder.context(1, ["i ski ."], ["a b c", "d e f", "g h i"][begins:], 320)
+        assert found.choices == [Choice(len(found.tokens), [[*ids[3], encoder.eos], found.choices[0].candidates[1]])]
+
+
+def test_a_candidate_longer_than_the_context_is_cut(encoder, tiny_model) -> None:
+    text = f"1 your persona: i ski .\n2 a\tb\t\t{'dogs ' * 60}|b\n"
+    (found,) = choice_passes(parse_corpus(text.encode(), "t"), encoder, 20, 40)
+    prefix = encoder.prefix(1, encoder.texts(["i ski ."]))
+    (dogs,) = encoder.texts(["dogs " * 60])
+    assert found.choices[0].candidates[0] == dogs[: 40 - len(prefix)]
+    assert found.tokens == prefix  # nothing else fits
+    assert len(pass_scores(tiny_model.eval(), found)[0]) == 2
+
+
 def test_hits_at_1_by_hand(tiny_model, encoder) -> None:
     assert is_hit([-2.0, -1.0])
     assert is_hit([-1.0, -2.0, -1.0])  # the true one stood twice
@@ -140,6 +162,26 @@ def test_generated_metrics_of_talks_that_fill_the_context(base, tokenizer, encod
     model.config.n_positions = 80  # room for 40 tokens before a reply
     dataset = dataset_of(TEXT.encode(), encoder, 80)
     assert generated_metrics(model, dataset, encoder, PLAIN, 100)["generated"] == 7
+
+
+def test_a_reply_s_context_is_cut_by_no_more_than_the_reply_needs(tiny_model, encoder, monkeypatch) -> None:
+    dataset = dataset_of(TEXT.encode(), encoder, 320)
+    sequences = [dataset.sequence(index) for index in range(len(dataset))]
+    whole = [tokens[:start].tolist() for tokens, spans in sequences for start, _ in spans]
+    longest = max(map(len, whole))
+    asked: list[list[int]] = []
+
+    def listen(model: object, encoder: Encoder, contexts: list[list[int]], autocast: object) -> list[str]:
+        asked.extend(contexts)
+        return [""] * len(contexts)
+
+    monkeypatch.setattr(metrics, "generate_replies", listen)
+    for room in (longest, longest - 1):
+        asked.clear()
+        tiny_model.config.n_positions = room + 40
+        generated_metrics(tiny_model, dataset, encoder, PLAIN, 100)
+        assert sorted(asked) == sorted(fit_context(ids, encoder, room) for ids in whole)
+        assert (sorted(asked) == sorted(whole)) == (room == longest)
 
 
 def test_persona_gain_leaves_out_what_cannot_fit_under_the_other_persona(tiny_model, encoder) -> None:

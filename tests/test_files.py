@@ -28,3 +28,10 @@ def test_writing_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
     write_atomically(tmp_path / "new" / "log", b"two")
     assert (tmp_path / "new" / "log").read_text() == "two"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["log"]
+
+
+def test_the_content_is_on_the_disk_before_it_takes_the_place_of_the_old(tmp_path: Path, disk_events) -> None:
+    write_atomically(tmp_path / "log", "one")
+    assert [event.split()[0] for event in disk_events][:2] == ["fsync", "replace"]
+    assert "empty" not in disk_events[0]
+    assert disk_events[1] == "replace log"

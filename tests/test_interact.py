@@ -4,14 +4,17 @@ import io
 import json
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 import torch
 
 import interact
 import preprocess_dataset
+from personagpt.model.generation import stream_reply
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
+from personagpt.talking import session
 from personagpt.talking.recordings import TEXT_NAMES, read_talks
 from personagpt.text.convai2 import read_corpus
 
@@ -163,12 +166,20 @@ def test_a_mistake_in_the_command_is_one_line(chat, tmp_path, arguments, words) 
     assert not (tmp_path / "save" / "conversations").exists()
 
 
-def test_when_the_talk_passes_the_context_the_oldest_turns_go(chat, recorded, tokenizer) -> None:
+def test_when_the_talk_passes_the_context_the_oldest_turns_go(chat, recorded, tokenizer, monkeypatch) -> None:
+    contexts = []
+
+    def listen(model: object, encoder: Encoder, context: list[int], *rest: object) -> Iterator[str]:
+        contexts.append(context)
+        return stream_reply(model, encoder, context, *rest)
+
+    monkeypatch.setattr(session, "stream_reply", listen)
     typed = "".join(f"{'dogs ' * 30}{number}\n" for number in range(8))
     assert chat(typed, *DOGS, "--max-new-tokens", 5).status == 0
     (talk,) = recorded()
     encoder = Encoder(tokenizer)
     context = encoder.context(1, talk.persona, talk.texts[:-1], 315)
+    assert contexts[-1] == context
     _, facts, utterances = encoder.decode(context)
     assert facts == talk.persona
     assert 0 < len(utterances) < len(talk.turns) - 1

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 import train
 from bench.torture import copy_base, write_data
 from personagpt.errors import UserError
+from personagpt.training import recorder
 from tests.helpers import prepare_run, rows, same, train_run, weights
 
 
@@ -93,6 +94,25 @@ def test_what_a_run_writes(finished: Path) -> None:
     replies = (save / "samples" / "responses.txt").read_text()
     assert replies.count("=== step ") == 2
     assert replies.count("speaker, the model: ") == replies.count("speaker, the human: ") > 4
+
+
+def test_room_and_logs_come_before_a_checkpoint(
+    tmp_path: Path, data: Path, disk_events: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = prepare_run(tmp_path, data, epochs=1, save_steps=1)
+
+    def asked(folder: Path, size: int) -> None:
+        disk_events.append(f"room {size}")
+
+    monkeypatch.setattr(recorder, "check_room", asked)
+    assert train_run(env) == 0
+    tensors = [parameter.numel() for parameter in weights(env).values()]
+    # Weights, AdamW's two moments and each tensor's count of steps, 4 bytes a number.
+    whole, best = f"room {4 * (3 * sum(tensors) + len(tensors))}", f"room {4 * sum(tensors)}"
+    wanted = (whole, best, "fsync loss.csv", "fsync eval.csv", "fsync responses.txt", "replace model", "replace best")
+    once = [event for event in disk_events if event in wanted]
+    saved = ["fsync loss.csv", "fsync eval.csv", whole, "replace model"]
+    assert once == [*saved, *saved, "fsync responses.txt", best, "replace best", *saved]
 
 
 def test_the_checkpoint_loads_with_from_pretrained(finished: Path) -> None:

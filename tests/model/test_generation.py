@@ -83,6 +83,12 @@ def test_drawing_by_hand() -> None:
     assert set(Sampling(top_k=1, top_p=1.0).draw(logits, torch.Generator()).tolist()) == {1}
 
 
+def test_top_p_keeps_no_token_beyond_those_that_make_it_up() -> None:
+    logits = torch.zeros(1, 2).expand(200, -1)  # probabilities of just one half
+    assert len(set(Sampling(0, 0.5).draw(logits, torch.Generator().manual_seed(1)).tolist())) == 1
+    assert len(set(Sampling(0, 0.51).draw(logits, torch.Generator().manual_seed(1)).tolist())) == 2
+
+
 def test_top_k_and_top_p_keep_what_the_library_keeps() -> None:
     logits = torch.randn(1, 50, generator=torch.Generator().manual_seed(3)) * 2
     kept = TopPLogitsWarper(0.8)(None, TopKLogitsWarper(12)(None, logits / 0.7))

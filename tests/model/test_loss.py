@@ -115,6 +115,24 @@ def test_under_autocast_products_are_bf16_and_sums_float32() -> None:
     assert F.cosine_similarity(weight.grad.double().ravel(), exact[1].grad.ravel(), dim=0) > 0.999
 
 
+def test_under_autocast_the_products_are_those_of_the_rounded_factors() -> None:
+    hidden, weight, targets = random_rows(40, 16, 101)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = nll_sum(hidden, weight, targets)
+    rounded = F.cross_entropy((hidden.bfloat16() @ weight.bfloat16().T).float(), targets, reduction="sum")
+    assert value.item() == pytest.approx(rounded.item(), rel=1e-6)
+    assert value.item() != pytest.approx(F.cross_entropy(hidden @ weight.T, targets, reduction="sum").item(), rel=1e-5)
+
+
+def test_bf16_gradients_of_many_pieces_add_up_in_float32(monkeypatch) -> None:
+    # 300 pieces of one row add 1/2 each. In bf16, which has 8 bits, the sum would stay at 128.
+    monkeypatch.setattr(loss, "PIECE", 2)
+    hidden, weight = torch.ones(300, 1), torch.zeros(2, 1, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        nll_sum(hidden, weight, torch.zeros(300, dtype=torch.int64)).backward()
+    assert weight.grad.tolist() == [[-150.0], [150.0]]
+
+
 @pytest.fixture(scope="module")
 def model() -> GPT2LMHeadModel:
     """A small GPT-2 with DialoGPT's vocabulary. Weights are large, so that what stands in front of a token matters."""

@@ -33,6 +33,13 @@ def test_the_order_is_the_one_runs_resume_with() -> None:
     # Worked once, to hold for good: a checkpoint must go on with the same data under any version.
     lengths = np.array([5, 9, 2, 7, 3, 8, 4])
     assert listed(epoch_groups(lengths, 42, 0, 2)) == [[1, 5], [3, 0], [6, 4], [2]]
+    assert listed(epoch_groups(lengths, 43, 0, 2)) == [[3, 0], [1, 5], [6, 4], [2]]
+
+
+def test_long_and_short_steps_take_turns() -> None:
+    longest = [LENGTHS[group[0]] for group in epoch_groups(LENGTHS, 42, 0, 8)[:125]]
+    ranks = np.argsort(np.argsort(longest))
+    assert abs(np.corrcoef(ranks, np.arange(125))[0, 1]) < 0.2
 
 
 @pytest.mark.parametrize("per_step", [1, 2, 7, 8, 1003, 5000])

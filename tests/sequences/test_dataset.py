@@ -241,13 +241,15 @@ def test_the_tokenizers_checksum_sees_what_changes_ids(base, tokenizer) -> None:
     assert tokenizer_checksum(bare) != tokenizer_checksum(tokenizer)
 
 
-@pytest.mark.parametrize("which", ["speaker", "start", "eos"])
+@pytest.mark.parametrize("which", ["speaker", "start", "late start", "eos"])
 def test_sequences_that_are_not_of_the_format_are_refused(base, tokenizer, tmp_path, which) -> None:
     # Every number is in range, but evaluation would stumble over it hours later.
     text, path, encoder = tmp_path / "t.txt", tmp_path / "t.safetensors", Encoder(tokenizer)
     text.write_bytes(TALK)
     tensors = encode_corpus(parse_corpus(TALK, "t"), encoder, 20, 320, "t")
     place = {"speaker": 0, "start": int(np.argmax(tensors.tokens == encoder.start)), "eos": tensors.responses[0, 1] - 1}
+    if which == "late start":  # inside the first response
+        tensors.tokens[tensors.responses[0, 0]], which = encoder.start, "start"
     tensors.tokens[place[which]] = 5
     metadata = {"vocabulary": str(len(tokenizer)), "context": "320", "max_turns": "20"}
     metadata |= {"text_sha256": file_checksum(text), "tokenizer_sha256": tokenizer_checksum(tokenizer)}

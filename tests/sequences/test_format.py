@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2.exceptions import TemplateError
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from personagpt.sequences.dataset import encode_corpus
@@ -153,6 +156,29 @@ def test_a_tokenizer_saved_while_it_cut_and_padded(base, encoder, tmp_path) -> N
 def test_a_tokenizer_without_the_tokens_is_refused(base) -> None:
     with pytest.raises(DataError, match="no persona tokens"):
         Encoder(AutoTokenizer.from_pretrained(base))
+
+
+def other_vocabulary(parts: dict) -> None:
+    words = parts["model"]["vocab"]
+    words["a"], words["b"] = words["b"], words["a"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        other_vocabulary,
+        lambda parts: parts["model"]["merges"].reverse(),
+        lambda parts: parts["pre_tokenizer"].update(add_prefix_space=not parts["pre_tokenizer"]["add_prefix_space"]),
+    ],
+)
+def test_the_checksum_sees_every_part_that_decides_a_token(base, tmp_path, change) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    before, ids = tokenizer_checksum(tokenizer), tokenizer("a bad dog , the cat").input_ids
+    parts = json.loads(tokenizer.backend_tokenizer.to_str())
+    change(parts)
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(parts))
+    assert tokenizer("a bad dog , the cat").input_ids != ids
+    assert tokenizer_checksum(tokenizer) != before
 
 
 def test_decode_reply_ends_at_eos(real_encoder) -> None:

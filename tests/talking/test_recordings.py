@@ -42,6 +42,11 @@ def test_a_talk_comes_back_as_it_was(tmp_path) -> None:
     assert read_talks(tmp_path, pytest.fail) == [talk]
 
 
+def test_a_recorded_talk_is_on_the_disk(tmp_path, disk_events) -> None:
+    path = append_talk(tmp_path, make_talk("hi", "hello"))
+    assert disk_events == [f"fsync {path.name}"]
+
+
 def test_a_later_line_of_the_same_talk_counts(tmp_path) -> None:
     talk, other = make_talk("hi", "hello"), make_talk("a", "b")
     record(tmp_path, talk, other)

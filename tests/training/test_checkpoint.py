@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +46,39 @@ def test_the_links_and_what_is_kept(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["model", "previous", "step-00000004", "step-00000006"]
     assert checkpoint.read_state(folder / "model") == {"step": 6}
     assert find_problem(folder / "model") is None
+
+
+def test_all_is_on_the_disk_before_a_link_names_it(folder: Path, disk_events: list[str]) -> None:
+    save(folder, 8)
+    files = [event for event in disk_events if event.endswith((".json", ".safetensors"))]
+    assert sorted(files) == [
+        f"fsync {name}"
+        for name in (
+            "config.json",
+            "manifest.json",
+            "model.safetensors",
+            "optimizer.safetensors",
+            "training_state.json",
+        )
+    ]
+    assert disk_events[len(files) :] == [
+        "fsync tmp-step-00000008",  # the names of its files
+        "rename step-00000008",
+        "fsync checkpoint",
+        "replace previous",
+        "fsync checkpoint",
+        "replace model",
+        "fsync checkpoint",
+    ]
+
+
+def test_others_may_read_what_they_may_read_elsewhere(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save(tmp_path, 2)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()} == {0o640}
 
 
 def test_best_is_kept_beside_them(folder: Path) -> None:
@@ -154,6 +188,15 @@ def test_room_is_checked_before_anything_is_written(folder: Path) -> None:
     with pytest.raises(RunError, match=r"needs [0-9.]+ GB and [0-9.]+ GB are free; nothing was written"):
         checkpoint.check_room(folder, 1 << 60)
     checkpoint.check_room(folder, 1)
+
+
+def test_some_room_stays_free(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = 1000 + checkpoint.SLACK
+    assert checkpoint.SLACK == 64 * 1024 * 1024
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=free))
+    checkpoint.check_room(folder, 1000)
+    with pytest.raises(RunError, match=r"needs 0\.07 GB and 0\.07 GB are free"):
+        checkpoint.check_room(folder, 1001)
 
 
 FULL_DISK = """

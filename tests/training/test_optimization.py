@@ -16,13 +16,21 @@ import train
 from bench.torture import copy_base, write_data
 from personagpt.model.loss import ResponseLoss
 from personagpt.training import optimization
-from personagpt.training.optimization import schedule
+from personagpt.training.optimization import schedule, step_seed
 from tests.helpers import ROOT, prepare_run, rows, same, train_run, weights
 
 
 def test_schedule_decays_linearly_and_warms_up() -> None:
     assert [schedule(step, 4, 0) for step in (1, 2, 3, 4)] == [1.0, 0.75, 0.5, 0.25]
     assert [schedule(step, 6, 2) for step in range(1, 7)] == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+
+
+def test_every_step_and_process_draws_numbers_of_its_own() -> None:
+    seeds = [step_seed(seed, step, rank) for seed in (1, 2) for step in (1, 2, 3) for rank in (0, 1, 2)]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    first = [torch.rand(100, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    assert all(abs(torch.corrcoef(torch.stack(first))[0, 1:]) < 0.4)
 
 
 class StandInAmp(types.ModuleType):

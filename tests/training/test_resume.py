@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from personagpt.sequences.dataset import PersonaChatDataset
+from personagpt.settings import read_settings
 from personagpt.training.checkpoint import CheckpointError
-from personagpt.training.resume import RunLock, RunState, set_aside
+from personagpt.training.resume import RunLock, RunState, run_identity, set_aside
+from tests.helpers import METADATA, VALID
 
 
 def test_a_second_run_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
@@ -50,3 +53,27 @@ def test_the_state_comes_back_from_json() -> None:
     saved = state.to_json()
     assert saved["since_row"] == {"loss_sum": 1.5, "label_tokens": 3}
     assert RunState.from_json(saved) == state
+
+
+def test_the_logs_are_set_aside_first(tmp_path: Path, disk_events: list[str]) -> None:
+    # Stopped in between, the old run goes on without them; the other way round its logs would be cut back to nothing.
+    for name in ("checkpoint", "samples"):
+        (tmp_path / name).mkdir()
+    set_aside(tmp_path)
+    assert [event for event in disk_events if event.startswith("rename")] == ["rename samples", "rename checkpoint"]
+
+
+@pytest.mark.parametrize("changed", ["text_sha256", "tokenizer_sha256", "max_turns", "context"])
+def test_other_data_makes_another_run(write_settings, tmp_path: Path, changed: str) -> None:
+    settings = read_settings(write_settings(), {})
+    described = METADATA | {"text_sha256": "a", "tokenizer_sha256": "b"}
+    data = []
+    for number, metadata in enumerate((described, described, described | {changed: "6"})):
+        VALID.save(tmp_path / str(number), metadata)
+        data.append(PersonaChatDataset(tmp_path / str(number)))
+    one, alike, other = data
+    identity = run_identity(settings, 8, one, one)
+    assert run_identity(settings, 8, alike, alike) == identity
+    for train_data, valid_data, name in ((other, one, "training_data"), (one, other, "validation_data")):
+        found = run_identity(settings, 8, train_data, valid_data)
+        assert [key for key in identity if found[key] != identity[key]] == [name]
