@@ -119,7 +119,7 @@ class Encoder:
     def decode(self, tokens: list[int]) -> tuple[int, list[str], list[str]]:
         """A sequence's tokens -> its speaker (0 or 1), the persona's facts and the utterances."""
         start = tokens.index(self.start)
-        return self.speakers.index(tokens[0]), self._split(tokens[1 : start - 1]), self._split(tokens[start + 1 :])
+        return self.speakers.index(tokens[0]), self._split(tokens[1:start]), self._split(tokens[start + 1 :])
 
     def decode_reply(self, tokens: list[int]) -> str:
         """The text of generated tokens, up to the first <eos>."""
@@ -127,10 +127,12 @@ class Encoder:
         return self.tokenizer.decode(tokens[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def _split(self, tokens: list[int]) -> list[str]:
-        """The texts between the <eos>."""
-        texts, ends = [], [index for index, token in enumerate(tokens) if token == self.eos]
-        for start, end in zip([0, *(end + 1 for end in ends)], ends, strict=False):
-            texts.append(self.tokenizer.decode(tokens[start:end], clean_up_tokenization_spaces=False))
+        """The texts that end in <eos>; what follows the last one is none."""
+        texts, start = [], 0
+        for end, token in enumerate(tokens):
+            if token == self.eos:
+                texts.append(self.tokenizer.decode(tokens[start:end], clean_up_tokenization_spaces=False))
+                start = end + 1
         return texts
 
 

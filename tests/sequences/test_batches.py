@@ -10,6 +10,7 @@ from personagpt.sequences.batches import StepPlan, collate, epoch_groups, load_b
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
 from personagpt.text.convai2 import read_corpus
+from tests.helpers import VALID
 
 RANDOM = np.random.RandomState(0)
 LENGTHS = RANDOM.randint(20, 400, size=1003)
@@ -99,6 +100,15 @@ def test_collate_by_hand() -> None:
     assert {tensor.dtype for tensor in vars(batch).values()} == {torch.int64}
     moved = batch.to(torch.device("cpu"))
     assert moved.targets.tolist() == [2, 4, 5, 8]
+
+
+def test_a_datasets_sequences_become_a_batch() -> None:
+    data = PersonaChatDataset.from_tensors(VALID, 5)
+    for pad, options in ((0, {}), (3, {"pad": 3})):
+        batch = load_batch(data, np.array([1, 0]), **options)
+        assert batch.input_ids.tolist() == [[5, 6, 7, pad], [5, 6, 7, 8]]
+        assert batch.label_index.tolist() == [1, 2, 4, 6, 7]
+        assert batch.targets.tolist() == [7, 8, 6, 8, 9]
 
 
 def test_an_empty_batch_has_no_labels() -> None:

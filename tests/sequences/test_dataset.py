@@ -16,7 +16,7 @@ from personagpt.sequences import dataset
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, open_tensors
 from personagpt.sequences.format import DataError, Encoder, add_special_tokens, tokenizer_checksum
 from personagpt.settings import TEXT_NAMES
-from personagpt.text.convai2 import parse_corpus, read_corpus
+from personagpt.text.convai2 import TextError, parse_corpus, read_corpus
 from tests.helpers import METADATA, VALID
 
 
@@ -256,6 +256,15 @@ def test_sequences_that_are_not_of_the_format_are_refused(base, tokenizer, tmp_p
     tensors.save(path, metadata)
     with pytest.raises(DataError, match=r"damaged tensors \(not this format's sequences\); run preprocess"):
         open_tensors(path, text, tokenizer, 20, 320)
+
+
+def test_a_response_that_cannot_fit_is_named_by_its_line(encoder) -> None:
+    corpus = parse_corpus(b"1 your persona: a\n2 b\tc\n3 d\te f g h i j k l m n o p q r s t u v w x y z\n", "t.txt")
+    with pytest.raises(TextError) as caught:
+        encode_corpus(corpus, encoder, 20, 12, "t.txt")
+    assert str(caught.value) == (
+        "t.txt:3: the speaker's persona and this utterance alone exceed the model's context of 12 tokens: shorten them"
+    )
 
 
 def test_texts_longer_than_a_batch_of_dialogues_stay_in_order(tokenizer, monkeypatch) -> None:

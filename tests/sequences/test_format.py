@@ -181,26 +181,35 @@ def test_the_checksum_sees_every_part_that_decides_a_token(base, tmp_path, chang
     assert tokenizer_checksum(tokenizer) != before
 
 
-def test_decode_reply_ends_at_eos(real_encoder) -> None:
-    assert real_encoder.decode_reply([*HELLO, EOS, *BYE]) == "hello , how are you ?"
-    assert real_encoder.decode_reply([*HELLO, P1]) == "hello , how are you ?"
-    assert real_encoder.decode_reply([]) == ""
+def test_a_sequence_comes_back_as_text(encoder) -> None:
+    facts, said = ["i sing .", "i have two dogs ."], ["hello , how are you ?", "don 't ask !"]
+    for speaker in (0, 1):
+        assert encoder.decode(encoder.context(speaker, facts, said, 320)) == (speaker, facts, said)
+        assert encoder.decode(encoder.context(speaker, [], [], 320)) == (speaker, [], [])
 
 
-def test_context_drops_the_oldest_utterances(real_encoder) -> None:
-    prefix = [P2, *SING, EOS, SEP, START]  # 7
-    hi, hello, fine = ([*ids, EOS] for ids in (HI, HELLO, FINE))  # 3, 7, 3
-    said = ["hi !", "hello , how are you ?", "fine ."]
+def test_decode_reply_ends_at_eos(encoder) -> None:
+    hello, bye = encoder.texts(["hello , how are you ?", "bye"])
+    assert encoder.decode_reply([*hello, encoder.eos, *bye]) == "hello , how are you ?"
+    assert encoder.decode_reply([*hello, encoder.speakers[0]]) == "hello , how are you ?"
+    assert encoder.decode_reply([]) == ""
+
+
+def test_context_drops_the_oldest_utterances(encoder) -> None:
+    facts, said = ["i sing ."], ["hi !", "hello , how are you ?", "fine ."]
+    prefix = encoder.prefix(1, encoder.texts(facts))
+    hi, hello, fine = ([*ids, encoder.eos] for ids in encoder.texts(said))
 
     def context(room: int, utterances: list[str] = said) -> list[int]:
-        return real_encoder.context(1, ["i sing."], utterances, room)
+        return encoder.context(1, facts, utterances, room)
 
-    assert context(20) == prefix + hi + hello + fine
-    assert context(19) == context(17) == prefix + hello + fine
-    assert context(16) == context(10) == prefix + fine
-    assert context(7, []) == prefix
-    for room, utterances in ((9, said), (6, [])):
-        with pytest.raises(DataError, match=rf"the persona \(7 tokens\) .* do not fit into {room} tokens"):
+    whole = len(prefix) + len(hi) + len(hello) + len(fine)
+    assert context(whole) == prefix + hi + hello + fine
+    assert context(whole - 1) == context(whole - len(hi)) == prefix + hello + fine
+    assert context(whole - len(hi) - 1) == context(len(prefix) + len(fine)) == prefix + fine
+    assert context(len(prefix), []) == prefix
+    for room, utterances in ((len(prefix) + len(fine) - 1, said), (len(prefix) - 1, [])):
+        with pytest.raises(DataError, match=rf"the persona \({len(prefix)} tokens\) .* do not fit into {room} tokens"):
             context(room, utterances)
 
 
