@@ -40,16 +40,22 @@ class Sampling:
         return tokens.gather(1, torch.multinomial(probabilities, 1, generator=generator))[:, 0]
 
 
+def most_likely(logits: Tensor) -> Tensor:
+    """The greedy choice: (B, V) -> (B,)."""
+    return logits.argmax(1)
+
+
 def generate_replies(
     model: PreTrainedModel,
     encoder: Encoder,
     contexts: list[list[int]],
     autocast: AbstractContextManager,
     max_new_tokens: int = MAX_NEW_TOKENS,
+    pick: Callable[[Tensor], Tensor] = most_likely,
 ) -> list[str]:
-    """The greedy reply to each context, up to its <eos>.
+    """The reply to each context, up to its <eos>.
 
-    In float32 a batch's replies equal those made one by one. In half precision a few differ: products of other shapes
+    In float32 a batch's greedy replies equal those made one by one. In half precision a few differ: products of other shapes
     round otherwise, and where two tokens are almost as likely that decides.
     """
     replies: list[list[int]] = [[] for _ in contexts]
@@ -57,7 +63,7 @@ def generate_replies(
     was_training = model.training
     model.eval()
     with autocast:
-        for tokens in next_tokens(model, contexts, encoder.eos, max_new_tokens, lambda logits: logits.argmax(1)):
+        for tokens in next_tokens(model, contexts, encoder.eos, max_new_tokens, pick):
             for reply, token in zip(replies, tokens.tolist(), strict=True):
                 reply.append(token)
             ended |= tokens == encoder.eos
