@@ -39,14 +39,14 @@ from transformers import pipeline
 
 chat = pipeline("text-generation", model="FOLDER_OR_NAME_OF_THIS_MODEL")
 messages = [
-    {{"role": "system", "content": "i have two dogs .\\ni work as a nurse ."}},
+    {{"role": "system", "content": "i have two dogs.\\ni work as a nurse."}},
     {{"role": "user", "content": "hi ! what do you do for a living ?"}},
 ]
 print(chat(messages)[0]["generated_text"][-1]["content"])
 ```
 
-It learned from text that is lower case, with spaces before punctuation: write to it the same way. Context: {context}
-tokens. Defaults (`generation_config.json`): {sampling}.
+It learned from lower-case text with spaces before punctuation, but for the full stop that ends a fact: write to it the
+same way. Context: {context} tokens. Defaults (`generation_config.json`): {sampling}.
 
 ## Scores
 
