@@ -13,11 +13,11 @@ import torch
 import train
 from bench.torture import copy_base, write_data
 from personagpt.device import Processes
+from personagpt.files import read_json
 from personagpt.model.loading import load_model
 from personagpt.sequences.batches import load_batch
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.settings import read_settings
-from personagpt.training.checkpoint import read_state
 from tests.helpers import prepare_run, rows, same, train_run, weights
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")]
@@ -68,7 +68,10 @@ def test_fp16_scaling_is_resumed(tmp_path: Path, data: Path, monkeypatch: pytest
     assert train_run(killed) == 0
     for ours, theirs in zip(rows(killed), rows(calm), strict=True):
         assert float(ours["loss"]) == pytest.approx(float(theirs["loss"]), rel=1e-3)
-    scaling = [read_state(env.parent / "save" / "checkpoint" / "model")["scaling"] for env in (killed, calm)]
+    scaling = [
+        read_json(env.parent / "save" / "checkpoint" / "model" / "training_state.json")["scaling"]
+        for env in (killed, calm)
+    ]
     assert scaling[0] == scaling[1]
     assert scaling[0]["state"]["_growth_tracker"] > 0
 

@@ -137,11 +137,6 @@ def find_problem(path: Path, needed: tuple[str, ...] = RESUME) -> str | None:
     return None
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """The training state saved in the checkpoint at `path`."""
-    return json.loads((path / STATE).read_text(encoding="utf-8"))
-
-
 def optimizer_tensors(optimizer: torch.optim.Optimizer, with_masters: bool) -> dict[str, Tensor]:
     """The optimizer's state as named tensors; `with_masters` also its float32 copies of half-precision weights."""
     state = optimizer.state_dict()["state"]

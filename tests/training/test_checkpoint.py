@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -53,7 +54,7 @@ def test_the_links_and_what_is_kept(folder: Path) -> None:
     assert os.readlink(folder / "model") == "step-00000006"
     assert os.readlink(folder / "previous") == "step-00000004"
     assert sorted(path.name for path in folder.iterdir()) == ["model", "previous", "step-00000004", "step-00000006"]
-    assert checkpoint.read_state(folder / "model") == {"step": 6}
+    assert json.loads((folder / "model" / "training_state.json").read_text()) == {"step": 6}
     assert find_problem(folder / "model") is None
 
 
