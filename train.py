@@ -47,6 +47,7 @@ from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, check_present, open_tensors
 from personagpt.sequences.format import Encoder
 from personagpt.training.checkpoint import load_optimizer
+from personagpt.training.logs import draw_stale_plots
 from personagpt.training.optimization import Trainer, schedule, step_seed, training_step
 from personagpt.training.recorder import Recorder
 from personagpt.training.resume import RunState, check_same_run, claim_run, run_identity
@@ -78,6 +79,8 @@ def train(settings: Settings, options: argparse.Namespace, processes: Processes,
     with claim_run(settings.save_path, options.restart, processes, say) as (checkpoint, state):
         check_same_run(state, identity, settings, say)
         if state.step >= total_steps:
+            if processes.is_first:
+                draw_stale_plots(settings.save_path / "samples")
             say(f"already finished: {state.step} steps, {settings.epochs} epochs")
             say(closing_words(settings, options.env))
             return 0
