@@ -31,7 +31,6 @@ if __name__ == "__main__":
     if status := exit_status(lambda: command_line() and 0):
         sys.exit(status)
 
-import os
 import time
 
 import numpy as np
@@ -70,10 +69,8 @@ def main(arguments: list[str] | None = None, archive: Archive = CONVAI2) -> int:
     settings.save_path.mkdir(parents=True, exist_ok=True)
     for split, (tensors, corpus, seconds) in encoded.items():
         start, path = time.perf_counter(), settings.tensors(split)
-        new = path.with_name(path.name + ".new")
         checksum = file_checksum(settings.text(split))
-        tensors.save(new, tensor_metadata(checksum, tokenizer, settings.max_turns, context_length))
-        os.replace(new, path)
+        tensors.save(path, tensor_metadata(checksum, tokenizer, settings.max_turns, context_length))
         print(summary(split, tensors, corpus, seconds + time.perf_counter() - start))
     print(f"tensors in {settings.save_path}; next: {command('train.py', options.env)}")
     return 0

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from tqdm import tqdm
 
-from personagpt.files import file_checksum
+from personagpt.files import file_checksum, write_atomically
 from personagpt.sequences.format import IGNORED, DataError, Encoder, side_sequences, tokenizer_checksum
 from personagpt.text.convai2 import Corpus, Dialogue, TextError
 
@@ -41,7 +41,8 @@ class Tensors:
 
     def save(self, path: Path, metadata: dict[str, str]) -> None:
         # Not safetensors' save_file: it leaves the file to its owner only, and a full disk is then an error of its own.
-        path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in vars(self).items()}, metadata))
+        arrays = {name: np.ascontiguousarray(array) for name, array in vars(self).items()}
+        write_atomically(path, save(arrays, metadata))
 
 
 def tensor_metadata(

@@ -156,7 +156,11 @@ def export(recordings: Path, target: Path, only_flagged: bool, say: Callable[[st
     """
     present = [target / name for name in (*TEXT_NAMES.values(), FLAG_TABLE) if (target / name).exists()]
     if present:
-        raise UserError(f"{present[0]} is there already and stays as it is: export into another folder")
+        named = " and ".join(map(str, present))
+        raise UserError(
+            f"{named}: there already, and not overwritten; export into another folder, or delete them where an export "
+            "that was killed left them"
+        )
     kept = []
     for talk in read_talks(recordings, say):
         if only_flagged and not talk.flags:

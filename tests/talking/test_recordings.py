@@ -161,6 +161,9 @@ def test_nothing_to_export(tmp_path) -> None:
 def test_text_that_is_there_already_stays(tmp_path) -> None:
     record(tmp_path / "r", make_talk("x", "y"))
     (tmp_path / TEXT_NAMES["valid"]).write_text("precious")
-    with pytest.raises(UserError, match="export into another folder"):
+    expected = (
+        f"{TEXT_NAMES['valid']}: there already, .* another folder, or delete them where an export that was killed"
+    )
+    with pytest.raises(UserError, match=expected):
         export(tmp_path / "r", tmp_path, False, print)
     assert (tmp_path / TEXT_NAMES["valid"]).read_text() == "precious"
