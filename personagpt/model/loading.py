@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import os
 import re
 from contextlib import AbstractContextManager
@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from personagpt.device import autocast, configure_cuda, pick_device, resolve_precision
 from personagpt.errors import UserError
+from personagpt.files import read_json
 from personagpt.model.fast_cpu import use_cpu_products
 from personagpt.model.gpt2 import use_fused_gelu
 from personagpt.sequences.format import SPECIAL_TOKENS, Encoder, add_special_tokens
@@ -183,8 +184,8 @@ def _read_trained(name: str, folder: Path | None, settings: Settings) -> Trained
     use_fused_gelu(model)
     use_cpu_products(model)
     products = autocast(_precision(settings.precision, device), device)
-    saved = Path(place) / STATE
-    step = json.loads(saved.read_text(encoding="utf-8"))["step"] if saved.is_file() else None
+    step = (read_json(Path(place) / STATE) or {}).get("step")
+    step = step if isinstance(step, int) else None
     return TrainedModel(name, folder, model, tokenizer, Encoder(tokenizer), products, _checksum(place, config), step)
 
 
@@ -217,8 +218,10 @@ def _checksum(name: str, config: object) -> str:
     if not folder.is_dir():
         return str(getattr(config, "_commit_hash", None))
     weights = folder / "model.safetensors"
-    if (folder / MANIFEST).is_file() and weights.is_file():
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"][weights.name]["sha256"]
+    if weights.is_file():
+        with contextlib.suppress(KeyError, TypeError):  # no manifest, or not one of ours
+            if re.fullmatch("[0-9a-f]{64}", listed := read_json(folder / MANIFEST)["files"][weights.name]["sha256"]):
+                return listed
     total = hashlib.sha256()
     for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):
         with open(path, "rb") as file:

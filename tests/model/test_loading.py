@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import pickle
 import shutil
@@ -16,7 +17,16 @@ from safetensors.torch import load_file
 
 from personagpt.files import file_checksum
 from personagpt.model import loading
-from personagpt.model.loading import MANIFEST, STATE, ModelError, load_config, load_model, load_tokenizer, load_trained
+from personagpt.model.loading import (
+    MANIFEST,
+    STATE,
+    ModelError,
+    _checksum,
+    load_config,
+    load_model,
+    load_tokenizer,
+    load_trained,
+)
 from personagpt.settings import Settings, read_settings
 from personagpt.training.checkpoint import redirect_link
 
@@ -206,3 +216,14 @@ def test_a_damaged_model_is_an_error_and_not_read_again(beside_training) -> None
     (beside_training.save_path / "checkpoint" / "step-00000002" / "model.safetensors").write_bytes(b"x")
     with pytest.raises(ModelError, match="step-00000002: cannot load its weights"):
         load_trained(None, beside_training)
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [None, "[1]", "[" * 100_000, '{"files": {"model.safetensors": {"sha256": "\\u001b[31m"}}}', '{"files": 1e999}'],
+)
+def test_without_a_sound_manifest_the_weights_are_hashed(folder: Path, manifest: str | None) -> None:
+    if manifest is not None:
+        (folder / "manifest.json").write_text(manifest)
+    total = hashlib.sha256(hashlib.sha256((folder / "model.safetensors").read_bytes()).digest())
+    assert _checksum(str(folder), None) == total.hexdigest()
