@@ -2,7 +2,7 @@
 # make test    install, run the whole test suite
 # make lint    check style and format
 # make bench   measure speed on this machine (minutes); make bench-gpu on one with a CUDA GPU
-# make torture kill and restart training 200 times; nothing may be lost
+# make torture kill and restart training 200 times, and meddle with its files; nothing may be lost
 
 PYTHON ?= python3
 BIN := .venv/bin

@@ -30,6 +30,7 @@ EVAL_COLUMNS = [
     "step", "epoch", *(metric.name for metric in METRICS if metric.in_training), "responses", "response_tokens",
 ]  # fmt: skip
 
+PLOTS = ("loss.png", "learn_rate.png")
 Rows = list[dict[str, str]]
 
 
@@ -175,8 +176,8 @@ def keep_evaluation(path: Path, evaluation: dict[str, Any] | None, last_step: in
 def draw_stale_plots(folder: Path) -> None:
     """Draw the plots again where a kill came between a run's last save and its plots."""
     with for_people(folder / "loss.png"):
-        drawn = max((path.stat().st_mtime for path in folder.glob("loss.png")), default=0.0)
-        if any(path.stat().st_mtime > drawn for path in folder.glob("*.csv")):
+        drawn = [path.stat().st_mtime if path.exists() else 0.0 for path in (folder / name for name in PLOTS)]
+        if any(path.stat().st_mtime > min(drawn) for path in folder.glob("*.csv")):
             losses, evaluations = (
                 read_rows(folder / "loss.csv", LOSS_COLUMNS),
                 read_rows(folder / "eval.csv", EVAL_COLUMNS),
@@ -212,12 +213,12 @@ def draw_plots(folder: Path, losses: Rows, evaluations: Rows) -> None:
         axes.plot(column(evaluations, "step"), column(evaluations, "loss"), "o--", color="tab:red", label="validation")
     axes.set_ylim(bottom=0)
     axes.legend()
-    save(drawn, "loss.png")
+    save(drawn, PLOTS[0])
     drawn, axes = figure("learning rate (per step)")
     axes.plot(steps, column(losses, "learn_rate"), marker=marker, linewidth=1.2)
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-    save(drawn, "learn_rate.png")
+    save(drawn, PLOTS[1])
 
 
 def open_tensorboard(folder: Path, last_step: int) -> Any:

@@ -175,6 +175,9 @@ def test_plots_are_drawn_again_where_they_are_older_than_the_logs(tmp_path: Path
     drawn = (tmp_path / "loss.png").stat().st_mtime_ns
     logs.draw_stale_plots(tmp_path)
     assert (tmp_path / "loss.png").stat().st_mtime_ns == drawn
+    (tmp_path / "learn_rate.png").unlink()  # killed between the two
+    logs.draw_stale_plots(tmp_path)
+    assert (tmp_path / "learn_rate.png").exists()
 
 
 def test_plots_of_a_run_without_rows_and_with_one(tmp_path: Path) -> None:
