@@ -44,7 +44,7 @@ if __name__ == "__main__":
 import time
 
 from personagpt.device import hardware
-from personagpt.files import file_checksum, write_json
+from personagpt.files import write_json
 from personagpt.model.loading import TrainedModel, load_trained
 from personagpt.scoring.candidates import ChoicePass, choice_passes, hits_at_1
 from personagpt.scoring.metrics import METRICS, Metric, generated_metrics, teacher_forced_metrics
@@ -97,18 +97,17 @@ def read_data(
     corpus = read_corpus(text)
     tensors = encode_corpus(corpus, trained.encoder, settings.max_turns, trained.context_length, str(text))
     passes = choice_passes(corpus, trained.encoder, settings.max_turns, trained.context_length)
-    return PersonaChatDataset.from_tensors(tensors, trained.context_length), passes
+    return PersonaChatDataset.from_tensors(tensors, trained.context_length, corpus.sha256), passes
 
 
 def describe(trained: TrainedModel, text: Path, dataset: PersonaChatDataset) -> dict[str, str | int]:
     """What was scored, on what."""
     step = {} if trained.step is None else {"step": trained.step}
-    checksum = file_checksum(text) if text.exists() else dataset.metadata["text_sha256"]
     return step | {
         "model": trained.name,
         "model_checksum": trained.checksum,
         "text": str(text),
-        "text_sha256": checksum,
+        "text_sha256": dataset.metadata["text_sha256"],
     }
 
 

@@ -21,13 +21,20 @@ def file_checksum(path: Path) -> str:
 
 
 def write_atomically(path: Path, data: str | bytes, beside: Path | None = None) -> None:
-    """Replace the file at `path` in one step: a reader, or a power cut, sees the old content or the new.
+    """Replace the file at `path` in one step, as `replacing` does."""
+    with replacing(path, beside) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, beside: Path | None = None) -> Iterator[BinaryIO]:
+    """A file to write, which then replaces the one at `path`: a reader, or a power cut, sees the old or the new.
 
     Until it is whole the new file lies next to `beside` (`path` itself), under a hidden name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _new_file(beside or path) as (file, new):
-        file.write(data.encode() if isinstance(data, str) else data)
+        yield file
         file.flush()
         os.fsync(file.fileno())
         os.replace(new, path)
