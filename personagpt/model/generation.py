@@ -55,8 +55,8 @@ def generate_replies(
 ) -> list[str]:
     """The reply to each context, up to its <eos>.
 
-    In float32 a batch's greedy replies equal those made one by one. In half precision a few differ: products of other shapes
-    round otherwise, and where two tokens are almost as likely that decides.
+    In float32 a batch's greedy replies equal those made one by one. In half precision a few differ: products of other
+    shapes round otherwise, and where two tokens are almost as likely that decides.
     """
     replies: list[list[int]] = [[] for _ in contexts]
     ended = torch.zeros(len(contexts), dtype=torch.bool, device=model.device)

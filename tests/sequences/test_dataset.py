@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
 import pickle
 from dataclasses import replace
@@ -241,6 +243,33 @@ def test_the_tokenizers_checksum_sees_what_changes_ids(base, tokenizer) -> None:
     assert tokenizer_checksum(bare) != tokenizer_checksum(tokenizer)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda parts: parts.update(normalizer={"type": "Lowercase"}),
+        lambda parts: parts["model"].update(ignore_merges=True),
+        lambda parts: parts["model"].update(unk_token="<|endoftext|>"),
+        lambda parts: parts["pre_tokenizer"].update(add_prefix_space=True),
+        lambda parts: parts["added_tokens"][-1].update(rstrip=True),
+        lambda parts: parts["added_tokens"][-1].update(special=True),
+    ],
+)
+def test_the_tokenizers_checksum_sees_how_a_text_is_changed_and_split(tokenizer, change) -> None:
+    made = copy.deepcopy(tokenizer)
+    made.add_tokens(["dog"])
+    before, parts = tokenizer_checksum(made), json.loads(made.backend_tokenizer.to_str())
+    change(parts)
+    made._tokenizer = type(made.backend_tokenizer).from_str(json.dumps(parts))
+    assert tokenizer_checksum(made) != before
+
+
+def test_tensors_made_before_stay_valid(tokenizer) -> None:
+    # The checksum that the first tensor files had, which saw no normalizer: GPT-2's has none.
+    parts = json.loads(tokenizer.backend_tokenizer.to_str())
+    seen = [parts["model"]["merges"], sorted(tokenizer.get_vocab().items()), parts["pre_tokenizer"]]
+    assert tokenizer_checksum(tokenizer) == hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+
+
 @pytest.mark.parametrize("which", ["speaker", "start", "late start", "eos"])
 def test_sequences_that_are_not_of_the_format_are_refused(base, tokenizer, tmp_path, which) -> None:
     # Every number is in range, but evaluation would stumble over it hours later.
@@ -270,10 +299,12 @@ def test_a_response_that_cannot_fit_is_named_by_its_line(encoder) -> None:
 def test_texts_longer_than_a_batch_of_dialogues_stay_in_order(tokenizer, monkeypatch) -> None:
     text = "".join(f"1 your persona: fact {n % 7}.\n2 line {n}\tanswer {n}\n" for n in range(25)).encode()
     whole = encode_corpus(parse_corpus(text, "t"), Encoder(tokenizer), 20, 320, "t")
-    monkeypatch.setattr(dataset, "DIALOGUES_PER_BATCH", 4)
-    in_batches = encode_corpus(parse_corpus(text, "t"), Encoder(tokenizer), 20, 320, "t")
-    for name, array in vars(whole).items():
-        assert np.array_equal(array, vars(in_batches)[name])
+    for setting, value in (("DIALOGUES_PER_BATCH", 4), ("LETTERS_PER_BATCH", 50), ("MOST_KNOWN_FACTS", 3)):
+        monkeypatch.setattr(dataset, setting, value)
+        in_batches = encode_corpus(parse_corpus(text, "t"), Encoder(tokenizer), 20, 320, "t")
+        for name, array in vars(whole).items():
+            assert np.array_equal(array, vars(in_batches)[name])
+            assert array.dtype == vars(in_batches)[name].dtype
     assert whole.dialogues.tolist() == list(range(25))
 
 
