@@ -17,7 +17,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from personagpt.errors import UserError
+from personagpt.errors import UserError, printable
 from personagpt.settings import Settings, read_settings
 from utils import add_env_option, end_on_signals, env_option, exit_status
 
@@ -51,7 +51,11 @@ def check_options(options: argparse.Namespace) -> None:
     for name, holds, allowed in (
         ("top_k", options.top_k >= 0, "0 (all tokens) or more"),
         ("top_p", 0 < options.top_p <= 1, "above 0 and at most 1"),
-        ("temperature", 0 < options.temperature < 1e6, "above 0 (--top-k 1 always takes the most likely token)"),
+        (
+            "temperature",
+            1e-3 <= options.temperature <= 1e6,
+            "0.001 to 1000000 (--top-k 1 always takes the most likely token)",
+        ),
         ("max_new_tokens", options.max_new_tokens >= 1, "1 or more"),
         ("turns", options.turns >= 1, "1 or more"),
         ("seed", options.seed is None or 0 <= options.seed < 2**62, "0 or more, below 2**62"),
@@ -160,7 +164,7 @@ def run_command(session: Session, command: str, rest: str) -> str:
     if command == "/help":
         return "".join(f"  {usage:<24}{meaning}\n" for usage, meaning in HELP.items())
     if command == "/persona" and not rest:
-        return "".join(f"  {fact}\n" for fact in current.persona)
+        return "".join(f"  {printable(fact)}\n" for fact in current.persona)
     if command == "/persona":
         facts = [fact.strip() for fact in rest.split("|") if fact.strip()]
         if not facts:
@@ -190,10 +194,10 @@ def run_command(session: Session, command: str, rest: str) -> str:
         kind, _, note = rest.partition(" ")
         if kind not in FLAGS:
             reason = "unknown kind" if kind else "which kind?"
-            return f"/flag {kind or 'KIND'}: {reason}; the kinds are {', '.join(FLAGS)}\n"
+            return f"/flag {printable(kind) or 'KIND'}: {reason}; the kinds are {', '.join(FLAGS)}\n"
         current.flags.append(Flag(len(current.turns) - 1, kind, note.strip()))
         return f"flagged as {kind}: {current.texts[-1]}\n"
-    return f"{command}: unknown command; /help lists them\n"
+    return f"{printable(command)}: unknown command; /help lists them\n"
 
 
 def read_lines() -> Iterator[str]:
@@ -210,7 +214,7 @@ def read_lines() -> Iterator[str]:
                 print()
                 return
     for line in sys.stdin:
-        print(f"you: {line.rstrip()}")
+        print(f"you: {printable(line.rstrip())}")
         yield line
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from personagpt.errors import RunError, Stopped, UserError, is_out_of_memory
+from personagpt.errors import RunError, Stopped, UserError, is_out_of_memory, printable
 from personagpt.settings import ENV_FILE, VALUE_TYPES
 
 
@@ -58,6 +58,7 @@ UNUSABLE_PATH = (
 
 def exit_status(main: Callable[..., int], *arguments: object) -> int:
     """Run `main` and return its exit status, with one line on stderr in place of an expected traceback."""
+    print_everything()
     try:
         return main(*arguments)
     except UserError as error:
@@ -100,8 +101,16 @@ def print_line(message: object, status: int) -> int:
     """Print why a script ends, and return `status`."""
     # Of torchrun's processes the first one speaks for all, except where a machine gives out.
     if status == 1 or os.environ.get("RANK", "0") == "0":
-        print(f"error: {message}" if status in (1, 2) else str(message), file=sys.stderr)
+        lines = "\n".join(map(printable, str(message).split("\n")))
+        print(f"error: {lines}" if status in (1, 2) else lines, file=sys.stderr)
     return status
+
+
+def print_everything() -> None:
+    """Let no letter that the terminal cannot show end a script: `\\u2028` is printed for it."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class StopSignals:

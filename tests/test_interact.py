@@ -150,6 +150,8 @@ def test_a_mistake_while_talking_is_one_line_and_the_talk_goes_on(chat, recorded
         (["--top-p", "0"], "--top-p 0.0: expected above 0 and at most 1"),
         (["--top-k", "-1"], "--top-k -1"),
         (["--temperature", "0"], "--top-k 1 always takes the most likely token"),
+        (["--temperature", "1e-45"], "--temperature 1e-45: expected 0.001 to 1000000 (--top-k 1 always takes"),
+        (["--temperature", "nan"], "--temperature nan: expected"),
         (["--max-new-tokens", "320"], "the model's context is 320 tokens"),
         (["--turns", "0"], "--turns 0"),
         (["--seed", "-1"], "--seed -1"),
@@ -221,6 +223,23 @@ def test_a_few_draws_are_enough(chat, recorded, monkeypatch, tokenizer) -> None:
 def test_a_reply_that_is_the_beginning_of_the_last_one_is_shown(chat, monkeypatch, tokenizer) -> None:
     scripted(monkeypatch, tokenizer, "i am fine . and you ?", "i am fine .")
     assert replies(chat("hi\nand you ?\n", *DOGS)) == ["i am fine . and you ?", "i am fine ."]
+
+
+def test_text_from_outside_cannot_control_the_terminal(chat, recorded) -> None:
+    red = "\x1b[31m"
+    outcome = chat(f"hi {red}\n/persona\n/{red}\n/flag {red}\n", "--persona", f"i am {red} .")
+    assert outcome.status == 0
+    assert "\x1b" not in outcome.out + outcome.err
+    assert outcome.out.count("i am  [31m .") == 2
+    assert "you: hi  [31m\n" in outcome.out
+    assert recorded()[0].texts[0] == f"hi {red}"  # what was said is kept
+
+
+@pytest.mark.parametrize("option", [("--temperature", "0.001"), ("--temperature", "1e6"), ("--top-p", "1e-300")])
+def test_sampling_at_the_ends_of_its_range(chat, option) -> None:
+    outcome = chat("hi !\n", *DOGS, *option, "--seed", 1)
+    assert outcome.status == 0
+    assert replies(outcome)[0]
 
 
 def test_a_reply_cannot_control_the_terminal(chat, recorded, monkeypatch, tokenizer) -> None:

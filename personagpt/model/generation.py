@@ -36,7 +36,9 @@ class Sampling:
         probabilities = values.softmax(1)  # (B, K), largest first
         # A token stays as long as those before it make up less than top_p; the first one always does.
         before = probabilities.cumsum(1) - probabilities
-        probabilities = probabilities.masked_fill(before >= self.top_p, 0)
+        unlikely = before >= self.top_p
+        unlikely[:, 0] = False  # also where top_p is too small for a float32
+        probabilities = probabilities.masked_fill(unlikely, 0)
         return tokens.gather(1, torch.multinomial(probabilities, 1, generator=generator))[:, 0]
 
 

@@ -69,6 +69,9 @@ def load_config(name: str) -> transformers.GPT2Config:
         raise _unusable(name, "config.json", error) from None
     if config.model_type != "gpt2":
         raise ModelError(f"{name}: its model type is {config.model_type!r}; expected a GPT-2 such as DialoGPT")
+    for key in ("attn_pdrop", "embd_pdrop", "resid_pdrop"):
+        if not 0 <= getattr(config, key) < 1:
+            raise ModelError(f"{name}: its config.json has {key} = {getattr(config, key)}; expected 0 to below 1")
     return config
 
 

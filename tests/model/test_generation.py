@@ -52,6 +52,12 @@ def test_replies_stay_greedy_whatever_the_model_s_defaults(tiny_model, encoder, 
     assert generate_replies(tiny_model, encoder, contexts, PLAIN) == before
 
 
+def test_the_most_likely_token_always_stays() -> None:
+    logits = torch.tensor([[0.0, 3.0, 1.0]])
+    for top_p in (1e-3, 1e-300):
+        assert Sampling(0, top_p).draw(logits, torch.Generator().manual_seed(0)).tolist() == [1]
+
+
 def test_generation_stops_at_eos(tiny_model, encoder) -> None:
     calls = []
     tiny_model.transformer.register_forward_hook(lambda *_: calls.append(1))

@@ -54,6 +54,15 @@ def test_random_weights_come_from_the_seed(base: Path) -> None:
     assert not torch.equal(first, other)
 
 
+@pytest.mark.parametrize("key", ["attn_pdrop", "embd_pdrop", "resid_pdrop"])
+@pytest.mark.parametrize("value", [1.0, -0.1, 1e400])
+def test_a_dropout_that_leaves_nothing(folder: Path, key: str, value: float) -> None:
+    config = json.loads((folder / "config.json").read_text()) | {key: value}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=f"{folder}: its config.json has {key} = .*; expected 0 to below 1"):
+        load_config(str(folder))
+
+
 def test_an_honest_bin_loads(folder: Path, base: Path) -> None:
     expected = load_model(str(base), 0).state_dict()
     (folder / "model.safetensors").unlink()
