@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import subprocess
@@ -12,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from personagpt.sequences.dataset import PersonaChatDataset, Tensors, encode_corpus
+import preprocess_dataset
+from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder, tokenizer_checksum
-from personagpt.text.convai2 import TextError, parse_corpus
+from personagpt.sequences.tensors import TensorSpool
+from personagpt.text.convai2 import CheckedText, TextError, parse_corpus
 from preprocess_dataset import main, summary
 
 TRAIN, VALID = (f"{split}_both_original_no_cands.txt" for split in ("train", "valid"))
@@ -128,12 +131,71 @@ def test_a_malformed_second_file_leaves_everything_as_it_was(run, env, tmp_path)
     assert {path: path.read_bytes() for path in (tmp_path / "save").iterdir()} == before
 
 
-def test_missing_texts_name_the_download(run, env, tmp_path) -> None:
+def test_mirrored_dialogues_are_left_out_and_counted(run, env, tmp_path) -> None:
+    mirror = "1 your persona: i ski.\n2 partner's persona: i sing.\n3 __SILENCE__\thi !\n4 hello .\thow are you ?\n"
+    (tmp_path / "data" / TRAIN).write_text(TALK + OTHER + "1 a\t\n" + mirror)
+    (tmp_path / "data" / VALID).write_text(TALK + mirror * 1001)
+    outcome = run(main, "--env", env)
+    assert outcome.status == 0
+    assert "train: 2 dialogues, 3 sequences, 5 responses, " in outcome.out
+    assert "\ntrain: left out 1 that repeat another from the other side\ntrain: left out 1 with an empty" in outcome.out
+    assert "valid: 1 dialogues, 2 sequences, " in outcome.out
+    assert "\nvalid: left out 1,001 that repeat another from the other side\n" in outcome.out
+    assert saved(tmp_path).tensors.dialogues.tolist() == [0, 0, 1]
+
+
+def test_validation_that_cannot_tell_gets_a_warning(run, env, tmp_path) -> None:
+    again = "1 your persona: i fly.\n2 partner's persona: i ski.\n3 yo\thi\n"
+    for valid, warning in (
+        (OTHER, "2 of the validation text's 2 personas are in the training text, too: "),
+        (again, "1 of the validation text's 2 personas are in the training text, too: "),
+        (TALK + OTHER + TALK, "training and validation text are the same: "),
+        ("1 hi\tho\n", None),
+    ):
+        (tmp_path / "data" / VALID).write_text(valid)
+        outcome = run(main, "--env", env)
+        assert outcome.status == 0
+        assert outcome.line.startswith(f"warning: {warning}") if warning else "warning" not in outcome.err
+
+
+def test_a_text_that_changes_while_it_is_encoded(run, env, tmp_path, monkeypatch) -> None:
+    encode = preprocess_dataset.encode_pieces
+
+    def changed(text, *arguments):  # noqa: ANN202
+        (tmp_path / "data" / TRAIN).write_text(OTHER)
+        return encode(text, *arguments)
+
+    monkeypatch.setattr(preprocess_dataset, "encode_pieces", changed)
+    outcome = run(main, "--env", env)
+    assert (outcome.status, outcome.line) == (
+        2,
+        f"error: {tmp_path / 'data' / TRAIN}: the file changed while it was read; run the same command again",
+    )
+    assert not (tmp_path / "save").exists()
+
+
+def test_a_missing_text_beside_one_s_own(run, env, tmp_path) -> None:
     (tmp_path / "data" / VALID).unlink()
     outcome = run(main, "--env", env)
     assert (outcome.status, outcome.out) == (2, "")
     assert outcome.err == (
-        f"error: {tmp_path / 'data' / VALID} not found: put the text there, or run "
+        f"error: {tmp_path / 'data' / VALID} not found: put dialogues that are not in the training text, such as "
+        "every tenth, there\n"
+    )
+    (tmp_path / "data" / VALID).write_text(OTHER)
+    (tmp_path / "data" / TRAIN).unlink()
+    assert run(main, "--env", env).line == (
+        f"error: {tmp_path / 'data' / TRAIN} not found: put the dialogues to train on there"
+    )
+
+
+def test_missing_texts_name_the_download(run, env, tmp_path) -> None:
+    for name in (TRAIN, VALID):
+        (tmp_path / "data" / name).unlink()
+    outcome = run(main, "--env", env)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err == (
+        f"error: {tmp_path / 'data' / TRAIN}, {tmp_path / 'data' / VALID} not found: put the text there, or run "
         "`python preprocess_dataset.py --download`, which fetches ConvAI2's\n"
     )
 
@@ -189,9 +251,11 @@ def test_a_model_name_without_a_tokenizer(run, env, tmp_path, monkeypatch) -> No
     assert outcome.err.count("\n") == 1
 
 
-def test_the_summary_counts_in_thousands(tokenizer) -> None:
-    corpus = parse_corpus(("1 hi\tho\n" * 1200).encode(), "t")
-    line = summary("train", encode_corpus(corpus, Encoder(tokenizer), 20, 320, "t"), corpus, 1.26)
+def test_the_summary_counts_in_thousands(tokenizer, tmp_path) -> None:
+    text = CheckedText("t", lambda: io.BytesIO(b"1 hi\tho\n" * 1200))
+    with TensorSpool(tmp_path) as spool:
+        spool.add(encode_corpus(text, Encoder(tokenizer), 20, 320, "t"))
+        line = summary("train", spool, text, 1.26)
     assert line.startswith("train: 1,200 dialogues, 2,400 sequences, 2,400 responses, ")
     assert line.endswith(", 1.3 s")
 
@@ -219,7 +283,7 @@ def test_help_and_mistakes_are_answered_before_torch(root, write_settings) -> No
         answer.stderr == f"error: {env}:3: epochs = 'no' is not allowed; expected a whole number from 1 to 1000000000\n"
     )
     # With nothing to answer, it goes on to import them.
-    assert "import of numpy halted" in without_torch(root, "--env", write_settings()).stderr
+    assert "import of torch halted" in without_torch(root, "--env", write_settings()).stderr
 
 
 def test_an_unknown_option(run) -> None:
@@ -240,14 +304,14 @@ def test_the_next_command_has_the_same_settings(run, env, base, tmp_path, monkey
 
 
 def test_two_at_once_on_one_save_path(run, env, tmp_path, monkeypatch) -> None:
-    save = Tensors.save
+    write = TensorSpool.write
 
-    def another_run_comes_and_ends(tensors: Tensors, *arguments: object) -> None:
-        monkeypatch.setattr(Tensors, "save", save)
-        save(tensors, *arguments)
+    def another_run_comes_and_ends(spool: TensorSpool, *arguments: object) -> None:
+        monkeypatch.setattr(TensorSpool, "write", write)
+        write(spool, *arguments)
         assert main(["--env", str(env)]) == 0
 
-    monkeypatch.setattr(Tensors, "save", another_run_comes_and_ends)
+    monkeypatch.setattr(TensorSpool, "write", another_run_comes_and_ends)
     assert run(main, "--env", env).status == 0
     assert len(saved(tmp_path)) == 5
     assert sorted(os.listdir(tmp_path / "save")) == ["train_data.safetensors", "valid_data.safetensors"]
