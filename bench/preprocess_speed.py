@@ -1,15 +1,17 @@
 """How long preprocess_dataset.py takes on a file of ConvAI2's full size, and how much memory.
 
     python -m bench.preprocess_speed
+    python -m bench.preprocess_speed --dialogues 1000000    does memory stay, when the text grows?
 
 Reads   the dialogues of ../shared/convai2 (training and validation) and the vocabulary of ../shared/dialogpt-medium
-        where they are, else those of data/sample. They are repeated to 17,878 dialogues, each utterance made distinct
-        by an appended number, so that no utterance is encoded from memory.
+        where they are, else those of data/sample. They are repeated to 17,878 dialogues, each fact and utterance made
+        distinct by an appended number, so that none is encoded from memory.
 Prints  the script's own lines, the time of the whole process, imports included, and its peak memory.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import resource
@@ -17,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.common import CONVAI2_DIALOGUES, ROOT, text_and_vocabulary
@@ -25,13 +28,17 @@ NINE_KEYS = (ROOT / ".env").read_text(encoding="utf-8")
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dialogues", type=int, default=CONVAI2_DIALOGUES, help=f"default: {CONVAI2_DIALOGUES:,}")
+    count = parser.parse_args().dialogues
     source, vocabulary = text_and_vocabulary()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "data").mkdir()
         train, valid = (f"{split}_both_original_no_cands.txt" for split in ("train", "valid"))
         text = (source / train).read_text(encoding="utf-8") + (source / valid).read_text(encoding="utf-8")
-        (folder / "data" / train).write_text(full_size(text), encoding="utf-8")
+        with open(folder / "data" / train, "w", encoding="utf-8") as file:
+            file.writelines(full_size(text, count))
         (folder / "data" / valid).write_text((source / valid).read_text(encoding="utf-8"), encoding="utf-8")
         print(f"{source}, {vocabulary}: {(folder / 'data' / train).stat().st_size / 1e6:.1f} MB of text")
         (folder / ".env").write_text(f"{NINE_KEYS}model_name = '{vocabulary}'\n", encoding="utf-8")
@@ -47,19 +54,12 @@ def main() -> int:
     return status
 
 
-def full_size(text: str) -> str:
-    """The dialogues of `text`, over and over to ConvAI2's number, with a running number after each utterance."""
+def full_size(text: str, count: int) -> Iterator[str]:
+    """The lines of `text`'s dialogues, over and over to `count` of them, with its number after each fact and utterance."""
     dialogues = re.split(r"^(?=1 )", text, flags=re.MULTILINE)[1:]
-    spoken, lines = 0, []
-    for number in range(CONVAI2_DIALOGUES):
+    for number in range(count):
         for line in dialogues[number % len(dialogues)].splitlines():
-            if re.match(r"\d+ (your|partner's) persona: ", line):
-                lines.append(line)
-            else:
-                first, second = line.split("\t")[:2]
-                lines.append(f"{first} {spoken}\t{second} {spoken + 1}")
-                spoken += 2
-    return "\n".join(lines) + "\n"
+            yield "\t".join(f"{part} {number}" for part in line.split("\t")[:2]) + "\n"
 
 
 if __name__ == "__main__":

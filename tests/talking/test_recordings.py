@@ -98,6 +98,7 @@ def test_damaged_recordings_are_told_apart(tmp_path, damage) -> None:
     said = []
     assert read_talks(tmp_path, said.append) == []
     assert [line.split(": ")[0][-9:] for line in said] == [f"a.jsonl:{n}" for n in (1, 2, 3, 4)]
+    assert "".join(said).isprintable()
 
 
 def test_a_talk_is_cut_before_its_first_flagged_reply(tmp_path) -> None:
