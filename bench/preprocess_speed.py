@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def full_size(text: str, count: int) -> Iterator[str]:
-    """The lines of `text`'s dialogues, over and over to `count` of them, with its number after each fact and utterance."""
+    """The lines of `text`'s dialogues, over and over, `count` in all, each part with its dialogue's number after it."""
     dialogues = re.split(r"^(?=1 )", text, flags=re.MULTILINE)[1:]
     for number in range(count):
         for line in dialogues[number % len(dialogues)].splitlines():
