@@ -2,6 +2,7 @@
 # make test    install, run the whole test suite
 # make lint    check style and format
 # make bench   measure speed on this machine (minutes); make bench-gpu on one with a CUDA GPU
+# make mutants break the code in thousands of small ways and count what no test notices (half an hour)
 # make torture kill and restart training 200 times, and meddle with its files; nothing may be lost
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ DEMO_TALK := $(BIN)/python interact.py --env .env.demo --top-k 1
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-.PHONY: demo test lint bench bench-gpu torture
+.PHONY: demo test lint bench bench-gpu mutants torture
 
 demo: .venv/installed
 	$(BIN)/python preprocess_dataset.py --env .env.demo
@@ -54,6 +55,12 @@ bench-gpu: .venv/installed-dev
 	$(BIN)/python -m bench.loss_pieces
 	$(BIN)/python -m bench.loss_pieces --rows 8000
 	test ! -x $(TRL_PYTHON) || $(TRL_PYTHON) -m bench.peer_trl --model medium --dialogues 400
+
+# One module: make mutants MUTANTS="personagpt.model.loss.*"; one survivor: .venv/bin/mutmut show NAME
+MUTANTS ?=
+mutants: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2 $(MUTANTS)
+	$(BIN)/mutmut results
 
 torture: .venv/installed-dev
 	$(BIN)/python -m bench.torture --kills 200

@@ -363,3 +363,19 @@ def test_optimizer_state_goes_on_exactly(tmp_path: Path) -> None:
     checkpoint.load_optimizer(optimizer, tmp_path / "model")
     steps(second, optimizer, 2)
     assert torch.equal(second, straight)
+
+
+def test_master_weights_that_apex_makes_late_are_made_before_they_are_filled(tmp_path: Path) -> None:
+    class LazyAdamW(torch.optim.AdamW):
+        """As apex's `amp` leaves one: its float32 parameters appear with the first step, or when asked for."""
+
+        def _amp_lazy_init(self) -> None:
+            self.param_groups[0]["params"] = [torch.nn.Parameter(torch.zeros(3))]
+
+    save_checkpoint(tmp_path, 2, write_model(2), {"step": 2}, {"0.master": torch.arange(3.0)})
+    half = torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16))
+    optimizer = LazyAdamW([half], lr=0.1)
+    checkpoint.load_optimizer(optimizer, tmp_path / "model")
+    (master,) = optimizer.param_groups[0]["params"]
+    assert master.tolist() == [0.0, 1.0, 2.0]
+    assert not half.any()
