@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from personagpt.model import loss
-from personagpt.model.loss import ResponseLoss, aligned, nll_sum
+from personagpt.model.loss import ResponseLoss, aligned, nll_sum, rows_per_piece
 from personagpt.sequences.batches import Batch, load_batch
 from personagpt.sequences.dataset import PersonaChatDataset, Tensors, encode_corpus
 from personagpt.sequences.format import Encoder
@@ -23,6 +23,7 @@ def random_rows(rows: int, width: int, vocabulary: int) -> tuple[torch.Tensor, t
     return hidden.requires_grad_(), weight.requires_grad_(), torch.randint(vocabulary, (rows,))
 
 
+@pytest.mark.filterwarnings("error")  # a buffer of the wrong shape is resized with a warning
 @pytest.mark.parametrize("rows", [0, 1, 6, 7, 8, 50])
 def test_value_and_gradients_are_cross_entropys(monkeypatch, rows, onednn_is_faster) -> None:
     monkeypatch.setattr(loss, "PIECE", 7 * 101)  # 7 rows at a time
@@ -65,6 +66,15 @@ def test_the_matrix_is_cast_and_padded_in_one_copy() -> None:
     assert matrix.shape == (64, 2)
     assert matrix[:3].tolist() == weight.tolist()
     assert not matrix[3:].any()
+
+
+@pytest.mark.parametrize(
+    ("count", "vocabulary", "rows"),
+    [(0, 10, 1), (1, 10, 1), (10, 10, 10), (11, 10, 6), (20, 10, 10), (21, 10, 7), (3, 100, 1), (3, 1000, 1)],
+)
+def test_pieces_of_equal_size_hold_at_most_100_logits(monkeypatch, count, vocabulary, rows) -> None:
+    monkeypatch.setattr(loss, "PIECE", 100)
+    assert rows_per_piece(count, vocabulary) == rows
 
 
 def test_a_worked_case() -> None:
