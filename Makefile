@@ -2,7 +2,7 @@
 # make test    install, run the whole test suite
 # make lint    check style and format
 # make bench   measure speed on this machine (minutes); make bench-gpu on one with a CUDA GPU
-# make torture kill and restart training 200 times; nothing may be lost
+# make torture kill and restart training 200 times, press Ctrl-C at 40 instants of each script; nothing may be lost
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -57,3 +57,4 @@ bench-gpu: .venv/installed-dev
 
 torture: .venv/installed-dev
 	$(BIN)/python -m bench.torture --kills 200
+	$(BIN)/python -m bench.interrupts

@@ -12,13 +12,19 @@ Writes  save_path/samples/eval.json, as train.py does. It may run while train.py
 
 from __future__ import annotations
 
+from personagpt.signals import end_at_once  # isort: skip
+
+if __name__ == "__main__":
+    end_at_once()  # Ctrl-C is answered by one line from here on: before anything else is imported
+
 import argparse
-import sys
 from pathlib import Path
 
 from personagpt.errors import UserError
-from personagpt.settings import Settings, read_settings
-from utils import add_env_option, exit_status
+from personagpt.sequences.format import check_present
+from personagpt.settings import Settings, find_model, read_settings
+from personagpt.text.convai2 import Corpus, read_corpus
+from utils import add_env_option, before_torch, command, parse_options, run_script
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
@@ -28,7 +34,7 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     parser.add_argument("--text", metavar="FILE", type=Path, help="dialogues in the ConvAI2 format")
     parser.add_argument("--generate", metavar="N", type=int, default=0, help="replies to generate (default: none)")
     parser.add_argument("--out", metavar="FILE", type=Path, help="default: save_path/samples/eval.json")
-    options = parser.parse_args(arguments)
+    options = parse_options(parser, arguments)
     if options.generate < 0:
         raise UserError(f"--generate {options.generate}: expected a number of replies, 0 or more")
     if options.text is not None and not options.text.is_file():
@@ -36,10 +42,19 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     return options, read_settings(options.env)
 
 
+def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings, Corpus | None]:
+    """The command line and the text to score on; None where the validation tensors must do."""
+    options, settings = command_line(arguments)
+    find_model(options.model, settings, command("train.py", options.env))
+    text = options.text or settings.text("valid")
+    if text.exists():
+        return options, settings, read_corpus(text)
+    check_present(settings.tensors("valid"), command("preprocess_dataset.py", options.env))
+    return options, settings, None
+
+
 if __name__ == "__main__":
-    # --help and a mistake in the settings are answered now, before the seconds that importing torch takes.
-    if status := exit_status(lambda: command_line() and 0):
-        sys.exit(status)
+    prepared = before_torch(prepare)
 
 import contextlib
 import time
@@ -50,7 +65,6 @@ from personagpt.model.loading import TrainedModel, load_trained
 from personagpt.scoring.candidates import ChoicePass, choice_passes, hits_at_1
 from personagpt.scoring.metrics import METRICS, Metric, generated_metrics, teacher_forced_metrics
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, open_tensors
-from personagpt.text.convai2 import read_corpus
 from personagpt.training.card import write_card
 
 # Perplexity and F1 on ConvAI2, as PersonaGPT's authors give them.
@@ -63,10 +77,13 @@ tokens, and an untrained model with tied embeddings, which repeats its input, al
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options, settings = command_line(arguments)
+    return evaluate(*prepare(arguments))
+
+
+def evaluate(options: argparse.Namespace, settings: Settings, corpus: Corpus | None) -> int:
     trained = load_trained(options.model, settings)
     text = options.text or settings.text("valid")
-    dataset, passes = read_data(text, options.text is None, trained, settings)
+    dataset, passes = make_sequences(text, corpus, trained, settings)
     print(f"{trained.name}, on {hardware(trained.model.device)}\n{text}")
     start = time.perf_counter()
     metrics = teacher_forced_metrics(trained.model, dataset, trained.encoder, trained.autocast)
@@ -90,14 +107,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def read_data(
-    text: Path, or_tensors: bool, trained: TrainedModel, settings: Settings
+def make_sequences(
+    text: Path, corpus: Corpus | None, trained: TrainedModel, settings: Settings
 ) -> tuple[PersonaChatDataset, list[ChoicePass]]:
-    """The sequences of `text`, and the passes over its candidates; where it is absent, the validation tensors."""
-    if not text.exists() and or_tensors:
+    """The sequences of `text`, and the passes over its candidates; without a corpus, the validation tensors."""
+    if corpus is None:
         tensors = settings.tensors("valid")
         return open_tensors(tensors, text, trained.tokenizer, settings.max_turns, trained.context_length), []
-    corpus = read_corpus(text)
     tensors = encode_corpus(corpus, trained.encoder, settings.max_turns, trained.context_length, str(text))
     passes = choice_passes(corpus, trained.encoder, settings.max_turns, trained.context_length)
     return PersonaChatDataset.from_tensors(tensors, trained.context_length), passes
@@ -137,4 +153,4 @@ def shown(metric: Metric, value: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main))
+    run_script(evaluate, *prepared)

@@ -10,29 +10,55 @@ Writes  save_path/train_data.safetensors, valid_data.safetensors: tokens and off
 
 from __future__ import annotations
 
+from personagpt.signals import end_at_once  # isort: skip
+
+if __name__ == "__main__":
+    end_at_once()  # Ctrl-C is answered by one line from here on: before anything else is imported
+
 import argparse
-import sys
+import time
 
 from personagpt.errors import UserError
 from personagpt.settings import Settings, read_settings
-from utils import add_env_option, command, exit_status
+from personagpt.text.convai2 import Corpus, read_corpus
+from personagpt.text.download import SHA256, URL, download
+from utils import add_env_option, before_torch, command, parse_options, run_script
+
+SPLITS = ("train", "valid")
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_env_option(parser)
     parser.add_argument("--download", action="store_true", help="fetch the text files into data_path first")
-    options = parser.parse_args(arguments)
+    options = parse_options(parser, arguments)
     return options, read_settings(options.env)
 
 
+def read_texts(
+    arguments: list[str] | None = None, url: str = URL, sha256: str = SHA256
+) -> tuple[argparse.Namespace, Settings, dict[str, tuple[Corpus, float]]]:
+    """The command line, and each split's text with the seconds it took to parse; fetched first, if that is asked."""
+    options, settings = command_line(arguments)
+    missing = [settings.text(split) for split in SPLITS if not settings.text(split).exists()]
+    if missing and not options.download:
+        raise UserError(
+            f"{', '.join(map(str, missing))} not found: put the text there, or run "
+            f"`{command('preprocess_dataset.py', options.env)} --download`, which fetches ConvAI2's"
+        )
+    if missing:
+        download(missing, settings.save_path / "download", url, sha256)
+    texts = {}
+    for split in SPLITS:
+        start = time.perf_counter()
+        texts[split] = read_corpus(settings.text(split)), time.perf_counter() - start
+    return options, settings, texts
+
+
 if __name__ == "__main__":
-    # --help and a mistake in the settings are answered now, before the seconds that importing torch takes.
-    if status := exit_status(lambda: command_line() and 0):
-        sys.exit(status)
+    prepared = before_torch(read_texts)
 
 import os
-import time
 
 import numpy as np
 
@@ -40,31 +66,22 @@ from personagpt.files import file_checksum
 from personagpt.model.loading import load_config, load_tokenizer
 from personagpt.sequences.dataset import Tensors, encode_corpus, tensor_metadata
 from personagpt.sequences.format import Encoder
-from personagpt.text.convai2 import Corpus, read_corpus
-from personagpt.text.download import SHA256, URL, download
-
-SPLITS = ("train", "valid")
 
 
 def main(arguments: list[str] | None = None, url: str = URL, sha256: str = SHA256) -> int:
-    options, settings = command_line(arguments)
-    missing = [settings.text(split) for split in SPLITS if not settings.text(split).exists()]
-    if missing and not options.download:
-        raise UserError(
-            f"{', '.join(map(str, missing))} not found: put the text there, or run "
-            "`python preprocess_dataset.py --download`, which fetches ConvAI2's"
-        )
-    if missing:
-        download(missing, settings.save_path / "download", url, sha256)
+    return write_tensors(*read_texts(arguments, url, sha256))
+
+
+def write_tensors(options: argparse.Namespace, settings: Settings, texts: dict[str, tuple[Corpus, float]]) -> int:
+    """Encode both texts and write their tensors."""
     tokenizer = load_tokenizer(settings.model_name)
     encoder = Encoder(tokenizer)
     context_length = load_config(settings.model_name).n_positions
     encoded = {}
-    for split in SPLITS:  # both before anything is written: a mistake in either leaves the old tensors alone
-        start, text = time.perf_counter(), settings.text(split)
-        corpus = read_corpus(text)
-        tensors = encode_corpus(corpus, encoder, settings.max_turns, context_length, str(text))
-        encoded[split] = tensors, corpus, time.perf_counter() - start
+    for split, (corpus, seconds) in texts.items():  # both before anything is written: a mistake leaves the old alone
+        start, name = time.perf_counter(), str(settings.text(split))
+        tensors = encode_corpus(corpus, encoder, settings.max_turns, context_length, name)
+        encoded[split] = tensors, corpus, seconds + time.perf_counter() - start
     settings.save_path.mkdir(parents=True, exist_ok=True)
     for split, (tensors, corpus, seconds) in encoded.items():
         start, path = time.perf_counter(), settings.tensors(split)
@@ -92,4 +109,4 @@ def summary(split: str, tensors: Tensors, corpus: Corpus, seconds: float) -> str
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main))
+    run_script(write_tensors, *prepared)

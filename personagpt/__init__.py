@@ -1,7 +1,7 @@
 """PersonaGPT: everything the scripts are made of, in folders that are the stations a dialogue passes.
 
 text -> sequences -> model -> scoring -> talking | training          each imports what is left of it
-errors, files, settings, device                                      the ground all stand on
+errors, files, settings, signals, device                                the ground all stand on
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -243,4 +244,4 @@ def test_a_mistake_is_one_line(run, settings_file, tmp_path, arguments, words) -
 def test_before_any_training(run, write_settings, tmp_path) -> None:
     outcome = run(evaluate.main, "--env", write_settings(save_path=tmp_path / "empty"))
     assert outcome.status == 2
-    assert "run train.py first" in outcome.err
+    assert re.search(r"no trained model there yet; run `\S.*python\S* train\.py --env .*` first", outcome.err)

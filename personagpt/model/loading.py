@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from personagpt.errors import UserError
 from personagpt.model.fast_cpu import use_cpu_products
 from personagpt.model.gpt2 import use_fused_gelu
 from personagpt.sequences.format import SPECIAL_TOKENS, Encoder, add_special_tokens
-from personagpt.settings import Settings
+from personagpt.settings import Settings, find_model
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -148,24 +147,6 @@ def load_trained(wanted: str | None, settings: Settings) -> TrainedModel:
     saved = Path(name) / STATE
     step = json.loads(saved.read_text(encoding="utf-8"))["step"] if saved.is_file() else None
     return TrainedModel(name, model, tokenizer, Encoder(tokenizer), products, _checksum(name, config), step)
-
-
-def find_model(wanted: str | None, settings: Settings) -> str:
-    """A folder's path, or a hub name. Raises UserError where it can be neither."""
-    if wanted is None:
-        link = settings.save_path / "checkpoint" / "model"
-        if not link.is_dir():
-            raise UserError(f"{link}: no trained model there yet; run train.py first, or name a model with --model")
-        # The link and not what it points to: training beside us may remove that at any moment.
-        return str(link)
-    folder = Path(wanted).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"{wanted}: no model in this folder (config.json is missing)")
-        return str(folder.absolute())  # as above: it may be a link of a run that goes on
-    if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", wanted, re.ASCII):
-        raise UserError(f"--model {wanted}: there is no such folder, and it is no hub name such as af1tang/personaGPT")
-    return wanted
 
 
 def _precision(name: str, device: torch.device) -> str:

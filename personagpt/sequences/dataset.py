@@ -18,7 +18,14 @@ from safetensors.numpy import save
 from tqdm import tqdm
 
 from personagpt.files import file_checksum
-from personagpt.sequences.format import IGNORED, DataError, Encoder, side_sequences, tokenizer_checksum
+from personagpt.sequences.format import (
+    IGNORED,
+    DataError,
+    Encoder,
+    check_present,
+    side_sequences,
+    tokenizer_checksum,
+)
 from personagpt.text.convai2 import Corpus, Dialogue, TextError
 
 if TYPE_CHECKING:
@@ -105,12 +112,6 @@ class PersonaChatDataset(torch.utils.data.Dataset):
         start, end = self.tensors.offsets[index : index + 2]
         first, last = self.tensors.response_offsets[index : index + 2]
         return self.tensors.tokens[start:end].astype(np.int64), self.tensors.responses[first:last] - start
-
-
-def check_present(path: Path) -> None:
-    """Raise DataError where there is no tensor file."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; run preprocess_dataset.py with the same settings first")
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, str], Tensors]:
@@ -207,7 +208,9 @@ def encode_corpus(corpus: Corpus, encoder: Encoder, max_turns: int, context_leng
     """
     buffer = SequenceBuffer()
     known_facts: dict[str, list[int]] = {}  # personas come back in many dialogues
-    with tqdm(total=len(corpus.dialogues), desc=f"encode {Path(name).name}", unit="dialogue", leave=False) as bar:
+    with tqdm(
+        total=len(corpus.dialogues), desc=f"encode {Path(name).name}", unit="dialogue", leave=False, disable=None
+    ) as bar:
         for first in range(0, len(corpus.dialogues), DIALOGUES_PER_BATCH):
             batch = slice(first, first + DIALOGUES_PER_BATCH)
             dialogues = corpus.dialogues[batch]

@@ -70,7 +70,7 @@ def _fetch(url: str, partial: Path) -> None:
         total = have + int(length) if length else None
         with (
             open(partial, "ab" if have else "wb") as file,
-            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc="download") as bar,
+            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc="download", disable=None) as bar,
         ):
             while piece := response.read(PIECE):
                 file.write(piece)

@@ -51,9 +51,10 @@ class Recorder:
         self.last_step: StepResult | None = None
         self.finite = FiniteCheck(trainer.may_overflow)
         self.clock, self.sequence_tokens, self.window = time.perf_counter(), 0, 0.0
-        self.bar = tqdm(
-            total=total_steps, initial=state.step, desc="train", unit="step", disable=not processes.is_first
-        )
+        # None: only where there is a terminal. Elsewhere `log_losses` prints lines.
+        hidden = not processes.is_first or None
+        self.bar = tqdm(total=total_steps, initial=state.step, desc="train", unit="step", disable=hidden)
+        self.first_step, self.started = state.step, time.perf_counter()
         if processes.is_first:
             self.samples = settings.save_path / "samples"
             self.losses = logs.CsvLog(self.samples / "loss.csv", logs.LOSS_COLUMNS, state.step)
@@ -110,6 +111,13 @@ class Recorder:
         if self.processes.is_first:
             self.losses.append(row)
             self._add_to_tensorboard("train", row)
+            if self.bar.disable:
+                passed = time.perf_counter() - self.started
+                left = passed / (step - self.first_step) * (self.total_steps - step)
+                tqdm.write(
+                    f"step {step} of {self.total_steps}: loss {loss:.3f}, learning rate {last.learn_rate:.1e}, "
+                    f"{tqdm.format_interval(left)} left"
+                )
         self.bar.set_postfix(loss=f"{loss:.3f}", learn_rate=f"{last.learn_rate:.1e}")
         self._resume_clock()
 
