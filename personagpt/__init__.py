@@ -6,7 +6,13 @@ errors, files, settings, signals, device                                the grou
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
+
+# Before torch is imported anywhere. Threads that wait for one another otherwise spin for milliseconds; on a machine
+# that others use too, they then burn the time of the very thread they wait for. bench/RESULTS.md has the rates.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 PUBLIC = {"PersonaChatDataset": "personagpt.sequences.dataset"}  # name -> its module
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import preprocess_dataset
 import train
 from bench.torture import copy_base, write_data
 from tests.helpers import prepare_run, rows, same, train_run, weights
@@ -258,6 +259,26 @@ def test_more_epochs_extend_a_finished_run(tmp_path: Path, data: Path, capsys: p
     assert "changed since the last save: logging_steps was 2, is 1" in said
     assert [row["step"] for row in rows(env)] == ["1", "2", "3", "4", "5", "6"]
     assert float(rows(env)[-1]["learn_rate"]) == pytest.approx(1e-3 / 6)
+
+
+def test_what_makes_it_another_run_is_named_with_both_values(
+    tmp_path: Path, data: Path, plain_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = prepare_run(tmp_path, data, epochs=1)
+    assert train_run(env) == 0
+    product = "batch_size x gradient_accumulation_steps x processes"
+    for changes, words in (
+        ({"seed": 3}, "(seed was 42, is 3): set"),
+        ({"batch_size": 2, "init": "random"}, f"(init was pretrained, is random; {product} was 8, is 4): set"),
+        ({"model_name": plain_base}, f"(model_name was {data / 'base'}, is {plain_base}): set"),
+    ):
+        prepare_run(tmp_path, data, epochs=1, **changes)
+        assert train_run(env) == 2
+        assert words in capsys.readouterr().err
+    prepare_run(tmp_path, data, epochs=1, max_turns=4)
+    assert preprocess_dataset.main(["--env", str(env)]) == 0
+    assert train_run(env) == 2
+    assert "(max_turns was 20, is 4): set" in capsys.readouterr().err
 
 
 def test_gradient_checkpointing_changes_nothing_but_memory(tmp_path: Path, data: Path, finished: Path) -> None:

@@ -41,7 +41,9 @@ METRICS = (
     Metric("loss", "nats per response token", in_training=True),
     Metric("perplexity", "exp(loss)", in_training=True),
     Metric("turn_perplexity", "mean over responses, first token left out", in_training=True),
-    Metric("token_f1", "teacher-forced; see below before comparing it", as_percent=True, in_training=True),
+    Metric(
+        "token_f1", "teacher-forced: an untrained model already reaches about 70 %", as_percent=True, in_training=True
+    ),
     Metric(
         "persona_gain",
         "perplexity with exchanged personas over perplexity; above 1: the model uses the persona",

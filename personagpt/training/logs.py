@@ -83,16 +83,17 @@ SECTION = "=== step "
 
 
 def draw_plots(folder: Path, losses: CsvLog, evaluations: CsvLog) -> None:
-    """loss.png, with the validation points on it, and learn_rate.png."""
+    """loss.png, with validation and the best checkpoint on it, and learn_rate.png."""
     from matplotlib.figure import Figure
 
-    def figure(label: str) -> tuple[Figure, Any]:
-        drawn = Figure(figsize=(7, 4.2), dpi=130, layout="constrained")
-        axes = drawn.subplots()
-        axes.set_xlabel("optimizer step")
-        axes.set_ylabel(label)
-        axes.grid(alpha=0.25)
-        return drawn, axes
+    def figure(label: str, panels: int = 1) -> tuple[Figure, list[Any]]:
+        drawn = Figure(figsize=(7 + 3 * (panels - 1), 4.2), dpi=130, layout="constrained")
+        plots = list(drawn.subplots(1, panels, squeeze=False)[0])
+        for axes in plots:
+            axes.set_xlabel("optimizer step")
+            axes.grid(alpha=0.25)
+        plots[0].set_ylabel(label)
+        return drawn, plots
 
     def save(drawn: Figure, name: str) -> None:
         image = io.BytesIO()
@@ -101,18 +102,46 @@ def draw_plots(folder: Path, losses: CsvLog, evaluations: CsvLog) -> None:
 
     steps = losses.column("step")
     marker = "." if len(steps) < 30 else ""
-    drawn, axes = figure("loss (nats per response token)")
-    axes.plot(steps, losses.column("loss"), marker=marker, linewidth=1.2, label="training")
-    if evaluations.rows:
-        axes.plot(evaluations.column("step"), evaluations.column("loss"), "o--", color="tab:red", label="validation")
-    axes.set_ylim(bottom=0)
-    axes.legend()
+    # An upturn of validation is small beside the fall of a run's first steps: the second panel enlarges it.
+    drawn, plots = figure("loss (nats per response token)", panels=1 + (len(evaluations.rows) > 1))
+    for axes in plots:
+        axes.plot(steps, losses.column("loss"), marker=marker, linewidth=1.2, label="training")
+        _draw_validation(axes, evaluations)
+    plots[0].set_yscale("log")
+    plots[0].legend()
+    if len(plots) > 1:
+        _enlarge(plots[1], evaluations)
+    for axis in (axes.yaxis for axes in plots):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}" if axis is plots[0].yaxis else "")
     save(drawn, "loss.png")
-    drawn, axes = figure("learning rate (per step)")
+    drawn, (axes,) = figure("learning rate (per step)")
     axes.plot(steps, losses.column("learn_rate"), marker=marker, linewidth=1.2)
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     save(drawn, "learn_rate.png")
+
+
+def _draw_validation(axes: Any, evaluations: CsvLog) -> None:
+    """The validation points, and a star on the one that checkpoint/best is from."""
+    if not evaluations.rows:
+        return
+    steps, values = evaluations.column("step"), evaluations.column("loss")
+    axes.plot(steps, values, "o--", color="tab:red", label="validation")
+    best = values.index(min(values))
+    label = f"checkpoint/best, step {steps[best]:.0f}"
+    axes.plot(steps[best], values[best], "*", markersize=15, color="tab:green", zorder=3, label=label)
+
+
+def _enlarge(axes: Any, evaluations: CsvLog) -> None:
+    """Cut `axes` to what lies around the lowest validation loss, on the scale of an upturn after it."""
+    steps, values = evaluations.column("step"), evaluations.column("loss")
+    lowest = min(values)
+    upturn = max(values[values.index(lowest) :]) - lowest
+    reach = max(4 * upturn or max(values) - lowest, 0.02 * lowest)
+    axes.set_ylim(lowest - 0.5 * reach, lowest + 1.1 * reach)
+    axes.set_xlim(steps[0] - 0.05 * (steps[-1] - steps[0]), steps[-1] + 0.05 * (steps[-1] - steps[0]))
+    axes.set_title("validation around its lowest, enlarged", fontsize="medium")
 
 
 def open_tensorboard(folder: Path, last_step: int) -> Any:

@@ -178,7 +178,7 @@ class Recorder:
         self.trainer.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         context_length = self.trainer.model.config.n_positions
-        write_card(folder, self.settings, context_length, self.state.step, self.state.evaluation)
+        write_card(folder, self.settings, self.tokenizer, context_length, self.state.step, self.state.evaluation)
 
     def _add_to_tensorboard(self, group: str, row: dict[str, Any], replies: str = "") -> None:
         """The same figures for TensorBoard, where it is asked for."""
