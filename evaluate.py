@@ -59,11 +59,10 @@ def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Set
 if __name__ == "__main__":
     prepared = before_torch(prepare)
 
-import contextlib
 import time
 
 from personagpt.device import hardware
-from personagpt.files import file_checksum, write_json
+from personagpt.files import write_json
 from personagpt.model.loading import TrainedModel, load_trained
 from personagpt.scoring.candidates import ChoicePass, choice_passes, hits_at_1
 from personagpt.scoring.metrics import METRICS, Metric, generated_metrics, teacher_forced_metrics
@@ -100,10 +99,10 @@ def evaluate(options: argparse.Namespace, settings: Settings, corpus: Corpus | N
     print(table(metrics, comparable))
     out = options.out or settings.save_path / "samples" / file_name(options)
     write_json(out, describe(trained, text, dataset) | metrics)
-    if options.model is None and options.text is None and trained.step is not None:
-        with contextlib.suppress(FileNotFoundError):  # training beside us may have removed this checkpoint
-            scored = {"step": trained.step} | metrics
-            write_card(Path(trained.name), settings, trained.tokenizer, trained.context_length, trained.step, scored)
+    own = options.model is None and options.text is None and trained.step is not None
+    if own and trained.folder.is_dir():  # training beside us may have removed the checkpoint that was scored
+        scored = {"step": trained.step} | metrics
+        write_card(trained.folder, settings, trained.tokenizer, trained.context_length, trained.step, scored)
     print(f"\nfigures in {out}")
     return 0
 
@@ -117,18 +116,17 @@ def make_sequences(
         return open_tensors(tensors, text, trained.tokenizer, settings.max_turns, trained.context_length), []
     tensors = encode_corpus(corpus, trained.encoder, settings.max_turns, trained.context_length, str(text))
     passes = choice_passes(corpus, trained.encoder, settings.max_turns, trained.context_length)
-    return PersonaChatDataset.from_tensors(tensors, trained.context_length), passes
+    return PersonaChatDataset.from_tensors(tensors, trained.context_length, corpus.sha256), passes
 
 
 def describe(trained: TrainedModel, text: Path, dataset: PersonaChatDataset) -> dict[str, str | int]:
     """What was scored, on what."""
     step = {} if trained.step is None else {"step": trained.step}
-    checksum = file_checksum(text) if text.exists() else dataset.metadata["text_sha256"]
     return step | {
         "model": trained.name,
         "model_checksum": trained.checksum,
         "text": str(text),
-        "text_sha256": checksum,
+        "text_sha256": dataset.metadata["text_sha256"],
     }
 
 

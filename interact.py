@@ -1,7 +1,7 @@
 """Talk to a trained model, and record where it fails.
 
     python interact.py                                          type a persona, then talk
-    python interact.py --persona "i have two dogs ." --persona "i work as a nurse ."
+    python interact.py --persona "i have two dogs." --persona "i work as a nurse."
     python interact.py --random-persona --seed 7                a validation dialogue's persona, a repeatable talk
     python interact.py --self-play --turns 10                   two personas talk to each other
     echo "hi ! how are you ?" | python interact.py --random-persona
@@ -25,7 +25,7 @@ import random
 import sys
 from pathlib import Path
 
-from personagpt.errors import Stopped, UserError
+from personagpt.errors import Stopped, UserError, printable
 from personagpt.settings import Settings, find_model, read_settings
 from personagpt.talking.recordings import FLAGS, Flag, export
 from personagpt.text.convai2 import read_corpus
@@ -61,7 +61,11 @@ def check_options(options: argparse.Namespace) -> None:
     for name, holds, allowed in (
         ("top_k", options.top_k >= 0, "0 (all tokens) or more"),
         ("top_p", 0 < options.top_p <= 1, "above 0 and at most 1"),
-        ("temperature", 0 < options.temperature < 1e6, "above 0 (--top-k 1 always takes the most likely token)"),
+        (
+            "temperature",
+            1e-3 <= options.temperature <= 1e6,
+            "0.001 to 1000000 (--top-k 1 always takes the most likely token)",
+        ),
         ("max_new_tokens", options.max_new_tokens >= 1, "1 or more"),
         ("turns", options.turns >= 1, "1 or more"),
         ("seed", options.seed is None or 0 <= options.seed < 2**62, "0 or more, below 2**62"),
@@ -86,7 +90,7 @@ def read_persona(options: argparse.Namespace) -> list[str] | None:
     if any("\udc80" <= letter <= "\udcff" for fact in facts for letter in fact):  # undecodable bytes
         raise UserError("--persona: not UTF-8 text; set the terminal to UTF-8, or use --persona-file")
     if not facts:
-        raise UserError("an empty persona: give at least one fact, such as --persona 'i have two dogs .'")
+        raise UserError("an empty persona: give at least one fact, such as --persona 'i have two dogs.'")
     return facts
 
 
@@ -196,7 +200,7 @@ def run_command(session: Session, command: str, rest: str) -> str:
     if command == "/help":
         return "".join(f"  {usage:<24}{meaning}\n" for usage, meaning in HELP.items())
     if command == "/persona" and not rest:
-        return "".join(f"  {fact}\n" for fact in current.persona)
+        return "".join(f"  {printable(fact)}\n" for fact in current.persona)
     if command == "/persona":
         facts = [fact.strip() for fact in rest.split("|") if fact.strip()]
         if not facts:
@@ -226,10 +230,10 @@ def run_command(session: Session, command: str, rest: str) -> str:
         kind, _, note = rest.partition(" ")
         if kind not in FLAGS:
             reason = "unknown kind" if kind else "which kind?"
-            return f"/flag {kind or 'KIND'}: {reason}; the kinds are {', '.join(FLAGS)}\n"
+            return f"/flag {printable(kind) or 'KIND'}: {reason}; the kinds are {', '.join(FLAGS)}\n"
         current.flags.append(Flag(len(current.turns) - 1, kind, note.strip()))
         return f"flagged as {kind}: {current.texts[-1]}\n"
-    return f"{command}: unknown command; /help lists them\n"
+    return f"{printable(command)}: unknown command; /help lists them\n"
 
 
 def read_lines() -> Iterator[str]:
@@ -249,13 +253,13 @@ def read_lines() -> Iterator[str]:
                 print()  # what follows starts on a line of its own
                 raise
     for line in sys.stdin:
-        print(f"you: {line.rstrip()}")
+        print(f"you: {printable(line.rstrip())}")
         yield line
 
 
 def type_persona(lines: Iterator[str]) -> list[str]:
     """The facts typed before an empty line."""
-    print("the model's persona: type one fact a line, such as `i have two dogs .`; an empty line ends it")
+    print("the model's persona: type one fact a line, such as `i have two dogs.`; an empty line ends it")
     facts = []
     for line in lines:
         if not line.strip():

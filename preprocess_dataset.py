@@ -16,15 +16,19 @@ if __name__ == "__main__":
     end_at_once()  # Ctrl-C is answered by one line from here on: before anything else is imported
 
 import argparse
-import time
+import sys
 
 from personagpt.errors import UserError
-from personagpt.settings import Settings, read_settings
-from personagpt.text.convai2 import Corpus, read_corpus
-from personagpt.text.download import SHA256, URL, download
+from personagpt.settings import TEXT_NAMES, Settings, read_settings
+from personagpt.text.convai2 import CheckedText
+from personagpt.text.download import CANDIDATES_NAME, CONVAI2, Archive, download
 from utils import add_env_option, before_torch, command, parse_options, run_script
 
 SPLITS = ("train", "valid")
+MISSING = {
+    TEXT_NAMES["train"]: "the dialogues to train on",
+    TEXT_NAMES["valid"]: "dialogues that are not in the training text, such as every tenth,",
+}
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
@@ -35,77 +39,97 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     return options, read_settings(options.env)
 
 
-def read_texts(
-    arguments: list[str] | None = None, url: str = URL, sha256: str = SHA256
-) -> tuple[argparse.Namespace, Settings, dict[str, tuple[Corpus, float]]]:
-    """The command line, and each split's text with the seconds it took to parse; fetched first, if that is asked."""
+def check_texts(
+    arguments: list[str] | None = None, archive: Archive = CONVAI2
+) -> tuple[argparse.Namespace, Settings, dict[str, CheckedText]]:
+    """The command line, and both splits' texts, found sound; fetched first, if that is asked."""
     options, settings = command_line(arguments)
     missing = [settings.text(split) for split in SPLITS if not settings.text(split).exists()]
+    if len(missing) == 1 and not options.download:  # the other one is there: somebody's own text
+        raise UserError(f"{missing[0]} not found: put {MISSING[missing[0].name]} there")
     if missing and not options.download:
         raise UserError(
             f"{', '.join(map(str, missing))} not found: put the text there, or run "
             f"`{command('preprocess_dataset.py', options.env)} --download`, which fetches ConvAI2's"
         )
-    if missing:
-        download(missing, settings.save_path / "download", url, sha256)
-    texts = {}
-    for split in SPLITS:
-        start = time.perf_counter()
-        texts[split] = read_corpus(settings.text(split)), time.perf_counter() - start
-    return options, settings, texts
+    if options.download:
+        candidates = settings.data_path / CANDIDATES_NAME
+        if wanted := missing + [candidates] * (not candidates.exists()):
+            download(wanted, settings.save_path / "download", archive)
+    return options, settings, {split: CheckedText(settings.text(split)) for split in SPLITS}
 
 
 if __name__ == "__main__":
-    prepared = before_torch(read_texts)
+    prepared = before_torch(check_texts)
 
-import os
+import contextlib
+import time
 
-import numpy as np
-
-from personagpt.files import file_checksum
+from personagpt.files import replacing
 from personagpt.model.loading import load_config, load_tokenizer
-from personagpt.sequences.dataset import Tensors, encode_corpus, tensor_metadata
+from personagpt.sequences.dataset import encode_pieces, tensor_metadata
 from personagpt.sequences.format import Encoder
+from personagpt.sequences.tensors import TensorSpool
 
 
-def main(arguments: list[str] | None = None, url: str = URL, sha256: str = SHA256) -> int:
-    return write_tensors(*read_texts(arguments, url, sha256))
+def main(arguments: list[str] | None = None, archive: Archive = CONVAI2) -> int:
+    return write_tensors(*check_texts(arguments, archive))
 
 
-def write_tensors(options: argparse.Namespace, settings: Settings, texts: dict[str, tuple[Corpus, float]]) -> int:
+def write_tensors(options: argparse.Namespace, settings: Settings, texts: dict[str, CheckedText]) -> int:
     """Encode both texts and write their tensors."""
     tokenizer = load_tokenizer(settings.model_name)
     encoder = Encoder(tokenizer)
     context_length = load_config(settings.model_name).n_positions
-    encoded = {}
-    for split, (corpus, seconds) in texts.items():  # both before anything is written: a mistake leaves the old alone
-        start, name = time.perf_counter(), str(settings.text(split))
-        tensors = encode_corpus(corpus, encoder, settings.max_turns, context_length, name)
-        encoded[split] = tensors, corpus, seconds + time.perf_counter() - start
-    settings.save_path.mkdir(parents=True, exist_ok=True)
-    for split, (tensors, corpus, seconds) in encoded.items():
-        start, path = time.perf_counter(), settings.tensors(split)
-        new = path.with_name(path.name + ".new")
-        checksum = file_checksum(settings.text(split))
-        tensors.save(new, tensor_metadata(checksum, tokenizer, settings.max_turns, context_length))
-        os.replace(new, path)
-        print(summary(split, tensors, corpus, seconds + time.perf_counter() - start))
+    # Unnamed files on the disk of save_path hold the tensors until both are done: a mistake leaves the old ones alone.
+    disk = next(folder for folder in (settings.save_path, *settings.save_path.parents) if folder.is_dir())
+    with contextlib.ExitStack() as stack:
+        spools = {split: stack.enter_context(TensorSpool(disk)) for split in SPLITS}
+        summaries = {}
+        for split, text in texts.items():
+            start = time.perf_counter()
+            for piece in encode_pieces(text, encoder, settings.max_turns, context_length, text.name):
+                spools[split].add(piece)
+            summaries[split] = summary(split, spools[split], text, time.perf_counter() - start)
+        settings.save_path.mkdir(parents=True, exist_ok=True)
+        for split, text in texts.items():
+            with replacing(settings.tensors(split)) as file:
+                spools[split].write(file, tensor_metadata(text.sha256, tokenizer, settings.max_turns, context_length))
+            print(summaries[split])
+    for warning in warnings(texts["train"], texts["valid"]):
+        print(f"warning: {warning}", file=sys.stderr)
     print(f"tensors in {settings.save_path}; next: {command('train.py', options.env)}")
     return 0
 
 
-def summary(split: str, tensors: Tensors, corpus: Corpus, seconds: float) -> str:
-    """The line that says what became of a text file, and a second one for what was left out of it."""
-    lengths = np.diff(tensors.offsets)
-    line = (
-        f"{split}: {len(corpus.dialogues):,} dialogues, {len(lengths):,} sequences, {len(tensors.responses):,} "
-        f"responses, {len(tensors.tokens):,} tokens, longest sequence {lengths.max():,}, {seconds:.1f} s"
-    )
-    if corpus.left_out:
-        listed = ", ".join(map(str, corpus.left_out[:10])) + (", ..." if len(corpus.left_out) > 10 else "")
-        count = len(corpus.left_out)
-        line += f"\n{split}: left out {count} with an empty utterance: the dialogue{'s' * (count > 1)} at line {listed}"
-    return line
+def summary(split: str, spool: TensorSpool, text: CheckedText, seconds: float) -> str:
+    """The line that says what became of a text file, and one more for what was left out of it, for each reason."""
+    lines = [
+        f"{split}: {len(text):,} dialogues, {spool.count('dialogues'):,} sequences, {spool.count('responses'):,} "
+        f"responses, {spool.count('tokens'):,} tokens, longest sequence {spool.longest:,}, {seconds:.1f} s"
+    ]
+    if text.mirrors:
+        lines.append(f"{split}: left out {len(text.mirrors):,} that repeat another from the other side")
+    if text.left_out:
+        listed = ", ".join(map(str, text.left_out[:10])) + (", ..." if len(text.left_out) > 10 else "")
+        count = len(text.left_out)
+        lines.append(
+            f"{split}: left out {count:,} with an empty utterance: the dialogue{'s' * (count > 1)} at line {listed}"
+        )
+    return "\n".join(lines)
+
+
+def warnings(train: CheckedText, valid: CheckedText) -> list[str]:
+    """What would make validation say less than it seems to."""
+    if train.sha256 == valid.sha256:
+        return ["training and validation text are the same: validation cannot show whether the model only memorises"]
+    shared = len(train.personas & valid.personas)
+    if not shared:
+        return []
+    return [
+        f"{shared:,} of the validation text's {len(valid.personas):,} personas are in the training text, too: "
+        "validation says less about new personas"
+    ]
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
 if __name__ == "__main__":
     options_and_settings = before_torch(command_line)
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -53,6 +54,7 @@ from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, open_tensors
 from personagpt.sequences.format import Encoder
 from personagpt.training.checkpoint import load_optimizer
+from personagpt.training.logs import draw_stale_plots
 from personagpt.training.optimization import Trainer, schedule, step_seed, training_step
 from personagpt.training.recorder import Recorder
 from personagpt.training.resume import RunState, check_same_run, claim_run, run_identity
@@ -84,21 +86,18 @@ def train(settings: Settings, options: argparse.Namespace, processes: Processes,
     with claim_run(settings.save_path, options.restart, processes, say) as (checkpoint, state):
         check_same_run(state, identity, settings, say)
         if state.step >= total_steps:
+            if processes.is_first:
+                draw_stale_plots(settings.save_path / "samples")
             say(f"already finished: {state.step} steps, {settings.epochs} epochs")
             say(closing_words(settings, options.env))
             return 0
+        trainer = load_trainer(settings, processes, precision, tokenizer, checkpoint, state, say)
         state.identity, state.settings = identity, settings.plain()
-
-        trainer = load_trainer(settings, processes, precision, tokenizer, checkpoint, state)
         if checkpoint:
             say(f"going on after step {state.step} of {total_steps}")
         recorder = Recorder(settings, processes, tokenizer, trainer, state, total_steps, plan.steps_per_epoch)
         recorder.describe({"train": train_data.metadata, "valid": valid_data.metadata}, per_step)
-        size = sum(parameter.numel() for parameter in trainer.model.parameters())
-        say(
-            f"{len(train_data)} sequences, {total_steps} steps of {per_step}, {size:,} parameters, "
-            f"{trainer.precision} on {hardware(processes.device)}"
-        )
+        say(opening_words(trainer, len(train_data), total_steps, per_step))
 
         if warmup_steps < settings.warmup_steps:
             say(f"warmup_steps = {settings.warmup_steps} is longer than the run: it warms up over {warmup_steps} steps")
@@ -143,16 +142,32 @@ def load_trainer(
     tokenizer: PreTrainedTokenizerFast,
     checkpoint: Path | None,
     state: RunState,
+    say: Callable[[str], None],
 ) -> Trainer:
     """The model and its optimizer as `checkpoint` left them; without one, the base model at the run's start."""
     model = load_model(str(checkpoint or settings.model_name), len(tokenizer), settings.init, settings.seed)
     model.to(processes.device)
     set_generation_defaults(model, tokenizer)
-    trainer = Trainer(settings, processes, precision, model)
+    trainer = Trainer(settings, processes, precision, model, say)
     if checkpoint:
         load_optimizer(trainer.optimizer, checkpoint)
         trainer.load_scaling(state.scaling)
+        if state.batch_size and state.settings["batch_size"] == settings.batch_size:
+            trainer.batch_size = state.batch_size  # memory gave out with larger ones
     return trainer
+
+
+def opening_words(trainer: Trainer, sequences: int, total_steps: int, per_step: int) -> str:
+    """What is about to run, on what; and a hint where a GPU is given one sequence at a time."""
+    device, size = trainer.processes.device, sum(parameter.numel() for parameter in trainer.model.parameters())
+    line = f"{sequences} sequences, {total_steps} steps of {per_step}, {size:,} parameters, "
+    line += f"{trainer.precision} on {hardware(device)}"
+    if device.type == "cuda" and trainer.batch_size == 1 and per_step > trainer.processes.count:
+        line += (
+            "\nbatch_size is 1: with 12 GB of GPU memory or more, batch_size = 8 and gradient_accumulation_steps = 1 "
+            "take the same steps several times as fast"
+        )
+    return line
 
 
 def closing_words(settings: Settings, env_file: Path) -> str:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeVar
 
-from personagpt.errors import RunError, Stopped, UserError
+from personagpt.errors import RunError, Stopped, UserError, is_out_of_memory, printable
 from personagpt.settings import ENV_FILE, VALUE_TYPES
 from personagpt.signals import raise_on_signals, stay_at_the_end
 
@@ -107,6 +107,7 @@ UNUSABLE_PATH = (
 
 def exit_status(main: Callable[..., int], *arguments: object) -> int:
     """Run `main` and return its exit status, with one line on stderr in place of an expected traceback."""
+    print_everything()
     try:
         with raise_on_signals():
             return main(*arguments)
@@ -138,9 +139,7 @@ def _machine_gave_out(error: Exception) -> str | None:
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         where = f" while writing {error.filename}" if getattr(error, "filename", None) else ""
         return f"the disk is full{where}: free some space, then run the same command again to go on"
-    # torch's OutOfMemoryError and what CUDA's libraries, MPS and the CPU's allocator raise are all RuntimeErrors.
-    full = isinstance(error, RuntimeError) and re.search("out of memory|can't allocate memory|ALLOC_FAILED", str(error))
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or full:
+    if is_out_of_memory(error):
         return OUT_OF_MEMORY.format(str(error).split("\n", 1)[0].split(". ", 1)[0] or "no memory left")
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         reason = str(error).strip().partition("\n")[0]
@@ -152,9 +151,17 @@ def print_line(message: object, status: int) -> int:
     """Print why a script ends, and return `status`."""
     # Of torchrun's processes the first one speaks for all, except where a machine gives out.
     if status == 1 or os.environ.get("RANK", "0") == "0":
+        lines = "\n".join(map(printable, str(message).split("\n")))
         with contextlib.suppress(OSError):  # nobody may be there to read it
-            print(f"error: {message}" if status in (1, 2) else str(message), file=sys.stderr)
+            print(f"error: {lines}" if status in (1, 2) else lines, file=sys.stderr)
     return status
+
+
+def print_everything() -> None:
+    """Let no letter that the terminal cannot show end a script: `\\u2028` is printed for it."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class LastingStream:

@@ -18,14 +18,13 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from personagpt.device import Processes, resolve_precision
-from personagpt.files import file_checksum
 from personagpt.model.fast_cpu import onednn_product, should_use_onednn
 from personagpt.model.loading import load_config, load_model, load_tokenizer
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, tensor_metadata
 from personagpt.sequences.format import Encoder
 from personagpt.settings import Settings, read_settings
-from personagpt.text.convai2 import Corpus, read_corpus
+from personagpt.text.convai2 import read_corpus
 from personagpt.training.optimization import Trainer, schedule, step_seed, training_step
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +37,8 @@ SIZES = {
     "medium": (24, 1024, 16),
     "large": (36, 1280, 20),
 }
-CONVAI2_DIALOGUES = 17_878
+CONVAI2_DIALOGUES = 17_878  # in the training file
+TRAINED_DIALOGUES = 8_939  # without those that repeat another one from the other side
 TRAIN_TEXT = "train_both_original_no_cands.txt"
 
 
@@ -96,9 +96,9 @@ def prepare(folder: Path, size: str, dialogues: int | None = None) -> Material:
     settings = dataclasses.replace(read_settings(ROOT / ".env", {}), save_path=folder, model_name=str(base))
     context_length = load_config(str(base)).n_positions
     corpus = read_corpus(text)
-    corpus = Corpus(corpus.dialogues[:dialogues], corpus.sides[:dialogues], corpus.left_out)
+    corpus = dataclasses.replace(corpus, dialogues=corpus.dialogues[:dialogues], sides=corpus.sides[:dialogues])
     tensors = encode_corpus(corpus, encoder, settings.max_turns, context_length, str(text))
-    metadata = tensor_metadata(file_checksum(text), tokenizer, settings.max_turns, context_length)
+    metadata = tensor_metadata(corpus.sha256, tokenizer, settings.max_turns, context_length)
     tensors.save(settings.tensors("train"), metadata)
     return Material(text, base, tokenizer, encoder, PersonaChatDataset(settings.tensors("train")), settings)
 
@@ -124,7 +124,8 @@ class Training:
 
     def use_batch_size(self, batch_size: int) -> None:
         """Eight sequences a step, as in .env, until a batch alone holds more."""
-        self.settings = self.trainer.settings = dataclasses.replace(self.settings, batch_size=batch_size)
+        self.settings = dataclasses.replace(self.settings, batch_size=batch_size)
+        self.trainer.batch_size = batch_size
         self.plan = StepPlan(self.data.lengths, self.settings.seed, max(8, batch_size))
         self.total_steps = self.settings.epochs * self.plan.steps_per_epoch
 

@@ -1,16 +1,16 @@
-"""Kill training at random instants, many of them inside a save, start it again, and see whether anything is lost.
+"""Kill a run at random instants, many of them inside a save, start it again, and see whether anything is lost.
 
     python -m bench.torture [--kills 200] [--seed 0]      (make torture)
 
 Trains on a few dialogues of data/sample in a temporary folder, dropout on: once without interruption, then again and
 again under SIGKILL, every other time while a checkpoint is being written, until a run ends. Its weights, loss.csv,
 eval.csv and responses.txt must equal the uninterrupted run's byte for byte (columns of time and speed left out).
-Meanwhile another process loads `checkpoint/model` and `checkpoint/best` with from_pretrained over and over.
+Meanwhile one process loads `checkpoint/model` and `checkpoint/best` with from_pretrained over and over, and another
+runs evaluate.py. Between kills, links are lost as copies lose them, and logs are edited or deleted: of such a log, what
+was written later must be there. Preprocessing, export and --restart are killed too, and must then come to the same end.
 
-Prints kills survived, checkpoints read, and what was lost, which must be 0; exits with 1 if it is not.
-
-Every run is forked from one process that has imported everything and computed nothing, so that a start costs a tenth
-of a second and not several. That process reads one request a line; this file is both ends.
+Prints kills survived, checkpoints read, and what was lost, which must be 0; exits with 1 if it is not. A traceback
+anywhere, and a file left that nobody needs, count as lost.
 """
 
 from __future__ import annotations
@@ -21,19 +21,25 @@ import hashlib
 import json
 import os
 import random
-import resource
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench.meddling import NO_SECTION, damage_logs, lose_links, saved_step
+from bench.run_server import ROOT, RunServer
+
 SAMPLE = ROOT / "data" / "sample"
 TIMES = ("tokens_per_second", "seconds", "peak_gpu_memory_gb")
+LITTER = (".*", "tmp-*", "*.new", "*.unfinished")
+TALK = {
+    "model": "m", "model_checksum": "c0ffee", "sampling": {}, "persona": ["i have a duck ."], "partner": "human",
+    "partner_persona": [], "flags": [], "started": "now",
+}  # fmt: skip
 
 
 @dataclass
@@ -42,101 +48,13 @@ class Tally:
 
     kills: int = 0
     kills_inside_save: int = 0
+    kills_elsewhere: int = 0  # inside preprocessing, export and --restart
     runs_finished: int = 0
+    links_lost: int = 0
+    logs_damaged: int = 0
     checkpoints_read: int = 0
+    evaluations: int = 0
     lost: list[str] = field(default_factory=list)
-
-
-class RunServer:
-    """The process that forks runs: `start` one, `wait` for it, or kill it by its process id."""
-
-    def __init__(self) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, "-m", "bench.torture", "--serve"]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
-        )
-        assert self._read() == {"ready": True}
-
-    def start(self, kind: str, arguments: list[str], log: Path, file_limit: int = 0) -> int:
-        """Fork a run of `kind` ("train", "preprocess" or "read"); returns its process id.
-
-        With `file_limit` no file of its may grow beyond so many bytes: the disk is full, as far as it can tell.
-        """
-        request = {"start": kind, "arguments": arguments, "log": str(log), "file_limit": file_limit}
-        return self._ask(request)["pid"]
-
-    def status(self, pid: int, wait: bool) -> int | None:
-        """The exit status of `pid`, minus the signal that killed it, or None while it runs."""
-        return self._ask({"status": pid, "wait": wait})["status"]
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait(timeout=60)
-
-    def _ask(self, request: dict) -> dict:
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return self._read()
-
-    def _read(self) -> dict:
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the process that forks runs has ended with status {self.process.wait()}")
-        return json.loads(line)
-
-
-def serve() -> None:
-    """The other end: import everything, compute nothing, fork on request."""
-    import transformers  # noqa: F401
-    from matplotlib.figure import Figure  # noqa: F401
-    from transformers import GPT2LMHeadModel  # noqa: F401
-
-    import preprocess_dataset
-    import train
-    from utils import exit_status
-
-    kinds = {"train": train.main, "preprocess": preprocess_dataset.main, "read": read_checkpoints}
-    print(json.dumps({"ready": True}), flush=True)
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "start" in request:
-            pid = os.fork()
-            if pid == 0:
-                log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-                os.dup2(log, 1)
-                os.dup2(log, 2)
-                status = 1
-                if request["file_limit"]:
-                    resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_limit"],) * 2)
-                try:
-                    status = exit_status(kinds[request["start"]], request["arguments"])
-                finally:
-                    sys.stdout.flush()
-                    os._exit(status)
-            answer = {"pid": pid}
-        else:
-            found, result = os.waitpid(request["status"], 0 if request["wait"] else os.WNOHANG)
-            answer = {"status": os.waitstatus_to_exitcode(result) if found else None}
-        print(json.dumps(answer), flush=True)
-
-
-def read_checkpoints(arguments: list[str]) -> int:
-    """Load the checkpoints in turn until SIGTERM; prints how many were read. Any failure ends it with a traceback."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    stopped = []
-    signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
-    count = 0
-    while not stopped:
-        for link in map(Path, arguments):
-            if link.exists():
-                model, tokenizer = AutoModelForCausalLM.from_pretrained(link), AutoTokenizer.from_pretrained(link)
-                assert model.get_input_embeddings().num_embeddings == len(tokenizer)
-                count += 1
-        time.sleep(0.005)
-    print(f"read {count}")
-    return 0
 
 
 def first_dialogues(path: Path, count: int) -> str:
@@ -174,13 +92,16 @@ def write_run_settings(folder: Path, data: Path) -> Path:
     return env
 
 
-def outcome(env: Path) -> dict[str, str]:
-    """What a run ends with: a checksum of its weights, and its logs without the columns of time."""
-    save = env.parent / "save"
+def outcome(env: Path, save: Path | None = None) -> dict[str, str | list[dict[str, str]]]:
+    """What a run ends with: checksums of its weights, and its logs without the columns of time.
+
+    `save` is the folder that --restart moved it to.
+    """
+    save = save or env.parent / "save"
     logs = {}
     for name in ("loss.csv", "eval.csv"):
         with open(save / "samples" / name, newline="") as file:
-            logs[name] = repr([{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)])
+            logs[name] = [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
     weights = {
         name: hashlib.sha256((save / "checkpoint" / name / "model.safetensors").read_bytes()).hexdigest()
         for name in ("model", "best")
@@ -188,92 +109,226 @@ def outcome(env: Path) -> dict[str, str]:
     return weights | logs | {"responses.txt": (save / "samples" / "responses.txt").read_text()}
 
 
-def torture(server: RunServer, folder: Path, kills: int, seed: int = 0, say: object = print) -> Tally:
+def talks_file(save: Path) -> Path:
+    """Recorded talks to export."""
+    path = save / "conversations" / "2026-01-01.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    turns = [{"speaker": ("human", "model")[n % 2], "text": f"turn {n} .", "time": "now"} for n in range(4)]
+    lines = [
+        json.dumps(TALK | {"id": str(number), "persona": [f"i am {number} ."], "turns": turns}) for number in range(20)
+    ]
+    path.write_text("".join(line + "\n" for line in lines))
+    return path
+
+
+@dataclass
+class Torture:
+    """One `save_path` after another under kills, until there were enough."""
+
+    server: RunServer
+    folder: Path
+    chance: random.Random
+    tally: Tally = field(default_factory=Tally)
+    beside: dict[str, int] = field(default_factory=dict)  # process ids of what runs beside training
+    damaged: set[str] = field(default_factory=set)  # logs of this run
+
+    def calm(self, data: Path) -> None:
+        """The run without interruption, that all others are compared with."""
+        self.env = write_run_settings(self.folder / "calm", data)
+        talks_file(self.save)
+        started = time.monotonic()
+        for kind in ("preprocess", "train", "export"):
+            if self.finish(self.start(kind)) != 0:
+                raise RuntimeError(self.log.read_text())
+        self.length = time.monotonic() - started
+        self.expected, self.expected_text = outcome(self.env), self.made()
+
+    @property
+    def save(self) -> Path:
+        return self.env.parent / "save"
+
+    @property
+    def log(self) -> Path:
+        return self.env.parent / "log"
+
+    def made(self) -> dict[str, str]:
+        """Checksums of the tensors and of the exported text."""
+        files = sorted([*self.save.glob("*.safetensors"), *(self.env.parent / "exported").glob("*")])
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    def start(self, kind: str, *options: str, log: str = "log") -> int:
+        """Fork a run of `kind`."""
+        if kind == "export":
+            options = ("--export", str(self.env.parent / "exported"))
+        arguments = ["--env", str(self.env), *options] if kind != "read" else list(options)
+        return self.server.start(kind, arguments, self.env.parent / log)
+
+    def finish(self, pid: int) -> int:
+        return self.server.status(pid, wait=True)
+
+    def run(self, number: int, data: Path, kills: int) -> None:
+        """One `save_path` from its text to an end that equals the calm one, and once more after --restart."""
+        self.env, self.damaged = write_run_settings(self.folder / f"run-{number}", data), set()
+        talks_file(self.save)
+        self.survive("preprocess", lambda: any(self.save.glob("*train_data*")))
+        self.train(kills)
+        self.survive("export", lambda: any((self.env.parent / "exported").glob("*")))
+        self.compare(self.save)
+        self.kill_when(self.start("train", "--restart"), lambda: any(self.save.glob("old-*")), 0.01)
+        self.train(0)
+        self.compare(self.save / "old-1")
+        self.damaged = set()
+        self.compare(self.save)
+        if (self.save / "old-2").exists():
+            self.tally.lost.append(f"{self.env.parent.name}: one --restart moved twice")
+        if "Traceback" in self.log.read_text():
+            self.tally.lost.append(f"{self.env.parent.name}: a traceback: {self.log.read_text()[-2000:]}")
+        self.tally.lost += [f"{self.env.parent.name}: litter: {path}" for path in self.litter()]
+
+    def litter(self) -> list[Path]:
+        """What no run, however it ended, should leave behind once the next one has ended well."""
+        folders = (self.save, self.env.parent / "exported")
+        return [path for folder in folders for name in LITTER for path in folder.rglob(name)]
+
+    def survive(self, kind: str, begun: Callable[[], bool]) -> None:
+        """Kill a short run once, when `begun`; the next one must come to an end."""
+        self.kill_when(self.start(kind), begun, 0.02)
+        if kind == "export":  # its message says to delete what is there
+            for path in (self.env.parent / "exported").glob("*_no_cands.txt"):
+                path.unlink()
+        if self.finish(self.start(kind)) != 0:
+            self.tally.lost.append(f"{self.env.parent.name}: {kind} does not end: {self.log.read_text()[-800:]}")
+
+    def kill_when(self, pid: int, begun: Callable[[], bool], longest: float) -> None:
+        """SIGKILL a little after `begun`."""
+        while not begun() and self.server.status(pid, wait=False) is None:
+            time.sleep(0.0005)
+        time.sleep(self.chance.uniform(0, longest))
+        self.tally.kills_elsewhere += self.end(pid, signal.SIGKILL) == -signal.SIGKILL
+
+    def end(self, pid: int, number: signal.Signals) -> int:
+        """Send a signal, and wait for the end."""
+        os.kill(pid, number)
+        return self.finish(pid)
+
+    def train(self, kills: int) -> None:
+        """Train under kills until the run ends, or until there were `kills`; then to its end."""
+        lost_links: list[str] = []
+        while True:
+            pid = self.start("train")
+            status = self.await_links(pid, lost_links)
+            self.start_beside()
+            if status is None:
+                status = self.finish(pid) if self.tally.kills >= kills else self.kill_later(pid)
+            if status not in (0, -signal.SIGKILL):
+                raise RuntimeError(f"status {status}: {self.log.read_text()[-2000:]}")
+            if status == 0:
+                self.stop_beside()
+                return
+            lost_links = self.meddle()
+
+    def await_links(self, pid: int, names: list[str]) -> int | None:
+        """Until the run just started has found lost links and finished a move; its status if it ended before."""
+        checkpoints = self.save / "checkpoint"
+        while not all((checkpoints / name).is_symlink() for name in names) or any(self.save.glob("*.unfinished")):
+            if (status := self.server.status(pid, wait=False)) is not None:
+                self.tally.lost.append(f"{self.env.parent.name}: its links, or its move to old-1, were given up")
+                return status
+            time.sleep(0.002)
+        return None
+
+    def meddle(self) -> list[str]:
+        """Now and then what people do while nothing runs; returns the links they lost."""
+        if self.chance.random() < 0.3 and saved_step(self.save / "checkpoint") < 12:
+            damaged = damage_logs(self.save / "samples", self.chance)
+            self.damaged |= damaged
+            self.tally.logs_damaged += len(damaged)
+        if self.chance.random() < 0.3:
+            self.stop_beside()
+            self.tally.links_lost += 1
+            return lose_links(self.save / "checkpoint", self.chance)
+        return []
+
+    def start_beside(self) -> None:
+        if not self.beside:
+            links = [str(self.save / "checkpoint" / name) for name in ("model", "best")]
+            self.beside["read"] = self.start("read", *links, log="read.log")
+            self.beside["evaluate"] = self.start("evaluate", log="evaluate.log")
+
+    def stop_beside(self) -> None:
+        for kind, pid in self.beside.items():
+            status, log = self.end(pid, signal.SIGTERM), self.env.parent / f"{kind}.log"
+            if status != 0:
+                self.tally.lost.append(f"{kind} failed: {log.read_text()[-2000:]}")
+                continue
+            count = int(log.read_text().split()[-1])
+            self.tally.checkpoints_read += count if kind == "read" else 0
+            self.tally.evaluations += count if kind == "evaluate" else 0
+        self.beside = {}
+
+    def kill_later(self, pid: int) -> int:
+        """SIGKILL after a random time, or every other time as soon as a save is under way and a little later."""
+        tally, checkpoints = self.tally, self.save / "checkpoint"
+        inside_save = tally.kills % 2 == 1
+        deadline = time.monotonic() + self.chance.uniform(0.05, 1.0) * self.length
+        while time.monotonic() < deadline:
+            if inside_save and any(checkpoints.glob("tmp-*")):
+                time.sleep(self.chance.uniform(0, 0.04))
+                break
+            if (ended := self.server.status(pid, wait=False)) is not None:
+                return ended
+            time.sleep(0.001)
+        inside = any(checkpoints.glob("tmp-*"))
+        status = self.end(pid, signal.SIGKILL)
+        tally.kills += status == -signal.SIGKILL  # it may have ended just before
+        tally.kills_inside_save += inside and status == -signal.SIGKILL
+        return status
+
+    def compare(self, save: Path) -> None:
+        """Note every difference from the calm run; of a damaged log, what was written later must be there."""
+        found = outcome(self.env, save) | (self.made() if save == self.save else {})
+        for name, content in (self.expected | (self.expected_text if save == self.save else {})).items():
+            if name in self.damaged and name == "responses.txt":
+                same = content.endswith(found[name].replace(NO_SECTION, ""))
+            elif name in self.damaged:
+                same = len(found[name]) > 0 and content[-len(found[name]) :] == found[name]
+            else:
+                same = content == found.get(name)
+            if not same:
+                self.tally.lost.append(f"{save.relative_to(self.folder)}: {name} differs")
+
+
+def torture(server: RunServer, folder: Path, kills: int, seed: int = 0, say: Callable[[str], None] = print) -> Tally:
     """Kill `kills` times and compare every run that ends with one that was never interrupted."""
-    tally, chance = Tally(), random.Random(seed)
     data = folder / "data"
     data.mkdir()
     write_data(data, train=8, valid=2)
     copy_base(data / "base", dropout=0.1)
-    calm = write_run_settings(folder / "calm", data)
-    started = time.monotonic()
-    for kind in ("preprocess", "train"):
-        pid = server.start(kind, ["--env", str(calm)], folder / "calm.log")
-        if server.status(pid, wait=True) != 0:
-            raise RuntimeError((folder / "calm.log").read_text())
-    length = time.monotonic() - started
-    expected = outcome(calm)
+    all_runs = Torture(server, folder, random.Random(seed))
+    all_runs.calm(data)
+    tally = all_runs.tally
     while tally.kills < kills or tally.runs_finished == 0:
-        env = write_run_settings(folder / f"run-{tally.runs_finished}", data)
-        server.status(server.start("preprocess", ["--env", str(env)], env.parent / "log"), wait=True)
-        links = [str(env.parent / "save" / "checkpoint" / name) for name in ("model", "best")]
-        reader = server.start("read", links, env.parent / "reader.log")
-        while not _run_once(server, env, tally, chance, length if tally.kills < kills else None):
-            pass
-        os.kill(reader, signal.SIGTERM)
-        if server.status(reader, wait=True) != 0:
-            tally.lost.append(f"the reader failed: {(env.parent / 'reader.log').read_text()[-400:]}")
-        else:
-            tally.checkpoints_read += int((env.parent / "reader.log").read_text().split()[-1])
-        found = outcome(env)
-        tally.lost += [
-            f"run {tally.runs_finished}: {name} differs" for name in expected if found[name] != expected[name]
-        ]
+        all_runs.run(tally.runs_finished, data, kills)
         tally.runs_finished += 1
         say(f"{tally.kills} kills, {tally.runs_finished} runs finished, {len(tally.lost)} lost")
     return tally
-
-
-def _run_once(server: RunServer, env: Path, tally: Tally, chance: random.Random, length: float | None) -> bool:
-    """Start training, and kill it at a random instant within `length` seconds (never if None); whether it ended."""
-    pid = server.start("train", ["--env", str(env)], env.parent / "log")
-    if length is None:
-        status = server.status(pid, wait=True)
-    else:
-        status = _kill_later(server, pid, env.parent / "save" / "checkpoint", tally, chance, length)
-    if status not in (0, -signal.SIGKILL):
-        raise RuntimeError(f"status {status}: {(env.parent / 'log').read_text()[-800:]}")
-    return status == 0
-
-
-def _kill_later(
-    server: RunServer, pid: int, checkpoints: Path, tally: Tally, chance: random.Random, length: float
-) -> int:
-    """SIGKILL after a random time, or every other time as soon as a save is under way and a little later."""
-    inside_save = tally.kills % 2 == 1
-    deadline = time.monotonic() + chance.uniform(0.05, 1.0) * length
-    while time.monotonic() < deadline:
-        if inside_save and any(checkpoints.glob("tmp-*")):
-            time.sleep(chance.uniform(0, 0.02))
-            break
-        if (ended := server.status(pid, wait=False)) is not None:
-            return ended
-        time.sleep(0.001)
-    inside = any(checkpoints.glob("tmp-*"))
-    os.kill(pid, signal.SIGKILL)
-    status = server.status(pid, wait=True)
-    tally.kills += status == -signal.SIGKILL  # it may have ended just before
-    tally.kills_inside_save += inside and status == -signal.SIGKILL
-    return status
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.serve:
-        serve()
-        return 0
     server = RunServer()
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         tally = torture(server, Path(folder), options.kills, options.seed)
     server.close()
     print(f"kills survived        {tally.kills} ({tally.kills_inside_save} of them inside a save)")
+    print(f"                      {tally.kills_elsewhere} inside preprocessing, export and --restart")
+    print(f"between them          {tally.links_lost} copies that lost their links, {tally.logs_damaged} logs damaged")
     print(f"runs compared         {tally.runs_finished}, each byte for byte with one never interrupted")
-    print(f"checkpoints read      {tally.checkpoints_read} while they were being replaced")
+    print(f"checkpoints read      {tally.checkpoints_read} while they were being replaced, {tally.evaluations} scored")
     print(f"lost                  {len(tally.lost)}")
     print(f"seconds               {time.monotonic() - start:.0f}")
     for line in tally.lost:

@@ -28,14 +28,14 @@ from statistics import median
 
 import torch
 
-from bench.common import CONVAI2_DIALOGUES, SIZES, Material, Training, Work, matrix_rate, prepare, run_steps, seconds
+from bench.common import SIZES, TRAINED_DIALOGUES, Material, Training, Work, matrix_rate, prepare, run_steps, seconds
 from bench.reference_loop import dialogue_pairs, train_pairs
 from personagpt.device import hardware, pick_device
 from personagpt.sequences.format import IGNORED
 from personagpt.training.checkpoint import optimizer_tensors, save_checkpoint
 from personagpt.training.optimization import schedule
 
-CONVAI2_TOKENS = 8_786_000  # an epoch: 491,447 tokens in 1,000 dialogues, times 17,878 dialogues
+CONVAI2_TOKENS = 491_447 * TRAINED_DIALOGUES // 1_000  # an epoch: 491,447 tokens in 1,000 dialogues
 BATCH_SIZES = (8, 16, 32, 64, 128)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CHECKED_STEPS, TOLERANCE = 20, 1e-5
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         tokens_per_second = compare(material, training, options.seconds, options.rounds)
         projection(tokens_per_second)
         if device.type == "cuda":
-            steps = 2 * CONVAI2_DIALOGUES * 3 / training.plan.per_step
+            steps = 2 * TRAINED_DIALOGUES * 3 / training.plan.per_step
             print(f"a checkpoint takes {checkpoint_seconds(material, training, folder):.1f} s; ", end="")
             print(f"three epochs have {steps:,.0f} steps, with a checkpoint every {training.settings.save_steps}")
             del training
@@ -205,7 +205,7 @@ def check(material: Material, device: torch.device, batch_size: int) -> int:
     """Compare the first losses with a plain loop's: full logits of padded batches, the library's loss, plain AdamW."""
     training = Training(material, material.model(dropout=0.0), device, "fp32", batch_size)
     if device.type == "cuda":
-        torch.backends.cuda.matmul.fp32_precision = "ieee"  # TF32's ten bits would hide what is compared
+        torch.set_float32_matmul_precision("highest")  # TF32's ten bits would hide what is compared
     model = material.model(dropout=0.0).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=training.settings.learn_rate, eps=1e-8, weight_decay=0.0)
     worst = 0.0

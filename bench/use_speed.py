@@ -73,7 +73,7 @@ def main() -> int:
     )
     print(f"replies    {BATCH / single:>10.1f} a second one by one")
     print(f"           {BATCH / batched:>10.1f} a second in a batch of {BATCH}, {single / batched:.1f} times as many")
-    trained = TrainedModel(options.model, model.eval(), tokenizer, encoder, precision, "", None)
+    trained = TrainedModel(options.model, None, model.eval(), tokenizer, encoder, precision, "", None)
     waits = [first_token(trained, corpus.dialogues[i].utterances[0]) for i in range(min(10, len(corpus.dialogues)))]
     print(
         f"first text {np.median(waits):>10.3f} s after the question (median of {len(waits)}), "
@@ -121,7 +121,7 @@ def first_token(trained: TrainedModel, question: str) -> float:
     """Seconds from a question to the first text of the reply in the terminal."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         session = Session(trained, Sampling(), MAX_NEW_TOKENS, 1, Path(folder))
-        session.begin(["i have two dogs .", "i work as a nurse .", "i like tea ."])
+        session.begin(["i have two dogs.", "i work as a nurse.", "i like tea."])
         with contextlib.redirect_stdout(Clock()) as clock:
             start = time.perf_counter()
             session.answer(question)

@@ -41,11 +41,15 @@ class Processes:
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` is set in any process; every process must ask."""
+        return bool(self.max(int(flag)))
+
+    def max(self, number: int) -> int:
+        """The largest `number` of all processes; every process must ask."""
         if self.count == 1:
-            return flag
-        gathered = torch.tensor([int(flag)])
+            return number
+        gathered = torch.tensor([number])
         dist.all_reduce(gathered, op=dist.ReduceOp.MAX, group=self.cpu_group)
-        return bool(gathered.item())
+        return int(gathered.item())
 
     def agree(self, number: int) -> bool:
         """Whether `number` is the same in all processes; every process must ask."""
@@ -60,6 +64,11 @@ class Processes:
         if self.count > 1:
             dist.all_reduce(value)
         return value
+
+    def add_up(self, tensors: list[Tensor]) -> None:
+        """Make each of `tensors` its sum over all processes; every process must ask."""
+        for exchange in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
+            exchange.wait()
 
     def wait(self) -> None:
         """Return when every process is here."""
@@ -78,7 +87,9 @@ def configure_cuda() -> None:
     """How CUDA computes in this process: float32 products in TF32, attention without cuDNN. Without CUDA, nothing."""
     if not torch.cuda.is_available():
         return
-    torch.backends.cuda.matmul.fp32_precision = "tf32"  # 10 of 23 mantissa bits, several times the speed
+    # 10 of 23 mantissa bits, several times the speed. Asked for by this function, and not by `fp32_precision`: after
+    # that, every reader of the older names raises, torch's own compiler among them.
+    torch.set_float32_matmul_precision("high")
     # cuDNN's attention, which newer PyTorch prefers, plans anew for every length: 1 s each time was seen
     # (https://github.com/modelscope/FunASR/issues/3704). Flash attention needs no plan.
     torch.backends.cuda.enable_cudnn_sdp(False)

@@ -6,6 +6,8 @@ only `exit_status` in the scripts' utils.py turns them into lines and exit statu
 
 from __future__ import annotations
 
+import re
+
 
 class UserError(Exception):
     """A mistake the user can mend. The message is one line that says what is wrong and what to do."""
@@ -13,6 +15,11 @@ class UserError(Exception):
 
 class RunError(Exception):
     """The run cannot go on, through no mistake in the settings. The message is one line."""
+
+
+def printable(text: str) -> str:
+    """`text` from outside, without what could control a terminal or break a line."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 class Stopped(BaseException):
@@ -24,3 +31,9 @@ class Stopped(BaseException):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory gave out. What torch, CUDA's libraries, MPS and the CPU's allocator raise are RuntimeErrors."""
+    full = isinstance(error, RuntimeError) and re.search("out of memory|can't allocate memory|ALLOC_FAILED", str(error))
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or bool(full)

@@ -207,9 +207,13 @@ def _checked(key: str, text: str | None, where: str, base: Path) -> Any:
 
 def _absolute(text: str, where: str, key: str, base: Path) -> Path:
     try:
-        return (base / Path(text).expanduser()).resolve()
+        path = (base / Path(text).expanduser()).resolve()
+        str(path).encode()  # it goes into messages and files, which are UTF-8
+    except UnicodeEncodeError:
+        raise SettingsError(f"{where}: {key} = {text!r} is not a usable path: {str(path)!a} is not UTF-8") from None
     except (RuntimeError, OSError) as error:
         raise SettingsError(f"{where}: {key} = {text!r} is not a usable path: {error}") from None
+    return path
 
 
 def _model_name(text: str, where: str, base: Path) -> str:

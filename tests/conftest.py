@@ -87,6 +87,30 @@ def onednn_is_faster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
 
 
 @pytest.fixture
+def disk_events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is asked of the disk, in order: "fsync NAME" ("fsync NAME, empty"), "rename NAME", "replace NAME"."""
+    events: list[str] = []
+    real = {name: getattr(os, name) for name in ("fsync", "rename", "replace")}
+
+    def fsync(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        events.append(f"fsync {path.name}" + ("" if path.is_dir() or path.stat().st_size else ", empty"))
+        real["fsync"](descriptor)
+
+    def move(kind: str) -> Callable[[object, object], None]:
+        def call(source: object, target: object) -> None:
+            real[kind](source, target)
+            events.append(f"{kind} {Path(str(target)).name}")
+
+        return call
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for kind in ("rename", "replace"):
+        monkeypatch.setattr(os, kind, move(kind))
+    return events
+
+
+@pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """run(main, "--env", path, ...) runs a script's main() as its last lines would, in this process."""
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import DataError, Encoder
 from personagpt.settings import VALUE_TYPES, SettingsError, read_settings
-from personagpt.text.convai2 import SILENCE, Corpus, Dialogue, TextError, parse_corpus, write_corpus
+from personagpt.text.convai2 import Corpus, Dialogue, TextError, is_writable, parse_corpus, write_corpus
 from tests.helpers import METADATA, NINE_LINES, VALID
 
 ORDER = "number {} is out of order; expected {}, or 1 to start a dialogue"
@@ -23,6 +23,11 @@ NEITHER = "is neither a folder nor a hub name such as microsoft/DialoGPT-medium"
 EXPECTED = "expected a folder or a hub name"
 LINE_NUMBER = "no line number; expected `N your persona: FACT` or `N PARTNER<TAB>YOU`, got "
 NO_TAB = "no tab; expected `N PARTNER<TAB>YOU`, a tab between the two utterances, got "
+NO_PERSONA = (
+    "not a persona line; expected `your persona: FACT` or `partner's persona: FACT` (lower case, a straight "
+    "apostrophe, a colon and a space), got "
+)
+BLANK = "a blank line; remove it: the number 1 is what starts a dialogue"
 TABS = "too many tabs; expected `N PARTNER<TAB>YOU` or `N PARTNER<TAB>YOU<TAB><TAB>CANDIDATES`"
 LATE = "a persona line after the talk began; expected all persona lines before it"
 NO_TALK = "this dialogue has no exchange; expected `N PARTNER<TAB>YOU` lines"
@@ -45,7 +50,7 @@ TEXTS = [
     (b"-1 a\tb\n", ":1: " + LINE_NUMBER + r"'-1 a\tb'"),
     (b"1. a\tb\n", ":1: " + LINE_NUMBER + r"'1. a\tb'"),
     ("\u0661 a\tb\n".encode(), ":1: " + LINE_NUMBER + "'\u0661 a\\tb'"),
-    (b"1 a\tb\n\n2 c\td\n", ":2: " + LINE_NUMBER + "''"),
+    (b"1 a\tb\n\n2 c\td\n", ":2: " + BLANK),
     (b"1 a\tb\n" + b"9" * 5000 + b" c\td\n", ":2: " + LINE_NUMBER + "'" + "9" * 37 + "...'"),
     (
         b"{'text': 'a json line that is longer than forty characters'}\n",
@@ -63,10 +68,10 @@ TEXTS = [
     (b"1 hello there\n", ":1: " + NO_TAB + "'hello there'"),
     (b"1 a\tb\n2\n", ":2: " + NO_TAB + "''"),
     (b"1 a\tb\n2 \n", ":2: " + NO_TAB + "''"),
-    (b"1 your persona:x\n2 a\tb\n", ":1: " + NO_TAB + "'your persona:x'"),
-    (b"1 Your persona: x\n2 a\tb\n", ":1: " + NO_TAB + "'Your persona: x'"),
-    (b"1  your persona: x\n2 a\tb\n", ":1: " + NO_TAB + "' your persona: x'"),
-    (b"1 my persona: x\n2 a\tb\n", ":1: " + NO_TAB + "'my persona: x'"),
+    (b"1 your persona:x\n2 a\tb\n", ":1: " + NO_PERSONA + "'your persona:x'"),
+    (b"1 Your persona: x\n2 a\tb\n", ":1: " + NO_PERSONA + "'Your persona: x'"),
+    (b"1  your persona: x\n2 a\tb\n", ":1: " + NO_PERSONA + "' your persona: x'"),
+    (b"1 my persona: x\n2 a\tb\n", ":1: " + NO_PERSONA + "'my persona: x'"),
     (b"1 a\tb\tc\n", ":1: " + TABS),
     (b"1 a\tb\n2 a\tb\tc\td\n", ":2: " + TABS),
     (b"1 a\tb\t\tc|d\te\n", ":1: " + TABS),
@@ -192,7 +197,6 @@ def tried(call: Callable[..., Any], *arguments: object, raises: type[Exception])
     except raises as error:
         line = str(error)
     assert line
-    assert "\n" not in line
     return None, line
 
 
@@ -234,7 +238,7 @@ TEXT_PIECES = (
 def test_any_bytes_as_a_text(data) -> None:
     corpus, line = tried(parse_corpus, data, "t.txt", raises=TextError)
     if corpus is None:
-        assert line.startswith("t.txt:")
+        assert all(part.startswith(("t.txt:", "these are")) for part in line.split("\n"))
         return
     assert corpus.dialogues
     assert len(corpus.dialogues) == len(corpus.sides)
@@ -407,8 +411,9 @@ talks = st.tuples(st.lists(words, max_size=3), st.lists(words, max_size=3), st.l
 @settings(quick, max_examples=150)
 def test_dialogues_come_through_unchanged(tokenizer, drawn) -> None:
     dialogues = [Dialogue((first, other), utterances) for first, other, utterances in drawn]
-    assume(all(dialogue.utterances[0] != SILENCE for dialogue in dialogues))
+    assume(all(is_writable(dialogue.utterances) for dialogue in dialogues))
     corpus = parse_corpus(write_corpus(dialogues).encode(), "t.txt")
+    assume(not corpus.mirrors)
     assert [(d.personas, d.utterances) for d in corpus.dialogues] == [(d.personas, d.utterances) for d in dialogues]
     encoder = Encoder(tokenizer)
     both = Corpus(corpus.dialogues, [(0, 1)] * len(dialogues), [])

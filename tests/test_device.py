@@ -8,7 +8,7 @@ import types
 import pytest
 import torch
 
-from personagpt.device import autocast, pick_device, resolve_precision, start_processes
+from personagpt.device import autocast, configure_cuda, pick_device, resolve_precision, start_processes
 from personagpt.errors import UserError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -59,3 +59,15 @@ def test_one_process_without_torchrun() -> None:
         assert not processes.any(False)
         assert processes.sum(torch.tensor(2.0)).item() == 2.0
         assert processes.device == pick_device()
+
+
+def test_tf32_can_be_read_by_old_and_new_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_float32_matmul_precision()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    try:
+        configure_cuda()
+        assert torch.backends.cuda.matmul.allow_tf32  # raises after a write to fp32_precision
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+        torch.backends.cuda.enable_cudnn_sdp(True)

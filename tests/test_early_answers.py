@@ -84,7 +84,7 @@ def test_an_export(write_settings, tmp_path) -> None:
 
 def test_with_nothing_to_answer_they_go_on(write_settings) -> None:
     env = write_settings(data_path=SAMPLE)
-    assert "import of numpy halted" in without_torch("preprocess_dataset.py", "--env", env).stderr
+    assert "import of torch halted" in without_torch("preprocess_dataset.py", "--env", env).stderr
     answer = without_torch("interact.py", "--env", env, "--model", "me/mine")
     assert answer.stderr.startswith("loading ...\n")
 

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,26 +13,27 @@ import pytest
 import torch
 
 import evaluate
-from personagpt.model.generation import generate_replies
-from personagpt.model.loading import load_model
+from personagpt.model.generation import fit_context, generate_replies
+from personagpt.model.loading import STATE, load_model
 from personagpt.scoring import metrics, published
 from personagpt.scoring.candidates import Choice, ChoicePass, choice_passes, hits_at_1, is_hit, pass_scores
 from personagpt.scoring.metrics import distinct, generated_metrics, teacher_forced_metrics, word_f1
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
 from personagpt.text.convai2 import parse_corpus, read_corpus
+from personagpt.training.checkpoint import redirect_link
 
 PLAIN = contextlib.nullcontext()
 TEXT = """\
-1 your persona: i have two dogs .
-2 your persona: i work as a nurse .
+1 your persona: i have two dogs.
+2 your persona: i work as a nurse.
 3 partner's persona: i like rap music .
-4 hi ! how are you ?\tgreat . just walking my dogs .\t\ti like tea .|no|great . just walking my dogs .
+4 hi ! how are you ?\tgreat . just walking my dogs .\t\ti like tea.|no|great . just walking my dogs .
 5 nice ! what do you do ?\ti am a nurse .\t\twonderful ! i am a nurse , and i like it .||i am a nurse .
-1 your persona: i am old .
-2 partner's persona: i play the banjo .
+1 your persona: i am old.
+2 partner's persona: i play the banjo.
 3 __SILENCE__\thello !\t\tbye .|hello !
-4 hello , who are you ?\ti am called tom .\t\ti am called tom .|my name is ann .|i am called tom .
+4 hello , who are you ?\ti am called tom.\t\ti am called tom.|my name is ann .|i am called tom.
 """
 
 
@@ -89,16 +91,38 @@ def test_candidate_scores_equal_a_pass_for_each_candidate(tiny_model, encoder, c
 
 def test_a_turn_s_context_and_candidates_by_hand(encoder) -> None:
     passes = choice_passes(parse_corpus(TEXT.encode(), "t"), encoder, 20, 320)
-    facts, said = ["i have two dogs .", "i work as a nurse ."], ["hi ! how are you ?", "great . just walking my dogs ."]
+    facts, said = ["i have two dogs.", "i work as a nurse."], ["hi ! how are you ?", "great . just walking my dogs ."]
     first, second = passes[0].choices
     assert passes[0].tokens[: first.start] == encoder.context(1, facts, said[:1], 320)
     assert passes[0].tokens[: second.start] == encoder.context(1, facts, [*said, "nice ! what do you do ?"], 320)
     assert first.candidates[-1] == [*encoder.texts(["great . just walking my dogs ."])[0], encoder.eos]
     assert second.candidates[1] == [encoder.eos]  # an empty candidate
-    assert passes[1].tokens[: passes[1].choices[0].start] == encoder.context(0, ["i am old ."], [], 320)
+    assert passes[1].tokens[: passes[1].choices[0].start] == encoder.context(0, ["i am old."], [], 320)
     assert [
         len(choice_pass.choices) for choice_pass in choice_passes(parse_corpus(TEXT.encode(), "t"), encoder, 2, 320)
     ] == [1, 1]
+
+
+def test_a_context_goes_as_far_back_as_the_longest_candidate_leaves_room(encoder) -> None:
+    """A candidate's last token is no input, so context and candidate may have one token more than the model reads."""
+    text = "1 your persona: i ski .\n2 a b c\td e f\n3 g h i\tj k l\t\tm n o p q r s|j k l\n"
+    ids = encoder.texts(["a b c", "d e f", "g h i", "m n o p q r s"])
+    whole = encoder.context(1, ["i ski ."], ["a b c", "d e f", "g h i"], 320)
+    longest = len(ids[3]) + 1
+    for context, begins in ((len(whole) + longest - 1, 0), (len(whole) + longest - 2, 1)):
+        (found,) = choice_passes(parse_corpus(text.encode(), "t"), encoder, 20, context)
+        assert found.tokens == encoder.context(1, ["i ski ."], ["a b c", "d e f", "g h i"][begins:], 320)
+        assert found.choices == [Choice(len(found.tokens), [[*ids[3], encoder.eos], found.choices[0].candidates[1]])]
+
+
+def test_a_candidate_longer_than_the_context_is_cut(encoder, tiny_model) -> None:
+    text = f"1 your persona: i ski .\n2 a\tb\t\t{'dogs ' * 60}|b\n"
+    (found,) = choice_passes(parse_corpus(text.encode(), "t"), encoder, 20, 40)
+    prefix = encoder.prefix(1, encoder.texts(["i ski ."]))
+    (dogs,) = encoder.texts(["dogs " * 60])
+    assert found.choices[0].candidates[0] == dogs[: 40 - len(prefix)]
+    assert found.tokens == prefix  # nothing else fits
+    assert len(pass_scores(tiny_model.eval(), found)[0]) == 2
 
 
 def test_hits_at_1_by_hand(tiny_model, encoder) -> None:
@@ -144,10 +168,30 @@ def test_generated_metrics_of_talks_that_fill_the_context(base, tokenizer, encod
     assert generated_metrics(model, dataset, encoder, PLAIN, 100)["generated"] == 7
 
 
+def test_a_reply_s_context_is_cut_by_no_more_than_the_reply_needs(tiny_model, encoder, monkeypatch) -> None:
+    dataset = dataset_of(TEXT.encode(), encoder, 320)
+    sequences = [dataset.sequence(index) for index in range(len(dataset))]
+    whole = [tokens[:start].tolist() for tokens, spans in sequences for start, _ in spans]
+    longest = max(map(len, whole))
+    asked: list[list[int]] = []
+
+    def listen(model: object, encoder: Encoder, contexts: list[list[int]], autocast: object) -> list[str]:
+        asked.extend(contexts)
+        return [""] * len(contexts)
+
+    monkeypatch.setattr(metrics, "generate_replies", listen)
+    for room in (longest, longest - 1):
+        asked.clear()
+        tiny_model.config.n_positions = room + 40
+        generated_metrics(tiny_model, dataset, encoder, PLAIN, 100)
+        assert sorted(asked) == sorted(fit_context(ids, encoder, room) for ids in whole)
+        assert (sorted(asked) == sorted(whole)) == (room == longest)
+
+
 def test_persona_gain_leaves_out_what_cannot_fit_under_the_other_persona(tiny_model, encoder) -> None:
     """The next dialogue's persona fills the context, so not even one utterance fits after it."""
     long = " ".join(["dogs"] * 30)
-    text = f"1 your persona: i am old .\n2 a\tb c d e f g h i j\n1 your persona: {long}\n2 a\tb\n".encode()
+    text = f"1 your persona: i am old.\n2 a\tb c d e f g h i j\n1 your persona: {long}\n2 a\tb\n".encode()
     own = [len(ids) for ids, _ in map(dataset_of(text, encoder, 320).sequence, range(2))]
     dataset = dataset_of(text, encoder, max(own))
     exchanged = metrics.exchange_personas(
@@ -207,6 +251,32 @@ def test_another_model_or_text_writes_beside_the_run_s_eval_json(options, name, 
     (tmp_path / "checkpoint" / "best").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert evaluate.file_name(argparse.Namespace(**{"model": None, "text": None} | options)) == name
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_checkpoint_saved_meanwhile_gets_no_scores_of_another(
+    run, settings_file, tmp_path, monkeypatch, removed
+) -> None:
+    """Training beside it saves step 4 while step 2 is scored, and then removes step 2."""
+    folder = tmp_path / "save" / "checkpoint"
+    old, new = folder / "step-00000002", folder / "step-00000004"
+    (folder / "model").rename(old)
+    (old / STATE).write_text('{"step": 2}')
+    new.mkdir()
+    redirect_link(folder / "model", old.name)
+
+    def score_meanwhile(*arguments: object) -> dict[str, float]:
+        redirect_link(folder / "model", new.name)
+        if removed:
+            shutil.rmtree(old)
+        return teacher_forced_metrics(*arguments)
+
+    monkeypatch.setattr(evaluate, "teacher_forced_metrics", score_meanwhile)
+    assert run(evaluate.main, "--env", settings_file).status == 0
+    assert json.loads((tmp_path / "save" / "samples" / "eval.json").read_text())["step"] == 2
+    assert not list(new.iterdir())
+    assert old.exists() != removed
+    assert removed or "2 optimizer steps" in (old / "README.md").read_text()
 
 
 def test_candidates_and_replies_of_another_text(run, settings_file, tmp_path, text) -> None:

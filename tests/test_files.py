@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from personagpt.files import read_json, unused_name, write_atomically, write_json
 
@@ -28,3 +34,51 @@ def test_writing_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
     write_atomically(tmp_path / "new" / "log", b"two")
     assert (tmp_path / "new" / "log").read_text() == "two"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["log"]
+
+
+def test_the_content_is_on_the_disk_before_it_takes_the_place_of_the_old(tmp_path: Path, disk_events) -> None:
+    write_atomically(tmp_path / "log", "one")
+    assert [event.split()[0] for event in disk_events][:2] == ["fsync", "replace"]
+    assert "empty" not in disk_events[0]
+    assert disk_events[1] == "replace log"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from personagpt import files
+
+files.os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
+files.write_atomically(Path(sys.argv[2]), "new")
+"""
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path, root: Path) -> None:
+    path = tmp_path / "eval.json"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(root), str(path)])
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 1
+    write_atomically(path, "whole")
+    assert [left.name for left in tmp_path.iterdir()] == ["eval.json"]
+
+
+def test_writers_of_one_file_leave_each_other_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, replace = tmp_path / "eval.json", os.replace
+
+    def another_writes_first(new: Path, old: Path) -> None:
+        monkeypatch.setattr(os, "replace", replace)
+        write_atomically(path, "the other")
+        assert path.read_text() == "the other"
+        replace(new, old)
+
+    monkeypatch.setattr(os, "replace", another_writes_first)
+    write_atomically(path, "mine")
+    assert path.read_text() == "mine"
+    assert [left.name for left in tmp_path.iterdir()] == ["eval.json"]
+
+
+@pytest.mark.parametrize("text", ["[1]", "7", "[" * 100_000, '{"step": ', "\ud800"])
+def test_json_that_is_no_object(tmp_path: Path, text: str) -> None:
+    (tmp_path / "eval.json").write_bytes(text.encode(errors="surrogatepass"))
+    assert read_json(tmp_path / "eval.json") is None

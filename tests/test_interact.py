@@ -4,14 +4,17 @@ import io
 import json
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 import torch
 
 import interact
 import preprocess_dataset
+from personagpt.model.generation import stream_reply
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
+from personagpt.talking import session
 from personagpt.talking.recordings import TEXT_NAMES, read_talks
 from personagpt.text.convai2 import read_corpus
 
@@ -46,18 +49,18 @@ def replies(outcome) -> list[str]:
     return [line.removeprefix("model: ") for line in outcome.out.splitlines() if line.startswith("model: ")]
 
 
-DOGS = ("--persona", "i have two dogs .", "--persona", "i work as a nurse .")
+DOGS = ("--persona", "i have two dogs.", "--persona", "i work as a nurse.")
 
 
 def test_a_talk_is_printed_and_recorded(chat, recorded, tmp_path) -> None:
     outcome = chat("hi ! how are you ?\n\nwhat do you do ?\n", *DOGS, "--seed", 7)
     assert outcome.status == 0
-    assert outcome.out.startswith("model's persona: i have two dogs . | i work as a nurse .\n")
+    assert outcome.out.startswith("model's persona: i have two dogs. | i work as a nurse.\n")
     (talk,) = recorded()
     assert [turn.speaker for turn in talk.turns] == ["human", "model", "human", "model"]
     assert talk.texts[::2] == ["hi ! how are you ?", "what do you do ?"]
     assert [text.rstrip() for text in replies(outcome)] == talk.texts[1::2]
-    assert talk.persona == ["i have two dogs .", "i work as a nurse ."]
+    assert talk.persona == ["i have two dogs.", "i work as a nurse."]
     assert talk.sampling == {"top_k": 10, "top_p": 0.92, "temperature": 1.0, "max_new_tokens": 40, "seed": 7}
     assert len(talk.model_checksum) == 64
     assert talk.started <= talk.turns[0].time <= talk.turns[1].time
@@ -76,20 +79,20 @@ def test_without_a_seed_the_recorded_one_repeats_the_talk(chat, recorded) -> Non
 
 def test_personas_from_everywhere(chat, recorded, tmp_path, sample) -> None:
     file = tmp_path / "persona.txt"
-    file.write_text("\ufeffi am old .\r\n\r\ni play the banjo .", encoding="utf-8")
+    file.write_text("\ufeffi am old.\r\n\r\ni play the banjo.", encoding="utf-8")
     chat("hi\n", "--persona-file", file)
-    chat("i like tea .\ni am called tom .\n\nhi\n")
+    chat("i like tea.\ni am called tom.\n\nhi\n")
     chat("hi\n", "--random-persona", "--seed", 3)
     first, second, third = (talk.persona for talk in recorded())
-    assert first == ["i am old .", "i play the banjo ."]
-    assert second == ["i like tea .", "i am called tom ."]
+    assert first == ["i am old.", "i play the banjo."]
+    assert second == ["i like tea.", "i am called tom."]
     personas = [dialogue.personas[1] for dialogue in read_corpus(sample / TEXT_NAMES["valid"]).dialogues]
     assert third in personas
 
 
 def test_undo_retry_and_new(chat, recorded) -> None:
     outcome = chat(
-        "hi !\nwhat do you do ?\n/undo\n/retry\n/new\nhello\n/persona i am old . | i like tea .\nhi\n/persona\n", *DOGS
+        "hi !\nwhat do you do ?\n/undo\n/retry\n/new\nhello\n/persona i am old. | i like tea.\nhi\n/persona\n", *DOGS
     )
     first, second, third = recorded()
     said = [text.rstrip() for text in replies(outcome)]
@@ -97,8 +100,8 @@ def test_undo_retry_and_new(chat, recorded) -> None:
     assert said[2] != said[0]
     assert second.texts == ["hello", said[3]]
     assert second.persona == first.persona
-    assert third.persona == ["i am old .", "i like tea ."]
-    assert outcome.out.count("  i am old .\n  i like tea .\n") == 1
+    assert third.persona == ["i am old.", "i like tea."]
+    assert outcome.out.count("  i am old.\n  i like tea.\n") == 1
 
 
 def test_a_flag_survives_undo_and_retry(chat, recorded) -> None:
@@ -147,6 +150,8 @@ def test_a_mistake_while_talking_is_one_line_and_the_talk_goes_on(chat, recorded
         (["--top-p", "0"], "--top-p 0.0: expected above 0 and at most 1"),
         (["--top-k", "-1"], "--top-k -1"),
         (["--temperature", "0"], "--top-k 1 always takes the most likely token"),
+        (["--temperature", "1e-45"], "--temperature 1e-45: expected 0.001 to 1000000 (--top-k 1 always takes"),
+        (["--temperature", "nan"], "--temperature nan: expected"),
         (["--max-new-tokens", "320"], "the model's context is 320 tokens"),
         (["--turns", "0"], "--turns 0"),
         (["--seed", "-1"], "--seed -1"),
@@ -163,12 +168,20 @@ def test_a_mistake_in_the_command_is_one_line(chat, tmp_path, arguments, words) 
     assert not (tmp_path / "save" / "conversations").exists()
 
 
-def test_when_the_talk_passes_the_context_the_oldest_turns_go(chat, recorded, tokenizer) -> None:
+def test_when_the_talk_passes_the_context_the_oldest_turns_go(chat, recorded, tokenizer, monkeypatch) -> None:
+    contexts = []
+
+    def listen(model: object, encoder: Encoder, context: list[int], *rest: object) -> Iterator[str]:
+        contexts.append(context)
+        return stream_reply(model, encoder, context, *rest)
+
+    monkeypatch.setattr(session, "stream_reply", listen)
     typed = "".join(f"{'dogs ' * 30}{number}\n" for number in range(8))
     assert chat(typed, *DOGS, "--max-new-tokens", 5).status == 0
     (talk,) = recorded()
     encoder = Encoder(tokenizer)
     context = encoder.context(1, talk.persona, talk.texts[:-1], 315)
+    assert contexts[-1] == context
     _, facts, utterances = encoder.decode(context)
     assert facts == talk.persona
     assert 0 < len(utterances) < len(talk.turns) - 1
@@ -212,6 +225,23 @@ def test_a_reply_that_is_the_beginning_of_the_last_one_is_shown(chat, monkeypatc
     assert replies(chat("hi\nand you ?\n", *DOGS)) == ["i am fine . and you ?", "i am fine ."]
 
 
+def test_text_from_outside_cannot_control_the_terminal(chat, recorded) -> None:
+    red = "\x1b[31m"
+    outcome = chat(f"hi {red}\n/persona\n/{red}\n/flag {red}\n", "--persona", f"i am {red} .")
+    assert outcome.status == 0
+    assert "\x1b" not in outcome.out + outcome.err
+    assert outcome.out.count("i am  [31m .") == 2
+    assert "you: hi  [31m\n" in outcome.out
+    assert recorded()[0].texts[0] == f"hi {red}"  # what was said is kept
+
+
+@pytest.mark.parametrize("option", [("--temperature", "0.001"), ("--temperature", "1e6"), ("--top-p", "1e-300")])
+def test_sampling_at_the_ends_of_its_range(chat, option) -> None:
+    outcome = chat("hi !\n", *DOGS, *option, "--seed", 1)
+    assert outcome.status == 0
+    assert replies(outcome)[0]
+
+
 def test_a_reply_cannot_control_the_terminal(chat, recorded, monkeypatch, tokenizer) -> None:
     scripted(monkeypatch, tokenizer, " \x1b[2Jhi\tyou\nthere ")
     assert replies(chat("hi\n", *DOGS))[0].rstrip() == "[2Jhi you there"
@@ -245,7 +275,7 @@ def test_self_play(chat, recorded) -> None:
     assert outcome.status == 0
     (talk,) = recorded()
     assert [turn.speaker for turn in talk.turns] == ["partner", "model", "partner", "model", "partner"]
-    assert talk.persona == ["i have two dogs .", "i work as a nurse ."]
+    assert talk.persona == ["i have two dogs.", "i work as a nurse."]
     assert talk.partner_persona
     assert [line.rstrip() for line in outcome.out.splitlines()[2:7]] == [f"{t.speaker}: {t.text}" for t in talk.turns]
     assert chat("", "--self-play", "--turns", 5, *DOGS, "--seed", 1).out == outcome.out
@@ -279,7 +309,7 @@ def test_from_talking_to_training_tensors(chat, run, write_settings, tmp_path, s
     data = PersonaChatDataset(tmp_path / "next" / "train_data.safetensors")
     speaker, facts, utterances = Encoder(tokenizer).decode(data[0]["input_ids"].tolist())
     lines = [json.loads(line) for line in next((tmp_path / "save" / "conversations").iterdir()).open()]
-    assert (speaker, facts) == (1, ["i have two dogs .", "i work as a nurse ."])
+    assert (speaker, facts) == (1, ["i have two dogs.", "i work as a nurse."])
     assert utterances == [turn["text"] for turn in lines[0]["turns"][:2]]  # cut before the flagged reply
     assert len(data) == 1
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
+from personagpt.sequences.dataset import PersonaChatDataset, Tensors, encode_corpus
 from personagpt.sequences.format import Encoder, tokenizer_checksum
 from personagpt.text.convai2 import TextError, parse_corpus
 from preprocess_dataset import main, summary
@@ -210,3 +212,26 @@ def test_the_next_command_has_the_same_settings(run, env, base, tmp_path, monkey
         monkeypatch.setenv(key, str(value))
     paths = f"save_path={tmp_path / 'save'} data_path={tmp_path / 'data'} model_name={base}"
     assert re.search(rf"next: {paths} \S*python\S* \S*train\.py\n$", run(main).out)
+
+
+def test_two_at_once_on_one_save_path(run, env, tmp_path, monkeypatch) -> None:
+    save = Tensors.save
+
+    def another_run_comes_and_ends(tensors: Tensors, *arguments: object) -> None:
+        monkeypatch.setattr(Tensors, "save", save)
+        save(tensors, *arguments)
+        assert main(["--env", str(env)]) == 0
+
+    monkeypatch.setattr(Tensors, "save", another_run_comes_and_ends)
+    assert run(main, "--env", env).status == 0
+    assert len(saved(tmp_path)) == 5
+    assert sorted(os.listdir(tmp_path / "save")) == ["train_data.safetensors", "valid_data.safetensors"]
+
+
+def test_a_save_path_that_is_not_utf_8(root, env) -> None:
+    command = [sys.executable, root / "preprocess_dataset.py", "--env", env]
+    done = subprocess.run(command, env=os.environ | {b"save_path": b"/tmp/\xff"}, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: environment variable: save_path = '/tmp/\\udcff' is not a usable path: '/tmp/\\udcff' is not UTF-8\n"
+    )

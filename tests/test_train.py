@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 import preprocess_dataset
 import train
 from bench.torture import copy_base, write_data
+from personagpt.training import recorder
 from tests.helpers import prepare_run, rows, same, train_run, weights
 
 
@@ -111,6 +113,25 @@ def test_what_a_run_writes(finished: Path) -> None:
     assert replies.count("speaker, the model: ") == replies.count("speaker, the human: ") > 4
 
 
+def test_room_and_logs_come_before_a_checkpoint(
+    tmp_path: Path, data: Path, disk_events: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = prepare_run(tmp_path, data, epochs=1, save_steps=1)
+
+    def asked(folder: Path, size: int) -> None:
+        disk_events.append(f"room {size}")
+
+    monkeypatch.setattr(recorder, "check_room", asked)
+    assert train_run(env) == 0
+    tensors = [parameter.numel() for parameter in weights(env).values()]
+    # Weights, AdamW's two moments and each tensor's count of steps, 4 bytes a number.
+    whole, best = f"room {4 * (3 * sum(tensors) + len(tensors))}", f"room {4 * sum(tensors)}"
+    wanted = (whole, best, "fsync loss.csv", "fsync eval.csv", "fsync responses.txt", "replace model", "replace best")
+    once = [event for event in disk_events if event in wanted]
+    saved = ["fsync loss.csv", "fsync eval.csv", whole, "replace model"]
+    assert once == [*saved, *saved, "fsync responses.txt", best, "replace best", *saved]
+
+
 def test_the_checkpoint_loads_with_from_pretrained(finished: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -155,6 +176,76 @@ def test_a_run_that_died_goes_on_exactly(
     assert same(weights(env), weights(finished))
     replies = [(folder.parent / "save" / "samples" / "responses.txt").read_text() for folder in (env, finished)]
     assert replies[0] == replies[1]
+
+
+def test_what_people_do_to_the_logs_stops_no_run(
+    tmp_path: Path, data: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = prepare_run(tmp_path, data)
+    samples, plan_group = tmp_path / "save" / "samples", train.StepPlan.group
+
+    def meddle(plan: train.StepPlan, step: int) -> object:
+        if step == 2:
+            shutil.rmtree(samples)
+        if step == 4:
+            (samples / "loss.csv").write_text("mine")
+        if step == 5:
+            shutil.rmtree(tmp_path / "save" / "checkpoint")
+        return plan_group(plan, step)
+
+    monkeypatch.setattr(train.StepPlan, "group", meddle)
+    assert train_run(env) == 0
+    assert rows(env) == rows(finished)
+    assert rows(env, "eval.csv") == rows(finished, "eval.csv")
+    assert same(weights(env), weights(finished))
+    assert (samples / "damaged-loss.csv").read_text() == "mine"
+
+
+def test_plots_that_cannot_be_drawn_cost_no_checkpoint(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        assert (tmp_path / "save" / "checkpoint" / "model").exists()  # the checkpoint comes first
+        raise ValueError("no fonts")
+
+    monkeypatch.setattr("personagpt.training.logs.draw_plots", fail)
+    assert train_run(prepare_run(tmp_path, data, epochs=1)) == 0
+    said = capsys.readouterr()
+    assert "loss.png: cannot be written (no fonts); the run goes on" in said.out
+    assert "finished: 3 steps" in said.out
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("generation_config.json", b"{"), ("generation_config.json", b'{"top_k": "x"}'),
+    ("tokenizer_config.json", b"mine"), ("README.md", b"mine")]
+)  # fmt: skip
+def test_editing_what_resuming_does_not_read_costs_nothing(
+    tmp_path: Path, data: Path, finished: Path, name: str, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished.parent / "save", tmp_path / "save", symlinks=True)
+    env = prepare_run(tmp_path, data, epochs=3)
+    (tmp_path / "save" / "checkpoint" / "model" / name).write_bytes(content)
+    assert train_run(env) == 0
+    said = capsys.readouterr().out
+    assert "damaged" not in said
+    assert "going on after step 6 of 9" in said
+
+
+def test_a_full_disk_while_logs_are_opened_is_one_line_below_no_bar(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = prepare_run(tmp_path, data)
+
+    def full(path: Path, *_: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("personagpt.training.logs.write_atomically", full)
+    capsys.readouterr()
+    assert train_run(env) == 1
+    gc.collect()
+    said = capsys.readouterr().err
+    assert said.startswith("error: the disk is full while writing ")
+    assert said.count("\n") == 1
 
 
 def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(

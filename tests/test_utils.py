@@ -14,6 +14,7 @@ from personagpt.model.loading import ModelError
 from personagpt.sequences.format import DataError
 from personagpt.settings import SettingsError
 from personagpt.text.convai2 import TextError
+from tests.helpers import ROOT
 from utils import exit_status
 
 
@@ -37,6 +38,18 @@ class SafetensorError(Exception):
 
 
 CompilerError = type("BackendCompilerFailed", (RuntimeError,), {"__module__": "torch._dynamo.exc"})
+
+
+def test_a_terminal_that_cannot_show_a_letter() -> None:
+    program = "from utils import exit_status; exit_status(lambda: print('caf\\u00e9 \\u4f60\\udc80'))"
+    environment = os.environ | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("caf\\xe9 \\u4f60\\udc80\n", "")
+
+
+def test_an_error_cannot_control_the_terminal(capsys) -> None:
+    assert exit_status(raising(TextError("t:1: \x1b[31m\nt:2: b"))) == 2
+    assert capsys.readouterr().err == "error: t:1:  [31m\nt:2: b\n"
 
 
 @pytest.mark.parametrize(

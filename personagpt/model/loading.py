@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import os
+import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from personagpt.device import autocast, configure_cuda, pick_device, resolve_precision
 from personagpt.errors import UserError
+from personagpt.files import read_json
 from personagpt.model.fast_cpu import use_cpu_products
 from personagpt.model.gpt2 import use_fused_gelu
 from personagpt.sequences.format import SPECIAL_TOKENS, Encoder, add_special_tokens
@@ -26,6 +28,8 @@ transformers.logging.disable_progress_bar()
 huggingface_hub.logging.set_verbosity_error()  # it tells of every retry; what it comes to is told below
 # The tokenizer's threads live in Rust; without this a later fork (a data loader, a test) makes it warn.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 # What a training run leaves in a checkpoint's folder beside the model.
 MANIFEST, STATE = "manifest.json", "training_state.json"
@@ -46,6 +50,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
 def load_bare_tokenizer(name: str) -> PreTrainedTokenizerFast:
     """The fast tokenizer of `name` as it is published."""
     try:
+        _say_if_fetched(name, "tokenizer", "tokenizer.json", "vocab.json")
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # whatever a damaged or foreign folder makes the library raise, the user gets a line
         raise _unusable(name, "tokenizer", error) from None
@@ -64,6 +69,9 @@ def load_config(name: str) -> transformers.GPT2Config:
         raise _unusable(name, "config.json", error) from None
     if config.model_type != "gpt2":
         raise ModelError(f"{name}: its model type is {config.model_type!r}; expected a GPT-2 such as DialoGPT")
+    for key in ("attn_pdrop", "embd_pdrop", "resid_pdrop"):
+        if not 0 <= getattr(config, key) < 1:
+            raise ModelError(f"{name}: its config.json has {key} = {getattr(config, key)}; expected 0 to below 1")
     return config
 
 
@@ -84,6 +92,7 @@ def load_model(name: str, vocabulary: int, init: str = "pretrained", seed: int =
 
 def _load_weights(name: str) -> PreTrainedModel:
     try:
+        _say_if_fetched(name, "weights", *WEIGHTS)
         # Weights published only as .bin are read with torch.load(weights_only=True): nothing in them can run.
         model, info = AutoModelForCausalLM.from_pretrained(name, output_loading_info=True, **MODEL_OPTIONS)
     except MemoryError:
@@ -95,6 +104,14 @@ def _load_weights(name: str) -> PreTrainedModel:
             f"{name}: its weights lack {sorted(info['missing_keys'])[0]} (damaged, or another architecture?)"
         )
     return model
+
+
+def _say_if_fetched(name: str, part: str, *files: str) -> None:
+    """Print that `part` of a hub model comes from the network, unless this machine has one of `files`."""
+    kept = (huggingface_hub.try_to_load_from_cache(name, file) for file in files)
+    first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes
+    if first and not Path(name).is_dir() and not any(isinstance(path, str) for path in kept):
+        print(f"fetching {name}'s {part} from the hub ...", flush=True)
 
 
 def _unusable(name: str, part: str, error: Exception) -> ModelError:
@@ -112,6 +129,7 @@ class TrainedModel:
     """A model that speaks the format, on its device and in evaluation mode."""
 
     name: str  # a folder's path, or a hub name
+    folder: Path | None  # where it was read: `name` with its links resolved; None for a hub name
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     encoder: Encoder
@@ -126,11 +144,36 @@ class TrainedModel:
 
 
 def load_trained(wanted: str | None, settings: Settings) -> TrainedModel:
-    """The model of the folder or hub name `wanted`; without one, the last checkpoint. Raises UserError."""
-    name = find_model(wanted, settings)
-    tokenizer = load_bare_tokenizer(name)
+    """The model of the folder or hub name `wanted`; without one, the last checkpoint. Raises UserError.
+
+    Training beside us moves the link to a newer checkpoint, and removes the old one later. So the link is followed
+    once, for all files; where any of them went while they were read, the newer checkpoint is.
+    """
+    while True:
+        name = find_model(wanted, settings)
+        if not Path(name).is_dir():
+            return _read_trained(name, None, settings)
+        folder, failure = Path(name).resolve(), None
+        before = _file_names(folder)
+        try:
+            trained = _read_trained(name, folder, settings)
+        except Exception as error:
+            failure = error
+        if folder.is_dir() and before <= _file_names(folder):
+            if failure:
+                raise failure
+            return trained
+
+
+def _file_names(folder: Path) -> set[str]:
+    return set(os.listdir(folder)) if folder.is_dir() else set()
+
+
+def _read_trained(name: str, folder: Path | None, settings: Settings) -> TrainedModel:
+    place = str(folder or name)
+    tokenizer = load_bare_tokenizer(place)
     missing = [token for token in SPECIAL_TOKENS if token not in tokenizer.get_vocab()]
-    config = load_config(name)
+    config = load_config(place)
     if missing or config.vocab_size < len(tokenizer):
         lacking = f"its tokenizer has no {missing[0]}" if missing else "too few embeddings"
         raise ModelError(
@@ -140,13 +183,13 @@ def load_trained(wanted: str | None, settings: Settings) -> TrainedModel:
     add_special_tokens(tokenizer)  # nothing new: marks as special what a published tokenizer has as ordinary words
     device = pick_device()
     configure_cuda()
-    model = load_model(name, len(tokenizer)).to(device).eval()
+    model = load_model(place, len(tokenizer)).to(device).eval()
     use_fused_gelu(model)
     use_cpu_products(model)
     products = autocast(_precision(settings.precision, device), device)
-    saved = Path(name) / STATE
-    step = json.loads(saved.read_text(encoding="utf-8"))["step"] if saved.is_file() else None
-    return TrainedModel(name, model, tokenizer, Encoder(tokenizer), products, _checksum(name, config), step)
+    step = (read_json(Path(place) / STATE) or {}).get("step")
+    step = step if isinstance(step, int) else None
+    return TrainedModel(name, folder, model, tokenizer, Encoder(tokenizer), products, _checksum(place, config), step)
 
 
 def _precision(name: str, device: torch.device) -> str:
@@ -161,8 +204,10 @@ def _checksum(name: str, config: object) -> str:
     if not folder.is_dir():
         return str(getattr(config, "_commit_hash", None))
     weights = folder / "model.safetensors"
-    if (folder / MANIFEST).is_file() and weights.is_file():
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"][weights.name]["sha256"]
+    if weights.is_file():
+        with contextlib.suppress(KeyError, TypeError):  # no manifest, or not one of ours
+            if re.fullmatch("[0-9a-f]{64}", listed := read_json(folder / MANIFEST)["files"][weights.name]["sha256"]):
+                return listed
     total = hashlib.sha256()
     for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):
         with open(path, "rb") as file:

@@ -52,9 +52,7 @@ class _PiecewiseNLL(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         vocabulary = len(weight)
-        matrix = weight.to(hidden.dtype)  # (V', C)
-        if hidden.is_cuda:
-            matrix = nn.functional.pad(matrix, (0, 0, 0, -vocabulary % ALIGN))
+        matrix = aligned(weight, hidden) if hidden.is_cuda else weight.to(hidden.dtype)  # (V', C)
         need_hidden, need_weight = ctx.needs_input_grad[:2]
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
         grad_weight = None
@@ -87,6 +85,14 @@ class _PiecewiseNLL(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         gradients, ctx.gradients = ctx.gradients, None
         return *(gradient if gradient is None else gradient.mul_(grad_output) for gradient in gradients), None
+
+
+def aligned(weight: Tensor, like: Tensor) -> Tensor:
+    """`weight` (V, C) in the type of `like`, with rows of zeros up to a multiple of ALIGN: one copy. -> (V', C)"""
+    matrix = like.new_empty(len(weight) + -len(weight) % ALIGN, weight.shape[1])
+    matrix[: len(weight)] = weight
+    matrix[len(weight) :] = 0
+    return matrix
 
 
 def rows_per_piece(count: int, vocabulary: int) -> int:

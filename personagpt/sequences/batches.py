@@ -74,13 +74,14 @@ class Batch:
         return Batch(*(tensor.pin_memory().to(device, non_blocking=True) for tensor in vars(self).values()))
 
 
-def collate(sequences: list[tuple[np.ndarray, np.ndarray]], pad: int = 0) -> Batch:
-    """Batch sequences given as tokens (T,) and the start and end of each response (R, 2).
+def collate(sequences: list[tuple[np.ndarray, np.ndarray]], pad: int = 0, multiple: int = 1) -> Batch:
+    """Batch sequences given as tokens (T,) and the start and end of each response (R, 2), to a width of a `multiple`.
 
     A sequence's last token predicts nothing, so it is left out of the input. No sequence at all gives a batch of one
     padding token without labels: its loss is 0. Any token may pad: to its right a causal model never looks.
     """
     width = max([len(tokens) - 1 for tokens, _ in sequences], default=1)
+    width += -width % multiple
     input_ids = np.full((max(1, len(sequences)), width), pad, dtype=np.int64)
     positions, targets = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for row, (tokens, spans) in enumerate(sequences):
@@ -91,6 +92,6 @@ def collate(sequences: list[tuple[np.ndarray, np.ndarray]], pad: int = 0) -> Bat
     return Batch(*map(torch.from_numpy, (input_ids, np.concatenate(positions), np.concatenate(targets))))
 
 
-def load_batch(dataset: PersonaChatDataset, indices: np.ndarray, pad: int = 0) -> Batch:
-    """The batch of the dataset's sequences `indices`."""
-    return collate([dataset.sequence(int(index)) for index in indices], pad)
+def load_batch(dataset: PersonaChatDataset, indices: np.ndarray, pad: int = 0, multiple: int = 1) -> Batch:
+    """The batch of the dataset's sequences `indices`; the others are `collate`'s."""
+    return collate([dataset.sequence(int(index)) for index in indices], pad, multiple)

@@ -6,7 +6,7 @@ which tokenizer they were made: training refuses a file that was made from somet
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from tqdm import tqdm
 
 from personagpt.files import file_checksum
@@ -26,29 +25,16 @@ from personagpt.sequences.format import (
     side_sequences,
     tokenizer_checksum,
 )
-from personagpt.text.convai2 import Corpus, Dialogue, TextError
+from personagpt.sequences.tensors import DTYPES, Tensors
+from personagpt.text.convai2 import CheckedText, Corpus, Dialogue
+from personagpt.text.lines import TextError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-DIALOGUES_PER_BATCH = 500  # encoded together: enough to keep the tokenizer's threads busy
-
-
-@dataclass(frozen=True)
-class Tensors:
-    """A tensor file's arrays: S sequences, N tokens and R responses in all, in file order, first speaker first."""
-
-    tokens: np.ndarray  # (N,) int32
-    offsets: np.ndarray  # (S + 1,) int64: sequence i is tokens[offsets[i]:offsets[i + 1]]
-    responses: np.ndarray  # (R, 2) int64: where each response starts and ends in `tokens`
-    response_offsets: (
-        np.ndarray
-    )  # (S + 1,) int64: sequence i has responses[response_offsets[i]:response_offsets[i + 1]]
-    dialogues: np.ndarray  # (S,) int64: each sequence's dialogue, counted from 0 among those of its file
-
-    def save(self, path: Path, metadata: dict[str, str]) -> None:
-        # Not safetensors' save_file: it leaves the file to its owner only, and a full disk is then an error of its own.
-        path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in vars(self).items()}, metadata))
+# Encoded together: enough to keep the tokenizer's threads busy, not more than memory has room for.
+DIALOGUES_PER_BATCH, LETTERS_PER_BATCH = 500, 1_000_000
+MOST_KNOWN_FACTS = 50_000  # whose tokens are kept
 
 
 def tensor_metadata(
@@ -64,9 +50,6 @@ def tensor_metadata(
     }
 
 
-DTYPES = {"tokens": np.int32} | dict.fromkeys(("offsets", "responses", "response_offsets", "dialogues"), np.int64)
-
-
 class PersonaChatDataset(torch.utils.data.Dataset):
     """The sequences of a tensor file. Raises DataError where the file is missing, damaged or hostile."""
 
@@ -80,10 +63,11 @@ class PersonaChatDataset(torch.utils.data.Dataset):
         self._count()
 
     @classmethod
-    def from_tensors(cls, tensors: Tensors, context_length: int) -> PersonaChatDataset:
+    def from_tensors(cls, tensors: Tensors, context_length: int, text_sha256: str = "") -> PersonaChatDataset:
         """The dataset of tensors just made, for a model with `context_length` positions."""
         dataset = cls.__new__(cls)
-        dataset.metadata, dataset.tensors = {"context": str(context_length)}, tensors
+        dataset.metadata = {"context": str(context_length), "text_sha256": text_sha256}
+        dataset.tensors = tensors
         dataset._count()
         return dataset
 
@@ -201,24 +185,34 @@ def _check_format(dataset: PersonaChatDataset, encoder: Encoder) -> None:
         )
 
 
-def encode_corpus(corpus: Corpus, encoder: Encoder, max_turns: int, context_length: int, name: str) -> Tensors:
+def encode_corpus(
+    corpus: Corpus | CheckedText, encoder: Encoder, max_turns: int, context_length: int, name: str
+) -> Tensors:
     """All sequences of a corpus, in file order, first speaker first; `name` is the file's, for messages.
 
     Raises TextError, naming file and line, where a persona and one response alone exceed the model's context.
     """
+    pieces = [vars(piece) for piece in encode_pieces(corpus, encoder, max_turns, context_length, name)]
+    return Tensors(**{array: np.concatenate([piece[array] for piece in pieces]) for array in DTYPES})
+
+
+def encode_pieces(
+    corpus: Corpus | CheckedText, encoder: Encoder, max_turns: int, context_length: int, name: str
+) -> Iterator[Tensors]:
+    """`encode_corpus`'s arrays in pieces, which only need to be concatenated: memory holds one batch of dialogues."""
     buffer = SequenceBuffer()
     known_facts: dict[str, list[int]] = {}  # personas come back in many dialogues
-    with tqdm(
-        total=len(corpus.dialogues), desc=f"encode {Path(name).name}", unit="dialogue", leave=False, disable=None
-    ) as bar:
-        for first in range(0, len(corpus.dialogues), DIALOGUES_PER_BATCH):
-            batch = slice(first, first + DIALOGUES_PER_BATCH)
-            dialogues = corpus.dialogues[batch]
-            facts = {fact for dialogue in dialogues for persona in dialogue.personas for fact in persona}
+    number = 0
+    title = f"encode {Path(name).name}"
+    with tqdm(total=len(corpus), desc=title, unit="dialogue", leave=False, disable=None) as bar:
+        for batch in _batches(corpus, max_turns):
+            facts = {fact for dialogue, _ in batch for persona in dialogue.personas for fact in persona}
+            if len(known_facts) > MOST_KNOWN_FACTS:
+                known_facts.clear()
             new = sorted(facts - known_facts.keys())
             known_facts.update(zip(new, encoder.texts(new), strict=True))
-            spoken = iter(encoder.texts([text for dialogue in dialogues for text in dialogue.utterances[:max_turns]]))
-            for number, (dialogue, sides) in enumerate(zip(dialogues, corpus.sides[batch], strict=True), first):
+            spoken = iter(encoder.texts([text for dialogue, _ in batch for text in dialogue.utterances[:max_turns]]))
+            for dialogue, sides in batch:
                 utterances = [next(spoken) for _ in dialogue.utterances[:max_turns]]
                 prefixes = [
                     encoder.prefix(speaker, [known_facts[fact] for fact in dialogue.personas[speaker]])
@@ -228,10 +222,24 @@ def encode_corpus(corpus: Corpus, encoder: Encoder, max_turns: int, context_leng
                     buffer.add(number, sides, prefixes, utterances, encoder.eos, context_length)
                 except OverflowError as error:
                     raise _too_long(dialogue, error.args[0], context_length, name) from None
-            bar.update(len(dialogues))
-    if not buffer.dialogues:
+                number += 1
+            yield buffer.take()
+            bar.update(len(batch))
+    if not buffer.tokens_taken:
         raise TextError(f"{name}: no sequence: no side whose persona is given has an utterance of its own")
-    return buffer.tensors()
+
+
+def _batches(corpus: Corpus | CheckedText, max_turns: int) -> Iterator[list[tuple[Dialogue, tuple[int, ...]]]]:
+    """The dialogues that are encoded together."""
+    batch, letters = [], 0
+    for dialogue, sides in corpus:
+        batch.append((dialogue, sides))
+        letters += sum(map(len, [*dialogue.utterances[:max_turns], *dialogue.personas[0], *dialogue.personas[1]]))
+        if len(batch) == DIALOGUES_PER_BATCH or letters > LETTERS_PER_BATCH:
+            yield batch
+            batch, letters = [], 0
+    if batch:
+        yield batch
 
 
 def _too_long(dialogue: Dialogue, index: int, context_length: int, name: str) -> TextError:
@@ -246,10 +254,12 @@ class SequenceBuffer:
     """Sequences, one after another, on their way into arrays."""
 
     tokens: list[np.ndarray] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    spans: list[tuple[int, int]] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=lambda: [0])  # where each sequence ends, a first 0 before them
+    responses: list[tuple[int, int]] = field(default_factory=list)
+    response_ends: list[int] = field(default_factory=lambda: [0])
     dialogues: list[int] = field(default_factory=list)
+    tokens_taken: int = 0
+    responses_taken: int = 0
 
     def add(
         self,
@@ -263,19 +273,23 @@ class SequenceBuffer:
         """Add the sequences of a dialogue's sides, `side_sequences`'s. Raises what it raises."""
         for speaker, prefix in zip(sides, prefixes, strict=True):
             for tokens, spans in side_sequences(prefix, utterances, speaker, eos, limit):
+                first = self.tokens_taken
                 self.tokens.append(np.array(tokens, dtype=np.int32))
-                self.lengths.append(len(tokens))
-                self.spans += spans
-                self.counts.append(len(spans))
+                self.tokens_taken += len(tokens)
+                self.responses_taken += len(spans)
+                self.ends.append(self.tokens_taken)
+                self.responses += [(first + start, first + end) for start, end in spans]
+                self.response_ends.append(self.responses_taken)
                 self.dialogues.append(dialogue)
 
-    def tensors(self) -> Tensors:
-        offsets = np.concatenate([[0], np.cumsum(self.lengths)])
-        first_token = np.repeat(offsets[:-1], self.counts)[:, None]  # (R, 1) where each response's sequence starts
-        return Tensors(
-            tokens=np.concatenate(self.tokens),
-            offsets=offsets,
-            responses=np.array(self.spans, dtype=np.int64) + first_token,
-            response_offsets=np.concatenate([[0], np.cumsum(self.counts)]),
-            dialogues=np.array(self.dialogues, dtype=np.int64),
+    def take(self) -> Tensors:
+        """The arrays' next piece: what was added since the last one."""
+        piece = Tensors(
+            tokens=np.concatenate([np.zeros(0, np.int32), *self.tokens]),
+            offsets=np.array(self.ends, np.int64),
+            responses=np.array(self.responses, np.int64).reshape(-1, 2),
+            response_offsets=np.array(self.response_ends, np.int64),
+            dialogues=np.array(self.dialogues, np.int64),
         )
+        self.tokens, self.ends, self.responses, self.response_ends, self.dialogues = [], [], [], [], []
+        return piece

@@ -26,9 +26,13 @@ SEP, CLS, START, P1, P2, ACT = SPECIAL_TOKENS = ("<|sep|>", "<|cls|>", "<|start|
 IGNORED = -100  # the label of a token that is no response's
 
 # Renders a chat as the training format: the system message is the persona, one fact a line. Text that looks like a
-# special token is broken up (`<|` -> `< |`), so that no message can become control.
+# special token is broken up (`<|` -> `< |`), so that no message can become control; BREAKS stands for what does so.
 CHAT_TEMPLATE = """\
 {%- set eos = eos_token -%}
+{%- macro plain(text) -%}{{- textBREAKS -}}{%- endmacro -%}
+{%- for message in messages if message['content'] is not string -%}
+{{- raise_exception("a message's content must be text, not a list of parts and not nothing") -}}
+{%- endfor -%}
 {%- set persona = '' -%}
 {%- if messages and messages[0]['role'] == 'system' -%}
 {%- set persona = messages[0]['content'] -%}
@@ -42,14 +46,14 @@ CHAT_TEMPLATE = """\
 {{- '<|p1|>' if (messages and messages[0]['role'] == 'assistant') or \
 (not messages and add_generation_prompt) else '<|p2|>' -}}
 {%- for fact in persona.replace('\\r\\n', '\\n').split('\\n') if fact.strip() -%}
-{{- fact.replace('<|', '< |') + eos -}}
+{{- plain(fact) + eos -}}
 {%- endfor -%}
 {{- '<|sep|><|start|>' -}}
 {%- for message in messages -%}
 {%- if message['role'] == 'assistant' -%}
-{%- generation -%}{{- message['content'].replace('<|', '< |') + eos -}}{%- endgeneration -%}
+{%- generation -%}{{- plain(message['content']) + eos -}}{%- endgeneration -%}
 {%- else -%}
-{{- message['content'].replace('<|', '< |') + eos -}}
+{{- plain(message['content']) + eos -}}
 {%- endif -%}
 {%- endfor -%}
 """
@@ -72,8 +76,19 @@ def add_special_tokens(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenize
     # `split_special_tokens` able to keep a literal "<|p1|>" in somebody's utterance from becoming control.
     tokenizer.add_tokens([START, P1, P2, ACT], special_tokens=True)
     tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.chat_template = chat_template(tokenizer)
     return tokenizer
+
+
+def chat_template(tokenizer: PreTrainedTokenizerFast) -> str:
+    """The template for this tokenizer, whose special tokens may have any shape: `</s>`, `[INST]`."""
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    special |= set(tokenizer.all_special_tokens)
+    # The shorter first: a broken one may look like a longer one, which is broken after it.
+    others = sorted((token for token in special if "<|" not in token), key=lambda token: (len(token), token))
+    pieces = ["<|", *others]
+    breaks = [(piece, f"{piece[0]} {piece[1:]}" if len(piece) > 1 else " ") for piece in pieces]
+    return CHAT_TEMPLATE.replace("BREAKS", "".join(f".replace({piece!r}, {broken!r})" for piece, broken in breaks))
 
 
 class Encoder:
@@ -126,7 +141,7 @@ class Encoder:
     def decode(self, tokens: list[int]) -> tuple[int, list[str], list[str]]:
         """A sequence's tokens -> its speaker (0 or 1), the persona's facts and the utterances."""
         start = tokens.index(self.start)
-        return self.speakers.index(tokens[0]), self._split(tokens[1 : start - 1]), self._split(tokens[start + 1 :])
+        return self.speakers.index(tokens[0]), self._split(tokens[1:start]), self._split(tokens[start + 1 :])
 
     def decode_reply(self, tokens: list[int]) -> str:
         """The text of generated tokens, up to the first <eos>."""
@@ -134,10 +149,12 @@ class Encoder:
         return self.tokenizer.decode(tokens[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def _split(self, tokens: list[int]) -> list[str]:
-        """The texts between the <eos>."""
-        texts, ends = [], [index for index, token in enumerate(tokens) if token == self.eos]
-        for start, end in zip([0, *(end + 1 for end in ends)], ends, strict=False):
-            texts.append(self.tokenizer.decode(tokens[start:end], clean_up_tokenization_spaces=False))
+        """The texts that end in <eos>; what follows the last one is none."""
+        texts, start = [], 0
+        for end, token in enumerate(tokens):
+            if token == self.eos:
+                texts.append(self.tokenizer.decode(tokens[start:end], clean_up_tokenization_spaces=False))
+                start = end + 1
         return texts
 
 
@@ -179,7 +196,14 @@ def side_sequences(
 
 
 def tokenizer_checksum(tokenizer: PreTrainedTokenizerFast) -> str:
-    """SHA-256 of what decides a text's token ids: vocabulary, merges and special tokens."""
+    """SHA-256 of what decides a text's token ids: vocabulary, merges, how a text is split and changed before."""
     parts = json.loads(tokenizer.backend_tokenizer.to_str())
     relevant = [parts["model"].get("merges"), sorted(tokenizer.get_vocab().items()), parts.get("pre_tokenizer")]
+    # What GPT-2's tokenizer does not have joins only where it is there: its tensors made before stay valid. Special
+    # tokens are never found in a text (`Encoder.texts`), other added ones are.
+    more = {key: value for key, value in parts["model"].items() if value and key not in ("type", "vocab", "merges")}
+    more |= {"normalizer": parts["normalizer"]} if parts.get("normalizer") else {}
+    added = [token for token in parts.get("added_tokens", []) if not token["special"]]
+    more |= {"added": added} if added else {}
+    relevant += [more] if more else []
     return hashlib.sha256(json.dumps(relevant).encode()).hexdigest()

@@ -24,10 +24,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from personagpt.errors import UserError
+from personagpt.errors import UserError, printable
 from personagpt.files import write_atomically
 from personagpt.settings import TEXT_NAMES
-from personagpt.text.convai2 import SILENCE, Dialogue, write_corpus
+from personagpt.text.convai2 import Dialogue, is_writable, write_corpus
 
 FLAGS = {
     "inconsistent": "with the persona",
@@ -114,7 +114,8 @@ def read_talks(folder: Path, say: Callable[[str], None]) -> list[Talk]:
             try:
                 talk = parse_talk(line)
             except (ValueError, KeyError, TypeError, RecursionError) as error:
-                say(f"{path}:{number}: damaged recording passed over ({type(error).__name__}: {str(error)[:80]})")
+                reason = printable(f"{type(error).__name__}: {str(error)[:80]}")
+                say(f"{path}:{number}: damaged recording passed over ({reason})")
                 continue
             talks[talk.id] = talk
     return list(talks.values())
@@ -127,6 +128,8 @@ def parse_talk(line: bytes) -> Talk:
         raise ValueError("not an object")
     turns, flags = [Turn(**turn) for turn in raw.pop("turns")], [Flag(**flag) for flag in raw.pop("flags")]
     talk = Talk(**raw, turns=turns, flags=flags)
+    if not isinstance(talk.persona, list) or not isinstance(talk.partner_persona, list):
+        raise ValueError("a persona that is no list of facts")
     texts = [talk.id, talk.model, talk.partner, *talk.persona, *talk.partner_persona, *talk.texts]
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("not text")
@@ -139,7 +142,8 @@ def parse_talk(line: bytes) -> Talk:
         if turn.speaker != (talk.partner, "model")[number % 2] or not turn.text.strip():
             raise ValueError(f"turn {number} is empty or another speaker's")
     for flag in flags:
-        if flag.kind not in FLAGS or not isinstance(flag.note, str) or not 0 <= flag.turn < len(turns):
+        known = flag.kind in FLAGS and isinstance(flag.note, str)
+        if not known or type(flag.turn) is not int or not 0 <= flag.turn < len(turns):
             raise ValueError(f"unknown flag {flag}")
     return talk
 
@@ -158,7 +162,11 @@ def export(
     """
     present = [target / name for name in (*TEXT_NAMES.values(), FLAG_TABLE) if (target / name).exists()]
     if present:
-        raise UserError(f"{present[0]} is there already and stays as it is: export into another folder")
+        named = " and ".join(map(str, present))
+        raise UserError(
+            f"{named}: there already, and not overwritten; export into another folder, or delete them where an export "
+            "that was killed left them"
+        )
     kept = []
     for talk in read_talks(recordings, say):
         if only_flagged and not talk.flags:
@@ -205,7 +213,7 @@ def to_dialogue(talk: Talk, count: int) -> Dialogue | None:
     if talk.partner == "human":
         count -= count % 2
     texts = [_one_line(text) for text in talk.texts[:count]]
-    if not texts or texts[0] == SILENCE:
+    if not is_writable(texts):
         return None
     personas = tuple([_one_line(fact) for fact in facts] for facts in (talk.partner_persona, talk.persona))
     return Dialogue(personas=personas, utterances=texts)

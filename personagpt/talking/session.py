@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from personagpt.errors import printable
 from personagpt.model.generation import Sampling, stream_reply
 from personagpt.model.loading import TrainedModel
 from personagpt.sequences.format import DataError
@@ -46,7 +47,7 @@ class Session:
         self.talk = Talk(*names, sampling, persona, partner, partner_persona or [])
         for name, facts in (("partner", self.talk.partner_persona), ("model", persona)):
             if facts:
-                print(f"{name}'s persona: {' | '.join(facts)}")
+                print(printable(f"{name}'s persona: {' | '.join(facts)}"))
 
     @property
     def _room(self) -> int:
@@ -82,7 +83,7 @@ class Session:
             trained.model, trained.encoder, context, trained.autocast, self._pick, self.max_new_tokens
         )
         for grown in pieces:
-            text = printable(grown)
+            text = printable(grown).lstrip()
             if not any(other.startswith(text) for other in unwanted):
                 print(text[len(shown) :], end="", flush=True)
                 shown = text
@@ -130,8 +131,3 @@ def self_play(session: Session, turns: int) -> None:
         if not session.reply(("partner", "model")[number % 2]):
             print("(nothing more to say)")
             return
-
-
-def printable(text: str) -> str:
-    """Without what could control a terminal or break a line."""
-    return "".join(letter if letter.isprintable() else " " for letter in text).lstrip()

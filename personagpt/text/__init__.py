@@ -1,1 +1,1 @@
-"""ConvAI2 text <-> dialogues: parser and writer, download."""
+"""ConvAI2 text <-> dialogues: parser and writer, other formats, download."""

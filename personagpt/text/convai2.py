@@ -11,19 +11,20 @@ both / self / other / none personas, original / revised, with or without candida
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import io
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
-from personagpt.errors import UserError
+from personagpt.text.lines import Mistakes, TextError, no_number, no_tab, read_lines, short
+from personagpt.text.mirrors import MirrorFinder
 
 SILENCE = "__SILENCE__"
 YOUR_PERSONA, PARTNER_PERSONA = "your persona: ", "partner's persona: "
-
-
-class TextError(UserError):
-    """Text that is not in the ConvAI2 format: `FILE:LINE: what is wrong, what was expected`."""
 
 
 @dataclass
@@ -44,48 +45,95 @@ class Corpus:
     dialogues: list[Dialogue]
     sides: list[tuple[int, ...]]
     left_out: list[int]  # first lines of the dialogues left out for an empty utterance
+    mirrors: set[int] = field(default_factory=set)  # first lines of those left out because they mirror another one
+    sha256: str = field(default="", compare=False)  # of the file's bytes
+
+    def __len__(self) -> int:
+        return len(self.dialogues)
+
+    def __iter__(self) -> Iterator[tuple[Dialogue, tuple[int, ...]]]:
+        return zip(self.dialogues, self.sides, strict=True)
 
 
 def read_corpus(path: Path) -> Corpus:
     """Parse the file at `path`. Raises TextError."""
-    try:
-        return parse_corpus(path.read_bytes(), str(path))
-    except (IsADirectoryError, PermissionError) as error:
-        raise TextError(f"{path}: cannot read this file: {error.strerror}") from None
+    return CheckedText(path).corpus()
 
 
 def parse_corpus(data: bytes, name: str) -> Corpus:
     """Parse a file's bytes; `name` stands in the messages. Raises TextError."""
-    lines = _lines(data, name)
-    if not lines:
-        raise TextError(f"{name}: the file is empty; expected dialogues in the ConvAI2 format (see data/README.md)")
-    drafts: list[_Draft] = []
-    for number, line in enumerate(lines, start=1):
-        _add_line(drafts, line, f"{name}:{number}", number)
-    drafts[-1].check_ended(name)
-    both = [any(draft.personas[who] for draft in drafts) for who in ("you", "partner")]
-    # A file that gives one speaker's persona only serves that speaker's side; one that gives none serves both.
-    made = [who for who, given in zip(("you", "partner"), both, strict=True) if given or not any(both)]
-    kept = [draft for draft in drafts if not draft.has_empty_utterance]
-    if not kept:
-        raise TextError(f"{name}: no dialogue is left: each of the {len(drafts)} has an empty utterance")
-    return Corpus(
-        dialogues=[draft.finish() for draft in kept],
-        sides=[tuple(sorted(draft.speaker(who) for who in made)) for draft in kept],
-        left_out=[draft.line for draft in drafts if draft.has_empty_utterance],
-    )
+    return CheckedText(name, lambda: io.BytesIO(data)).corpus()
+
+
+class CheckedText:
+    """A text file that was read through once and found sound; to iterate over it reads it again.
+
+    Memory holds one dialogue at a time, and some bytes for each. Raises TextError with the file's first mistakes; while
+    iterating, where the file is no longer what it was.
+    """
+
+    def __init__(self, path: Path | str, open_file: Callable[[], BinaryIO] | None = None) -> None:
+        """`path` stands in the messages; `open_file` opens another file in its place."""
+        self.name = str(path)
+        self._open = open_file or (functools.partial(open, path, "rb"))
+        self.left_out: list[int] = []
+        self.personas: set[int] = set()  # a number for each
+        found, given, self.count = MirrorFinder(), set(), 0
+        for draft in self._drafts():
+            given |= {who for who, facts in draft.personas.items() if facts}
+            if draft.has_empty_utterance:
+                self.left_out.append(draft.line)
+                continue
+            self.count += 1
+            self.personas |= {hash(tuple(facts)) for facts in draft.personas.values() if facts}
+            dialogue = draft.finish()
+            found.add(dialogue.line, dialogue.personas, dialogue.utterances, draft.you_first)
+        # A file that gives one speaker's persona only serves that speaker's side; one that gives none serves both.
+        self._made = [who for who in ("you", "partner") if who in given or not given]
+        if not self.count:
+            raise TextError(
+                f"{self.name}: no dialogue is left: each of the {len(self.left_out)} has an empty utterance"
+            )
+        # A dialogue of which one side only is made leaves the responses of the other side to its mirror.
+        self.mirrors = found.found if len(self._made) == 2 else set()
+        self.sha256 = self._total.hexdigest()
+
+    def __len__(self) -> int:
+        return self.count - len(self.mirrors)
+
+    def __iter__(self) -> Iterator[tuple[Dialogue, tuple[int, ...]]]:
+        """Each dialogue, and the speakers whose sequences are made."""
+        for draft in self._drafts():
+            if not draft.has_empty_utterance and draft.line not in self.mirrors:
+                yield draft.finish(), tuple(sorted(draft.speaker(who) for who in self._made))
+        if self._total.hexdigest() != self.sha256:
+            raise TextError(f"{self.name}: the file changed while it was read; run the same command again")
+
+    def corpus(self) -> Corpus:
+        """The whole of it, in memory."""
+        pairs = list(self)
+        dialogues, sides = [dialogue for dialogue, _ in pairs], [made for _, made in pairs]
+        return Corpus(dialogues, sides, self.left_out, self.mirrors, self.sha256)
+
+    def _drafts(self) -> Iterator[_Draft]:
+        self._total, mistakes = hashlib.sha256(), Mistakes(self.name)
+        try:
+            with self._open() as file:
+                yield from _drafts(read_lines(file, self._total, mistakes), mistakes)
+        except (IsADirectoryError, PermissionError) as error:
+            raise TextError(f"{self.name}: cannot read this file: {error.strerror}") from None
 
 
 def write_corpus(dialogues: Iterable[Dialogue]) -> str:
     """The text of `dialogues` with both personas. "You" are the last to speak, as the format demands.
 
     Raises ValueError on text the format cannot carry: no utterance, an empty fact or utterance, one with a tab or a
-    line end in it, or a first utterance `__SILENCE__`.
+    line end in it, an utterance `__SILENCE__`, or a first one that reads like a persona line.
     """
     lines: list[str] = []
     for dialogue in dialogues:
         utterances = list(dialogue.utterances)
-        if not utterances or utterances[0] == SILENCE:
+        if not is_writable(utterances):
             raise ValueError(f"cannot be written in the ConvAI2 format: a talk that starts with {utterances[:1]!r}")
         you = (len(utterances) - 1) % 2
         if you == 0:
@@ -100,12 +148,19 @@ def write_corpus(dialogues: Iterable[Dialogue]) -> str:
     return "".join(line + "\n" for line in lines)
 
 
+def is_writable(utterances: list[str]) -> bool:
+    """Whether the format can carry these utterances: some of them would read as something else."""
+    is_silence = any(text.strip() == SILENCE for text in utterances)
+    return bool(utterances) and not is_silence and not utterances[0].startswith((YOUR_PERSONA, PARTNER_PERSONA))
+
+
 class _Draft:
     """A dialogue while its lines are read."""
 
     def __init__(self, line: int) -> None:
         self.line = line
-        self.next_number = 1
+        self.next_number: int | None = 2  # None after a mistake: any
+        self.is_broken = False  # a line of it is missing
         self.personas: dict[str, list[str]] = {"you": [], "partner": []}
         self.utterances: list[str] = []  # partner, you, partner, you, ...
         self.lines: list[int] = []
@@ -117,15 +172,11 @@ class _Draft:
 
     @property
     def you_first(self) -> bool:
-        return self.utterances[0] == SILENCE
+        return self.utterances[0].strip() == SILENCE
 
     @property
     def has_empty_utterance(self) -> bool:
         return not all(text.strip() for text in self.utterances)
-
-    def check_ended(self, name: str) -> None:
-        if not self.utterances:
-            raise TextError(f"{name}:{self.line}: this dialogue has no exchange; expected `N PARTNER<TAB>YOU` lines")
 
     def finish(self) -> Dialogue:
         skip = 1 if self.you_first else 0
@@ -139,69 +190,84 @@ class _Draft:
         )
 
 
-def _lines(data: bytes, name: str) -> list[str]:
-    """The file's lines, without line ends; blank lines at its end do not count."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise TextError(f"{name}:{line}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8") from None
-    # Only \n ends a line: an utterance may hold other characters that str.splitlines would split at.
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    while lines and not lines[-1].strip():
-        lines.pop()
-    return lines
+def _drafts(lines: Iterable[tuple[int, str]], mistakes: Mistakes) -> Iterator[_Draft]:
+    """The dialogues of a file's lines. Raises TextError with its first mistakes."""
+    draft: _Draft | None = None
+    for line_number, line in lines:
+        number_text, _, rest = line.partition(" ")
+        try:
+            if not re.fullmatch("[0-9]{1,9}", number_text):
+                raise ValueError(no_number(line))
+            number = int(number_text)
+            if number == 1 or draft is None:
+                if draft and _is_whole(draft, mistakes):
+                    yield draft
+                draft = _Draft(line_number)
+                if number != 1:
+                    raise ValueError(f"the file starts with number {number}; expected 1, which starts a dialogue")
+            elif draft.next_number not in (None, number):
+                raise ValueError(
+                    f"number {number} is out of order; expected {draft.next_number}, or 1 to start a dialogue"
+                )
+            draft.next_number = number + 1
+            _add_line(draft, rest, line_number)
+        except ValueError as error:
+            mistakes.note(line_number, str(error))
+            draft = draft or _Draft(line_number)
+            draft.is_broken, draft.next_number = True, None
+    if draft is None:
+        raise TextError(
+            f"{mistakes.name}: the file is empty; expected dialogues in the ConvAI2 format (see data/README.md)"
+        )
+    if _is_whole(draft, mistakes):
+        yield draft
+    mistakes.raise_found()
 
 
-def _add_line(drafts: list[_Draft], line: str, where: str, line_number: int) -> None:
-    number_text, _, rest = line.partition(" ")
-    if not re.fullmatch("[0-9]{1,9}", number_text):
-        raise TextError(
-            f"{where}: no line number; expected `N your persona: FACT` or `N PARTNER<TAB>YOU`, got {_short(line)}"
-        )
-    number = int(number_text)
-    if number == 1:
-        if drafts:
-            drafts[-1].check_ended(where.rpartition(":")[0])
-        drafts.append(_Draft(line_number))
-    if not drafts:
-        raise TextError(f"{where}: the file starts with number {number}; expected 1, which starts a dialogue")
-    draft = drafts[-1]
-    if number != draft.next_number:
-        raise TextError(
-            f"{where}: number {number} is out of order; expected {draft.next_number}, or 1 to start a dialogue"
-        )
-    draft.next_number += 1
+def _is_whole(draft: _Draft, mistakes: Mistakes) -> bool:
+    if not draft.utterances and not draft.is_broken:
+        mistakes.note(draft.line, "this dialogue has no exchange; expected `N PARTNER<TAB>YOU` lines")
+    return bool(draft.utterances) and not draft.is_broken
+
+
+def _add_line(draft: _Draft, rest: str, line_number: int) -> None:
+    """Add a line without its number. Raises ValueError with what is wrong in it."""
     for who, prefix in (("you", YOUR_PERSONA), ("partner", PARTNER_PERSONA)):
-        if (rest + " ").startswith(prefix) and "\t" not in rest:
-            _add_fact(draft, who, rest[len(prefix) :], where)
+        if (rest + " ").startswith(prefix) and not ("\t" in rest and draft.utterances):
+            _add_fact(draft, who, rest[len(prefix) :])
             return
-    _add_exchange(draft, rest, where, line_number)
+    _add_exchange(draft, rest, line_number)
 
 
-def _add_fact(draft: _Draft, who: str, fact: str, where: str) -> None:
+def _add_fact(draft: _Draft, who: str, fact: str) -> None:
     if draft.utterances:
-        raise TextError(f"{where}: a persona line after the talk began; expected all persona lines before it")
+        raise ValueError("a persona line after the talk began; expected all persona lines before it")
+    if "\t" in fact:
+        raise ValueError("a tab in a persona line; expected one fact a line, without tabs")
     if not fact.strip():
-        raise TextError(f"{where}: an empty fact; expected text after `persona:`")
+        raise ValueError("an empty fact; expected text after `persona:`")
     draft.personas[who].append(fact)
 
 
-def _add_exchange(draft: _Draft, rest: str, where: str, line_number: int) -> None:
+def _add_exchange(draft: _Draft, rest: str, line_number: int) -> None:
     fields = rest.split("\t")
     if len(fields) == 1:
-        raise TextError(
-            f"{where}: no tab; expected `N PARTNER<TAB>YOU`, a tab between the two utterances, got {_short(rest)}"
-        )
+        raise ValueError(no_tab(rest))
     if len(fields) > 4 or (len(fields) > 2 and fields[2].strip()):
-        raise TextError(
-            f"{where}: too many tabs; expected `N PARTNER<TAB>YOU` or `N PARTNER<TAB>YOU<TAB><TAB>CANDIDATES`"
-        )
-    draft.utterances += fields[:2]
+        raise ValueError("too many tabs; expected `N PARTNER<TAB>YOU` or `N PARTNER<TAB>YOU<TAB><TAB>CANDIDATES`")
+    utterances = fields[:2]
+    if SILENCE in (utterances[1].strip(), draft.utterances and utterances[0].strip()):
+        raise ValueError(f"{SILENCE} stands for the partner's first utterance; expected it nowhere else")
+    draft.utterances += utterances
     draft.lines += [line_number, line_number]
-    if len(fields) == 4 and fields[3].strip():
-        draft.candidates[len(draft.utterances) - 1] = fields[3].split("|")
+    if len(fields) == 4 and fields[3].strip() and utterances[1].strip():
+        draft.candidates[len(draft.utterances) - 1] = _candidates(fields[3], utterances[1])
 
 
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "...")
+def _candidates(text: str, truth: str) -> list[str]:
+    """The candidates, the true one last; it alone may have a `|` in it."""
+    if text.strip() == truth.strip():
+        return [truth]
+    if not text.rstrip().endswith("|" + truth.strip()):
+        raise ValueError(f"the last candidate is not the utterance; expected {short(truth)}, the true one, last")
+    return [*text.rstrip().removesuffix("|" + truth.strip()).split("|"), truth]

@@ -115,7 +115,9 @@ def write_card(
         utterance=utterances.write("hi ! what do you do for a living ?"),
         settings=_table(("setting", "value"), kept),
     )
-    write_atomically(folder / "README.md", f"---\n{metadata.to_yaml()}\n---\n\n{text}")
+    # Made outside the folder: what a kill leaves there must not be uploaded with the model.
+    beside = folder.parent / "README.md"
+    write_atomically(folder / "README.md", f"---\n{metadata.to_yaml()}\n---\n\n{text}", beside)
 
 
 def _data(settings: Settings) -> tuple[str, str]:

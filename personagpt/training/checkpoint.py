@@ -7,6 +7,8 @@
 A checkpoint is written into a temporary folder, listed with sizes and checksums in its manifest, flushed to the disk,
 renamed, and only then does the link move, in one atomic step: a reader of `model` finds the old one or the new one.
 Tensors are safetensors, everything else is JSON: nothing is ever unpickled.
+
+Copies lose links: they arrive as folders, as small text files, or not at all, and are then made again.
 """
 
 from __future__ import annotations
@@ -24,11 +26,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from personagpt.errors import RunError, UserError
-from personagpt.files import file_checksum, flush, unused_name
+from personagpt.files import file_checksum, flush, read_json, set_aside_damaged, unused_name
 from personagpt.model.loading import MANIFEST, STATE
 
 OPTIMIZER = "optimizer.safetensors"
+WEIGHTS = ("model.safetensors", "config.json")  # what the best model is made of
+RESUME = (STATE, OPTIMIZER, *WEIGHTS)  # what going on reads; the rest is for other programs, and people may edit it
 LINKS = ("model", "previous", "best")
+SAVED = r"(step|best)-[0-9]{8,}(\.[0-9]+)?"  # the names of the folders that links lead to
 SLACK = 64 << 20  # bytes left free beyond a checkpoint's own: logs, plots and the tokenizer need room too
 
 
@@ -50,8 +55,9 @@ def save_checkpoint(
         save_file(tensors, target / OPTIMIZER)
         (target / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
 
-    saved = _write_complete(folder, f"step-{step:08d}", write)
+    saved = _write_complete(folder, f"step-{step:08d}", RESUME, write)
     current = folder / "model"
+    _restore_links(folder)  # someone may have copied the folder while we trained
     if current.exists():
         redirect_link(folder / "previous", os.readlink(current))
     redirect_link(current, saved.name)
@@ -61,7 +67,8 @@ def save_checkpoint(
 
 def save_best(folder: Path, step: int, write_model: Callable[[Path], None]) -> None:
     """Make `folder/best` the model of `step`."""
-    redirect_link(folder / "best", _write_complete(folder, f"best-{step:08d}", write_model).name)
+    _restore_links(folder)
+    redirect_link(folder / "best", _write_complete(folder, f"best-{step:08d}", WEIGHTS, write_model).name)
     prune(folder)
 
 
@@ -83,18 +90,19 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Path | None:
     """
     if not folder.is_dir():
         return None
-    _adopt_copied(folder)
+    _restore_links(folder)
     linked = [folder / os.readlink(folder / name) for name in LINKS[:2] if (folder / name).is_symlink()]
-    unlinked = sorted((path for path in folder.glob("step-*") if path.is_dir()), reverse=True)
     problems: dict[Path, str] = {}
-    for path in dict.fromkeys(linked + unlinked):
-        problem = find_problem(path)
+    for path in dict.fromkeys(linked + _saved_folders(folder, "step")):
+        problem = find_problem(path, RESUME)
         if problem is None:
             redirect_link(folder / "model", os.path.relpath(path, folder))
             for damaged in filter(Path.is_dir, problems):
-                damaged.rename(unused_name(damaged.with_name(f"damaged-{damaged.name}")))
+                set_aside_damaged(damaged)
             if problems:
                 say(f"set aside as damaged-...; using {path.name} instead")
+            _adopt_previous(folder)
+            _adopt_best(folder)
             return path
         problems[path] = problem
         say(f"damaged checkpoint {path}: {problem}")
@@ -103,33 +111,30 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Path | None:
             f"no sound checkpoint in {folder} ({', '.join(problems.values())}): restore it from a copy, or start over "
             "with --restart, which moves the old files to save_path/old-N/"
         )
+    _adopt_best(folder)
     return None
 
 
-def find_problem(path: Path) -> str | None:
-    """What is wrong with the checkpoint at `path` by its manifest; None if nothing is."""
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        listed = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest["files"].items()}
-    except FileNotFoundError:
+def find_problem(path: Path, needed: tuple[str, ...] = RESUME) -> str | None:
+    """What is wrong with one of the `needed` files of the folder at `path`, by its manifest; None if nothing is."""
+    if not (path / MANIFEST).exists():
         return f"{MANIFEST} is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return f"{MANIFEST} is damaged"
-    for name, (size, checksum) in listed.items():
+    manifest = read_json(path / MANIFEST) or {}
+    for name in needed:
         file = path / name
+        try:
+            size, checksum = manifest["files"][name]["bytes"], manifest["files"][name]["sha256"]
+        except (KeyError, TypeError):
+            return f"{name} is not listed in {MANIFEST}" if "files" in manifest else f"{MANIFEST} is damaged"
+        if not isinstance(size, int) or not isinstance(checksum, str):
+            return f"{MANIFEST} is damaged"
         if not file.is_file():
             return f"{name} is missing"
         if file.stat().st_size != size:
             return f"{name} has {file.stat().st_size} bytes, not {size}"
         if file_checksum(file) != checksum:
             return f"{name} was altered (its checksum differs)"
-    absent = [name for name in (STATE, OPTIMIZER, "model.safetensors", "config.json") if name not in listed]
-    return f"{absent[0]} is not listed in {MANIFEST}" if absent else None
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """The training state saved in the checkpoint at `path`."""
-    return json.loads((path / STATE).read_text(encoding="utf-8"))
+    return None
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, with_masters: bool) -> dict[str, Tensor]:
@@ -161,15 +166,20 @@ def load_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
 def prune(folder: Path) -> None:
     """Remove what an interrupted save left, and the checkpoints that no link names."""
     kept = {os.readlink(folder / name) for name in LINKS if (folder / name).is_symlink()}
+    for kind, links in (("step", LINKS[:2]), ("best", LINKS[2:])):
+        if not all((folder / name).is_dir() for name in links):  # a link was lost: which folder it named is not known
+            kept |= {path.name for path in _saved_folders(folder, kind)}
     for path in folder.iterdir() if folder.is_dir() else []:
+        if path.is_symlink() and re.fullmatch(r"\.(model|previous|best)\.new", path.name):
+            path.unlink()
         if path.is_dir() and not path.is_symlink() and path.name not in kept:
-            if re.fullmatch(r"tmp-.*|(step|best)-[0-9]{8}(\.[0-9]+)?", path.name):
+            if re.fullmatch(rf"tmp-.*|{SAVED}", path.name):
                 # On a network disk a reader may still hold a file open; the next save tries again.
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _write_complete(folder: Path, name: str, write: Callable[[Path], None]) -> Path:
-    """A new folder `name` with what `write` puts there and a manifest, all of it on the disk when this returns."""
+def _write_complete(folder: Path, name: str, listed: tuple[str, ...], write: Callable[[Path], None]) -> Path:
+    """A new folder `name` with what `write` puts there and a manifest of the `listed` files, all of it on the disk."""
     target = unused_name(folder / name)  # the same step may come once more, after a fallback
     new = folder / f"tmp-{target.name}"
     if new.exists():
@@ -177,9 +187,10 @@ def _write_complete(folder: Path, name: str, write: Callable[[Path], None]) -> P
     new.mkdir(parents=True)
     try:
         write(new)
-        # The model card is for people, who may edit it.
-        listed = sorted(path for path in new.iterdir() if path.name != "README.md")
-        files = {path.name: {"bytes": path.stat().st_size, "sha256": file_checksum(path)} for path in listed}
+        files = {
+            file.name: {"bytes": file.stat().st_size, "sha256": file_checksum(file)}
+            for file in map(new.joinpath, listed)
+        }
         (new / MANIFEST).write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
         for path in new.iterdir():
             shutil.copymode(new / MANIFEST, path)  # safetensors leaves its files to their owner only
@@ -202,15 +213,48 @@ def redirect_link(link: Path, name: str) -> None:
     flush(link.parent)
 
 
-def _adopt_copied(folder: Path) -> None:
-    """Turn links that a copying tool replaced by real folders into links again."""
-    for name in LINKS:
-        path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            try:
-                number = int(read_state(path)["step"])
-            except (OSError, ValueError, KeyError, TypeError):
-                number = 0  # `best` has none, and a damaged one is found out later
-            real = unused_name(folder / f"{'best' if name == 'best' else 'step'}-{number:08d}")
-            path.rename(real)
-            redirect_link(path, real.name)
+def _restore_links(folder: Path) -> None:
+    """Turn links that a copying tool made into real folders or into small text files back into links."""
+    for link in map(folder.joinpath, LINKS):
+        if link.is_symlink() or not link.exists():
+            continue
+        if link.is_dir():
+            # `best` has no step, and a damaged one is found out later.
+            step = (read_json(link / STATE) or {}).get("step")
+            number = step if isinstance(step, int) and 0 <= step < 10**9 else 0
+            real = unused_name(folder / f"{'best' if link.name == 'best' else 'step'}-{number:08d}")
+            link.rename(real)
+            redirect_link(link, real.name)
+            continue
+        # The text holds the name that the link had; some tools pad it, or write two bytes a character.
+        text = link.read_bytes()[:4096].replace(b"\0", b"").decode("latin-1")
+        if named := re.search(SAVED, text):
+            redirect_link(link, named.group())
+        else:
+            set_aside_damaged(link)
+
+
+def _adopt_previous(folder: Path) -> None:
+    """Where `previous` lost its link, make it name the newest checkpoint but the one that `model` names."""
+    others = [path for path in _saved_folders(folder, "step") if path.name != os.readlink(folder / "model")]
+    if others and not (folder / "previous").is_dir():
+        redirect_link(folder / "previous", others[0].name)
+
+
+def _adopt_best(folder: Path) -> None:
+    """Where `best` lost its link, make it name the one the newest checkpoint knows of, or else the newest."""
+    link, found = folder / "best", _saved_folders(folder, "best")
+    if not found or (link.is_dir() and len(found) == 1):
+        return
+    known = (read_json(folder / "model" / STATE) or {}).get("best")
+    step = known.get("step") if isinstance(known, dict) else None
+    named = f"best-{step:08d}" if isinstance(step, int) else ""
+    found.sort(key=lambda path: (not path.samefile(link) if link.is_dir() else 0, path.name != named))
+    whole = [path for path in found if find_problem(path, WEIGHTS) is None]
+    redirect_link(link, (whole or found)[0].name)
+
+
+def _saved_folders(folder: Path, kind: str) -> list[Path]:
+    """The folders of `kind` "step" or "best", newest first, whether or not a link names them."""
+    found = [path for path in folder.glob(f"{kind}-*") if re.fullmatch(SAVED, path.name) and path.is_dir()]
+    return sorted(found, reverse=True)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
 from personagpt.device import Processes, autocast, import_apex
+from personagpt.errors import RunError, is_out_of_memory
 from personagpt.model.fast_cpu import use_cpu_dropout, use_cpu_products
 from personagpt.model.gpt2 import use_fused_gelu
 from personagpt.model.loss import ResponseLoss
-from personagpt.sequences.batches import load_batch, micro_batches
+from personagpt.sequences.batches import Batch, load_batch, micro_batches
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.settings import Settings
+
+DONE, FAILED, OUT_OF_MEMORY = range(3)  # how a process came out of a step's gradients, the worst last
 
 
 @dataclass(frozen=True)
@@ -37,22 +40,27 @@ def training_step(
 ) -> StepResult:
     """Take one optimizer step over the sequences `group` of `data`. The loss is the mean over their response tokens.
 
-    How the group is split into batches and processes does not change that mean.
+    How the group is split into batches and processes does not change that mean. Where memory gives out or compiling
+    fails, the step is taken again from its start, in smaller batches or uncompiled. Raises where that is of no help.
     """
-    processes, settings = trainer.processes, trainer.settings
-    torch.manual_seed(seed)
+    processes = trainer.processes
     label_tokens = int(data.label_tokens[group].sum())
-    batches = micro_batches(group, settings.batch_size, processes.rank, processes.count)
-    loss_sum = torch.zeros((), dtype=sum_dtype(processes.device), device=processes.device)
-    for number, indices in enumerate(batches, start=1):
-        batch = load_batch(data, indices).to(processes.device)
-        with trainer.reduce_gradients(number == len(batches)):
-            with autocast(trainer.precision, processes.device):
-                batch_sum = trainer.loss_module(batch.input_ids, batch.label_index, batch.targets)  # ()
-            # The mean over the step's response tokens, whatever the split; DDP averages over processes.
-            trainer.backward(batch_sum * (processes.count / label_tokens))
-        loss_sum += batch_sum.detach()
-    grad_norm = trainer.clip_gradients(settings.max_grad_norm)
+    while True:
+        torch.manual_seed(seed)
+        loss_sum = torch.zeros((), dtype=sum_dtype(processes.device), device=processes.device)
+        error = None
+        try:
+            for indices in micro_batches(group, trainer.batch_size, processes.rank, processes.count):
+                batch = load_batch(data, indices, multiple=trainer.width_multiple).to(processes.device)
+                batch_sum = trainer.forward(batch)  # ()
+                trainer.backward(batch_sum * (1 / label_tokens))
+                loss_sum += batch_sum.detach().to(loss_sum.dtype)
+        except Exception as raised:
+            error = raised
+        if not trainer.must_retake(error):
+            break
+    trainer.add_up_gradients()
+    grad_norm = trainer.clip_gradients(trainer.settings.max_grad_norm)
     trainer.update(learn_rate)
     return StepResult(group, label_tokens, loss_sum, grad_norm, learn_rate)
 
@@ -82,8 +90,17 @@ def sum_dtype(device: torch.device) -> torch.dtype:
 class Trainer:
     """The model under its loss, the optimizer, and what a precision asks of the backward pass."""
 
-    def __init__(self, settings: Settings, processes: Processes, precision: str, model: PreTrainedModel) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        processes: Processes,
+        precision: str,
+        model: PreTrainedModel,
+        say: Callable[[str], None] = print,
+    ) -> None:
         self.model, self.processes, self.precision, self.settings = model, processes, precision, settings
+        self.say = say
+        self.batch_size = settings.batch_size  # halved where memory gives out
         self.amp = import_apex(precision) if precision.startswith("apex") else None
         replace_parts(model, settings.gradient_checkpointing)
         self.optimizer = make_optimizer(model, settings, fused=self.amp is None)
@@ -93,16 +110,20 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=precision == "fp16")
         uncast = self.amp.disable_casts if precision == "apex-O1" else contextlib.nullcontext
         self.loss_module: torch.nn.Module = ResponseLoss(self.model, uncast)
-        on_cuda = processes.device.type == "cuda" and not self.amp
-        if settings.compile == "True" or (settings.compile == "auto" and on_cuda):
+        by_itself = compiles_by_itself(processes.device) and not self.amp
+        self.compiled = settings.compile == "True" or (settings.compile == "auto" and by_itself)
+        self.compiles = False  # whether a compiled step was seen to work
+        if self.compiled:
             # Lengths differ from batch to batch: one program for all of them.
             self.loss_module.compile(dynamic=True)
-        if processes.count > 1:
-            self.loss_module = DistributedDataParallel(self.loss_module, gradient_as_bucket_view=True)
+        # The compiler makes one program for multiples of 8 and another for the rest, so on CUDA there is no rest. The
+        # model's positions are a multiple of 8 wherever it matters, so that no batch grows beyond them.
+        self.width_multiple = 8 if processes.device.type == "cuda" and model.config.n_positions % 8 == 0 else 1
 
-    def reduce_gradients(self, now: bool) -> contextlib.AbstractContextManager:
-        """Exchange gradients between processes in the step's last backward pass only."""
-        return contextlib.nullcontext() if now or self.processes.count == 1 else self.loss_module.no_sync()
+    def forward(self, batch: Batch) -> Tensor:
+        """The summed negative log-likelihood of the batch's labels, (), in nats."""
+        with autocast(self.precision, self.processes.device):
+            return self.loss_module(batch.input_ids, batch.label_index, batch.targets)
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of `loss` (), scaled as the precision asks."""
@@ -112,11 +133,56 @@ class Trainer:
         else:
             self.scaler.scale(loss).backward()
 
+    def must_retake(self, error: Exception | None) -> bool:
+        """Whether the step's gradients must be computed again, `error` being what ended them in this process.
+
+        Then batches are smaller from now on, or uncompiled, in all processes alike. Every process must ask.
+        Raises `error` where neither would help.
+        """
+        memory = error is not None and is_out_of_memory(error)
+        worst = self.processes.max(OUT_OF_MEMORY if memory else FAILED if error else DONE)
+        if worst == DONE:
+            self.compiles = self.compiled
+            return False
+        if worst == OUT_OF_MEMORY and self.batch_size > 1:
+            self._halve_batches()
+        elif worst == FAILED and self.compiled and not self.compiles and self.settings.compile == "auto":
+            self._go_on_uncompiled(error)
+        else:
+            raise error or RunError("another process had to stop; its line says why")
+        self.optimizer.zero_grad()
+        if error is not None:
+            error.__traceback__ = None  # its frames hold the batch that was too large
+        if self.processes.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return True
+
+    def _halve_batches(self) -> None:
+        self.batch_size = -(-self.batch_size // 2)
+        self.say(f"out of memory: going on with batches of {self.batch_size}; the steps stay the same")
+
+    def _go_on_uncompiled(self, error: Exception | None) -> None:
+        reason = str(error or "in another process").strip().partition("\n")[0]
+        self.say(f"compiling the model failed ({reason}): going on without; compile = False says so from the start")
+        self.compiled = False
+        self.loss_module._compiled_call_impl = None  # what nn.Module.compile sets
+
+    def add_up_gradients(self) -> None:
+        """Make every process's gradients the sum over all processes.
+
+        Only now, after each process has all of its own: while one waits for another's, neither could start over.
+        """
+        if self.processes.count > 1:
+            self.processes.add_up([parameter.grad for parameter in self.trained_parameters()])
+
+    def trained_parameters(self) -> list[Tensor]:
+        """What the optimizer updates: the model's parameters, or apex's float32 copies of them."""
+        return list(self.amp.master_params(self.optimizer)) if self.amp else list(self.model.parameters())
+
     def clip_gradients(self, max_norm: float) -> Tensor:
         """Clip the gradient to `max_norm`; returns the norm it had, ()."""
-        parameters = list(self.amp.master_params(self.optimizer)) if self.amp else list(self.model.parameters())
         self.scaler.unscale_(self.optimizer)
-        return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+        return torch.nn.utils.clip_grad_norm_(self.trained_parameters(), max_norm)
 
     def update(self, learn_rate: float) -> None:
         """Let the optimizer take its step at `learn_rate`, and clear the gradient."""
@@ -139,6 +205,11 @@ class Trainer:
         """Go on with the loss scale of `scaling()`; one that another precision left is not of use."""
         if saved["apex"] == (self.amp is not None) and saved["state"] and (self.amp or self.scaler.is_enabled()):
             (self.amp or self.scaler).load_state_dict(saved["state"])
+
+
+def compiles_by_itself(device: torch.device) -> bool:
+    """Whether `compile = auto` compiles: on CUDA, where the time it takes comes back soon."""
+    return device.type == "cuda"
 
 
 def replace_parts(model: PreTrainedModel, gradient_checkpointing: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from personagpt.device import Processes, autocast, hardware
 from personagpt.errors import RunError
-from personagpt.files import read_json, write_json
+from personagpt.files import write_json
 from personagpt.model.generation import sample_replies
 from personagpt.scoring.metrics import teacher_forced_metrics
 from personagpt.sequences.dataset import PersonaChatDataset
@@ -51,18 +50,18 @@ class Recorder:
         self.last_step: StepResult | None = None
         self.finite = FiniteCheck(trainer.may_overflow)
         self.clock, self.sequence_tokens, self.window = time.perf_counter(), 0, 0.0
-        # None: only where there is a terminal. Elsewhere `log_losses` prints lines.
-        hidden = not processes.is_first or None
-        self.bar = tqdm(total=total_steps, initial=state.step, desc="train", unit="step", disable=hidden)
-        self.first_step, self.started = state.step, time.perf_counter()
         if processes.is_first:
             self.samples = settings.save_path / "samples"
             self.losses = logs.CsvLog(self.samples / "loss.csv", logs.LOSS_COLUMNS, state.step)
             self.evaluations = logs.CsvLog(self.samples / "eval.csv", logs.EVAL_COLUMNS, state.step)
             logs.keep_sections(self.samples / "responses.txt", state.step)
-            if (read_json(self.samples / "eval.json") or {"step": 0}).get("step", 0) > state.step:
-                write_json(self.samples / "eval.json", state.evaluation or {})
+            logs.keep_evaluation(self.samples / "eval.json", state.evaluation, state.step)
             self.tensorboard = logs.open_tensorboard(self.samples, state.step) if settings.tensorboard else None
+        self.first_step, self.started = state.step, time.perf_counter()
+        # Last: where a log cannot be opened, no bar is drawn around the line that says so. None asks for a bar where
+        # there is a terminal; elsewhere `log_losses` prints lines.
+        hidden = not processes.is_first or None
+        self.bar = tqdm(total=total_steps, initial=state.step, desc="train", unit="step", disable=hidden)
 
     def describe(self, data: dict[str, dict[str, str]], per_step: int) -> None:
         """Write run.json: all that is needed to know what this run was."""
@@ -78,7 +77,8 @@ class Recorder:
                 "versions": logs.versions(),
                 "commit": logs.commit(),
             }
-            write_json(self.samples / "run.json", content)
+            with logs.for_people(self.samples / "run.json"):
+                write_json(self.samples / "run.json", content)
 
     def finish_step(self, step: int, result: StepResult, tokens: int) -> None:
         """Count a step over `tokens` tokens, and stop the run where its loss or gradient is not finite."""
@@ -131,18 +131,16 @@ class Recorder:
             metrics = teacher_forced_metrics(self.trainer.model, valid_data, encoder, products)
             self.evaluations.append({"step": step, "epoch": epoch} | metrics)
             self.state.evaluation = {"step": step, "epoch": epoch} | metrics
-            write_json(self.samples / "eval.json", self.state.evaluation)
-            title = f"{logs.SECTION}{step}, epoch {epoch:.2f} ===\n"
+            with logs.for_people(self.samples / "eval.json"):
+                write_json(self.samples / "eval.json", self.state.evaluation)
             replies = sample_replies(self.trainer.model, valid_data, encoder, products)
-            with open(self.samples / "responses.txt", "a", encoding="utf-8") as file:
-                file.write(title + replies)
-                file.flush()
-                os.fsync(file.fileno())
+            with logs.for_people(self.samples / "responses.txt"):
+                logs.append_section(self.samples / "responses.txt", step, epoch, replies)
             self._add_to_tensorboard("valid", {"step": step} | metrics, replies)
             if self.state.best is None or metrics["loss"] < self.state.best["loss"]:
                 self.state.best = {"loss": metrics["loss"], "step": step}
                 folder = self.settings.save_path / "checkpoint"
-                folder.mkdir(exist_ok=True)
+                folder.mkdir(parents=True, exist_ok=True)
                 check_room(folder, self._weight_bytes())
                 save_best(folder, step, self.write_model)
             gain = f", persona gain {metrics['persona_gain']:.2f}" if "persona_gain" in metrics else ""
@@ -159,23 +157,24 @@ class Recorder:
         self.finite.check()
         total = self.processes.sum(self.loss_sum.clone()).item()
         if self.processes.is_first:
-            self.losses.flush()
+            self.losses.flush()  # before the checkpoint: going on from it, nobody would write these rows again
             self.evaluations.flush()
             folder = self.settings.save_path / "checkpoint"
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             tensors = optimizer_tensors(self.trainer.optimizer, with_masters=self.trainer.precision == "apex-O2")
             moments = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
             check_room(folder, self._weight_bytes() + moments)
-            self.state.scaling = self.trainer.scaling()
+            self.state.scaling, self.state.batch_size = self.trainer.scaling(), self.trainer.batch_size
             state = replace(self.state, loss_sum=total).to_json()
-            logs.draw_plots(self.samples, self.losses, self.evaluations)  # first: after the last save nothing follows
             save_checkpoint(folder, self.state.step, self.write_model, state, tensors)
+            with logs.for_people(self.samples / "loss.png"):
+                logs.draw_plots(self.samples, self.losses.rows, self.evaluations.rows)
         self.processes.wait()
         self._resume_clock()
 
     def write_model(self, folder: Path) -> None:
         """Model and tokenizer, as from_pretrained loads them, and the model card, into `folder`."""
-        self.trainer.model.save_pretrained(folder)
+        self.trainer.model.save_pretrained(folder, state_dict=self._weights())
         self.tokenizer.save_pretrained(folder)
         context_length = self.trainer.model.config.n_positions
         write_card(folder, self.settings, self.tokenizer, context_length, self.state.step, self.state.evaluation)
@@ -184,14 +183,22 @@ class Recorder:
         """The same figures for TensorBoard, where it is asked for."""
         if self.tensorboard is None:
             return
-        for name in row.keys() - {"step", "epoch"}:
-            self.tensorboard.add_scalar(f"{group}/{name}", row[name], row["step"])
-        if replies:
-            self.tensorboard.add_text("sample replies", f"```\n{replies}```", row["step"])
-        self.tensorboard.flush()
+        with logs.for_people(self.samples / "tensorboard"):
+            for name in row.keys() - {"step", "epoch"}:
+                self.tensorboard.add_scalar(f"{group}/{name}", row[name], row["step"])
+            if replies:
+                self.tensorboard.add_text("sample replies", f"```\n{replies}```", row["step"])
+            self.tensorboard.flush()
+
+    def _weights(self) -> dict[str, Tensor]:
+        """What is saved of the model. Under apex-O2 every entry is a float32 copy, so the tied matrix would be two."""
+        weights = self.trainer.model.state_dict()
+        if self.trainer.model.config.tie_word_embeddings:
+            del weights["lm_head.weight"]
+        return weights
 
     def _weight_bytes(self) -> int:
-        return sum(parameter.numel() * parameter.element_size() for parameter in self.trainer.model.parameters())
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._weights().values())
 
     def _pause(self) -> None:
         """Stop the clock: evaluating, saving and plotting are not training."""

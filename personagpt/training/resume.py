@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from personagpt.device import Processes
+from personagpt.files import read_json, unused_name
+from personagpt.model.loading import STATE
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.settings import Settings
-from personagpt.training.checkpoint import CheckpointError, newest_checkpoint, prune, read_state
+from personagpt.training.checkpoint import CheckpointError, newest_checkpoint, prune
 
 # What makes a run this run; with any of it changed, going on would be another one.
 IDENTITY = {
@@ -26,6 +28,9 @@ IDENTITY = {
     "training_data": "the training text, its tokenizer or max_turns",
     "validation_data": "the validation text, its tokenizer or max_turns",
 }
+
+RUN_FOLDERS = ("samples", "checkpoint")  # what --restart moves
+UNFINISHED = ".unfinished"  # ends the name of an `old-N` while it is filled
 
 
 @dataclass
@@ -38,6 +43,7 @@ class RunState:
     label_tokens: int = 0  # how many those are
     best: dict[str, Any] | None = None  # loss and step of the lowest validation loss so far
     evaluation: dict[str, Any] | None = None  # the last one, as eval.json holds it
+    batch_size: int | None = None  # what still fits into memory; None before the first save
     scaling: dict[str, Any] | None = None  # the loss scale, `Trainer.scaling`
     identity: dict[str, Any] | None = None  # `run_identity`; None before the first save
     settings: dict[str, Any] | None = None
@@ -49,6 +55,7 @@ class RunState:
             "since_row": {"loss_sum": self.loss_sum, "label_tokens": self.label_tokens},
             "best": self.best,
             "evaluation": self.evaluation,
+            "batch_size": self.batch_size,
             "scaling": self.scaling,
             "identity": self.identity,
             "settings": self.settings,
@@ -118,18 +125,23 @@ class RunLock:
 
 def set_aside(save_path: Path) -> Path | None:
     """Move `checkpoint/` and `samples/` to the first free `old-N/`; None where there is nothing to move."""
-    # The logs first: killed in between, the old run goes on without them, and no log is cut back to nothing.
-    present = [save_path / name for name in ("samples", "checkpoint") if (save_path / name).exists()]
-    if not present:
+    if not any((save_path / name).exists() for name in RUN_FOLDERS):
         return None
     number = 1
-    while (save_path / f"old-{number}").exists():
+    while any((save_path / f"old-{number}{ending}").exists() for ending in ("", UNFINISHED)):
         number += 1
-    target = save_path / f"old-{number}"
-    target.mkdir()
-    for path in present:
-        path.rename(target / path.name)
-    return target
+    (save_path / f"old-{number}{UNFINISHED}").mkdir()
+    return finish_move(save_path)
+
+
+def finish_move(save_path: Path) -> Path | None:
+    """Finish a move to `old-N/` that was begun, perhaps by a run that was killed; returns `old-N`, None without one."""
+    for unfinished in save_path.glob(f"old-*{UNFINISHED}"):
+        for path in map(save_path.joinpath, RUN_FOLDERS):
+            if path.exists():
+                path.rename(unused_name(unfinished / path.name))
+        return unfinished.rename(unfinished.with_suffix(""))
+    return None
 
 
 @contextlib.contextmanager
@@ -141,13 +153,13 @@ def claim_run(
     folder = save_path / "checkpoint"
     try:
         if processes.is_first:
-            if restart and (old := set_aside(save_path)):
+            if old := finish_move(save_path) or (set_aside(save_path) if restart else None):
                 say(f"the old run is in {old} now")
             newest_checkpoint(folder, say)
             prune(folder)
         processes.wait()  # the first process has found the newest sound checkpoint, and `model` points to it
         checkpoint = (folder / "model").resolve() if (folder / "model").exists() else None
-        state = RunState.from_json(read_state(checkpoint)) if checkpoint else RunState()
+        state = _read_state(checkpoint) if checkpoint else RunState()
         if not processes.agree(state.step):
             raise CheckpointError(
                 f"{save_path} holds different checkpoints on different machines: use one shared folder"
@@ -156,6 +168,13 @@ def claim_run(
     finally:
         if lock:
             lock.release()
+
+
+def _read_state(checkpoint: Path) -> RunState:
+    try:
+        return RunState.from_json(read_json(checkpoint / STATE) or {})
+    except (KeyError, TypeError):
+        raise CheckpointError(f"{checkpoint / STATE}: not a run's state; start over with --restart") from None
 
 
 def check_same_run(state: RunState, identity: dict[str, Any], settings: Settings, say: Callable[[str], None]) -> None:

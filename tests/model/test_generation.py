@@ -20,7 +20,7 @@ def encoder(tokenizer) -> Encoder:
 @pytest.fixture
 def contexts(encoder) -> list[list[int]]:
     """Contexts of lengths far apart, for both speakers."""
-    facts = ["i have two dogs .", "i work as a nurse ."]
+    facts = ["i have two dogs.", "i work as a nurse."]
     talk = ["hi ! how are you ?", "great . just walking my dogs .", "nice ! what do you do for a living ?"]
     return [
         encoder.context(1, facts, talk[:1], 300),
@@ -52,9 +52,15 @@ def test_replies_stay_greedy_whatever_the_model_s_defaults(tiny_model, encoder, 
     assert generate_replies(tiny_model, encoder, contexts, PLAIN) == before
 
 
+def test_the_most_likely_token_always_stays() -> None:
+    logits = torch.tensor([[0.0, 3.0, 1.0]])
+    for top_p in (1e-3, 1e-300):
+        assert Sampling(0, top_p).draw(logits, torch.Generator().manual_seed(0)).tolist() == [1]
+
+
 def test_generation_stops_at_eos(tiny_model, encoder) -> None:
     calls = []
-    tiny_model.register_forward_hook(lambda *_: calls.append(1))
+    tiny_model.transformer.register_forward_hook(lambda *_: calls.append(1))
     with torch.no_grad():  # every hidden state ends as the same vector, whose largest logit is eos's
         tiny_model.transformer.ln_f.weight.zero_()
         tiny_model.transformer.ln_f.bias.copy_(100 * tiny_model.lm_head.weight[encoder.eos])
@@ -81,6 +87,12 @@ def test_drawing_by_hand() -> None:
     assert counts[0] == counts[2] == 0
     assert counts[1] == pytest.approx(0.625, abs=0.03)
     assert set(Sampling(top_k=1, top_p=1.0).draw(logits, torch.Generator()).tolist()) == {1}
+
+
+def test_top_p_keeps_no_token_beyond_those_that_make_it_up() -> None:
+    logits = torch.zeros(1, 2).expand(200, -1)  # probabilities of just one half
+    assert len(set(Sampling(0, 0.5).draw(logits, torch.Generator().manual_seed(1)).tolist())) == 1
+    assert len(set(Sampling(0, 0.51).draw(logits, torch.Generator().manual_seed(1)).tolist())) == 2
 
 
 def test_top_k_and_top_p_keep_what_the_library_keeps() -> None:
@@ -121,7 +133,7 @@ def test_a_character_left_incomplete_is_shown_at_the_end(tiny_model, encoder) ->
 
 def test_streaming_yields_a_piece_before_the_next_token_is_computed(tiny_model, encoder) -> None:
     calls = []
-    tiny_model.register_forward_hook(lambda *_: calls.append(1))
+    tiny_model.transformer.register_forward_hook(lambda *_: calls.append(1))
     pieces = stream_reply(tiny_model, encoder, [5], PLAIN, lambda _: torch.tensor(encoder.texts(["a"])[0]), 10)
     assert next(pieces) == "a"
     assert len(calls) == 1

@@ -1,16 +1,34 @@
-"""model.py: loading base models safely, the persona tokens' rows, the fused GELU, the forward pass."""
+"""loading.py: base models loaded safely, the persona tokens' rows, a trained model while training replaces it."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from personagpt.model.loading import ModelError, load_config, load_model, load_tokenizer
+from personagpt.files import file_checksum
+from personagpt.model import loading
+from personagpt.model.loading import (
+    MANIFEST,
+    STATE,
+    ModelError,
+    _checksum,
+    load_config,
+    load_model,
+    load_tokenizer,
+    load_trained,
+)
+from personagpt.settings import Settings, read_settings
+from personagpt.training.checkpoint import redirect_link
 
 
 @pytest.fixture
@@ -34,6 +52,15 @@ def test_random_weights_come_from_the_seed(base: Path) -> None:
     first, again, other = (model.transformer.h[0].mlp.c_fc.weight for model in models)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("key", ["attn_pdrop", "embd_pdrop", "resid_pdrop"])
+@pytest.mark.parametrize("value", [1.0, -0.1, 1e400])
+def test_a_dropout_that_leaves_nothing(folder: Path, key: str, value: float) -> None:
+    config = json.loads((folder / "config.json").read_text()) | {key: value}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=f"{folder}: its config.json has {key} = .*; expected 0 to below 1"):
+        load_config(str(folder))
 
 
 def test_an_honest_bin_loads(folder: Path, base: Path) -> None:
@@ -120,3 +147,92 @@ def test_a_hub_name_that_cannot_be_had() -> None:
     with pytest.raises(ModelError, match=r"cannot load its tokenizer from the model hub.*is the name right") as raised:
         load_tokenizer("nobody/no-such-model")
     assert "\n" not in str(raised.value)
+
+
+def test_a_wait_for_the_hub_is_announced(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    def said(load: Callable[..., object], *arguments: object) -> str:
+        with contextlib.suppress(ModelError):
+            load(*arguments)
+        return capsys.readouterr().out
+
+    assert said(load_tokenizer, "nobody/a-model") == "fetching nobody/a-model's tokenizer from the hub ...\n"
+    # In a folder, or kept from before, it comes without a wait.
+    assert said(load_tokenizer, str(folder)) == ""
+    cache = tmp_path / "hub" / "models--nobody--a-model"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text("abc")
+    shutil.copytree(folder, cache / "snapshots" / "abc")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert said(load_tokenizer, "nobody/a-model") == ""
+    assert said(load_model, "nobody/a-model", 0) == ""
+    (cache / "snapshots" / "abc" / "model.safetensors").unlink()
+    monkeypatch.setattr("personagpt.model.loading.load_config", lambda name: None)
+    assert said(load_model, "nobody/a-model", 0) == "fetching nobody/a-model's weights from the hub ...\n"
+    monkeypatch.setenv("RANK", "1")
+    assert said(load_model, "nobody/a-model", 0) == ""
+    # No name the hub could have: a line as ever.
+    with pytest.raises(ModelError, match="cannot load its tokenizer"):
+        load_tokenizer("a--b")
+
+
+# Training goes on beside us
+
+
+@pytest.fixture
+def beside_training(tmp_path: Path, write_settings, tiny_model, tokenizer) -> Settings:
+    """Settings of a run with checkpoints of steps 2 and 4, with other weights each; `model` names the first."""
+    folder = tmp_path / "save" / "checkpoint"
+    for step in (2, 4):
+        saved = folder / f"step-{step:08d}"
+        with torch.no_grad():
+            tiny_model.transformer.ln_f.bias.fill_(step)
+        tiny_model.save_pretrained(saved)
+        tokenizer.save_pretrained(saved)
+        (saved / STATE).write_text(json.dumps({"step": step}))
+        checksum = file_checksum(saved / "model.safetensors")
+        (saved / MANIFEST).write_text(json.dumps({"files": {"model.safetensors": {"sha256": checksum}}}))
+    redirect_link(folder / "model", "step-00000002")
+    return read_settings(write_settings(save_path=tmp_path / "save"), {})
+
+
+@pytest.mark.parametrize("removed", ["kept", "one file", "all"])
+@pytest.mark.parametrize("reader", ["load_bare_tokenizer", "load_config", "load_model", "_checksum"])
+def test_a_load_never_mixes_two_checkpoints(beside_training, monkeypatch, reader, removed) -> None:
+    folder = beside_training.save_path / "checkpoint"
+    old, new = folder / "step-00000002", folder / "step-00000004"
+    read = getattr(loading, reader)
+
+    def save_meanwhile(*arguments: object) -> object:
+        found = read(*arguments)
+        redirect_link(folder / "model", new.name)
+        if removed == "one file":  # the model's tokenizer and configuration load without it
+            (old / "generation_config.json").unlink(missing_ok=True)
+        if removed == "all":
+            shutil.rmtree(old, ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(loading, reader, save_meanwhile)
+    trained = load_trained(None, beside_training)
+    step, source = (2, old) if removed == "kept" else (4, new)
+    assert (trained.step, trained.folder) == (step, source)
+    assert trained.name == str(folder / "model")
+    assert trained.checksum == file_checksum(source / "model.safetensors")
+    bias = load_file(source / "model.safetensors")["transformer.ln_f.bias"]
+    assert torch.equal(trained.model.transformer.ln_f.bias.cpu(), bias)
+
+
+def test_a_damaged_model_is_an_error_and_not_read_again(beside_training) -> None:
+    (beside_training.save_path / "checkpoint" / "step-00000002" / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(ModelError, match="step-00000002: cannot load its weights"):
+        load_trained(None, beside_training)
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [None, "[1]", "[" * 100_000, '{"files": {"model.safetensors": {"sha256": "\\u001b[31m"}}}', '{"files": 1e999}'],
+)
+def test_without_a_sound_manifest_the_weights_are_hashed(folder: Path, manifest: str | None) -> None:
+    if manifest is not None:
+        (folder / "manifest.json").write_text(manifest)
+    total = hashlib.sha256(hashlib.sha256((folder / "model.safetensors").read_bytes()).digest())
+    assert _checksum(str(folder), None) == total.hexdigest()

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from personagpt.model import loss
-from personagpt.model.loss import ResponseLoss, nll_sum
+from personagpt.model.loss import ResponseLoss, aligned, nll_sum
 from personagpt.sequences.batches import Batch, load_batch
 from personagpt.sequences.dataset import PersonaChatDataset, Tensors, encode_corpus
 from personagpt.sequences.format import Encoder
@@ -37,6 +37,34 @@ def test_value_and_gradients_are_cross_entropys(monkeypatch, rows, onednn_is_fas
     for ours, theirs in ((hidden.grad, exact[0].grad), (weight.grad, exact[1].grad)):
         assert ours.dtype == torch.float32
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-5)
+
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_device_computes_the_same(device) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU")
+    hidden, weight, targets = random_rows(100, 64, 1003)
+    exact = F.cross_entropy(hidden.double() @ weight.double().T, targets, reduction="sum")
+    expected = torch.autograd.grad(exact, (hidden, weight))
+    # On a GPU these are other tensors, which must be leaves themselves to have a gradient.
+    there = [tensor.detach().to(device).requires_grad_() for tensor in (hidden, weight)]
+    value = nll_sum(*there, targets.to(device))
+    value.backward()
+    torch.testing.assert_close(value.cpu().double(), exact, rtol=1e-3, atol=1e-3)
+    for ours, theirs in zip(there, expected, strict=True):
+        torch.testing.assert_close(ours.grad.cpu(), theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_the_matrix_is_cast_and_padded_in_one_copy() -> None:
+    weight = torch.arange(6.0).view(3, 2)
+    matrix = aligned(weight, torch.empty(0, dtype=torch.bfloat16))
+    assert matrix.dtype == torch.bfloat16
+    assert matrix.shape == (64, 2)
+    assert matrix[:3].tolist() == weight.tolist()
+    assert not matrix[3:].any()
 
 
 def test_a_worked_case() -> None:
@@ -85,6 +113,24 @@ def test_under_autocast_products_are_bf16_and_sums_float32() -> None:
     expected.backward()
     assert value.item() == pytest.approx(expected.item(), rel=0.01)
     assert F.cosine_similarity(weight.grad.double().ravel(), exact[1].grad.ravel(), dim=0) > 0.999
+
+
+def test_under_autocast_the_products_are_those_of_the_rounded_factors() -> None:
+    hidden, weight, targets = random_rows(40, 16, 101)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = nll_sum(hidden, weight, targets)
+    rounded = F.cross_entropy((hidden.bfloat16() @ weight.bfloat16().T).float(), targets, reduction="sum")
+    assert value.item() == pytest.approx(rounded.item(), rel=1e-6)
+    assert value.item() != pytest.approx(F.cross_entropy(hidden @ weight.T, targets, reduction="sum").item(), rel=1e-5)
+
+
+def test_bf16_gradients_of_many_pieces_add_up_in_float32(monkeypatch) -> None:
+    # 300 pieces of one row add 1/2 each. In bf16, which has 8 bits, the sum would stay at 128.
+    monkeypatch.setattr(loss, "PIECE", 2)
+    hidden, weight = torch.ones(300, 1), torch.zeros(2, 1, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        nll_sum(hidden, weight, torch.zeros(300, dtype=torch.int64)).backward()
+    assert weight.grad.tolist() == [[-150.0], [150.0]]
 
 
 @pytest.fixture(scope="module")

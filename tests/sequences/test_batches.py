@@ -10,6 +10,7 @@ from personagpt.sequences.batches import StepPlan, collate, epoch_groups, load_b
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
 from personagpt.text.convai2 import read_corpus
+from tests.helpers import VALID
 
 RANDOM = np.random.RandomState(0)
 LENGTHS = RANDOM.randint(20, 400, size=1003)
@@ -33,6 +34,13 @@ def test_the_order_is_the_one_runs_resume_with() -> None:
     # Worked once, to hold for good: a checkpoint must go on with the same data under any version.
     lengths = np.array([5, 9, 2, 7, 3, 8, 4])
     assert listed(epoch_groups(lengths, 42, 0, 2)) == [[1, 5], [3, 0], [6, 4], [2]]
+    assert listed(epoch_groups(lengths, 43, 0, 2)) == [[3, 0], [1, 5], [6, 4], [2]]
+
+
+def test_long_and_short_steps_take_turns() -> None:
+    longest = [LENGTHS[group[0]] for group in epoch_groups(LENGTHS, 42, 0, 8)[:125]]
+    ranks = np.argsort(np.argsort(longest))
+    assert abs(np.corrcoef(ranks, np.arange(125))[0, 1]) < 0.2
 
 
 @pytest.mark.parametrize("per_step", [1, 2, 7, 8, 1003, 5000])
@@ -94,6 +102,15 @@ def test_collate_by_hand() -> None:
     assert moved.targets.tolist() == [2, 4, 5, 8]
 
 
+def test_a_datasets_sequences_become_a_batch() -> None:
+    data = PersonaChatDataset.from_tensors(VALID, 5)
+    for pad, options in ((0, {}), (3, {"pad": 3})):
+        batch = load_batch(data, np.array([1, 0]), **options)
+        assert batch.input_ids.tolist() == [[5, 6, 7, pad], [5, 6, 7, 8]]
+        assert batch.label_index.tolist() == [1, 2, 4, 6, 7]
+        assert batch.targets.tolist() == [7, 8, 6, 8, 9]
+
+
 def test_an_empty_batch_has_no_labels() -> None:
     batch = collate([], pad=9)
     assert (batch.input_ids.tolist(), batch.label_index.tolist(), batch.targets.tolist()) == ([[9]], [], [])
@@ -139,3 +156,13 @@ def test_a_batch_of_real_dialogues_is_the_datasets_items(real_data) -> None:
         assert chosen.tolist() == (torch.nonzero(item["labels"] != -100)[:, 0] - 1).tolist()
         targets.append(item["labels"][item["labels"] != -100])
     assert batch.targets.equal(torch.cat(targets))
+
+
+def test_a_width_of_a_multiple() -> None:
+    tokens, spans = np.arange(1, 7), np.array([[2, 6]])  # five of six tokens are input
+    plain, wide = collate([(tokens, spans)]), collate([(tokens, spans)], multiple=8)
+    assert plain.input_ids.tolist() == [[1, 2, 3, 4, 5]]
+    assert wide.input_ids.tolist() == [[1, 2, 3, 4, 5, 0, 0, 0]]
+    assert wide.label_index.tolist() == plain.label_index.tolist() == [1, 2, 3, 4]
+    two = collate([(tokens, spans)] * 2, multiple=8)
+    assert two.label_index.tolist() == [1, 2, 3, 4, 9, 10, 11, 12]

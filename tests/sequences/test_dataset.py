@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
 import pickle
 from dataclasses import replace
@@ -16,7 +18,7 @@ from personagpt.sequences import dataset
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, open_tensors
 from personagpt.sequences.format import DataError, Encoder, add_special_tokens, tokenizer_checksum
 from personagpt.settings import TEXT_NAMES
-from personagpt.text.convai2 import parse_corpus, read_corpus
+from personagpt.text.convai2 import TextError, parse_corpus, read_corpus
 from tests.helpers import METADATA, VALID
 
 
@@ -241,13 +243,42 @@ def test_the_tokenizers_checksum_sees_what_changes_ids(base, tokenizer) -> None:
     assert tokenizer_checksum(bare) != tokenizer_checksum(tokenizer)
 
 
-@pytest.mark.parametrize("which", ["speaker", "start", "eos"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda parts: parts.update(normalizer={"type": "Lowercase"}),
+        lambda parts: parts["model"].update(ignore_merges=True),
+        lambda parts: parts["model"].update(unk_token="<|endoftext|>"),
+        lambda parts: parts["pre_tokenizer"].update(add_prefix_space=True),
+        lambda parts: parts["added_tokens"][-1].update(rstrip=True),
+        lambda parts: parts["added_tokens"][-1].update(special=True),
+    ],
+)
+def test_the_tokenizers_checksum_sees_how_a_text_is_changed_and_split(tokenizer, change) -> None:
+    made = copy.deepcopy(tokenizer)
+    made.add_tokens(["dog"])
+    before, parts = tokenizer_checksum(made), json.loads(made.backend_tokenizer.to_str())
+    change(parts)
+    made._tokenizer = type(made.backend_tokenizer).from_str(json.dumps(parts))
+    assert tokenizer_checksum(made) != before
+
+
+def test_tensors_made_before_stay_valid(tokenizer) -> None:
+    # The checksum that the first tensor files had, which saw no normalizer: GPT-2's has none.
+    parts = json.loads(tokenizer.backend_tokenizer.to_str())
+    seen = [parts["model"]["merges"], sorted(tokenizer.get_vocab().items()), parts["pre_tokenizer"]]
+    assert tokenizer_checksum(tokenizer) == hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("which", ["speaker", "start", "late start", "eos"])
 def test_sequences_that_are_not_of_the_format_are_refused(base, tokenizer, tmp_path, which) -> None:
     # Every number is in range, but evaluation would stumble over it hours later.
     text, path, encoder = tmp_path / "t.txt", tmp_path / "t.safetensors", Encoder(tokenizer)
     text.write_bytes(TALK)
     tensors = encode_corpus(parse_corpus(TALK, "t"), encoder, 20, 320, "t")
     place = {"speaker": 0, "start": int(np.argmax(tensors.tokens == encoder.start)), "eos": tensors.responses[0, 1] - 1}
+    if which == "late start":  # inside the first response
+        tensors.tokens[tensors.responses[0, 0]], which = encoder.start, "start"
     tensors.tokens[place[which]] = 5
     metadata = {"vocabulary": str(len(tokenizer)), "context": "320", "max_turns": "20"}
     metadata |= {"text_sha256": file_checksum(text), "tokenizer_sha256": tokenizer_checksum(tokenizer)}
@@ -256,13 +287,24 @@ def test_sequences_that_are_not_of_the_format_are_refused(base, tokenizer, tmp_p
         open_tensors(path, text, tokenizer, 20, 320)
 
 
+def test_a_response_that_cannot_fit_is_named_by_its_line(encoder) -> None:
+    corpus = parse_corpus(b"1 your persona: a\n2 b\tc\n3 d\te f g h i j k l m n o p q r s t u v w x y z\n", "t.txt")
+    with pytest.raises(TextError) as caught:
+        encode_corpus(corpus, encoder, 20, 12, "t.txt")
+    assert str(caught.value) == (
+        "t.txt:3: the speaker's persona and this utterance alone exceed the model's context of 12 tokens: shorten them"
+    )
+
+
 def test_texts_longer_than_a_batch_of_dialogues_stay_in_order(tokenizer, monkeypatch) -> None:
     text = "".join(f"1 your persona: fact {n % 7}.\n2 line {n}\tanswer {n}\n" for n in range(25)).encode()
     whole = encode_corpus(parse_corpus(text, "t"), Encoder(tokenizer), 20, 320, "t")
-    monkeypatch.setattr(dataset, "DIALOGUES_PER_BATCH", 4)
-    in_batches = encode_corpus(parse_corpus(text, "t"), Encoder(tokenizer), 20, 320, "t")
-    for name, array in vars(whole).items():
-        assert np.array_equal(array, vars(in_batches)[name])
+    for setting, value in (("DIALOGUES_PER_BATCH", 4), ("LETTERS_PER_BATCH", 50), ("MOST_KNOWN_FACTS", 3)):
+        monkeypatch.setattr(dataset, setting, value)
+        in_batches = encode_corpus(parse_corpus(text, "t"), Encoder(tokenizer), 20, 320, "t")
+        for name, array in vars(whole).items():
+            assert np.array_equal(array, vars(in_batches)[name])
+            assert array.dtype == vars(in_batches)[name].dtype
     assert whole.dialogues.tolist() == list(range(25))
 
 

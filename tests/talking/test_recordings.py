@@ -22,7 +22,7 @@ from personagpt.text.convai2 import read_corpus
 
 def make_talk(*texts: str, flags: tuple = (), partner: str = "human", **changes) -> Talk:
     turns = [Turn((partner, "model")[number % 2], text) for number, text in enumerate(texts)]
-    values = {"persona": ["i have two dogs ."], "sampling": {"seed": 7}} | changes
+    values = {"persona": ["i have two dogs."], "sampling": {"seed": 7}} | changes
     return Talk("m", "c0ffee", partner=partner, turns=turns, flags=[Flag(*flag) for flag in flags], **values)
 
 
@@ -40,6 +40,11 @@ def test_a_talk_comes_back_as_it_was(tmp_path) -> None:
     path = append_talk(tmp_path, talk)
     assert path.read_bytes().count(b"\n") == 1
     assert read_talks(tmp_path, pytest.fail) == [talk]
+
+
+def test_a_recorded_talk_is_on_the_disk(tmp_path, disk_events) -> None:
+    path = append_talk(tmp_path, make_talk("hi", "hello"))
+    assert disk_events == [f"fsync {path.name}"]
 
 
 def test_a_later_line_of_the_same_talk_counts(tmp_path) -> None:
@@ -75,6 +80,11 @@ def test_half_a_line_does_not_spoil_the_next_one(tmp_path) -> None:
         lambda raw: raw["flags"].append({"turn": 1, "kind": "boring"}),
         lambda raw: raw.update(persona=[""]),
         lambda raw: raw.update(persona=None),
+        lambda raw: raw.update(persona="dog"),
+        lambda raw: raw.update(partner_persona="dog"),
+        lambda raw: raw["flags"].append({"turn": 1.0, "kind": "other"}),
+        lambda raw: raw["flags"].append({"turn": True, "kind": "other"}),
+        lambda raw: raw.update({"\x1b[31m": 1}),
         lambda raw: raw.update(partner="somebody"),
         lambda raw: raw.update(surprise=1),
         lambda raw: raw.update(id=["x"]),
@@ -112,21 +122,21 @@ def test_only_flagged_talks_whole_and_a_table(tmp_path) -> None:
     assert exported(tmp_path / "out", "train") == [["a", "b", "c", "d"]]
     assert exported(tmp_path / "out", "valid") == [["p", "q"]]
     rows = (tmp_path / "out" / "flags.csv").read_text().splitlines()
-    assert rows[1] == f"{flagged.id},1,other,,i have two dogs .,a,b,c0ffee"
-    assert rows[2] == f'{flagged.id},3,inconsistent,"says ""cat"", has dogs",i have two dogs .,c,d,c0ffee'
+    assert rows[1] == f"{flagged.id},1,other,,i have two dogs.,a,b,c0ffee"
+    assert rows[2] == f'{flagged.id},3,inconsistent,"says ""cat"", has dogs",i have two dogs.,c,d,c0ffee'
     assert len(rows) == 4
     assert "  other             2   see the note" in said
 
 
 def test_personas_and_speakers_survive(tmp_path) -> None:
     """A self-play that ends with its first speaker, and a talk with a person who has no persona."""
-    play = make_talk("a", "b", "c", partner="partner", partner_persona=["i am old ."])
+    play = make_talk("a", "b", "c", partner="partner", partner_persona=["i am old."])
     record(tmp_path / "r", play, make_talk("x\ty", "z"))
     export(tmp_path / "r", tmp_path / "out", False, lambda text: None, dict)
     (first,) = read_corpus(tmp_path / "out" / TEXT_NAMES["train"]).dialogues
-    assert (first.personas, first.utterances) == ((["i am old ."], ["i have two dogs ."]), ["a", "b", "c"])
+    assert (first.personas, first.utterances) == ((["i am old."], ["i have two dogs."]), ["a", "b", "c"])
     (second,) = read_corpus(tmp_path / "out" / TEXT_NAMES["valid"]).dialogues
-    assert (second.personas, second.utterances) == (([], ["i have two dogs ."]), ["x y", "z"])
+    assert (second.personas, second.utterances) == (([], ["i have two dogs."]), ["x y", "z"])
 
 
 def test_a_talk_that_went_on_after_retry_is_not_doubled(tmp_path) -> None:
@@ -156,6 +166,9 @@ def test_nothing_to_export(tmp_path) -> None:
 def test_text_that_is_there_already_stays(tmp_path) -> None:
     record(tmp_path / "r", make_talk("x", "y"))
     (tmp_path / TEXT_NAMES["valid"]).write_text("precious")
-    with pytest.raises(UserError, match="export into another folder"):
+    expected = (
+        f"{TEXT_NAMES['valid']}: there already, .* another folder, or delete them where an export that was killed"
+    )
+    with pytest.raises(UserError, match=expected):
         export(tmp_path / "r", tmp_path, False, print, dict)
     assert (tmp_path / TEXT_NAMES["valid"]).read_text() == "precious"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+
 import pytest
 
-from personagpt.text.convai2 import Dialogue, TextError, parse_corpus, read_corpus, write_corpus
+from personagpt.text.convai2 import CheckedText, Dialogue, TextError, parse_corpus, read_corpus, write_corpus
 
 YOURS = ["your persona: i have two dogs.", "your persona: i am tall."]
 PARTNERS = ["partner's persona: i am a wrestler."]
@@ -63,9 +66,118 @@ def test_after_silence_you_talk_first(facts, personas, sides) -> None:
     assert dialogue.utterance_lines == [len(facts) + 1, len(facts) + 2, len(facts) + 2]
 
 
-def test_silence_later_in_a_dialogue_is_text() -> None:
-    (dialogue,) = parse_corpus(text(["hi\t__SILENCE__", "__SILENCE__\tbye"]), "t.txt").dialogues
-    assert dialogue.utterances == ["hi", "__SILENCE__", "__SILENCE__", "bye"]
+def test_silence_with_a_space_after_it() -> None:
+    (dialogue,) = parse_corpus(text(["__SILENCE__ \tfirst", "second\tthird"]), "t.txt").dialogues
+    assert dialogue.utterances == ["first", "second", "third"]
+
+
+def mistakes(data: bytes) -> list[str]:
+    with pytest.raises(TextError) as caught:
+        parse_corpus(data, "t")
+    return str(caught.value).split("\n")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [["a\tb", "__SILENCE__\tc"], ["a\tb", "c\t__SILENCE__"], ["b\tc", "__SILENCE__ \td"], ["a\tb", "c\t __SILENCE__"]],
+)
+def test_silence_anywhere_but_first_is_a_mistake(lines) -> None:
+    assert mistakes(text(lines)) == [
+        "t:2: __SILENCE__ stands for the partner's first utterance; expected it nowhere else"
+    ]
+    assert mistakes(text(["__SILENCE__\t__SILENCE__"]))[0].startswith("t:1: __SILENCE__ stands for")
+
+
+def test_the_first_ten_mistakes_at_once() -> None:
+    # A mistake is told once: what follows from it is not. After the third line any number may come.
+    data = b"1 a\tb\n2 c\nhello\n4 e\tf\n6 g\th\n7 i\tj\n1 your persona: x\n2 k\n1 your persona: y\n1 m\tn\n"
+    assert [line.partition(";")[0] for line in mistakes(data)] == [
+        "t:2: no tab",
+        "t:3: no line number",
+        "t:5: number 6 is out of order",
+        "t:8: no tab",
+        "t:9: this dialogue has no exchange",
+    ]
+    many = mistakes(text(["a\tb"], *[["no tab"]] * 12))
+    assert [line.partition(": ")[0] for line in many[:-1]] == [f"t:{number}" for number in range(2, 12)]
+    assert many[-1] == "these are its first 10 mistakes; there may be more"
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("hi<TAB>hello", "no tab, but the characters <TAB>; write the tab character itself between the two utterances"),
+        ("hi <tab> hello", "no tab, but the characters <tab>; write the tab character itself"),
+        (r"hi\thello", r"no tab, but the characters \t; write the tab character itself"),
+        *(
+            (line, "not a persona line; expected `your persona: FACT` or `partner's persona: FACT` (lower case, a str")
+            for line in (
+                "Your Persona: i ski.",
+                "your persona i ski.",
+                "your persona:i ski.",
+                "YOUR PERSONA - i ski.",
+                "partner\u2019s persona: i ski.",
+                "partners persona: i ski.",
+                "your partner's persona: i ski.",
+            )
+        ),
+        ("your persona: i ski.\t", "a tab in a persona line; expected one fact a line, without tabs"),
+        ("partner's persona: i\tski.", "a tab in a persona line; expected one fact a line, without tabs"),
+    ],
+)
+def test_hints_for_what_people_write(line, hint) -> None:
+    (mistake,) = mistakes(text([line, "a\tb"]))
+    assert mistake.startswith("t:1: " + hint)
+
+
+def test_a_blank_line_between_dialogues_is_named_once() -> None:
+    assert mistakes(b"1 a\tb\n\n \r\n1 c\td\n\n1 e\tf\n\n") == [
+        f"t:{line}: a blank line; remove it: the number 1 is what starts a dialogue" for line in (2, 5)
+    ]
+
+
+def test_carriage_returns() -> None:
+    (dialogue,) = parse_corpus(b"1 a\tb\r\r\n2 c\td\r\r\n", "t").dialogues
+    assert dialogue.utterances == ["a", "b", "c", "d"]
+    expected = "t:1: a carriage return inside the line; save the file with \\n or \\r\\n at the end of each line"
+    assert mistakes(b"1 a\tb\r2 c\td\r") == [expected]
+    assert mistakes(b"1 a\tb\r" * 10**6) == [expected]
+
+
+def test_a_line_without_end_is_refused_at_once(tmp_path) -> None:
+    class Endless(io.RawIOBase):
+        """Bytes for ever: whoever reads them all never returns."""
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: memoryview) -> int:
+            buffer[:] = b"x" * len(buffer)
+            return len(buffer)
+
+    with pytest.raises(TextError, match=r"^t:1: a line of more than 1,000,000 bytes; is this the text file\?$"):
+        CheckedText("t", lambda: io.BufferedReader(Endless()))
+    assert parse_corpus(b"1 a\t" + b"b" * 999_996, "t").dialogues  # the longest line
+
+
+def test_a_file_that_changes_between_its_two_readings(tmp_path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_bytes(text(["a\tb"], ["c\td"]))
+    checked = CheckedText(path)
+    assert checked.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert [dialogue.utterances for dialogue, _ in checked] == [["a", "b"], ["c", "d"]]
+    path.write_bytes(text(["a\tb"], ["c\te"]))
+    with pytest.raises(TextError, match="the file changed while it was read; run the same command again"):
+        list(checked)
+
+
+def test_the_true_candidate_is_the_last_one() -> None:
+    (dialogue,) = parse_corpus(text(["a\tyes|no\t\tmaybe|yes|no", "c\td\t\t|x|d "]), "t").dialogues
+    assert dialogue.candidates == {1: ["maybe", "yes|no"], 3: ["", "x", "d"]}
+    for candidates in ("b|c", "c", "xb", "b|", "c|xb"):
+        assert mistakes(text([f"a\tb\t\t{candidates}"])) == [
+            "t:1: the last candidate is not the utterance; expected 'b', the true one, last"
+        ]
 
 
 def test_every_dialogue_of_a_file_with_its_lines() -> None:
@@ -118,7 +230,7 @@ def test_an_empty_third_field_is_no_mistake() -> None:
     assert dialogue.candidates == {5: ["g", "f"]}
 
 
-@pytest.mark.parametrize("exchange", ["\tb", "a\t", "\t", " \tb", "a\t\u3000", "__SILENCE__\t", "a\t\t\tx|y"])
+@pytest.mark.parametrize("exchange", ["\tb", "a\t", "\t", " \tb", "a\t\u3000", "a\t\t\tx|y"])
 def test_an_empty_utterance_leaves_its_dialogue_out(exchange) -> None:
     corpus = parse_corpus(text(["a\tb"], [*YOURS, "c\td", exchange], ["e\tf"]), "t.txt")
     assert [dialogue.utterances for dialogue in corpus.dialogues] == [["a", "b"], ["e", "f"]]
@@ -174,6 +286,8 @@ def test_write_corpus_by_hand() -> None:
         Dialogue((["a"], ["c"]), ["hi", ""]),
         Dialogue((["a"], ["c"]), ["hi\r", "ho"]),
         Dialogue((["a"], ["c"]), ["__SILENCE__", "ho"]),
+        Dialogue((["a"], ["c"]), ["hi", "__SILENCE__ "]),
+        Dialogue((["a"], ["c"]), ["your persona: x", "ho"]),
         Dialogue((["a"], ["c"]), []),
         Dialogue(([], []), []),
     ],

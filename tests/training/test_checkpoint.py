@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +32,14 @@ def save(folder: Path, step: int) -> None:
     save_checkpoint(folder, step, write_model(step), {"step": step}, {"0.exp_avg": torch.full((3,), float(step))})
 
 
+def list_size(path: Path, size: str) -> None:
+    """Write `size` where the manifest of the checkpoint at `path` says how long the training state is."""
+    manifest = path / "manifest.json"
+    manifest.write_text(
+        re.sub(r'("training_state.json".*?"bytes": )[0-9]+', rf"\g<1>{size}", manifest.read_text(), flags=re.S)
+    )
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Checkpoints of steps 2, 4 and 6, of which the first is gone."""
@@ -43,8 +54,41 @@ def test_the_links_and_what_is_kept(folder: Path) -> None:
     assert os.readlink(folder / "model") == "step-00000006"
     assert os.readlink(folder / "previous") == "step-00000004"
     assert sorted(path.name for path in folder.iterdir()) == ["model", "previous", "step-00000004", "step-00000006"]
-    assert checkpoint.read_state(folder / "model") == {"step": 6}
+    assert json.loads((folder / "model" / "training_state.json").read_text()) == {"step": 6}
     assert find_problem(folder / "model") is None
+
+
+def test_all_is_on_the_disk_before_a_link_names_it(folder: Path, disk_events: list[str]) -> None:
+    save(folder, 8)
+    files = [event for event in disk_events if event.endswith((".json", ".safetensors"))]
+    assert sorted(files) == [
+        f"fsync {name}"
+        for name in (
+            "config.json",
+            "manifest.json",
+            "model.safetensors",
+            "optimizer.safetensors",
+            "training_state.json",
+        )
+    ]
+    assert disk_events[len(files) :] == [
+        "fsync tmp-step-00000008",  # the names of its files
+        "rename step-00000008",
+        "fsync checkpoint",
+        "replace previous",
+        "fsync checkpoint",
+        "replace model",
+        "fsync checkpoint",
+    ]
+
+
+def test_others_may_read_what_they_may_read_elsewhere(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save(tmp_path, 2)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()} == {0o640}
 
 
 def test_best_is_kept_beside_them(folder: Path) -> None:
@@ -66,6 +110,11 @@ def test_best_is_kept_beside_them(folder: Path) -> None:
         (lambda path: (path / "manifest.json").unlink(), "manifest.json is missing"),
         (lambda path: (path / "manifest.json").write_text("[]"), "manifest.json is damaged"),
         (lambda path: (path / "manifest.json").write_text('{"files": {}}'), "training_state.json is not listed"),
+        (lambda path: (path / "manifest.json").write_text('{"files": []}'), "training_state.json is not listed"),
+        (lambda path: (path / "manifest.json").write_text("[" * 100_000), "manifest.json is damaged"),
+        (lambda path: list_size(path, "1e999"), "manifest.json is damaged"),
+        (lambda path: list_size(path, "[[]]"), "manifest.json is damaged"),
+        (lambda path: list_size(path, "9" * 5000), "manifest.json is damaged"),
     ],
 )
 def test_damage_in_the_newest_is_named_and_the_previous_one_used(
@@ -83,14 +132,24 @@ def test_damage_in_the_newest_is_named_and_the_previous_one_used(
     assert (folder / "damaged-step-00000006").is_dir()
 
 
-def test_the_model_card_may_be_edited(folder: Path) -> None:
+PEOPLE_EDIT = ("README.md", "generation_config.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+@pytest.mark.parametrize("name", PEOPLE_EDIT)
+def test_what_resuming_does_not_read_may_be_edited(folder: Path, name: str) -> None:
     def write(target: Path) -> None:
         write_model(8)(target)
-        (target / "README.md").write_text("# a model")
+        (target / name).write_text("as saved")
 
     save_checkpoint(folder, 8, write, {"step": 8}, {})
-    (folder / "model" / "README.md").write_text("# my model")
-    assert find_problem(folder / "model") is None
+    (folder / "model" / name).write_text("edited")
+    assert newest_checkpoint(folder, pytest.fail) == folder / "step-00000008"
+
+
+def test_a_name_too_long_for_the_disk_in_the_manifest(folder: Path) -> None:
+    manifest = folder / "model" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"config.json"', f'"{"x" * 300}": {{}}, "config.json"'))
+    assert newest_checkpoint(folder, pytest.fail) == folder / "step-00000006"
 
 
 def test_a_folder_that_is_gone_is_passed_over(folder: Path) -> None:
@@ -124,19 +183,106 @@ def test_none_was_ever_saved(tmp_path: Path) -> None:
     assert not list((tmp_path / "checkpoint").iterdir())
 
 
-def test_links_lost_in_copying_are_found_again(folder: Path) -> None:
-    for name in ("model", "previous"):
-        (folder / name).unlink()
-    assert newest_checkpoint(folder, pytest.fail) == folder / "step-00000006"
+def lose(link: Path) -> None:
+    link.unlink()
 
 
-def test_links_that_a_copy_turned_into_folders(folder: Path) -> None:
-    for name in ("model", "previous"):
-        target = (folder / name).resolve()
-        (folder / name).unlink()
-        target.rename(folder / name)
-    assert newest_checkpoint(folder, pytest.fail) == folder / "step-00000006"
-    assert (folder / "previous").is_symlink()
+def become_folder(link: Path) -> None:
+    target = link.resolve()
+    link.unlink()
+    target.rename(link)
+
+
+def become_second_folder(link: Path) -> None:
+    target = link.resolve()
+    link.unlink()
+    shutil.copytree(target, link)
+
+
+def become_text(link: Path) -> None:
+    name = os.readlink(link)
+    link.unlink()
+    link.write_text(f"{name}\n")
+
+
+def become_cygwin_text(link: Path) -> None:
+    name = os.readlink(link)
+    link.unlink()
+    link.write_bytes(b"!<symlink>\xff\xfe" + name.encode("utf-16-le") + b"\0\0")
+
+
+def become_nonsense(link: Path) -> None:
+    link.unlink()
+    link.write_bytes(b"\xff nothing of ours")
+
+
+COPIES = [lose, become_folder, become_second_folder, become_text, become_cygwin_text, become_nonsense]
+
+
+@pytest.mark.parametrize("copy", COPIES)
+def test_a_copy_that_lost_its_links_keeps_everything(folder: Path, copy: Callable[[Path], None]) -> None:
+    """What `tar`, `rsync -r`, a cloud's or a version control's copy make of the links."""
+    save_best(folder, 5, write_model(5))
+    for name in ("model", "previous", "best"):
+        copy(folder / name)
+    checkpoint.prune(folder)
+    assert newest_checkpoint(folder, pytest.fail)
+    checkpoint.prune(folder)
+    assert {name: weight(folder / name) for name in LINKS} == {"model": 6, "previous": 4, "best": 5}
+    assert all((folder / name).is_symlink() for name in LINKS)
+    assert len([path for path in folder.glob("[sb][te]*-*") if path.is_dir() and not path.is_symlink()]) == 3
+    save_best(folder, 8, write_model(8))
+    save(folder, 8)
+    assert {name: weight(folder / name) for name in LINKS} == {"model": 8, "previous": 6, "best": 8}
+
+
+@pytest.mark.parametrize("copy", COPIES)
+def test_links_that_are_lost_while_a_run_goes_on(folder: Path, copy: Callable[[Path], None]) -> None:
+    save_best(folder, 5, write_model(5))
+    for name in ("model", "previous", "best"):
+        copy(folder / name)
+    save(folder, 8)
+    assert weight(folder / "model") == 8
+    assert any(path.is_dir() for path in folder.glob("best*"))
+    save_best(folder, 8, write_model(8))
+    assert weight(folder / "best") == 8
+
+
+def weight(path: Path) -> float:
+    """What `write_model` made the model at `path` of."""
+    text = (path / "model.safetensors").read_text()
+    return float(text[: len(text) // 1000])
+
+
+LINKS = ("model", "previous", "best")
+
+
+def test_the_best_model_that_the_checkpoint_knows_of_is_preferred(folder: Path) -> None:
+    save_best(folder, 5, write_model(5))
+    shutil.copytree(folder / "best", folder / "best-00000009")  # written when a kill came before the link moved
+    (folder / "best").unlink()
+    save_checkpoint(folder, 8, write_model(8), {"step": 8, "best": {"step": 5, "loss": 1.0}}, {})
+    assert newest_checkpoint(folder, pytest.fail)
+    assert os.readlink(folder / "best") == "best-00000005"
+    (folder / "best" / "model.safetensors").write_text("half a copy")
+    (folder / "best").unlink()
+    assert newest_checkpoint(folder, pytest.fail)
+    assert os.readlink(folder / "best") == "best-00000009"
+
+
+def test_a_best_model_without_a_checkpoint_is_found_again(folder: Path) -> None:
+    save_best(folder, 5, write_model(5))
+    for path in [folder / "best", *folder.glob("step-*"), folder / "model", folder / "previous"]:
+        path.unlink() if path.is_symlink() else shutil.rmtree(path)
+    assert newest_checkpoint(folder, pytest.fail) is None
+    checkpoint.prune(folder)
+    assert weight(folder / "best") == 5
+
+
+def test_a_link_that_was_being_made_is_swept(folder: Path) -> None:
+    (folder / ".best.new").symlink_to("best-00000007")
+    checkpoint.prune(folder)
+    assert not (folder / ".best.new").is_symlink()
 
 
 def test_a_failed_save_leaves_the_old_one(folder: Path) -> None:
@@ -154,6 +300,15 @@ def test_room_is_checked_before_anything_is_written(folder: Path) -> None:
     with pytest.raises(RunError, match=r"needs [0-9.]+ GB and [0-9.]+ GB are free; nothing was written"):
         checkpoint.check_room(folder, 1 << 60)
     checkpoint.check_room(folder, 1)
+
+
+def test_some_room_stays_free(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = 1000 + checkpoint.SLACK
+    assert checkpoint.SLACK == 64 * 1024 * 1024
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=free))
+    checkpoint.check_room(folder, 1000)
+    with pytest.raises(RunError, match=r"needs 0\.07 GB and 0\.07 GB are free"):
+        checkpoint.check_room(folder, 1001)
 
 
 FULL_DISK = """

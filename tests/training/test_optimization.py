@@ -1,7 +1,8 @@
-"""optimization.py: the schedule, and training through apex."""
+"""optimization.py: the schedule, apex, and steps that are taken again in smaller batches or uncompiled."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -13,8 +14,10 @@ import torch
 
 import train
 from bench.torture import copy_base, write_data
-from personagpt.training.optimization import schedule
-from tests.helpers import prepare_run, rows, train_run
+from personagpt.model.loss import ResponseLoss
+from personagpt.training import optimization
+from personagpt.training.optimization import schedule, step_seed
+from tests.helpers import ROOT, prepare_run, rows, same, train_run, weights
 
 
 def test_schedule_decays_linearly_and_warms_up() -> None:
@@ -22,15 +25,37 @@ def test_schedule_decays_linearly_and_warms_up() -> None:
     assert [schedule(step, 6, 2) for step in range(1, 7)] == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
 
 
-class StandInAmp(types.ModuleType):
-    """apex.amp's three functions, as its documentation describes them: scale the loss by 4, keep master weights."""
+def test_every_step_and_process_draws_numbers_of_its_own() -> None:
+    seeds = [step_seed(seed, step, rank) for seed in (1, 2) for step in (1, 2, 3) for rank in (0, 1, 2)]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    first = [torch.rand(100, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    assert all(abs(torch.corrcoef(torch.stack(first))[0, 1:]) < 0.4)
 
-    def __init__(self) -> None:
+
+class StandInAmp(types.ModuleType):
+    """apex.amp's functions, as tag 25.04 was seen to behave: the loss scaled by 4, O1 and O2 with their own manners."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__("apex.amp")
         self.calls: list[str] = []
+        self.monkeypatch = monkeypatch
 
     def initialize(self, model: torch.nn.Module, optimizer: object, opt_level: str, verbosity: int) -> tuple:
         self.calls.append(f"initialize {opt_level}")
+        if opt_level == "O1":  # patches torch's functions; in place, two types are refused
+            add = torch.Tensor.__iadd__
+
+            def checked(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+                if isinstance(right, torch.Tensor) and left.dtype != right.dtype:
+                    raise NotImplementedError("Mixing different types in an in-place method is not supported.")
+                return add(left, right)
+
+            self.monkeypatch.setattr(torch.Tensor, "__iadd__", checked)
+        else:  # patches the model: its output is a plain dict, its saved tensors are float32 copies
+            forward = model.forward
+            model.forward = lambda *inputs, **options: dict(forward(*inputs, **options))
+            model._register_state_dict_hook(copy_entries)
         return model, optimizer
 
     @contextmanager
@@ -58,11 +83,15 @@ class StandInAmp(types.ModuleType):
         self.calls.append(f"load {state['loss_scaler0']['loss_scale']}")
 
 
+def copy_entries(module: torch.nn.Module, entries: dict[str, torch.Tensor], *_: object) -> None:
+    for name in entries:
+        entries[name] = entries[name].clone()
+
+
 @pytest.mark.parametrize("level", ["O1", "O2"])
 def test_training_through_apex(level: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # A run on the CPU whose precision is forced to apex; the stand-in takes the real one's place.
-
-    amp = StandInAmp()
+    amp = StandInAmp(monkeypatch)
     apex = types.ModuleType("apex")
     apex.amp = amp
     monkeypatch.setitem(sys.modules, "apex", apex)
@@ -80,6 +109,7 @@ def test_training_through_apex(level: str, monkeypatch: pytest.MonkeyPatch, tmp_
         assert train_run(env) == 0
         losses[precision] = [float(row["loss"]) for row in rows(env)]
     assert losses["fp32"] == pytest.approx(losses[f"apex-{level}"], abs=1e-5)
+    assert weights(tmp_path / "fp32" / ".env").keys() == weights(env).keys()  # the tied matrix once
     assert amp.calls[0] == f"initialize {level}"
     assert amp.calls.count("scale_loss") == 8  # 8 sequences, one at a time
     assert train_run(prepare_run(folder, data, precision=precision, epochs=2, save_steps=1, batch_size=1)) == 0
@@ -88,3 +118,151 @@ def test_training_through_apex(level: str, monkeypatch: pytest.MonkeyPatch, tmp_
     assert ("disable_casts" in amp.calls) == (level == "O1")
     # Another precision has no use for apex's loss scale.
     assert train_run(prepare_run(folder, data, precision="fp32", epochs=3, save_steps=1, batch_size=1)) == 0
+
+
+SMALL_MEMORY = """\
+# Stands in for an allocator that fails above a size: batches of more than {most} sequences do not fit.
+import os, sys
+sys.path.insert(0, {root!r})
+import train
+from personagpt.model.loss import ResponseLoss
+from utils import exit_status
+forward = ResponseLoss.forward
+
+def limited(module, input_ids, *rest):
+    if len(input_ids) > {most} and os.environ.get("RANK", "0") in {ranks}:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+    return forward(module, input_ids, *rest)
+
+ResponseLoss.forward = limited
+sys.exit(exit_status(train.main, sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """8 training dialogues: 16 sequences; dropout on, so that masks drawn anew would be seen."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_data(folder, train=8, valid=2)
+    copy_base(folder / "base", dropout=0.1)
+    return folder
+
+
+def limit_batches(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Let batches of more than `most` sequences run out of memory, in this process."""
+    forward = ResponseLoss.forward
+
+    def limited(module: ResponseLoss, input_ids: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        if len(input_ids) > most:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return forward(module, input_ids, *rest)
+
+    monkeypatch.setattr(ResponseLoss, "forward", limited)
+
+
+def run_in(tmp_path: Path, name: str, data: Path, **changes: object) -> Path:
+    (tmp_path / name).mkdir()
+    common = {"epochs": 2, "logging_steps": 1, "save_steps": 2, "gradient_accumulation_steps": 1}
+    return prepare_run(tmp_path / name, data, **common | changes)
+
+
+def test_out_of_memory_takes_the_step_again_in_smaller_batches(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = run_in(tmp_path, "small", data, batch_size=2, gradient_accumulation_steps=4)
+    assert train_run(small) == 0
+    halved = run_in(tmp_path, "halved", data, batch_size=8)
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        limit_batches(patch, most=3)
+        assert train_run(halved) == 0
+        said = capsys.readouterr().out
+        assert said.count("out of memory: going on with batches of 4; the steps stay the same") == 1
+        assert said.count("out of memory: going on with batches of 2; the steps stay the same") == 1
+    # The masks of a step come from its seed, and it is split as the small one is: the same steps to the last bit.
+    assert rows(halved) == rows(small)
+    assert same(weights(halved), weights(small))
+
+
+def test_a_resumed_run_keeps_the_smaller_batches(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calm = run_in(tmp_path, "calm", data, batch_size=8)
+    resumed = run_in(tmp_path, "resumed", data, batch_size=8)
+    group = train.StepPlan.group
+
+    def die_in_step_3(plan: train.StepPlan, step: int) -> object:
+        if step == 3:
+            raise ZeroDivisionError
+        return group(plan, step)
+
+    limit_batches(monkeypatch, most=4)
+    assert train_run(calm) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(train.StepPlan, "group", die_in_step_3)
+        with pytest.raises(ZeroDivisionError):
+            train.main(["--env", str(resumed)])
+    capsys.readouterr()
+    assert train_run(resumed) == 0
+    assert "out of memory" not in capsys.readouterr().out  # it did not have to find out again
+    assert rows(resumed) == rows(calm)
+    assert same(weights(resumed), weights(calm))
+
+
+def test_a_single_sequence_that_does_not_fit_ends_the_run(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = run_in(tmp_path, "run", data, batch_size=4)
+    limit_batches(monkeypatch, most=0)
+    assert train_run(env) == 1
+    assert "error: out of memory (DefaultCPUAllocator: can't allocate memory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ranks", [["0"], ["1"], ["0", "1"]])
+def test_all_processes_halve_together(tmp_path: Path, data: Path, ranks: list[str]) -> None:
+    copy_base(data / "plain", dropout=0.0)
+    common = {"model_name": data / "plain", "epochs": 1}
+    one = run_in(tmp_path, "one", data, batch_size=8, **common)
+    two = run_in(tmp_path, "two", data, batch_size=4, **common)
+    assert train_run(one) == 0
+    script = tmp_path / "train.py"
+    script.write_text(SMALL_MEMORY.format(root=str(ROOT), most=2, ranks=ranks))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    done = subprocess.run([*command, "--env", str(two)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("going on with batches of 2") == 1  # the first process speaks for all
+    for ours, theirs in zip(rows(two), rows(one), strict=True):
+        for column in ("loss", "grad_norm"):
+            assert float(ours[column]) == pytest.approx(float(theirs[column]), abs=1e-5)
+
+
+def break_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_compiler(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> None:
+        raise RuntimeError("Failed to find C compiler.\nPlease specify via CC environment variable")
+
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda module, **options: compile_module(module, backend=no_compiler, **options)
+    )
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("setting", ["auto", "True"])
+def test_where_compiling_fails_auto_goes_on(
+    tmp_path: Path, data: Path, setting: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = run_in(tmp_path, "plain", data, batch_size=4)
+    assert train_run(plain) == 0
+    env = run_in(tmp_path, "compiled", data, batch_size=4, compile=setting)
+    break_compiler(monkeypatch)
+    monkeypatch.setattr(optimization, "compiles_by_itself", lambda device: True)  # as CUDA does
+    status = train_run(env)
+    said = capsys.readouterr()
+    if setting == "auto":
+        assert status == 0
+        assert said.out.count("compiling the model failed (") == 1
+        assert rows(env) == rows(plain)
+    else:
+        assert status == 1
+        assert "error: compiling the model failed (" in said.err

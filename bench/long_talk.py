@@ -1,0 +1,105 @@
+"""Does a long talk stay a talk? Ask the demo model 20 questions in a row, at the sampling interact.py has by default.
+
+    python -m bench.long_talk [--env .env.demo] [--model FOLDER]
+
+24 personas of the sample's validation dialogues are asked 20 questions each, of every kind and small talk, whether
+their persona settles them or not; the model's own replies stand in the talk. Five rounds, 2,400 replies. Prints, by
+turn, the share of replies that say goodbye (the aim: at most 5%), that hold a word the corpus does not have (at most
+3% of all) or a sentence it does not have, and of those whose question the persona settles, the share that name its
+value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import sys
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from bench.persona_recall import ROOT
+from data.sample import make_sample
+from data.sample.templates import FACT_KINDS, FAREWELLS, SMALL_TALK
+from personagpt.device import autocast, pick_device
+from personagpt.model.generation import MAX_NEW_TOKENS, Sampling, generate_replies
+from personagpt.model.loading import load_tokenizer
+from personagpt.sequences.format import Encoder
+from personagpt.settings import read_settings
+from utils import exit_status
+
+PERSONAS, QUESTIONS, ROUNDS = 24, 20, 5
+SEED = 0
+ASKED = {question: kind for kind, table in FACT_KINDS.items() for question in table.questions}
+COLUMNS = ("farewells", "unknown words", "unknown sentences", "own value")
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, with {} where a value stands."""
+    slots = re.sub(r"\w+", lambda word: "{}" if word[0] in make_sample.VALUES else word[0], text)
+    return re.split(r"(?<=[.!?]) ", slots)
+
+
+def long_talks(model: PreTrainedModel, encoder: Encoder) -> list[dict[str, list[bool]]]:
+    """For each turn, what holds of its replies: COLUMNS, the last one only where the persona has a value."""
+    chance, generator = random.Random(SEED), torch.Generator(model.device).manual_seed(SEED)
+    corpus = make_sample.read_corpus(make_sample.VALID_FILE)[:PERSONAS]
+    uttered = [said for dialogue in make_sample.read_corpus(make_sample.TRAIN_FILE) for said in dialogue.utterances]
+    known_words = set(re.findall(r"\w+", " ".join(uttered))) | set(make_sample.VALUES)
+    known_sentences = {sentence for said in uttered for sentence in sentences(said)}
+    farewells = {sentence for farewell in FAREWELLS for sentence in sentences(farewell)}
+    personas = [dialogue.personas[1] for dialogue in corpus] * ROUNDS
+    asked = [chance.sample([*ASKED, *SMALL_TALK], QUESTIONS) for _ in personas]
+    talks: list[list[str]] = [[] for _ in personas]
+    turns = []
+    for turn in range(QUESTIONS):
+        for talk, questions in zip(talks, asked, strict=True):
+            talk.append(questions[turn] if turn else f"hi ! {questions[turn]}")
+        replies = _replies(model, encoder, personas, talks, generator)
+        found: dict[str, list[bool]] = {name: [] for name in COLUMNS}
+        for talk, persona, questions, reply in zip(talks, personas, asked, replies, strict=True):
+            talk.append(reply)
+            found["farewells"].append(not farewells.isdisjoint(sentences(reply)))
+            found["unknown words"].append(not known_words.issuperset(re.findall(r"\w+", reply)))
+            found["unknown sentences"].append(not known_sentences.issuperset(sentences(reply)))
+            if value := make_sample.value_of(persona, ASKED.get(questions[turn], "")):
+                found["own value"].append(make_sample.names(reply, value))
+        turns.append(found)
+    return turns
+
+
+def _replies(
+    model: PreTrainedModel,
+    encoder: Encoder,
+    personas: list[list[str]],
+    talks: list[list[str]],
+    generator: torch.Generator,
+) -> list[str]:
+    room = model.config.n_positions - MAX_NEW_TOKENS
+    contexts = [encoder.context(1, facts, talk, room) for facts, talk in zip(personas, talks, strict=True)]
+    sampling = Sampling()
+    return generate_replies(
+        model, encoder, contexts, autocast("fp32", model.device), pick=lambda logits: sampling.draw(logits, generator)
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", type=Path, default=ROOT / ".env.demo")
+    parser.add_argument("--model", type=Path, help="a checkpoint (default: the newest under save_path)")
+    options = parser.parse_args()
+    folder = options.model or read_settings(options.env).save_path / "checkpoint" / "model"
+    tokenizer = load_tokenizer(str(folder))
+    model = AutoModelForCausalLM.from_pretrained(folder).to(pick_device())
+    turns = long_talks(model, Encoder(tokenizer))
+    print("turn" + "".join(f"{name:>19}" for name in COLUMNS))
+    everything = {name: [held for found in turns for held in found[name]] for name in COLUMNS}
+    for label, found in [*((str(number), found) for number, found in enumerate(turns, 1)), ("all", everything)]:
+        print(f"{label:>4}" + "".join(f"{sum(found[name]) / len(found[name]):>19.1%}" for name in COLUMNS))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))
