@@ -3,7 +3,7 @@
 # make lint    check style and format
 # make bench   measure speed on this machine (minutes); make bench-gpu on one with a CUDA GPU
 # make mutants break the code in thousands of small ways and count what no test notices (half an hour)
-# make torture kill and restart training 200 times, and meddle with its files; nothing may be lost
+# make torture kill and restart training 200 times, meddle with its files, press Ctrl-C at 40 instants of each script
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -64,3 +64,4 @@ mutants: .venv/installed-dev
 
 torture: .venv/installed-dev
 	$(BIN)/python -m bench.torture --kills 200
+	$(BIN)/python -m bench.interrupts

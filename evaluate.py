@@ -1,4 +1,4 @@
-"""Score a trained model with the field's metrics, beside PersonaGPT's published figures.
+"""Score a trained model with the field's metrics; on ConvAI2, beside PersonaGPT's published figures.
 
     python evaluate.py                                 save_path/checkpoint/model on the validation text
     python evaluate.py --generate 500                  also metrics of generated replies, to the first 500 responses
@@ -7,18 +7,25 @@
     python evaluate.py --out scores.json               where the figures go
 
 Reads   the model, and data_path/valid_both_original_no_cands.txt (without it, save_path/valid_data.safetensors).
-Writes  save_path/samples/eval.json, as train.py does. It may run while train.py trains.
+Writes  save_path/samples/eval.json, as train.py does; for another model or text eval-MODEL-TEXT.json beside it.
+It may run while train.py trains.
 """
 
 from __future__ import annotations
 
+from personagpt.signals import end_at_once  # isort: skip
+
+if __name__ == "__main__":
+    end_at_once()  # Ctrl-C is answered by one line from here on: before anything else is imported
+
 import argparse
-import sys
 from pathlib import Path
 
 from personagpt.errors import UserError
-from personagpt.settings import Settings, read_settings
-from utils import add_env_option, exit_status
+from personagpt.sequences.format import check_present
+from personagpt.settings import Settings, find_model, read_settings
+from personagpt.text.convai2 import Corpus, read_corpus
+from utils import add_env_option, before_torch, command, parse_options, run_script
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
@@ -27,8 +34,10 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     parser.add_argument("--model", metavar="NAME", help="a folder or hub name (default: save_path/checkpoint/model)")
     parser.add_argument("--text", metavar="FILE", type=Path, help="dialogues in the ConvAI2 format")
     parser.add_argument("--generate", metavar="N", type=int, default=0, help="replies to generate (default: none)")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="default: save_path/samples/eval.json")
-    options = parser.parse_args(arguments)
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path, help="default: save_path/samples/eval.json, or one beside it"
+    )
+    options = parse_options(parser, arguments)
     if options.generate < 0:
         raise UserError(f"--generate {options.generate}: expected a number of replies, 0 or more")
     if options.text is not None and not options.text.is_file():
@@ -36,10 +45,19 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     return options, read_settings(options.env)
 
 
+def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings, Corpus | None]:
+    """The command line and the text to score on; None where the validation tensors must do."""
+    options, settings = command_line(arguments)
+    find_model(options.model, settings, command("train.py", options.env))
+    text = options.text or settings.text("valid")
+    if text.exists():
+        return options, settings, read_corpus(text)
+    check_present(settings.tensors("valid"), command("preprocess_dataset.py", options.env))
+    return options, settings, None
+
+
 if __name__ == "__main__":
-    # --help and a mistake in the settings are answered now, before the seconds that importing torch takes.
-    if status := exit_status(lambda: command_line() and 0):
-        sys.exit(status)
+    prepared = before_torch(prepare)
 
 import time
 
@@ -48,24 +66,24 @@ from personagpt.files import write_json
 from personagpt.model.loading import TrainedModel, load_trained
 from personagpt.scoring.candidates import ChoicePass, choice_passes, hits_at_1
 from personagpt.scoring.metrics import METRICS, Metric, generated_metrics, teacher_forced_metrics
+from personagpt.scoring.published import PUBLISHED, has_published_vocabulary, is_published_text
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, open_tensors
-from personagpt.text.convai2 import read_corpus
 from personagpt.training.card import write_card
 
-# Perplexity and F1 on ConvAI2, as PersonaGPT's authors give them.
-PUBLISHED = {"PersonaGPT": (10.2, 43.4), "DialoGPT, fine-tuned": (11.4, 22.7), "TransferTransfo": (16.3, 19.5)}
 COMPARABLE = """\
-turn_perplexity compares with the published perplexity on ConvAI2's validation text and GPT-2's vocabulary only: another
-text or tokenizer shifts it. The published F1 is token_f1, a figure to distrust: it compares sets of teacher-forced
-tokens, and an untrained model with tied embeddings, which repeats its input, already scores about 70 %. word_f1
-(--generate N), of whole generated replies, is the one to trust."""
+The published perplexity is turn_perplexity, the published F1 token_f1, a figure to distrust: it compares sets of
+teacher-forced tokens, and an untrained model with tied embeddings, which repeats its input, already scores about 70 %.
+word_f1 (--generate N), of whole generated replies, is the one to trust."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options, settings = command_line(arguments)
+    return evaluate(*prepare(arguments))
+
+
+def evaluate(options: argparse.Namespace, settings: Settings, corpus: Corpus | None) -> int:
     trained = load_trained(options.model, settings)
     text = options.text or settings.text("valid")
-    dataset, passes = read_data(text, options.text is None, trained, settings)
+    dataset, passes = make_sequences(text, corpus, trained, settings)
     print(f"{trained.name}, on {hardware(trained.model.device)}\n{text}")
     start = time.perf_counter()
     metrics = teacher_forced_metrics(trained.model, dataset, trained.encoder, trained.autocast)
@@ -77,24 +95,25 @@ def main(arguments: list[str] | None = None) -> int:
         metrics |= generated_metrics(trained.model, dataset, trained.encoder, trained.autocast, options.generate)
     if passes:
         metrics["hits_at_1"] = hits_at_1(trained.model, passes, trained.autocast)
-    print(table(metrics))
-    out = options.out or settings.save_path / "samples" / "eval.json"
+    comparable = is_published_text(text) and has_published_vocabulary(trained.tokenizer)
+    print(table(metrics, comparable))
+    out = options.out or settings.save_path / "samples" / file_name(options)
     write_json(out, describe(trained, text, dataset) | metrics)
     own = options.model is None and options.text is None and trained.step is not None
     if own and trained.folder.is_dir():  # training beside us may have removed the checkpoint that was scored
-        write_card(trained.folder, settings, trained.context_length, trained.step, {"step": trained.step} | metrics)
+        scored = {"step": trained.step} | metrics
+        write_card(trained.folder, settings, trained.tokenizer, trained.context_length, trained.step, scored)
     print(f"\nfigures in {out}")
     return 0
 
 
-def read_data(
-    text: Path, or_tensors: bool, trained: TrainedModel, settings: Settings
+def make_sequences(
+    text: Path, corpus: Corpus | None, trained: TrainedModel, settings: Settings
 ) -> tuple[PersonaChatDataset, list[ChoicePass]]:
-    """The sequences of `text`, and the passes over its candidates; where it is absent, the validation tensors."""
-    if not text.exists() and or_tensors:
+    """The sequences of `text`, and the passes over its candidates; without a corpus, the validation tensors."""
+    if corpus is None:
         tensors = settings.tensors("valid")
         return open_tensors(tensors, text, trained.tokenizer, settings.max_turns, trained.context_length), []
-    corpus = read_corpus(text)
     tensors = encode_corpus(corpus, trained.encoder, settings.max_turns, trained.context_length, str(text))
     passes = choice_passes(corpus, trained.encoder, settings.max_turns, trained.context_length)
     return PersonaChatDataset.from_tensors(tensors, trained.context_length, corpus.sha256), passes
@@ -111,8 +130,19 @@ def describe(trained: TrainedModel, text: Path, dataset: PersonaChatDataset) -> 
     }
 
 
-def table(metrics: dict[str, float]) -> str:
-    """Every metric with its meaning, then the published figures and what may be compared."""
+def file_name(options: argparse.Namespace) -> str:
+    """eval.json is the run's own model on its validation text; another model or text gets a file beside it."""
+    parts = ["eval"]
+    if options.model is not None:
+        folder = Path(options.model).expanduser()
+        parts.append(folder.absolute().name if folder.is_dir() else options.model.replace("/", "--"))
+    if options.text is not None:
+        parts.append(options.text.stem)
+    return "-".join(parts) + ".json"
+
+
+def table(metrics: dict[str, float], comparable: bool) -> str:
+    """Every metric with its meaning, then the published figures, where they are `comparable`."""
     lines = [
         f"{metric.name:<16}{shown(metric, metrics[metric.name]):>9}   {metric.meaning}"
         for metric in METRICS
@@ -121,6 +151,8 @@ def table(metrics: dict[str, float]) -> str:
     lines.append(f"{'responses':<16}{metrics['responses']:>9,}   of {metrics['response_tokens']:,} tokens")
     if "generated" in metrics:
         lines.append(f"{'generated':<16}{metrics['generated']:>9,}   replies, greedy")
+    if not comparable:
+        return "\n".join(lines)
     lines += ["", f"{'published on ConvAI2':<24}{'perplexity':>15}{'F1':>11}"]
     ours = metrics["turn_perplexity"], 100 * metrics["token_f1"]
     for name, (perplexity, f1) in {"this model": ours, **PUBLISHED}.items():
@@ -133,4 +165,4 @@ def shown(metric: Metric, value: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main))
+    run_script(evaluate, *prepared)

@@ -12,6 +12,11 @@ Writes  FOLDER/train_both_original_no_cands.txt, valid_both_original_no_cands.tx
 
 from __future__ import annotations
 
+from personagpt.signals import end_at_once  # isort: skip
+
+if __name__ == "__main__":
+    end_at_once()  # Ctrl-C is answered by one line from here on: before anything else is imported
+
 import argparse
 import shlex
 import sys
@@ -23,7 +28,7 @@ from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import Dialogue, write_corpus
 from personagpt.text.formats import FORMATS, RecordError, read_records, to_dialogue
 from personagpt.text.splitting import split_by_persona
-from utils import add_env_option, env_option, exit_status
+from utils import add_env_option, command, parse_options, run_script
 
 MOST_FAILED = 0.01  # of the records
 SHOWN = 10  # of those that fail
@@ -41,7 +46,7 @@ def command_line(arguments: list[str] | None = None) -> argparse.Namespace:
         help="of the dialogues, for validation (default: as the file is split, else 0.1); no persona is in both parts",
     )  # fmt: skip
     add("--keep-going", action="store_true", help="also where more than 1%% of the records do not parse")
-    options = parser.parse_args(arguments)
+    options = parse_options(parser, arguments)
     if options.valid is not None and not 0 <= options.valid <= 1:
         raise UserError(f"--valid {options.valid:g}: expected a share from 0 (none) to 1 (all)")
     if options.to.is_file():
@@ -132,14 +137,13 @@ def summary(parts: dict[str, list[Dialogue]], formats: list[str], failed: list[s
 
 def next_command(options: argparse.Namespace) -> str:
     """What to run now: for validation text first, where there is only training text, or the other way round."""
-    folder = shlex.quote(str(options.to))
     missing = [split for split, name in TEXT_NAMES.items() if not (options.to / name).exists()]
     if missing:
         share, purpose = {"train": (0, "training"), "valid": (1, "validation")}[missing[0]]
-        return f"python import_dialogues.py FILE --to {folder} --valid {share}   (talks for {purpose})"
-    save = shlex.quote(f"{options.to}/save")
-    return f"data_path={folder} save_path={save} python preprocess_dataset.py{env_option(options.env)}"
+        again = command("import_dialogues.py", options.env)
+        return f"{again} FILE --to {shlex.quote(str(options.to))} --valid {share}   (talks for {purpose})"
+    return command("preprocess_dataset.py", options.env, data_path=options.to, save_path=options.to / "save")
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main))
+    run_script(main)

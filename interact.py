@@ -8,18 +8,28 @@
     python interact.py --export FOLDER [--only-flagged]         recorded talks -> text for preprocess_dataset.py
 
 Reads   save_path/checkpoint/model, or the folder or hub name --model gives. It may run while train.py trains.
-Writes  save_path/conversations/DATE.jsonl: one line a talk (conversations.py describes it). /help lists the commands.
+Writes  save_path/conversations/DATE.jsonl: one line a talk (personagpt/talking/recordings.py).
+
+During a reply Ctrl-C stops that reply; otherwise it ends the talk. /help lists the commands.
 """
 
 from __future__ import annotations
 
+from personagpt.signals import end_at_once  # isort: skip
+
+if __name__ == "__main__":
+    end_at_once()  # Ctrl-C is answered by one line from here on: before anything else is imported
+
 import argparse
+import random
 import sys
 from pathlib import Path
 
-from personagpt.errors import UserError, printable
-from personagpt.settings import Settings, read_settings
-from utils import add_env_option, end_on_signals, env_option, exit_status
+from personagpt.errors import Stopped, UserError, printable
+from personagpt.settings import Settings, find_model, read_settings
+from personagpt.talking.recordings import FLAGS, Flag, export
+from personagpt.text.convai2 import read_corpus
+from utils import add_env_option, before_torch, command, parse_options, run_script
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
@@ -40,7 +50,7 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     add("--turns", metavar="N", type=int, default=10, help="utterances of a self-play (10)")
     add("--export", metavar="FOLDER", type=Path, help="write the recorded talks as ConvAI2 text")
     add("--only-flagged", action="store_true", help="... only talks with a flag, and a table of the flags")
-    options = parser.parse_args(arguments)
+    options = parse_options(parser, arguments)
     check_options(options)
     options.persona = read_persona(options)
     return options, read_settings(options.env)
@@ -84,21 +94,51 @@ def read_persona(options: argparse.Namespace) -> list[str] | None:
     return facts
 
 
+def random_personas(settings: Settings, seed: int | None) -> tuple[list[str], list[str]]:
+    """Both personas of a random validation dialogue. Raises UserError where there is no text with personas."""
+    path = settings.text("valid")
+    if not path.is_file():
+        raise UserError(f"{path} not found: a random persona comes from there; give one with --persona")
+    dialogues = [dialogue for dialogue in read_corpus(path).dialogues if all(dialogue.personas)]
+    if not dialogues:
+        raise UserError(f"{path}: no dialogue gives both personas; give one with --persona")
+    return random.Random(seed).choice(dialogues).personas
+
+
+def export_talks(options: argparse.Namespace, settings: Settings) -> int:
+    """--export: recorded talks -> text. It needs no model, and no torch."""
+
+    def next_command(**changed: object) -> str:
+        return command("preprocess_dataset.py", options.env, **changed)
+
+    export(settings.save_path / "conversations", options.export, options.only_flagged, print, next_command)
+    return 0
+
+
+def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
+    """The command line, checked as far as that goes without the model, with the personas that it asks for."""
+    options, settings = command_line(arguments)
+    if options.export is None:
+        find_model(options.model, settings, command("train.py", options.env))
+        if options.self_play or options.random_persona:
+            options.partner_persona, drawn = random_personas(settings, options.seed)
+            options.persona = options.persona or drawn
+    return options, settings
+
+
 if __name__ == "__main__":
-    # --help and a mistake in the settings are answered now, before the seconds that importing torch takes.
-    if status := exit_status(lambda: command_line() and 0):
-        sys.exit(status)
+    prepared = before_torch(prepare)
+    if prepared[0].export is not None:
+        run_script(export_talks, *prepared)
+    print("loading ...", file=sys.stderr, flush=True)
 
 import contextlib
-import random
 from collections.abc import Iterator
 
 from personagpt.model.generation import Sampling
 from personagpt.model.loading import load_trained
 from personagpt.sequences.format import DataError
-from personagpt.talking.recordings import FLAGS, Flag, export
 from personagpt.talking.session import Session, self_play
-from personagpt.text.convai2 import read_corpus
 
 HELP = {
     "/persona [FACT | FACT]": "show the model's persona, or set another one and start a new talk",
@@ -113,34 +153,30 @@ HELP = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options, settings = command_line(arguments)
-    recordings = settings.save_path / "conversations"
-    if options.export is not None:
-        export(recordings, options.export, options.only_flagged, print, env_option(options.env))
-        return 0
+    options, settings = prepare(arguments)
+    return talk(options, settings) if options.export is None else export_talks(options, settings)
+
+
+def talk(options: argparse.Namespace, settings: Settings) -> int:
     trained = load_trained(options.model, settings)
     if options.max_new_tokens >= trained.context_length:
         raise UserError(
             f"--max-new-tokens {options.max_new_tokens}: the model's context is {trained.context_length} tokens"
         )
     sampling = Sampling(options.top_k, options.top_p, options.temperature)
-    session = Session(trained, sampling, options.max_new_tokens, options.seed, recordings)
-    with end_on_signals():
-        try:
-            if options.self_play:
-                drawn = random_personas(settings, options.seed)
-                session.begin(options.persona or drawn[1], "partner", drawn[0])
-                self_play(session, options.turns)
-            else:
-                lines = read_lines()
-                if options.random_persona:
-                    options.persona = random_personas(settings, options.seed)[1]
-                session.begin(options.persona or type_persona(lines))
-                answer_lines(session, lines)
-        finally:
-            session.record()
-            if session.recorded_in:
-                print(f"recorded in {session.recorded_in}")
+    session = Session(trained, sampling, options.max_new_tokens, options.seed, settings.save_path / "conversations")
+    try:
+        if options.self_play:
+            session.begin(options.persona, "partner", options.partner_persona)
+            self_play(session, options.turns)
+        else:
+            lines = read_lines()
+            session.begin(options.persona or type_persona(lines))
+            answer_lines(session, lines)
+    finally:
+        session.record()
+        if session.recorded_in:
+            print(f"recorded in {session.recorded_in}")
     return 0
 
 
@@ -213,6 +249,9 @@ def read_lines() -> Iterator[str]:
             except EOFError:
                 print()
                 return
+            except Stopped:
+                print()  # what follows starts on a line of its own
+                raise
     for line in sys.stdin:
         print(f"you: {printable(line.rstrip())}")
         yield line
@@ -233,16 +272,5 @@ def type_persona(lines: Iterator[str]) -> list[str]:
     return facts
 
 
-def random_personas(settings: Settings, seed: int | None) -> tuple[list[str], list[str]]:
-    """Both personas of a random validation dialogue. Raises UserError where there is no text with personas."""
-    path = settings.text("valid")
-    if not path.is_file():
-        raise UserError(f"{path} not found: a random persona comes from there; give one with --persona")
-    dialogues = [dialogue for dialogue in read_corpus(path).dialogues if all(dialogue.personas)]
-    if not dialogues:
-        raise UserError(f"{path}: no dialogue gives both personas; give one with --persona")
-    return random.Random(seed).choice(dialogues).personas
-
-
 if __name__ == "__main__":
-    sys.exit(exit_status(main))
+    run_script(talk, *prepared)

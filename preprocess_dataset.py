@@ -10,26 +10,57 @@ Writes  save_path/train_data.safetensors, valid_data.safetensors: tokens and off
 
 from __future__ import annotations
 
+from personagpt.signals import end_at_once  # isort: skip
+
+if __name__ == "__main__":
+    end_at_once()  # Ctrl-C is answered by one line from here on: before anything else is imported
+
 import argparse
 import sys
 
 from personagpt.errors import UserError
 from personagpt.settings import TEXT_NAMES, Settings, read_settings
-from utils import add_env_option, command, exit_status
+from personagpt.text.convai2 import CheckedText
+from personagpt.text.download import CANDIDATES_NAME, CONVAI2, Archive, download
+from utils import add_env_option, before_torch, command, parse_options, run_script
+
+SPLITS = ("train", "valid")
+MISSING = {
+    TEXT_NAMES["train"]: "the dialogues to train on",
+    TEXT_NAMES["valid"]: "dialogues that are not in the training text, such as every tenth,",
+}
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_env_option(parser)
     parser.add_argument("--download", action="store_true", help="fetch the text files into data_path first")
-    options = parser.parse_args(arguments)
+    options = parse_options(parser, arguments)
     return options, read_settings(options.env)
 
 
+def check_texts(
+    arguments: list[str] | None = None, archive: Archive = CONVAI2
+) -> tuple[argparse.Namespace, Settings, dict[str, CheckedText]]:
+    """The command line, and both splits' texts, found sound; fetched first, if that is asked."""
+    options, settings = command_line(arguments)
+    missing = [settings.text(split) for split in SPLITS if not settings.text(split).exists()]
+    if len(missing) == 1 and not options.download:  # the other one is there: somebody's own text
+        raise UserError(f"{missing[0]} not found: put {MISSING[missing[0].name]} there")
+    if missing and not options.download:
+        raise UserError(
+            f"{', '.join(map(str, missing))} not found: put the text there, or run "
+            f"`{command('preprocess_dataset.py', options.env)} --download`, which fetches ConvAI2's"
+        )
+    if options.download:
+        candidates = settings.data_path / CANDIDATES_NAME
+        if wanted := missing + [candidates] * (not candidates.exists()):
+            download(wanted, settings.save_path / "download", archive)
+    return options, settings, {split: CheckedText(settings.text(split)) for split in SPLITS}
+
+
 if __name__ == "__main__":
-    # --help and a mistake in the settings are answered now, before the seconds that importing torch takes.
-    if status := exit_status(lambda: command_line() and 0):
-        sys.exit(status)
+    prepared = before_torch(check_texts)
 
 import contextlib
 import time
@@ -39,31 +70,14 @@ from personagpt.model.loading import load_config, load_tokenizer
 from personagpt.sequences.dataset import encode_pieces, tensor_metadata
 from personagpt.sequences.format import Encoder
 from personagpt.sequences.tensors import TensorSpool
-from personagpt.text.convai2 import CheckedText
-from personagpt.text.download import CANDIDATES_NAME, CONVAI2, Archive, download
-
-SPLITS = ("train", "valid")
-MISSING = {
-    TEXT_NAMES["train"]: "the dialogues to train on",
-    TEXT_NAMES["valid"]: "dialogues that are not in the training text, such as every tenth,",
-}
 
 
 def main(arguments: list[str] | None = None, archive: Archive = CONVAI2) -> int:
-    options, settings = command_line(arguments)
-    missing = [settings.text(split) for split in SPLITS if not settings.text(split).exists()]
-    if len(missing) == 1 and not options.download:  # the other one is there: somebody's own text
-        raise UserError(f"{missing[0]} not found: put {MISSING[missing[0].name]} there")
-    if missing and not options.download:
-        raise UserError(
-            f"{', '.join(map(str, missing))} not found: put the text there, or run "
-            "`python preprocess_dataset.py --download`, which fetches ConvAI2's"
-        )
-    if options.download:
-        candidates = settings.data_path / CANDIDATES_NAME
-        if wanted := missing + [candidates] * (not candidates.exists()):
-            download(wanted, settings.save_path / "download", archive)
-    texts = {split: CheckedText(settings.text(split)) for split in SPLITS}
+    return write_tensors(*check_texts(arguments, archive))
+
+
+def write_tensors(options: argparse.Namespace, settings: Settings, texts: dict[str, CheckedText]) -> int:
+    """Encode both texts and write their tensors."""
     tokenizer = load_tokenizer(settings.model_name)
     encoder = Encoder(tokenizer)
     context_length = load_config(settings.model_name).n_positions
@@ -119,4 +133,4 @@ def warnings(train: CheckedText, valid: CheckedText) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main))
+    run_script(write_tensors, *prepared)

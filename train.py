@@ -13,26 +13,33 @@ Writes  save_path/samples/      loss.csv, eval.csv, eval.json, loss.png, learn_r
 
 from __future__ import annotations
 
-import argparse
-import sys
+from personagpt.signals import end_at_once  # isort: skip
 
-from personagpt.errors import Stopped, UserError
+if __name__ == "__main__":
+    end_at_once()  # Ctrl-C is answered by one line from here on: before anything else is imported
+
+import argparse
+
+from personagpt.errors import Stopped
+from personagpt.sequences.format import check_present
 from personagpt.settings import Settings, read_settings
-from utils import StopSignals, add_env_option, command, exit_status
+from personagpt.signals import StopSignals
+from utils import add_env_option, before_torch, command, lasting_output, parse_options, run_script
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_env_option(parser)
     parser.add_argument("--restart", action="store_true", help="set the old run aside and start over")
-    options = parser.parse_args(arguments)
-    return options, read_settings(options.env)
+    options = parse_options(parser, arguments)
+    settings = read_settings(options.env)
+    for split in ("train", "valid"):
+        check_present(settings.tensors(split), command("preprocess_dataset.py", options.env))
+    return options, settings
 
 
 if __name__ == "__main__":
-    # --help and a mistake in the settings are answered now, before the seconds that importing torch takes.
-    if status := exit_status(lambda: command_line() and 0):
-        sys.exit(status)
+    options_and_settings = before_torch(command_line)
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +51,7 @@ from personagpt.device import Processes, hardware, resolve_precision, start_proc
 from personagpt.model.generation import set_generation_defaults
 from personagpt.model.loading import load_config, load_model, load_tokenizer
 from personagpt.sequences.batches import StepPlan
-from personagpt.sequences.dataset import PersonaChatDataset, check_present, open_tensors
+from personagpt.sequences.dataset import PersonaChatDataset, open_tensors
 from personagpt.sequences.format import Encoder
 from personagpt.training.checkpoint import load_optimizer
 from personagpt.training.logs import draw_stale_plots
@@ -54,16 +61,17 @@ from personagpt.training.resume import RunState, check_same_run, claim_run, run_
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options, settings = command_line(arguments)
-    with start_processes() as processes, StopSignals() as stop:
+    return run(*command_line(arguments))
+
+
+def run(options: argparse.Namespace, settings: Settings) -> int:
+    with lasting_output(), start_processes() as processes, StopSignals() as stop:
         return train(settings, options, processes, stop)
 
 
 def train(settings: Settings, options: argparse.Namespace, processes: Processes, stop: StopSignals) -> int:
     """One run, from its start or its last checkpoint to its end."""
     say = tqdm.write if processes.is_first else lambda line: None
-    for split in ("train", "valid"):  # before a base model is looked for, perhaps on the hub
-        check_present(settings.tensors(split))
     precision = resolve_precision(settings.precision, processes.device)
     tokenizer, train_data, valid_data = open_data(settings)
 
@@ -71,8 +79,7 @@ def train(settings: Settings, options: argparse.Namespace, processes: Processes,
     per_step = settings.batch_size * settings.gradient_accumulation_steps * processes.count
     plan = StepPlan(train_data.lengths, settings.seed, per_step)
     total_steps = settings.epochs * plan.steps_per_epoch
-    if settings.warmup_steps >= total_steps:
-        raise UserError(f"warmup_steps = {settings.warmup_steps} must be below the run's {total_steps} steps: lower it")
+    warmup_steps = min(settings.warmup_steps, total_steps - 1)
 
     # Where the run stands.
     identity = run_identity(settings, per_step, train_data, valid_data)
@@ -88,25 +95,27 @@ def train(settings: Settings, options: argparse.Namespace, processes: Processes,
         state.identity, state.settings = identity, settings.plain()
         if checkpoint:
             say(f"going on after step {state.step} of {total_steps}")
-        run = Recorder(settings, processes, tokenizer, trainer, state, total_steps, plan.steps_per_epoch)
-        run.describe({"train": train_data.metadata, "valid": valid_data.metadata}, per_step)
+        recorder = Recorder(settings, processes, tokenizer, trainer, state, total_steps, plan.steps_per_epoch)
+        recorder.describe({"train": train_data.metadata, "valid": valid_data.metadata}, per_step)
         say(opening_words(trainer, len(train_data), total_steps, per_step))
 
+        if warmup_steps < settings.warmup_steps:
+            say(f"warmup_steps = {settings.warmup_steps} is longer than the run: it warms up over {warmup_steps} steps")
         trainer.model.train()
-        with run.bar:  # closed, also by an error, before anything else is printed
+        with recorder.bar:  # closed, also by an error, before anything else is printed
             for step in range(state.step + 1, total_steps + 1):
                 seed = step_seed(settings.seed, step, processes.rank)
-                learn_rate = settings.learn_rate * schedule(step, total_steps, settings.warmup_steps)
+                learn_rate = settings.learn_rate * schedule(step, total_steps, warmup_steps)
                 result = training_step(trainer, train_data, plan.group(step), seed, learn_rate)
-                run.finish_step(step, result, train_data.lengths[result.group].sum())
+                recorder.finish_step(step, result, train_data.lengths[result.group].sum())
 
-                if step % settings.logging_steps == 0 or step == total_steps:
-                    run.log_losses()
+                if step == 1 or step % settings.logging_steps == 0 or step == total_steps:
+                    recorder.log_losses()
                 if step % plan.steps_per_epoch == 0:
-                    run.evaluate(valid_data, Encoder(tokenizer))
+                    recorder.evaluate(valid_data, Encoder(tokenizer))
                 stopped = processes.any(stop.status != 0)
                 if step % settings.save_steps == 0 or step == total_steps or stopped:
-                    run.save()
+                    recorder.save()
                 if stopped and step < total_steps:
                     line = f"stopped after step {step} of {total_steps} and saved; the same command goes on from there"
                     raise Stopped(line, stop.status or 143)
@@ -178,4 +187,4 @@ def closing_words(settings: Settings, env_file: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main))
+    run_script(run, *options_and_settings)

@@ -1,9 +1,9 @@
-"""What the scripts share: the --env option, the line and the exit status of a failing script, signals.
+"""What the scripts share: the command line, the line and the exit status of a failing script, its output.
 
     0    done, or already finished
     1    the machine gave out: disk full, out of memory, a loss that is not finite
     2    something the user must change; one line says what
-    130  Ctrl-C        143  SIGTERM
+    130  Ctrl-C        143  SIGTERM, or the terminal was closed
 
 Imports nothing heavy: a script answers `--help` and a mistake in the settings before the seconds that torch takes.
 """
@@ -12,18 +12,24 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import errno
+import gc
+import itertools
 import os
 import re
 import shlex
-import signal
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
+from typing import Any, NoReturn, TextIO, TypeVar
 
 from personagpt.errors import RunError, Stopped, UserError, is_out_of_memory, printable
 from personagpt.settings import ENV_FILE, VALUE_TYPES
+from personagpt.signals import raise_on_signals, stay_at_the_end
+
+T = TypeVar("T")
 
 
 def add_env_option(parser: argparse.ArgumentParser) -> None:
@@ -33,15 +39,58 @@ def add_env_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def env_option(env_file: Path) -> str:
-    """What to add to the next script's command so that it uses the same settings file."""
-    return "" if env_file == ENV_FILE else f" --env {shlex.quote(str(env_file))}"
+def parse_options(parser: argparse.ArgumentParser, arguments: list[str] | None) -> argparse.Namespace:
+    """The options of a command line. Raises UserError where a setting is written as an option."""
+    options, unknown = parser.parse_known_args(arguments)
+    for word, following in itertools.zip_longest(unknown, unknown[1:], fillvalue=""):
+        name, _, value = word.partition("=")
+        near = difflib.get_close_matches(name[2:].replace("-", "_").lower(), VALUE_TYPES, n=1, cutoff=0.75)
+        if word.startswith("--") and near:
+            value = value or (following if not following.startswith("-") else "") or "VALUE"
+            right = command(parser.prog, options.env, **{near[0]: value})
+            raise UserError(f"{name}: {near[0]} is a setting, not an option: run `{right}`, or set it in {options.env}")
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    for name in set(os.environ) - set(VALUE_TYPES):
+        if name.lower() in VALUE_TYPES and name.lower() not in os.environ and os.environ.get("RANK", "0") == "0":
+            right = f"{name.lower()}={shlex.quote(os.environ[name])}"
+            print(f"{name} in the environment changes nothing: settings are lower case, {right}", file=sys.stderr)
+    return options
 
 
-def command(script: str, env_file: Path) -> str:
+def command(script: str, env_file: Path, **changed: object) -> str:
     """The command that runs another script with the same settings, those from the environment included."""
-    changed = [f"{key}={shlex.quote(os.environ[key])} " for key in VALUE_TYPES if key in os.environ]
-    return f"{''.join(changed)}python {script}{env_option(env_file)}"
+    values = {key: os.environ[key] for key in VALUE_TYPES if key in os.environ} | changed
+    parts = [f"{key}={shlex.quote(str(value))}" for key, value in values.items()]
+    found = shutil.which("python")
+    is_this = found is not None and os.path.abspath(found) == sys.executable
+    parts += ["python" if is_this else _shown(sys.executable), _shown(str(Path(__file__).resolve().parent / script))]
+    if env_file != ENV_FILE:
+        parts += ["--env", shlex.quote(str(env_file))]
+    return " ".join(parts)
+
+
+def _shown(path: str) -> str:
+    """`path` as a command needs it here: below the current folder relative, else absolute."""
+    return shlex.quote(os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path)
+
+
+def before_torch(prepare: Callable[[], T]) -> T:
+    """What `prepare` returns. A mistake it finds ends the script now, before the seconds that importing torch takes."""
+    found: list[T] = []
+    if status := exit_status(lambda: found.append(prepare()) or 0):
+        sys.exit(status)
+    gc.disable()  # until run_script: nothing imported is garbage, and looking for some is a quarter of the time
+    return found[0]
+
+
+def run_script(main: Callable[..., int], *arguments: object) -> NoReturn:
+    """Run `main` and end the process with its exit status."""
+    gc.freeze()
+    gc.enable()
+    status = exit_status(main, *arguments)
+    stay_at_the_end()
+    sys.exit(status)
 
 
 OUT_OF_MEMORY = (
@@ -60,7 +109,8 @@ def exit_status(main: Callable[..., int], *arguments: object) -> int:
     """Run `main` and return its exit status, with one line on stderr in place of an expected traceback."""
     print_everything()
     try:
-        return main(*arguments)
+        with raise_on_signals():
+            return main(*arguments)
     except UserError as error:
         return print_line(error, 2)
     except RunError as error:
@@ -102,7 +152,8 @@ def print_line(message: object, status: int) -> int:
     # Of torchrun's processes the first one speaks for all, except where a machine gives out.
     if status == 1 or os.environ.get("RANK", "0") == "0":
         lines = "\n".join(map(printable, str(message).split("\n")))
-        print(f"error: {lines}" if status in (1, 2) else lines, file=sys.stderr)
+        with contextlib.suppress(OSError):  # nobody may be there to read it
+            print(f"error: {lines}" if status in (1, 2) else lines, file=sys.stderr)
     return status
 
 
@@ -113,33 +164,42 @@ def print_everything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-class StopSignals:
-    """While open, the first SIGINT or SIGTERM only sets `status` (130, 143); a second Ctrl-C stops at once."""
+class LastingStream:
+    """A standard stream whose reader may leave (`| head`, a closed terminal): what nobody reads is dropped."""
 
-    def __enter__(self) -> StopSignals:
-        self.status = 0
-        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
+    def __init__(self, stream: TextIO | None) -> None:
+        self.stream = stream or open(os.devnull, "w")  # noqa: SIM115  as long as the process lasts
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.status = 128 + number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+    def write(self, text: str) -> int:
+        try:
+            self.stream.write(text)
+            if "\n" in text:
+                self.stream.flush()  # a log file has each line when it is said
+        except OSError as error:
+            self._drop(error)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self.stream.flush()
+        except OSError as error:
+            self._drop(error)
+
+    def _drop(self, error: OSError) -> None:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
 
 @contextlib.contextmanager
-def end_on_signals() -> Iterator[None]:
-    """While open, SIGTERM and a closed terminal end the talk as Ctrl-C does: it is recorded first."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped("stopped; the talk is recorded", 128 + number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+def lasting_output() -> Iterator[None]:
+    """While open, printing never fails because the reader has gone."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(LastingStream, before)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        sys.stdout, sys.stderr = before

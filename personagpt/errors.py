@@ -22,8 +22,11 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
-class Stopped(Exception):
-    """The user or the system asked the run to stop; `status` is 130 (SIGINT) or 143 (SIGTERM)."""
+class Stopped(BaseException):
+    """The user or the system asked the script to stop; `status` is 130 (SIGINT) or 143 (SIGTERM, SIGHUP).
+
+    As KeyboardInterrupt, no Exception: it may come anywhere, and nothing that mends errors may take it for one.
+    """
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)

@@ -235,3 +235,26 @@ def _model_name(text: str, where: str, base: Path) -> str:
 
 
 _HUB_EXAMPLE = Settings.__dataclass_fields__["model_name"].default
+
+
+def find_model(wanted: str | None, settings: Settings, train_command: str = "train.py") -> str:
+    """The trained model a user asked for: a folder's path, or a hub name; None asks for the run's last checkpoint.
+
+    Raises UserError where it can be neither; `train_command` then says what makes one.
+    """
+    if wanted is None:
+        link = settings.save_path / "checkpoint" / "model"
+        if not link.is_dir():
+            raise UserError(
+                f"{link}: no trained model there yet; run `{train_command}` first, or name one with --model"
+            )
+        # The link and not what it points to: training beside us may remove that at any moment.
+        return str(link)
+    folder = Path(wanted).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{wanted}: no model in this folder (config.json is missing)")
+        return str(folder.absolute())  # as above: it may be a link of a run that goes on
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", wanted, re.ASCII):
+        raise UserError(f"--model {wanted}: there is no such folder, and it is no hub name such as af1tang/personaGPT")
+    return wanted

@@ -1,8 +1,12 @@
 """evaluate.py, candidates.py and the metrics of generated replies: by hand, and against slow computations."""
 
+import argparse
 import contextlib
+import hashlib
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +15,7 @@ import torch
 import evaluate
 from personagpt.model.generation import fit_context, generate_replies
 from personagpt.model.loading import STATE, load_model
-from personagpt.scoring import metrics
+from personagpt.scoring import metrics, published
 from personagpt.scoring.candidates import Choice, ChoicePass, choice_passes, hits_at_1, is_hit, pass_scores
 from personagpt.scoring.metrics import distinct, generated_metrics, teacher_forced_metrics, word_f1
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
@@ -210,9 +214,43 @@ def test_evaluate_prints_and_writes_what_the_functions_compute(
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
     assert set(found) - set(expected) == {"model", "model_checksum", "text", "text_sha256"}
     assert f"perplexity{found['perplexity']:>15.2f}" in outcome.out
-    for published in ("10.2     43.4 %", "11.4     22.7 %", "16.3     19.5 %"):
-        assert published in outcome.out
-    assert "word_f1\n(--generate N), of whole generated replies, is the one to trust." in outcome.out
+    assert "published" not in outcome.out  # another text, and another vocabulary
+
+
+def test_published_figures_stand_beside_their_text_and_vocabulary_only(
+    run, settings_file, monkeypatch, real_tokenizer, tokenizer, tmp_path
+) -> None:
+    assert published.has_published_vocabulary(real_tokenizer)
+    assert not published.has_published_vocabulary(tokenizer)
+    plain, with_candidates = tmp_path / "plain.txt", tmp_path / "candidates.txt"
+    plain.write_text("1 your persona: x\n2 a\tb\n")
+    with_candidates.write_text("1 your persona: x\n2 a\tb\t\tc|b\n")
+    monkeypatch.setattr(published, "CONVAI2_VALID_MD5", hashlib.md5(plain.read_bytes()).hexdigest())
+    assert published.is_published_text(plain)
+    assert published.is_published_text(with_candidates)
+    assert not published.is_published_text(tmp_path / "absent.txt")
+    metrics = {"loss": 1.0, "turn_perplexity": 2.0, "token_f1": 0.5, "responses": 3, "response_tokens": 4}
+    assert "published" not in evaluate.table(metrics, comparable=False)
+    shown = evaluate.table(metrics, comparable=True)
+    for figures in ("10.2     43.4 %", "11.4     22.7 %", "16.3     19.5 %"):
+        assert figures in shown
+    assert "word_f1 (--generate N), of whole generated replies, is the one to trust." in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "eval.json"),
+        ({"model": "af1tang/personaGPT"}, "eval-af1tang--personaGPT.json"),
+        ({"model": "checkpoint/best/"}, "eval-best.json"),
+        ({"text": Path("a/valid_both_original.txt")}, "eval-valid_both_original.json"),
+        ({"model": "m", "text": Path("t.txt")}, "eval-m-t.json"),
+    ],
+)
+def test_another_model_or_text_writes_beside_the_run_s_eval_json(options, name, tmp_path, monkeypatch) -> None:
+    (tmp_path / "checkpoint" / "best").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert evaluate.file_name(argparse.Namespace(**{"model": None, "text": None} | options)) == name
 
 
 @pytest.mark.parametrize("removed", [False, True])
@@ -313,4 +351,4 @@ def test_a_mistake_is_one_line(run, settings_file, tmp_path, arguments, words) -
 def test_before_any_training(run, write_settings, tmp_path) -> None:
     outcome = run(evaluate.main, "--env", write_settings(save_path=tmp_path / "empty"))
     assert outcome.status == 2
-    assert "run train.py first" in outcome.err
+    assert re.search(r"no trained model there yet; run `\S.*python\S* train\.py --env .*` first", outcome.err)

@@ -248,6 +248,28 @@ def test_a_reply_cannot_control_the_terminal(chat, recorded, monkeypatch, tokeni
     assert recorded()[0].texts == ["hi", "[2Jhi you there"]
 
 
+def test_ctrl_c_during_a_reply_stops_that_reply_only(chat, recorded, monkeypatch, tokenizer) -> None:
+    scripted(monkeypatch, tokenizer, "i am fine . and you ?", "i am old .")
+    pick, drawn = interact.Session._pick, []
+
+    def press_at_the_third_token(self, logits: torch.Tensor) -> torch.Tensor:
+        drawn.append(len(drawn))
+        if len(drawn) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return pick(self, logits)
+
+    monkeypatch.setattr(interact.Session, "_pick", press_at_the_third_token)
+    before = signal.getsignal(signal.SIGINT)
+    outcome = chat("hi\nand you ?\n", *DOGS)
+    assert outcome.status == 0
+    first, second = replies(outcome)
+    assert "i am fine . and you ?".startswith(first)
+    assert 0 < len(first) < len("i am fine . and you ?")
+    assert recorded()[0].texts[1::2] == [first, recorded()[0].texts[3]]
+    assert second == recorded()[0].texts[3]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_self_play(chat, recorded) -> None:
     outcome = chat("", "--self-play", "--turns", 5, *DOGS, "--seed", 1)
     assert outcome.status == 0
@@ -259,7 +281,7 @@ def test_self_play(chat, recorded) -> None:
     assert chat("", "--self-play", "--turns", 5, *DOGS, "--seed", 1).out == outcome.out
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 143), (signal.SIGINT, 130)])
 def test_a_talk_that_is_ended_by_a_signal_is_recorded(
     run, settings_file, recorded, monkeypatch, number, status
 ) -> None:

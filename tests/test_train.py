@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import shutil
 import signal
 import threading
@@ -15,9 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import preprocess_dataset
 import train
 from bench.torture import copy_base, write_data
-from personagpt.errors import UserError
 from personagpt.training import recorder
 from tests.helpers import prepare_run, rows, same, train_run, weights
 
@@ -45,10 +46,25 @@ def finished(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     return env
 
 
-def test_warmup_longer_than_the_run_is_refused(tmp_path: Path, data: Path) -> None:
-    env = prepare_run(tmp_path, data, warmup_steps=6)
-    with pytest.raises(UserError, match="warmup_steps = 6 must be below the run's 6 steps"):
-        train.main(["--env", str(env)])
+def test_a_warmup_longer_than_the_run_is_capped(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    env = prepare_run(tmp_path, data, warmup_steps=30, epochs=1, logging_steps=1)
+    assert train_run(env) == 0
+    assert "warmup_steps = 30 is longer than the run: it warms up over 2 steps" in capsys.readouterr().out
+    assert [float(row["learn_rate"]) for row in rows(env)] == pytest.approx([5e-4, 1e-3, 1e-3])
+
+
+def test_off_a_terminal_there_is_a_line_for_every_row_and_no_bar(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = prepare_run(tmp_path, data, epochs=1)
+    capsys.readouterr()
+    assert train_run(env) == 0
+    out, err = capsys.readouterr()
+    lines = [line for line in out.splitlines() if line.startswith("step ")]
+    pattern = r"step %s of 3: loss \d+\.\d{3}, learning rate %s, 00:0\d left"
+    for line, row in zip(lines, (("1", "1.0e-03"), ("2", "6.7e-04"), ("3", "3.3e-04")), strict=True):
+        assert re.fullmatch(pattern % row, line)
+    assert err == ""
 
 
 def test_any_split_of_a_step_gives_the_same_steps(tmp_path: Path, data: Path, plain_base: Path) -> None:
@@ -79,10 +95,10 @@ def test_any_split_of_a_step_gives_the_same_steps(tmp_path: Path, data: Path, pl
 def test_what_a_run_writes(finished: Path) -> None:
     save = finished.parent / "save"
     losses, evaluations = rows(finished), rows(finished, "eval.csv")
-    assert [row["step"] for row in losses] == ["2", "4", "6"]
-    assert [float(row["epoch"]) for row in losses] == pytest.approx([2 / 3, 4 / 3, 2])
-    # The rate of steps 2, 4 and 6 of 6.
-    assert [float(row["learn_rate"]) for row in losses] == pytest.approx([5e-3 / 6, 3e-3 / 6, 1e-3 / 6])
+    assert [row["step"] for row in losses] == ["1", "2", "4", "6"]
+    assert [float(row["epoch"]) for row in losses] == pytest.approx([1 / 3, 2 / 3, 4 / 3, 2])
+    # The rate of steps 1, 2, 4 and 6 of 6.
+    assert [float(row["learn_rate"]) for row in losses] == pytest.approx([1e-3, 5e-3 / 6, 3e-3 / 6, 1e-3 / 6])
     assert [row["step"] for row in evaluations] == ["3", "6"]
     assert float(evaluations[1]["loss"]) < float(evaluations[0]["loss"])
     assert json.loads((save / "samples" / "eval.json").read_text())["step"] == 6
@@ -272,7 +288,23 @@ def test_a_second_ctrl_c_stops_at_once() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_that_was_ignored_stays_ignored() -> None:
+    """`nohup python train.py`, and what a shell script starts with `&`, are left alone."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        with train.StopSignals() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.status == 0
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop.status == 143
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 143), (signal.SIGINT, 130)])
 def test_a_signal_finishes_the_step_and_saves(
     tmp_path: Path, data: Path, finished: Path, number: signal.Signals, status: int,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
@@ -316,8 +348,28 @@ def test_more_epochs_extend_a_finished_run(tmp_path: Path, data: Path, capsys: p
     said = capsys.readouterr().out
     assert "changed since the last save: epochs was 1, is 2" in said
     assert "changed since the last save: logging_steps was 2, is 1" in said
-    assert [row["step"] for row in rows(env)] == ["2", "3", "4", "5", "6"]
+    assert [row["step"] for row in rows(env)] == ["1", "2", "3", "4", "5", "6"]
     assert float(rows(env)[-1]["learn_rate"]) == pytest.approx(1e-3 / 6)
+
+
+def test_what_makes_it_another_run_is_named_with_both_values(
+    tmp_path: Path, data: Path, plain_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = prepare_run(tmp_path, data, epochs=1)
+    assert train_run(env) == 0
+    product = "batch_size x gradient_accumulation_steps x processes"
+    for changes, words in (
+        ({"seed": 3}, "(seed was 42, is 3): set"),
+        ({"batch_size": 2, "init": "random"}, f"(init was pretrained, is random; {product} was 8, is 4): set"),
+        ({"model_name": plain_base}, f"(model_name was {data / 'base'}, is {plain_base}): set"),
+    ):
+        prepare_run(tmp_path, data, epochs=1, **changes)
+        assert train_run(env) == 2
+        assert words in capsys.readouterr().err
+    prepare_run(tmp_path, data, epochs=1, max_turns=4)
+    assert preprocess_dataset.main(["--env", str(env)]) == 0
+    assert train_run(env) == 2
+    assert "(max_turns was 20, is 4): set" in capsys.readouterr().err
 
 
 def test_gradient_checkpointing_changes_nothing_but_memory(tmp_path: Path, data: Path, finished: Path) -> None:
@@ -345,7 +397,7 @@ def test_tensors_of_another_text_are_refused(tmp_path: Path, data: Path, capsys:
     prepare_run(tmp_path, data)
     (tmp_path / "save" / "valid_data.safetensors").unlink(missing_ok=True)
     assert train_run(env) == 2
-    assert "no such file; run preprocess_dataset.py" in capsys.readouterr().err
+    assert "no such file; first run `" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(
@@ -365,7 +417,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     assert "error: step 3: the loss or its gradient is not finite (sequences " in capsys.readouterr().err
     assert len(calls) == 6  # stopped within that step
     assert train_run(env) == 0  # the checkpoint of step 2 was sound
-    assert [row["step"] for row in rows(env)] == ["2", "4", "6"]
+    assert [row["step"] for row in rows(env)] == ["1", "2", "4", "6"]
 
 
 def test_logs_can_be_read_while_training(tmp_path: Path, data: Path) -> None:

@@ -113,6 +113,28 @@ def test_mains_own_status_and_arguments_pass() -> None:
     assert exit_status(lambda first, second: first + second, 3, 4) == 7
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_reader_who_leaves_does_not_end_a_training(root, tmp_path, number) -> None:
+    """`python train.py | head`: what is printed then is dropped, on stdout (1) and stderr (2)."""
+    program = (
+        "import sys; from utils import lasting_output, run_script\n"
+        "def main():\n"
+        "    with lasting_output():\n"
+        f"        for _ in range(99): print('x' * 9999, file=(sys.stdout, sys.stderr)[{number} - 1])\n"
+        "    open(sys.argv[1], 'w').write('trained'); return 0\n"
+        "run_script(main)"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    outputs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {("stdout", "stderr")[number - 1]: writer}
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "log")], cwd=root, **outputs)
+    os.close(writer)
+    assert done.returncode == 0
+    assert not done.stdout
+    assert not done.stderr
+    assert (tmp_path / "log").read_text() == "trained"
+
+
 def test_a_reader_who_leaves_causes_no_traceback(root) -> None:
     program = "import sys; from utils import exit_status\n"
     program += "sys.exit(exit_status(lambda: [print('x' * 9999) for _ in range(999)] and 0))"

@@ -21,7 +21,7 @@ from personagpt.files import read_json
 from personagpt.model.fast_cpu import use_cpu_products
 from personagpt.model.gpt2 import use_fused_gelu
 from personagpt.sequences.format import SPECIAL_TOKENS, Encoder, add_special_tokens
-from personagpt.settings import Settings
+from personagpt.settings import Settings, find_model
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -190,23 +190,6 @@ def _read_trained(name: str, folder: Path | None, settings: Settings) -> Trained
     step = (read_json(Path(place) / STATE) or {}).get("step")
     step = step if isinstance(step, int) else None
     return TrainedModel(name, folder, model, tokenizer, Encoder(tokenizer), products, _checksum(place, config), step)
-
-
-def find_model(wanted: str | None, settings: Settings) -> str:
-    """A folder's path, or a hub name. Raises UserError where it can be neither."""
-    if wanted is None:
-        link = settings.save_path / "checkpoint" / "model"
-        if not link.is_dir():
-            raise UserError(f"{link}: no trained model there yet; run train.py first, or name a model with --model")
-        return str(link)
-    folder = Path(wanted).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"{wanted}: no model in this folder (config.json is missing)")
-        return str(folder.absolute())
-    if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", wanted, re.ASCII):
-        raise UserError(f"--model {wanted}: there is no such folder, and it is no hub name such as af1tang/personaGPT")
-    return wanted
 
 
 def _precision(name: str, device: torch.device) -> str:

@@ -73,7 +73,7 @@ def hits_at_1(model: PreTrainedModel, passes: list[ChoicePass], autocast: Abstra
     was_training = model.training
     model.eval()
     with autocast:
-        for choice_pass in tqdm(passes, desc="score candidates", unit="talk", leave=False):
+        for choice_pass in tqdm(passes, desc="score candidates", unit="talk", leave=False, disable=None):
             hits += [is_hit(scores) for scores in pass_scores(model, choice_pass)]
     model.train(was_training)
     return sum(hits) / len(hits)

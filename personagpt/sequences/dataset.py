@@ -17,7 +17,14 @@ from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from personagpt.files import file_checksum
-from personagpt.sequences.format import IGNORED, DataError, Encoder, side_sequences, tokenizer_checksum
+from personagpt.sequences.format import (
+    IGNORED,
+    DataError,
+    Encoder,
+    check_present,
+    side_sequences,
+    tokenizer_checksum,
+)
 from personagpt.sequences.tensors import DTYPES, Tensors
 from personagpt.text.convai2 import CheckedText, Corpus, Dialogue
 from personagpt.text.lines import TextError
@@ -89,12 +96,6 @@ class PersonaChatDataset(torch.utils.data.Dataset):
         start, end = self.tensors.offsets[index : index + 2]
         first, last = self.tensors.response_offsets[index : index + 2]
         return self.tensors.tokens[start:end].astype(np.int64), self.tensors.responses[first:last] - start
-
-
-def check_present(path: Path) -> None:
-    """Raise DataError where there is no tensor file."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; run preprocess_dataset.py with the same settings first")
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, str], Tensors]:
@@ -202,7 +203,8 @@ def encode_pieces(
     buffer = SequenceBuffer()
     known_facts: dict[str, list[int]] = {}  # personas come back in many dialogues
     number = 0
-    with tqdm(total=len(corpus), desc=f"encode {Path(name).name}", unit="dialogue", leave=False) as bar:
+    title = f"encode {Path(name).name}"
+    with tqdm(total=len(corpus), desc=title, unit="dialogue", leave=False, disable=None) as bar:
         for batch in _batches(corpus, max_turns):
             facts = {fact for dialogue, _ in batch for persona in dialogue.personas for fact in persona}
             if len(known_facts) > MOST_KNOWN_FACTS:

@@ -17,7 +17,6 @@ import io
 import json
 import os
 import re
-import shlex
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -149,10 +148,13 @@ def parse_talk(line: bytes) -> Talk:
     return talk
 
 
-def export(recordings: Path, target: Path, only_flagged: bool, say: Callable[[str], None], option: str = "") -> None:
+def export(
+    recordings: Path, target: Path, only_flagged: bool, say: Callable[[str], None], next_command: Callable[..., str]
+) -> None:
     """Write the talks of `recordings` as ConvAI2 text into the folder `target`, for preprocess_dataset.py.
 
-    `option` is the command's --env, for the command that is named next.
+    `next_command` makes the command that is named next from the settings it changes: training goes on from the model
+    that talked last, where that is still there.
 
     Each talk goes up to its first flagged reply; with `only_flagged`, talks with a flag go whole, with a table of
     flags. A talk that another one starts with (it went on after /undo or /retry) is left out. Raises UserError where
@@ -194,8 +196,11 @@ def export(recordings: Path, target: Path, only_flagged: bool, say: Callable[[st
         for kind, count in counts.most_common():
             say(f"  {kind:<14}{count:>5}   {FLAGS[kind]}")
         say(f"flags in {target / FLAG_TABLE}")
-    text, save = shlex.quote(str(target)), shlex.quote(f"{target}/save")
-    say(f"text in {target}; next: data_path={text} save_path={save} python preprocess_dataset.py{option}")
+    changed = {"data_path": target, "save_path": target / "save"}
+    model = max((talk for talk, _ in kept), key=lambda talk: talk.started).model
+    if Path(model).is_dir() or not Path(model).is_absolute():  # a folder that is there, or a hub name
+        changed["model_name"] = model
+    say(f"text in {target}; next: {next_command(**changed)}")
 
 
 def first_flag(talk: Talk) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from personagpt.errors import printable
 from personagpt.model.generation import Sampling, stream_reply
 from personagpt.model.loading import TrainedModel
 from personagpt.sequences.format import DataError
+from personagpt.signals import first_ctrl_c
 from personagpt.talking.recordings import Talk, Turn, append_talk, new_id
 
 DRAWS = 4  # how often a reply nobody wants is drawn before it stands
@@ -51,11 +53,12 @@ class Session:
     def _room(self) -> int:
         return self.trained.context_length - self.max_new_tokens
 
-    def reply(self, name: str, rejected: str = "") -> bool:
+    def reply(self, name: str, rejected: str = "", stop: Sequence[int] = ()) -> bool:
         """Print the next utterance of `name` ("model" or "partner") as it comes, and add it; False where it is empty.
 
-        One that is empty, the speaker's last one or `rejected` is drawn again, a few times. Raises DataError where
-        persona and the last utterance do not fit the context.
+        One that is empty, the speaker's last one or `rejected` is drawn again, a few times; once there is something
+        in `stop`, what has been printed so far stands. Raises DataError where persona and the last utterance do not
+        fit the context.
         """
         texts = self.talk.texts
         speaker, facts = (1, self.talk.persona) if name == "model" else (0, self.talk.partner_persona)
@@ -63,8 +66,8 @@ class Session:
         unwanted = ["", rejected, *texts[-2:-1]]
         print(f"{name}: ", end="", flush=True)
         for _ in range(DRAWS):
-            text = self._stream(context, unwanted)
-            if text not in unwanted:
+            text = self._stream(context, unwanted, stop)
+            if stop or text not in unwanted:
                 break
         else:
             print(text, end="")
@@ -73,7 +76,7 @@ class Session:
             self.talk.turns.append(Turn(name, text))
         return bool(text)
 
-    def _stream(self, context: list[int], unwanted: list[str]) -> str:
+    def _stream(self, context: list[int], unwanted: list[str], stop: Sequence[int]) -> str:
         """Draw a reply and print it as it grows, once it cannot become one of the `unwanted` any more."""
         trained, shown, text = self.trained, "", ""
         pieces = stream_reply(
@@ -84,6 +87,8 @@ class Session:
             if not any(other.startswith(text) for other in unwanted):
                 print(text[len(shown) :], end="", flush=True)
                 shown = text
+            if stop:
+                return shown.rstrip()
         if text.rstrip() not in unwanted:
             print(text[len(shown) :], end="")  # it ended where an unwanted one goes on
         return text.rstrip()
@@ -92,10 +97,12 @@ class Session:
         return self.sampling.draw(logits, self.generator)
 
     def answer(self, text: str, rejected: str = "") -> None:
-        """Add what the human said, and the reply to it; without a reply neither."""
+        """Add what the human said, and the reply to it; without a reply neither. Ctrl-C stops the reply only."""
         self.talk.turns.append(Turn("human", text))
         try:
-            if self.reply("model", rejected):
+            with first_ctrl_c() as stop:
+                replied = self.reply("model", rejected, stop)
+            if replied:
                 return
             print("(the model said nothing: your utterance was taken back)")
         except DataError as error:

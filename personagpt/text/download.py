@@ -123,7 +123,7 @@ def _fetch(url: str, partial: Path, size: int) -> None:
         partial.parent.mkdir(parents=True, exist_ok=True)
         with (
             open(partial, "ab" if have else "wb") as file,
-            tqdm(total=size, initial=have, unit="B", unit_scale=True, desc="download") as bar,
+            tqdm(total=size, initial=have, unit="B", unit_scale=True, desc="download", disable=None) as bar,
         ):
             while piece := response.read(min(PIECE, size - have + 1)):
                 have += len(piece)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
+from transformers import PreTrainedTokenizerFast
 
 from personagpt.files import write_atomically
 from personagpt.model.generation import MAX_NEW_TOKENS, Sampling
 from personagpt.scoring.metrics import METRICS
+from personagpt.scoring.published import has_published_vocabulary, is_published_text
 from personagpt.settings import Settings
+from personagpt.text.convai2 import SILENCE
 
-CONVAI2_VALID_MD5 = "def776392ac60f9947411a3b1a86e1aa"  # valid_both_original_no_cands.txt as published
 HUB_CONVAI2 = "conv_ai_2"
 MIT_BASES = {
     *(f"microsoft/DialoGPT-{size}" for size in ("small", "medium", "large")),
@@ -39,14 +42,13 @@ from transformers import pipeline
 
 chat = pipeline("text-generation", model="FOLDER_OR_NAME_OF_THIS_MODEL")
 messages = [
-    {{"role": "system", "content": "i have two dogs.\\ni work as a nurse."}},
-    {{"role": "user", "content": "hi ! what do you do for a living ?"}},
+    {{"role": "system", "content": "{facts}"}},
+    {{"role": "user", "content": "{utterance}"}},
 ]
 print(chat(messages)[0]["generated_text"][-1]["content"])
 ```
 
-It learned from lower-case text with spaces before punctuation, but for the full stop that ends a fact: write to it the
-same way. Context: {context} tokens. Defaults (`generation_config.json`): {sampling}.
+{style}: write to it the same way. Context: {context} tokens. Defaults (`generation_config.json`): {sampling}.
 
 ## Scores
 
@@ -64,7 +66,12 @@ knows nothing of the world. Say to whoever talks with it that it is a program.
 
 
 def write_card(
-    folder: Path, settings: Settings, context_length: int, step: int, evaluation: dict[str, Any] | None
+    folder: Path,
+    settings: Settings,
+    tokenizer: PreTrainedTokenizerFast,
+    context_length: int,
+    step: int,
+    evaluation: dict[str, Any] | None,
 ) -> None:
     """Write `folder`/README.md: the metadata the model hub reads, and the card people read.
 
@@ -93,6 +100,8 @@ def write_card(
     )
     kept = {key: value for key, value in settings.plain().items() if key not in PRIVATE}
     sampling = Sampling()
+    facts, utterances = text_styles(settings.text("valid"))
+    comparable = data_id == HUB_CONVAI2 and has_published_vocabulary(tokenizer)
     text = CARD.format(
         title=title,
         base=f"the architecture of {base}, with fresh weights" if settings.init == "random" else base,
@@ -100,7 +109,10 @@ def write_card(
         step=f"{step:,}",
         context=context_length,
         sampling=f"top-k {sampling.top_k}, top-p {sampling.top_p}, at most {MAX_NEW_TOKENS} new tokens",
-        scores=_scores(evaluation),
+        scores=_scores(evaluation, comparable),
+        style=_style_in_words(facts, utterances),
+        facts="\\n".join(map(facts.write, ("i have two dogs .", "i work as a nurse ."))),
+        utterance=utterances.write("hi ! what do you do for a living ?"),
         settings=_table(("setting", "value"), kept),
     )
     # Made outside the folder: what a kill leaves there must not be uploaded with the model.
@@ -110,8 +122,7 @@ def write_card(
 
 def _data(settings: Settings) -> tuple[str, str]:
     """The data set's name, and its id on the hub: for text that is not ConvAI2's, its folder's name."""
-    text = settings.text("valid")
-    if text.is_file() and hashlib.md5(text.read_bytes(), usedforsecurity=False).hexdigest() == CONVAI2_VALID_MD5:
+    if is_published_text(settings.text("valid")):
         return "ConvAI2 (Persona-Chat)", HUB_CONVAI2
     return f"persona dialogues ({settings.data_path.name})", settings.data_path.name
 
@@ -122,16 +133,61 @@ def _license(settings: Settings, local: bool) -> str:
     return "mit" if own or settings.model_name in MIT_BASES else "unknown"
 
 
-def _scores(evaluation: dict[str, Any] | None) -> str:
+@dataclass(frozen=True)
+class Style:
+    """How a text is written."""
+
+    lower: bool = True  # no capital letters
+    spaced: bool = True  # spaces before punctuation
+
+    @classmethod
+    def of(cls, texts: list[str]) -> Style:
+        """What holds for nine of ten texts, and marks."""
+        capitals = sum(text != text.lower() for text in texts)
+        before = [mark[0] for text in texts for mark in re.findall(r".[.,!?](?= |$)", text) if mark[0] not in ".,!?"]
+        return cls(lower=capitals <= len(texts) / 10, spaced=before.count(" ") >= 0.9 * len(before))
+
+    def write(self, text: str) -> str:
+        """`text`, given in lower case with spaces before punctuation, in this style."""
+        text = text if self.spaced else re.sub(" ([.,!?])", r"\1", text)
+        return text if self.lower else re.sub(r"(^|[.!?] )([a-z])|\bi\b", lambda found: found[0].upper(), text)
+
+    def __str__(self) -> str:
+        case = "lower case" if self.lower else "upper and lower case"
+        return f"{case}, {'with' if self.spaced else 'without'} spaces before punctuation"
+
+
+def text_styles(text: Path) -> tuple[Style, Style]:
+    """How the facts and the utterances of a ConvAI2 text are written; ConvAI2's own utterances' style without one."""
+    if not text.is_file():
+        return Style(), Style()
+    lines = [line.partition(" ")[2] for line in text.read_text("utf-8", errors="replace").splitlines()]
+    facts = [line.partition(" persona: ")[2] for line in lines if " persona: " in line and "\t" not in line]
+    said = [part for line in lines if "\t" in line for part in line.split("\t")[:2] if part != SILENCE]
+    return Style.of(facts), Style.of(said)
+
+
+def _style_in_words(facts: Style, utterances: Style) -> str:
+    if facts == utterances:
+        return f"It learned from text in {facts}"
+    return f"It learned from utterances in {utterances}, and from facts in {facts}"
+
+
+def _scores(evaluation: dict[str, Any] | None, comparable: bool) -> str:
     if not evaluation:
         return "Not evaluated yet."
     rows = {name: f"{evaluation[name]:.4g}" for name in METRIC_NAMES if name in evaluation}
     where = f"at step {evaluation['step']:,}, " if "step" in evaluation else ""
+    published = (
+        "`turn_perplexity` and `token_f1` are computed like PersonaGPT's published 10.2 and 43.4 % on ConvAI2.\n"
+        if comparable
+        else ""
+    )
     return (
         f"On {evaluation['responses']:,} held-out responses, {where}as fractions:\n\n"
-        f"{_table(('metric', 'value'), rows)}\n\n"
-        "`turn_perplexity` and `token_f1` are computed like PersonaGPT's published 10.2 and 43.4 % on ConvAI2. An\n"
-        "untrained model already scores about 0.7 on `token_f1`: `word_f1`, of generated replies, is the one to trust."
+        f"{_table(('metric', 'value'), rows)}\n\n{published}"
+        "An untrained model already scores about 0.7 on `token_f1`: `word_f1`, of generated replies, is the one to "
+        "trust."
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import platform
 import re
@@ -186,39 +187,68 @@ def draw_stale_plots(folder: Path) -> None:
 
 
 def draw_plots(folder: Path, losses: Rows, evaluations: Rows) -> None:
-    """loss.png, with the validation points on it, and learn_rate.png."""
+    """loss.png, with validation and the best checkpoint on it, and learn_rate.png."""
     from matplotlib.figure import Figure
 
-    def figure(label: str) -> tuple[Figure, Any]:
-        drawn = Figure(figsize=(7, 4.2), dpi=130, layout="constrained")
-        axes = drawn.subplots()
-        axes.set_xlabel("optimizer step")
-        axes.set_ylabel(label)
-        axes.grid(alpha=0.25)
-        return drawn, axes
-
-    def column(rows: Rows, name: str) -> list[float]:
-        return [float(row.get(name) or "nan") for row in rows]
+    def figure(label: str, panels: int = 1) -> tuple[Figure, list[Any]]:
+        drawn = Figure(figsize=(7 + 3 * (panels - 1), 4.2), dpi=130, layout="constrained")
+        plots = list(drawn.subplots(1, panels, squeeze=False)[0])
+        for axes in plots:
+            axes.set_xlabel("optimizer step")
+            axes.grid(alpha=0.25)
+        plots[0].set_ylabel(label)
+        return drawn, plots
 
     def save(drawn: Figure, name: str) -> None:
         image = io.BytesIO()
         drawn.savefig(image, format="png")
         write_atomically(folder / name, image.getvalue())
 
-    steps = column(losses, "step")
+    steps = _column(losses, "step")
     marker = "." if len(steps) < 30 else ""
-    drawn, axes = figure("loss (nats per response token)")
-    axes.plot(steps, column(losses, "loss"), marker=marker, linewidth=1.2, label="training")
-    if evaluations:
-        axes.plot(column(evaluations, "step"), column(evaluations, "loss"), "o--", color="tab:red", label="validation")
-    axes.set_ylim(bottom=0)
-    axes.legend()
+    pairs = zip(_column(evaluations, "step"), _column(evaluations, "loss"), strict=True)
+    points = [(step, loss) for step, loss in pairs if math.isfinite(loss)]
+    # An upturn of validation is small beside the fall of a run's first steps: the second panel enlarges it.
+    drawn, plots = figure("loss (nats per response token)", panels=1 + (len(points) > 1))
+    for axes in plots:
+        axes.plot(steps, _column(losses, "loss"), marker=marker, linewidth=1.2, label="training")
+        if points:
+            _draw_validation(axes, points)
+    plots[0].set_yscale("log")
+    plots[0].yaxis.set_major_formatter("{x:g}")
+    plots[0].yaxis.set_minor_formatter("{x:g}")
+    plots[0].legend()
+    if len(plots) > 1:
+        _enlarge(plots[1], points)
     save(drawn, PLOTS[0])
-    drawn, axes = figure("learning rate (per step)")
-    axes.plot(steps, column(losses, "learn_rate"), marker=marker, linewidth=1.2)
+    drawn, (axes,) = figure("learning rate (per step)")
+    axes.plot(steps, _column(losses, "learn_rate"), marker=marker, linewidth=1.2)
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     save(drawn, PLOTS[1])
+
+
+def _column(rows: Rows, name: str) -> list[float]:
+    return [float(row.get(name) or "nan") for row in rows]
+
+
+def _draw_validation(axes: Any, points: list[tuple[float, float]]) -> None:
+    """The validation losses, and a star on the one that checkpoint/best is from."""
+    axes.plot(*zip(*points, strict=True), "o--", color="tab:red", label="validation")
+    step, loss = min(points, key=lambda point: point[1])
+    label = f"checkpoint/best, step {step:.0f}"
+    axes.plot(step, loss, "*", markersize=15, color="tab:green", zorder=3, label=label)
+
+
+def _enlarge(axes: Any, points: list[tuple[float, float]]) -> None:
+    """Cut `axes` to what lies around the lowest validation loss, on the scale of an upturn after it."""
+    steps, values = zip(*points, strict=True)
+    lowest = min(values)
+    upturn = max(values[values.index(lowest) :]) - lowest
+    reach = max(4 * upturn or max(values) - lowest, 0.02 * lowest)
+    axes.set_ylim(lowest - 0.5 * reach, lowest + 1.1 * reach)
+    axes.set_xlim(steps[0] - 0.05 * (steps[-1] - steps[0]), steps[-1] + 0.05 * (steps[-1] - steps[0]))
+    axes.set_title("validation around its lowest, enlarged", fontsize="medium")
 
 
 def open_tensorboard(folder: Path, last_step: int) -> Any:

@@ -57,10 +57,11 @@ class Recorder:
             logs.keep_sections(self.samples / "responses.txt", state.step)
             logs.keep_evaluation(self.samples / "eval.json", state.evaluation, state.step)
             self.tensorboard = logs.open_tensorboard(self.samples, state.step) if settings.tensorboard else None
-        # Last: where a log cannot be opened, no bar is drawn around the line that says so.
-        self.bar = tqdm(
-            total=total_steps, initial=state.step, desc="train", unit="step", disable=not processes.is_first
-        )
+        self.first_step, self.started = state.step, time.perf_counter()
+        # Last: where a log cannot be opened, no bar is drawn around the line that says so. None asks for a bar where
+        # there is a terminal; elsewhere `log_losses` prints lines.
+        hidden = not processes.is_first or None
+        self.bar = tqdm(total=total_steps, initial=state.step, desc="train", unit="step", disable=hidden)
 
     def describe(self, data: dict[str, dict[str, str]], per_step: int) -> None:
         """Write run.json: all that is needed to know what this run was."""
@@ -110,6 +111,13 @@ class Recorder:
         if self.processes.is_first:
             self.losses.append(row)
             self._add_to_tensorboard("train", row)
+            if self.bar.disable:
+                passed = time.perf_counter() - self.started
+                left = passed / (step - self.first_step) * (self.total_steps - step)
+                tqdm.write(
+                    f"step {step} of {self.total_steps}: loss {loss:.3f}, learning rate {last.learn_rate:.1e}, "
+                    f"{tqdm.format_interval(left)} left"
+                )
         self.bar.set_postfix(loss=f"{loss:.3f}", learn_rate=f"{last.learn_rate:.1e}")
         self._resume_clock()
 
@@ -169,7 +177,7 @@ class Recorder:
         self.trainer.model.save_pretrained(folder, state_dict=self._weights())
         self.tokenizer.save_pretrained(folder)
         context_length = self.trainer.model.config.n_positions
-        write_card(folder, self.settings, context_length, self.state.step, self.state.evaluation)
+        write_card(folder, self.settings, self.tokenizer, context_length, self.state.step, self.state.evaluation)
 
     def _add_to_tensorboard(self, group: str, row: dict[str, Any], replies: str = "") -> None:
         """The same figures for TensorBoard, where it is asked for."""

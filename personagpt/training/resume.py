@@ -181,7 +181,8 @@ def check_same_run(state: RunState, identity: dict[str, Any], settings: Settings
     """List the settings that changed since the checkpoint. Raises CheckpointError where it would be another run."""
     if state.identity is None:
         return
-    other = [IDENTITY[key] for key in IDENTITY if state.identity.get(key) != identity[key]]
+    different = [key for key in IDENTITY if state.identity.get(key) != identity[key]]
+    other = list(dict.fromkeys(_change(key, state, identity, settings) for key in different))
     if other:
         raise CheckpointError(
             f"{settings.save_path} holds a run with other settings ({'; '.join(other)}): set them back, start over "
@@ -191,3 +192,13 @@ def check_same_run(state: RunState, identity: dict[str, Any], settings: Settings
     for key, before in state.settings.items():
         if key not in ("env_file", "save_path", "data_path", "model_name") and now.get(key) != before:
             say(f"changed since the last save: {key} was {before}, is {now.get(key)}")
+
+
+def _change(key: str, state: RunState, identity: dict[str, Any], settings: Settings) -> str:
+    """From what to what: the value itself, or of a checksum the settings that may be behind it."""
+    if key in ("init", "seed", "sequences_per_step"):
+        return f"{IDENTITY[key]} was {state.identity.get(key)}, is {identity[key]}"
+    behind = ("model_name",) if key == "model" else ("data_path", "max_turns", "model_name")
+    before, now = state.settings or {}, settings.plain()
+    changed = [f"{name} was {before.get(name)}, is {now[name]}" for name in behind if before.get(name) != now[name]]
+    return ", ".join(changed) or f"{IDENTITY[key]} changed, under the same name"

@@ -186,7 +186,7 @@ def test_a_missing_file_says_what_makes_it(tmp_path) -> None:
     for path in (tmp_path / "no", tmp_path):
         with pytest.raises(DataError) as caught:
             PersonaChatDataset(path)
-        assert str(caught.value) == f"{path}: no such file; run preprocess_dataset.py with the same settings first"
+        assert str(caught.value) == f"{path}: no such file; first run `preprocess_dataset.py`"
 
 
 def test_a_full_disk_while_saving_is_an_os_error(tmp_path) -> None:

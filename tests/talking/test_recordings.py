@@ -109,7 +109,7 @@ def test_a_talk_is_cut_before_its_first_flagged_reply(tmp_path) -> None:
         make_talk("x", "y", "unanswered"),
         make_talk("only unanswered"),
     )
-    export(tmp_path / "r", tmp_path / "out", False, lambda text: None)
+    export(tmp_path / "r", tmp_path / "out", False, lambda text: None, dict)
     assert exported(tmp_path / "out", "train") == [["a2", "b2"]]
     assert exported(tmp_path / "out", "valid") == [["x", "y"]]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(TEXT_NAMES.values())
@@ -119,7 +119,7 @@ def test_only_flagged_talks_whole_and_a_table(tmp_path) -> None:
     flagged = make_talk("a", "b", "c", "d", "e", flags=((3, "inconsistent", 'says "cat", has dogs'), (1, "other")))
     record(tmp_path / "r", flagged, make_talk("x", "y"), make_talk("p", "q", flags=((1, "other"),)))
     said = []
-    export(tmp_path / "r", tmp_path / "out", True, said.append)
+    export(tmp_path / "r", tmp_path / "out", True, said.append, dict)
     assert exported(tmp_path / "out", "train") == [["a", "b", "c", "d"]]
     assert exported(tmp_path / "out", "valid") == [["p", "q"]]
     rows = (tmp_path / "out" / "flags.csv").read_text().splitlines()
@@ -133,7 +133,7 @@ def test_personas_and_speakers_survive(tmp_path) -> None:
     """A self-play that ends with its first speaker, and a talk with a person who has no persona."""
     play = make_talk("a", "b", "c", partner="partner", partner_persona=["i am old."])
     record(tmp_path / "r", play, make_talk("x\ty", "z"))
-    export(tmp_path / "r", tmp_path / "out", False, lambda text: None)
+    export(tmp_path / "r", tmp_path / "out", False, lambda text: None, dict)
     (first,) = read_corpus(tmp_path / "out" / TEXT_NAMES["train"]).dialogues
     assert (first.personas, first.utterances) == ((["i am old."], ["i have two dogs."]), ["a", "b", "c"])
     (second,) = read_corpus(tmp_path / "out" / TEXT_NAMES["valid"]).dialogues
@@ -143,7 +143,7 @@ def test_personas_and_speakers_survive(tmp_path) -> None:
 def test_a_talk_that_went_on_after_retry_is_not_doubled(tmp_path) -> None:
     record(tmp_path / "r", make_talk("a", "b", "c", "bad", flags=((3, "other"),)), make_talk("a", "b", "c", "good"))
     said = []
-    export(tmp_path / "r", tmp_path / "out", False, said.append)
+    export(tmp_path / "r", tmp_path / "out", False, said.append, dict)
     assert exported(tmp_path / "out", "train") == exported(tmp_path / "out", "valid") == [["a", "b", "c", "good"]]
     assert "there is one talk only: it is both the training and the validation text" in said
 
@@ -157,10 +157,10 @@ def test_every_tenth_talk_validates() -> None:
 
 def test_nothing_to_export(tmp_path) -> None:
     with pytest.raises(UserError, match="record some with interact"):
-        export(tmp_path / "none", tmp_path / "out", False, print)
+        export(tmp_path / "none", tmp_path / "out", False, print, dict)
     record(tmp_path / "r", make_talk("x", "y"))
     with pytest.raises(UserError, match="no flagged talk"):
-        export(tmp_path / "r", tmp_path / "out", True, print)
+        export(tmp_path / "r", tmp_path / "out", True, print, dict)
     assert not (tmp_path / "out").exists()
 
 
@@ -171,5 +171,5 @@ def test_text_that_is_there_already_stays(tmp_path) -> None:
         f"{TEXT_NAMES['valid']}: there already, .* another folder, or delete them where an export that was killed"
     )
     with pytest.raises(UserError, match=expected):
-        export(tmp_path / "r", tmp_path, False, print)
+        export(tmp_path / "r", tmp_path, False, print, dict)
     assert (tmp_path / TEXT_NAMES["valid"]).read_text() == "precious"

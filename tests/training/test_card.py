@@ -25,8 +25,8 @@ def settings(write_settings, tmp_path):  # noqa: ANN201
     return read_settings(write_settings(data_path=tmp_path / "talks"), {})
 
 
-def test_the_metadata_the_hub_reads(settings, tmp_path) -> None:
-    write_card(tmp_path, settings, 1024, 750, EVALUATION)
+def test_the_metadata_the_hub_reads(settings, tmp_path, tokenizer) -> None:
+    write_card(tmp_path, settings, tokenizer, 1024, 750, EVALUATION)
     data = ModelCard.load(tmp_path / "README.md").data
     assert data.base_model == "microsoft/DialoGPT-medium"
     assert data.license == "mit"
@@ -39,8 +39,8 @@ def test_the_metadata_the_hub_reads(settings, tmp_path) -> None:
     }
 
 
-def test_what_people_read(settings, tmp_path) -> None:
-    write_card(tmp_path, settings, 1024, 750, EVALUATION)
+def test_what_people_read(settings, tmp_path, tokenizer) -> None:
+    write_card(tmp_path, settings, tokenizer, 1024, 750, EVALUATION)
     text = (tmp_path / "README.md").read_text()
     for words in (
         "750 optimizer steps",
@@ -53,35 +53,77 @@ def test_what_people_read(settings, tmp_path) -> None:
     assert str(tmp_path) not in text  # no path of the machine it was trained on
 
 
-def test_the_example_in_the_card_is_valid_python(settings, tmp_path) -> None:
-    write_card(tmp_path, settings, 1024, 750, None)
+def test_the_example_in_the_card_is_valid_python(settings, tmp_path, tokenizer) -> None:
+    write_card(tmp_path, settings, tokenizer, 1024, 750, None)
     compile((tmp_path / "README.md").read_text().split("```python\n")[1].split("```")[0], "card", "exec")
 
 
-def test_before_the_first_evaluation(settings, tmp_path) -> None:
-    write_card(tmp_path, settings, 1024, 250, None)
+def test_before_the_first_evaluation(settings, tmp_path, tokenizer) -> None:
+    write_card(tmp_path, settings, tokenizer, 1024, 250, None)
     card = ModelCard.load(tmp_path / "README.md")
     assert card.data.eval_results is None
     assert "Not evaluated yet." in card.content
 
 
-def test_the_real_text_is_named_by_its_checksum(settings, tmp_path, monkeypatch) -> None:
+def test_the_real_text_is_named_by_its_checksum(settings, tmp_path, tokenizer, monkeypatch) -> None:
     import hashlib
 
-    from personagpt.training import card
+    from personagpt.scoring import published
 
     settings.data_path.mkdir()
     settings.text("valid").write_bytes(b"as published")
-    monkeypatch.setattr(card, "CONVAI2_VALID_MD5", hashlib.md5(b"as published").hexdigest())
-    write_card(tmp_path, settings, 1024, 250, None)
+    monkeypatch.setattr(published, "CONVAI2_VALID_MD5", hashlib.md5(b"as published").hexdigest())
+    write_card(tmp_path, settings, tokenizer, 1024, 250, None)
     assert ModelCard.load(tmp_path / "README.md").data.datasets == ["conv_ai_2"]
 
 
+def test_published_figures_only_for_their_text_and_vocabulary(
+    settings, tmp_path, tokenizer, real_tokenizer, monkeypatch
+) -> None:
+    from personagpt.training import card
+
+    for text in (False, True):
+        monkeypatch.setattr(card, "is_published_text", lambda path, text=text: text)
+        for given in (tokenizer, real_tokenizer):
+            write_card(tmp_path, settings, given, 1024, 250, EVALUATION)
+            shown = "published 10.2 and 43.4 %" in (tmp_path / "README.md").read_text()
+            assert shown == (text and given is real_tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "facts", "said"),
+    [
+        (
+            "1 your persona: i sing .\n2 hi !\tho , ho .\n", "text in lower case, with spaces before punctuation:",
+            "i have two dogs .\\ni work", "hi ! what do",
+        ),
+        (
+            "1 your persona: i sing.\n2 hi !\tho , ho .\n",
+            "utterances in lower case, with spaces before punctuation, and from facts in lower case, without",
+            "i have two dogs.\\ni work", "hi ! what do",
+        ),
+        (
+            "1 your persona: I sing.\n2 Hi! Who?\tHo, ho.\n",
+            "text in upper and lower case, without spaces before punctuation: write",
+            "I have two dogs.\\nI work", "Hi! What do",
+        ),
+    ],
+)  # fmt: skip
+def test_the_text_s_style_as_it_is(settings, tmp_path, tokenizer, text, words, facts, said) -> None:
+    settings.data_path.mkdir()
+    settings.text("valid").write_text(text)
+    write_card(tmp_path, settings, tokenizer, 1024, 250, None)
+    card = (tmp_path / "README.md").read_text()
+    assert f"It learned from {words}" in card
+    assert f'"content": "{facts}' in card
+    assert f'"content": "{said}' in card
+
+
 @pytest.mark.parametrize(("init", "expected"), [("random", "mit"), ("pretrained", "unknown")])
-def test_a_base_in_a_folder_has_no_name_on_the_hub(write_settings, tmp_path, init, expected) -> None:
+def test_a_base_in_a_folder_has_no_name_on_the_hub(write_settings, tmp_path, tokenizer, init, expected) -> None:
     (tmp_path / "my-base").mkdir()
     settings = read_settings(write_settings(model_name=tmp_path / "my-base", init=init), {})
-    write_card(tmp_path, settings, 1024, 250, None)
+    write_card(tmp_path, settings, tokenizer, 1024, 250, None)
     data = ModelCard.load(tmp_path / "README.md").data
     assert (data.base_model, data.license) == (None, expected)
 

@@ -185,8 +185,24 @@ def test_plots_of_a_run_without_rows_and_with_one(tmp_path: Path) -> None:
     logs.draw_plots(tmp_path, losses.rows, evaluations.rows)
     losses.append({"step": 1, "loss": 2.0, "learn_rate": 1e-3})
     logs.draw_plots(tmp_path, losses.rows, evaluations.rows)
+    for step in (1, 2):
+        evaluations.append({"step": step, "loss": 2.0})  # neither better nor worse
+        logs.draw_plots(tmp_path, losses.rows, evaluations.rows)
     for name in ("loss.png", "learn_rate.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_second_panel_shows_the_upturn() -> None:
+    from matplotlib.figure import Figure
+
+    points = [(10, 5.0), (20, 2.0), (30, 2.1)]
+    axes = Figure().subplots()
+    logs._draw_validation(axes, points)
+    logs._enlarge(axes, points)
+    low, high = axes.get_ylim()
+    assert (low, high) == pytest.approx((1.8, 2.44))  # the upturn of 0.1 is a sixth of the height; 5.0 is left out
+    (star,) = (line for line in axes.lines if line.get_marker() == "*")
+    assert (list(star.get_xdata()), star.get_label()) == ([20], "checkpoint/best, step 20")
 
 
 def test_missing_tensorboard_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

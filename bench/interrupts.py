@@ -1,0 +1,118 @@
+"""Send a signal to each script at many instants of its run, imports included: each must end with one line.
+
+    python -m bench.interrupts [--instants 40] [--signal SIGINT]
+
+Every script runs in a temporary folder on a few dialogues of data/sample: once to the end, which says how long it
+takes, then again and again with the signal sent after a k-th of that time. A run must end with 130 (SIGINT) or 143 and
+exactly one line on stderr, or have finished its work; there is no traceback. What comes before a script's first line is
+Python's own start, and counted apart. Prints a row for each script; exits with 1 if any run did otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from bench.torture import copy_base, write_data
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = {
+    "preprocess_dataset.py": [],
+    "train.py": [],
+    "evaluate.py": ["--generate", "20"],
+    "interact.py": ["--persona", "i have a duck .", "--seed", "1"],
+}
+SAID = "hi ! how are you ?\n" * 5
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--instants", type=int, default=40)
+    parser.add_argument("--signal", default="SIGINT", choices=["SIGINT", "SIGTERM", "SIGHUP"])
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        env = prepare(folder)
+        wrong = 0
+        for script in SCRIPTS:
+            outcomes = interrupt(script, env, options.instants, signal.Signals[options.signal])
+            print(f"{script:<24}" + ", ".join(f"{count} {what}" for what, count in Counter(outcomes).most_common()))
+            wrong += len([what for what in outcomes if what not in ("one line", "finished", "before its first line")])
+    return int(wrong > 0)
+
+
+def prepare(folder: Path) -> Path:
+    """A settings file for small runs of all scripts."""
+    write_data(folder, train=20, valid=4)
+    copy_base(folder / "base", dropout=0.1)
+    env = folder / ".env"
+    env.write_text(
+        f"save_path = '{folder / 'save'}'\ndata_path = '{folder}'\nmodel_name = '{folder / 'base'}'\nepochs = 4\n"
+        "learn_rate = 1e-3\ngradient_accumulation_steps = 1\nbatch_size = 8\nweight_decay = 0.0\nlogging_steps = 2\n"
+        "save_steps = 5\n"
+    )
+    return env
+
+
+def start(script: str, env: Path) -> subprocess.Popen:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, script, "--env", str(env), *SCRIPTS[script]]
+    pipe = subprocess.PIPE
+    # SIGINT would stay ignored if whoever runs this ignores it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=ROOT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    process.stdin.write(SAID if script == "interact.py" else "")
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def interrupt(script: str, env: Path, instants: int, number: signal.Signals) -> list[str]:
+    """What became of `script` at each instant: "one line", "finished", "before its first line", or what was wrong."""
+    begun = time.perf_counter()
+    whole = start(script, env)
+    out, err = whole.communicate()
+    if whole.returncode:
+        raise RuntimeError(f"{script} does not run: {err}")
+    seconds = time.perf_counter() - begun
+    outcomes = []
+    for instant in range(instants):
+        if script == "train.py":
+            for name in ("checkpoint", "samples"):
+                shutil.rmtree(env.parent / "save" / name, ignore_errors=True)
+        process = start(script, env)
+        time.sleep(seconds * instant / instants)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=300)
+        outcomes.append(judge(process.returncode, out, err.removeprefix("loading ...\n"), number))
+    if script == "train.py":  # the scripts that follow need its model
+        start(script, env).communicate()
+    return outcomes
+
+
+def judge(status: int, out: str, err: str, number: signal.Signals) -> str:
+    if status == -number and not err and not out:
+        return "before its first line"  # Python had no handler yet: the system ended it
+    if "Traceback" in err and not re.search(r'File ".*(personagpt|utils)|site-packages', err):
+        return "before its first line"  # Python was still importing what it starts with
+    if status == 0 and not err:
+        return "finished"
+    if status == (130 if number == signal.SIGINT else 143) and err.startswith("stopped") and err.count("\n") == 1:
+        return "one line"
+    return f"status {status}: {err!r}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""What is known before torch is imported is answered before, and Ctrl-C meanwhile is one line: all scripts."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.interrupts import judge
+from tests.helpers import ROOT, SAMPLE
+
+SCRIPTS = ("preprocess_dataset.py", "train.py", "evaluate.py", "interact.py")
+TALK = (
+    '{"id": "a", "started": "2026-01-01", "model": "me/mine", "model_checksum": "c", "sampling": {}, "persona": '
+    '["i am old ."], "partner": "human", "partner_persona": [], "turns": [{"speaker": "human", "text": "hi", "time": ""'
+    '}, {"speaker": "model", "text": "ho", "time": ""}], "flags": []}\n'
+)
+
+
+def without_torch(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The script in a process of its own, where to import torch, numpy or transformers fails."""
+    program = (
+        "import runpy, sys\n"
+        "for name in ('torch', 'numpy', 'transformers'): sys.modules[name] = None\n"
+        "sys.argv[0] = sys.argv.pop(1)\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    command = [sys.executable, "-c", program, script, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_and_wrong_settings(script: str, write_settings) -> None:
+    answer = without_torch(script, "--help")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert "--env FILE" in answer.stdout
+    answer = without_torch(script, "--env", write_settings(epochs="no"))
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert "epochs = 'no' is not allowed" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "words"),
+    [
+        ("preprocess_dataset.py", (), "train_both_original_no_cands.txt:2: no line number"),
+        ("train.py", (), "train_data.safetensors: no such file; first run `"),
+        ("evaluate.py", (), "no trained model there yet; run `"),
+        ("evaluate.py", ("--model", "./nowhere"), "--model ./nowhere: there is no such folder"),
+        ("evaluate.py", ("--model", "{tmp}"), "no model in this folder (config.json is missing)"),
+        ("evaluate.py", ("--model", "me/mine", "--text", "{tmp}/bad.txt"), "bad.txt:2: no line number"),
+        ("evaluate.py", ("--model", "me/mine"), "valid_data.safetensors: no such file; first run `"),
+        ("interact.py", (), "no trained model there yet; run `"),
+        ("interact.py", ("--model", "./nowhere"), "--model ./nowhere: there is no such folder"),
+        ("interact.py", ("--model", "me/mine", "--random-persona"), "a random persona comes from there"),
+    ],
+)
+def test_mistakes(script, arguments, words, write_settings, tmp_path) -> None:
+    for name in ("bad.txt", "train_both_original_no_cands.txt"):
+        (tmp_path / name).write_text("1 a\tb\nnothing\n")
+    if script == "preprocess_dataset.py":
+        (tmp_path / "valid_both_original_no_cands.txt").write_text("1 a\tb\n")
+    env = write_settings(data_path=tmp_path, save_path=tmp_path / "save")
+    answer = without_torch(script, "--env", env, *(part.format(tmp=tmp_path) for part in arguments))
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert words in answer.stderr
+    assert answer.stderr.count("\n") == 1
+
+
+def test_an_export(write_settings, tmp_path) -> None:
+    folder = tmp_path / "save" / "conversations"
+    folder.mkdir(parents=True)
+    (folder / "2026-01-01.jsonl").write_text(TALK)
+    env = write_settings(save_path=tmp_path / "save")
+    answer = without_torch("interact.py", "--env", env, "--export", tmp_path / "out")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    named = f"data_path={tmp_path}/out save_path={tmp_path}/out/save model_name=me/mine "
+    assert re.search(rf"next: {named}\S*python\S* preprocess_dataset\.py --env {env}\n", answer.stdout)
+
+
+def test_with_nothing_to_answer_they_go_on(write_settings) -> None:
+    env = write_settings(data_path=SAMPLE)
+    assert "import of torch halted" in without_torch("preprocess_dataset.py", "--env", env).stderr
+    answer = without_torch("interact.py", "--env", env, "--model", "me/mine")
+    assert answer.stderr.startswith("loading ...\n")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGHUP, 143)])
+def test_a_signal_while_torch_is_imported(script, number, status, write_settings, tmp_path) -> None:
+    """bench/interrupts.py does this at 40 instants of whole runs."""
+    for split in ("train", "valid"):
+        (tmp_path / f"{split}_data.safetensors").touch()
+    (tmp_path / "checkpoint" / "model").mkdir(parents=True)
+    env = write_settings(data_path=SAMPLE, save_path=tmp_path)
+    signal.signal(number, signal.SIG_DFL)  # as a terminal starts programs
+    pipe = subprocess.PIPE
+    command = [sys.executable, script, "--env", str(env)]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    if number == signal.SIGINT:
+        signal.signal(number, signal.default_int_handler)
+    maps = Path(f"/proc/{process.pid}/maps")
+    while "libtorch" not in maps.read_text() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert judge(process.returncode, out, err.removeprefix("loading ...\n"), number) == "one line"
+    assert process.returncode == status
+
+
+def test_a_setting_written_as_an_option_gets_a_hint(write_settings) -> None:
+    env = write_settings()
+    for words in (("--epochs", "3"), ("--epochs=3",), ("--epoch", "3")):
+        answer = without_torch("train.py", "--env", env, *words)
+        assert answer.returncode == 2
+        assert re.search(rf"run `epochs=3 \S*python\S* train\.py --env {env}`, or set it in {env}\n$", answer.stderr)
+    answer = without_torch("train.py", "--restrat")
+    assert "unrecognized arguments: --restrat" in answer.stderr
+
+
+def test_a_setting_in_the_wrong_case_gets_a_hint(write_settings, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("EPOCHS", "2")
+    env = write_settings(save_path=tmp_path)
+    first, second = without_torch("train.py", "--env", env).stderr.splitlines()
+    assert first == "EPOCHS in the environment changes nothing: settings are lower case, epochs=2"
+    assert "no such file" in second
+    monkeypatch.setenv("epochs", "2")
+    assert without_torch("train.py", "--env", env).stderr.count("\n") == 1
