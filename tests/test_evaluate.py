@@ -338,10 +338,11 @@ def test_a_model_without_persona_tokens(run, settings_file, base) -> None:
         (["--model", "{tmp}/data"], "no model in this folder"),
         (["--text", "nowhere.txt"], "there is no such file"),
         (["--generate", "-1"], "expected a number of replies"),
-        (["--text", "{tmp}/save/checkpoint/model/model.safetensors"], "model.safetensors:1"),
+        (["--text", "{tmp}/bad.txt"], "bad.txt:1: no line number"),
     ],
 )
 def test_a_mistake_is_one_line(run, settings_file, tmp_path, arguments, words) -> None:
+    (tmp_path / "bad.txt").write_text("nothing\n")
     outcome = run(evaluate.main, "--env", settings_file, *(part.format(tmp=tmp_path) for part in arguments))
     assert outcome.status == 2
     assert words in outcome.err
