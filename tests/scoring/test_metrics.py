@@ -232,7 +232,8 @@ def sharp_model(tiny_model):  # noqa: ANN201
 
 
 def test_every_teacher_forced_metric_against_the_slow_way(sample, dataset, encoder, sharp_model) -> None:
-    dialogues = read_corpus(sample / "valid_both_original_no_cands.txt").dialogues[:6]
+    whole = read_corpus(sample / "valid_both_original_no_cands.txt").dialogues
+    dialogues = [dialogue for dialogue in whole if len(dialogue.utterances) <= 10][:6]  # none is cut
     data = dataset(dialogues)
     ours = teacher_forced_metrics(sharp_model, data, encoder, contextlib.nullcontext())
     tokenizer, eos = encoder.tokenizer, encoder.eos
