@@ -79,15 +79,15 @@ class CheckedText:
         self.left_out: list[int] = []
         self.personas: set[int] = set()  # a number for each
         found, given, self.count = MirrorFinder(), set(), 0
-        for draft in self._drafts():
-            given |= {who for who, facts in draft.personas.items() if facts}
-            if draft.has_empty_utterance:
-                self.left_out.append(draft.line)
+        for unfinished in self._read_dialogues():
+            given |= {who for who, facts in unfinished.personas.items() if facts}
+            if unfinished.has_empty_utterance:
+                self.left_out.append(unfinished.line)
                 continue
             self.count += 1
-            self.personas |= {hash(tuple(facts)) for facts in draft.personas.values() if facts}
-            dialogue = draft.finish()
-            found.add(dialogue.line, dialogue.personas, dialogue.utterances, draft.you_first)
+            self.personas |= {hash(tuple(facts)) for facts in unfinished.personas.values() if facts}
+            dialogue = unfinished.finish()
+            found.add(dialogue.line, dialogue.personas, dialogue.utterances, unfinished.you_first)
         # A file that gives one speaker's persona only serves that speaker's side; one that gives none serves both.
         self._made = [who for who in ("you", "partner") if who in given or not given]
         if not self.count:
@@ -103,9 +103,9 @@ class CheckedText:
 
     def __iter__(self) -> Iterator[tuple[Dialogue, tuple[int, ...]]]:
         """Each dialogue, and the speakers whose sequences are made."""
-        for draft in self._drafts():
-            if not draft.has_empty_utterance and draft.line not in self.mirrors:
-                yield draft.finish(), tuple(sorted(draft.speaker(who) for who in self._made))
+        for unfinished in self._read_dialogues():
+            if not unfinished.has_empty_utterance and unfinished.line not in self.mirrors:
+                yield unfinished.finish(), tuple(sorted(unfinished.speaker(who) for who in self._made))
         if self._total.hexdigest() != self.sha256:
             raise TextError(f"{self.name}: the file changed while it was read; run the same command again")
 
@@ -115,11 +115,11 @@ class CheckedText:
         dialogues, sides = [dialogue for dialogue, _ in pairs], [made for _, made in pairs]
         return Corpus(dialogues, sides, self.left_out, self.mirrors, self.sha256)
 
-    def _drafts(self) -> Iterator[_Draft]:
+    def _read_dialogues(self) -> Iterator[_UnfinishedDialogue]:
         self._total, mistakes = hashlib.sha256(), Mistakes(self.name)
         try:
             with self._open() as file:
-                yield from _drafts(read_lines(file, self._total, mistakes), mistakes)
+                yield from _read_dialogues(read_lines(file, self._total, mistakes), mistakes)
         except (IsADirectoryError, PermissionError) as error:
             raise TextError(f"{self.name}: cannot read this file: {error.strerror}") from None
 
@@ -154,7 +154,7 @@ def is_writable(utterances: list[str]) -> bool:
     return bool(utterances) and not is_silence and not utterances[0].startswith((YOUR_PERSONA, PARTNER_PERSONA))
 
 
-class _Draft:
+class _UnfinishedDialogue:
     """A dialogue while its lines are read."""
 
     def __init__(self, line: int) -> None:
@@ -190,78 +190,78 @@ class _Draft:
         )
 
 
-def _drafts(lines: Iterable[tuple[int, str]], mistakes: Mistakes) -> Iterator[_Draft]:
+def _read_dialogues(lines: Iterable[tuple[int, str]], mistakes: Mistakes) -> Iterator[_UnfinishedDialogue]:
     """The dialogues of a file's lines. Raises TextError with its first mistakes."""
-    draft: _Draft | None = None
+    unfinished: _UnfinishedDialogue | None = None
     for line_number, line in lines:
         number_text, _, rest = line.partition(" ")
         try:
             if not re.fullmatch("[0-9]{1,9}", number_text):
                 raise ValueError(no_number(line))
             number = int(number_text)
-            if number == 1 or draft is None:
-                if draft and _is_whole(draft, mistakes):
-                    yield draft
-                draft = _Draft(line_number)
+            if number == 1 or unfinished is None:
+                if unfinished and _is_whole(unfinished, mistakes):
+                    yield unfinished
+                unfinished = _UnfinishedDialogue(line_number)
                 if number != 1:
                     raise ValueError(f"the file starts with number {number}; expected 1, which starts a dialogue")
-            elif draft.next_number not in (None, number):
+            elif unfinished.next_number not in (None, number):
                 raise ValueError(
-                    f"number {number} is out of order; expected {draft.next_number}, or 1 to start a dialogue"
+                    f"number {number} is out of order; expected {unfinished.next_number}, or 1 to start a dialogue"
                 )
-            draft.next_number = number + 1
-            _add_line(draft, rest, line_number)
+            unfinished.next_number = number + 1
+            _add_line(unfinished, rest, line_number)
         except ValueError as error:
             mistakes.note(line_number, str(error))
-            draft = draft or _Draft(line_number)
-            draft.is_broken, draft.next_number = True, None
-    if draft is None:
+            unfinished = unfinished or _UnfinishedDialogue(line_number)
+            unfinished.is_broken, unfinished.next_number = True, None
+    if unfinished is None:
         raise TextError(
             f"{mistakes.name}: the file is empty; expected dialogues in the ConvAI2 format (see data/README.md)"
         )
-    if _is_whole(draft, mistakes):
-        yield draft
+    if _is_whole(unfinished, mistakes):
+        yield unfinished
     mistakes.raise_found()
 
 
-def _is_whole(draft: _Draft, mistakes: Mistakes) -> bool:
-    if not draft.utterances and not draft.is_broken:
-        mistakes.note(draft.line, "this dialogue has no exchange; expected `N PARTNER<TAB>YOU` lines")
-    return bool(draft.utterances) and not draft.is_broken
+def _is_whole(unfinished: _UnfinishedDialogue, mistakes: Mistakes) -> bool:
+    if not unfinished.utterances and not unfinished.is_broken:
+        mistakes.note(unfinished.line, "this dialogue has no exchange; expected `N PARTNER<TAB>YOU` lines")
+    return bool(unfinished.utterances) and not unfinished.is_broken
 
 
-def _add_line(draft: _Draft, rest: str, line_number: int) -> None:
+def _add_line(unfinished: _UnfinishedDialogue, rest: str, line_number: int) -> None:
     """Add a line without its number. Raises ValueError with what is wrong in it."""
     for who, prefix in (("you", YOUR_PERSONA), ("partner", PARTNER_PERSONA)):
-        if (rest + " ").startswith(prefix) and not ("\t" in rest and draft.utterances):
-            _add_fact(draft, who, rest[len(prefix) :])
+        if (rest + " ").startswith(prefix) and not ("\t" in rest and unfinished.utterances):
+            _add_fact(unfinished, who, rest[len(prefix) :])
             return
-    _add_exchange(draft, rest, line_number)
+    _add_exchange(unfinished, rest, line_number)
 
 
-def _add_fact(draft: _Draft, who: str, fact: str) -> None:
-    if draft.utterances:
+def _add_fact(unfinished: _UnfinishedDialogue, who: str, fact: str) -> None:
+    if unfinished.utterances:
         raise ValueError("a persona line after the talk began; expected all persona lines before it")
     if "\t" in fact:
         raise ValueError("a tab in a persona line; expected one fact a line, without tabs")
     if not fact.strip():
         raise ValueError("an empty fact; expected text after `persona:`")
-    draft.personas[who].append(fact)
+    unfinished.personas[who].append(fact)
 
 
-def _add_exchange(draft: _Draft, rest: str, line_number: int) -> None:
+def _add_exchange(unfinished: _UnfinishedDialogue, rest: str, line_number: int) -> None:
     fields = rest.split("\t")
     if len(fields) == 1:
         raise ValueError(no_tab(rest))
     if len(fields) > 4 or (len(fields) > 2 and fields[2].strip()):
         raise ValueError("too many tabs; expected `N PARTNER<TAB>YOU` or `N PARTNER<TAB>YOU<TAB><TAB>CANDIDATES`")
     utterances = fields[:2]
-    if SILENCE in (utterances[1].strip(), draft.utterances and utterances[0].strip()):
+    if SILENCE in (utterances[1].strip(), unfinished.utterances and utterances[0].strip()):
         raise ValueError(f"{SILENCE} stands for the partner's first utterance; expected it nowhere else")
-    draft.utterances += utterances
-    draft.lines += [line_number, line_number]
+    unfinished.utterances += utterances
+    unfinished.lines += [line_number, line_number]
     if len(fields) == 4 and fields[3].strip() and utterances[1].strip():
-        draft.candidates[len(draft.utterances) - 1] = _candidates(fields[3], utterances[1])
+        unfinished.candidates[len(unfinished.utterances) - 1] = _candidates(fields[3], utterances[1])
 
 
 def _candidates(text: str, truth: str) -> list[str]:
