@@ -29,7 +29,6 @@ from data.sample.templates import (
     FACT_KINDS,
     FAREWELLS,
     GREETINGS,
-    NOT_IN_PERSONA,
     REACTIONS,
     REPEATS,
     RETURN_QUESTIONS,
@@ -88,16 +87,16 @@ def answer(rng: random.Random, topic: str, persona: dict[str, str]) -> str:
         return rng.choice(SMALL_TALK[topic])
     if topic in persona:
         return rng.choice(FACT_KINDS[topic].answers).format(persona[topic])
-    return rng.choice(NOT_IN_PERSONA)
+    return rng.choice(FACT_KINDS[topic].unknown)
 
 
 def draw_topic(rng: random.Random, persona: dict[str, str], heard: list[str]) -> str:
     """Returns what to ask a speaker about who has been asked about the topics in `heard`."""
     new_facts = [kind for kind in persona if kind not in heard]
-    not_in_persona = [kind for kind in FACT_KINDS if kind not in persona and kind not in heard]
+    unknown = [kind for kind in FACT_KINDS if kind not in persona and kind not in heard]
     again = [kind for kind in heard[:-1] if kind in FACT_KINDS]
     small_talk = [question for question in SMALL_TALK if question not in heard]
-    pools = [(new_facts, 0.66), (not_in_persona, 0.06), (again, 0.1), (small_talk, 0.18)]
+    pools = [(new_facts, 0.6), (unknown, 0.15), (again, 0.1), (small_talk, 0.15)]
     (pool,) = rng.choices(*zip(*[(pool, weight) for pool, weight in pools if pool], strict=True))
     return rng.choice(pool)
 
@@ -116,7 +115,6 @@ def make_utterances(rng: random.Random, personas: list[dict[str, str]]) -> list[
     topic = None  # what the last utterance asks about
     for turn in range(turns):
         speaker, listener = turn % 2, 1 - turn % 2
-        returnable = {*personas[listener], *SMALL_TALK}.difference(heard[listener])
         sentences = []
         if turn < 2 and greets:
             sentences.append(rng.choice(GREETINGS))
@@ -130,7 +128,7 @@ def make_utterances(rng: random.Random, personas: list[dict[str, str]]) -> list[
             sentences.append(rng.choice(FAREWELLS))
         elif turn == farewells_from - 1 or (last_topic and turn < farewells_from - 2 and rng.random() < 0.1):
             pass  # asks nothing
-        elif last_topic in returnable and rng.random() < 0.4:
+        elif last_topic and last_topic not in heard[listener] and rng.random() < 0.2:
             topic = last_topic
             sentences.append(rng.choice(RETURN_QUESTIONS))
         else:
@@ -289,10 +287,10 @@ def make_base(folder: Path) -> None:
 
     bpe = ByteLevelBPETokenizer()
     # Merged to the end, so that every word of the corpus is one token: from pieces of words a reply that is
-    # drawn at random makes up words. The base depends on the corpus's words alone, not on how often they are said.
-    texts = [text for (first, second), said in read_corpus(TRAIN_FILE) for text in [*first, *second, *said]]
-    words = sorted({word for text in texts for word in re.findall(r" ?\w+| ?[^\w\s]+", text)})
-    bpe.train_from_iterator(words, min_frequency=1, special_tokens=[EOS], show_progress=False)
+    # drawn at random makes up words.
+    corpus = read_corpus(TRAIN_FILE)
+    texts = [text for (first, second), said in corpus for text in [*first, *second, *said]]
+    bpe.train_from_iterator(texts, special_tokens=[EOS], show_progress=False)
     tokenizer = GPT2TokenizerFast(
         tokenizer_object=bpe._tokenizer,
         bos_token=EOS,

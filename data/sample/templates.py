@@ -16,6 +16,7 @@ class FactKind(NamedTuple):
     facts: list[str]  # lines of a persona
     questions: list[str]  # what the other speaker asks
     answers: list[str]  # how the persona's owner replies
+    unknown: list[str]  # how one replies whose persona does not say
     echoes: list[str]  # how a listener repeats it, in the base model's chatter only
 
 
@@ -43,6 +44,7 @@ FACT_KINDS: dict[str, FactKind] = {
             "i am {} , nice to meet you .",
             "everyone calls me {} .",
         ],
+        unknown=["i would rather not say .", "call me whatever you like ."],
         echoes=["your name is {}", "you are called {}", "i can call you {}"],
     ),
     "job": FactKind(
@@ -68,6 +70,7 @@ FACT_KINDS: dict[str, FactKind] = {
             "i have a job as a {} .",
             "i became a {} a few years ago .",
         ],
+        unknown=["i do not work at the moment .", "i am looking for a new job ."],
         echoes=["you are a {}", "you work as a {}", "your job is to be a {}"],
     ),
     "city": FactKind(
@@ -93,6 +96,7 @@ FACT_KINDS: dict[str, FactKind] = {
             "i am in {} , it is lovely here .",
             "i have a place in {} .",
         ],
+        unknown=["i travel a lot , so nowhere for long .", "i would rather keep that to myself ."],
         echoes=["you live in {}", "your home is in {}", "you are from {}"],
     ),
     "pet": FactKind(
@@ -113,6 +117,7 @@ FACT_KINDS: dict[str, FactKind] = {
             "i live with a {} .",
             "my pet is a {} .",
         ],
+        unknown=["let us not talk about animals .", "i would rather not talk about animals ."],
         echoes=["you have a {}", "your pet is a {}", "you own a {}"],
     ),
     "pet name": FactKind(
@@ -136,6 +141,7 @@ FACT_KINDS: dict[str, FactKind] = {
             "the name is {} .",
             "i picked the name {} .",
         ],
+        unknown=["that name is a secret .", "i will not tell you that name ."],
         echoes=["your pet is called {}", "the name of your pet is {}", "you named your pet {}"],
     ),
     "food": FactKind(
@@ -161,6 +167,7 @@ FACT_KINDS: dict[str, FactKind] = {
             "i eat {} all the time .",
             "nothing beats {} for me .",
         ],
+        unknown=["i eat anything .", "i am not picky about food ."],
         echoes=["you love to eat {}", "your favorite food is {}", "you eat {}"],
     ),
     "fruit": FactKind(
@@ -186,6 +193,7 @@ FACT_KINDS: dict[str, FactKind] = {
             "i always have {} at home .",
             "i can never have enough {} .",
         ],
+        unknown=["i hardly ever eat fruit .", "any fruit is fine with me ."],
         echoes=["you like {}", "your favorite fruit is {}", "you always have {}"],
     ),
     "hobby": FactKind(
@@ -211,6 +219,7 @@ FACT_KINDS: dict[str, FactKind] = {
             "i spend a lot of time on {} .",
             "mostly {} , it relaxes me .",
         ],
+        unknown=["i have little free time .", "nothing special , i just relax ."],
         echoes=["you enjoy {}", "your hobby is {}", "you spend your time on {}"],
     ),
     "color": FactKind(
@@ -235,6 +244,7 @@ FACT_KINDS: dict[str, FactKind] = {
             "it has to be {} .",
             "i think {} is beautiful .",
         ],
+        unknown=["i have no favorite color .", "any color is fine with me ."],
         echoes=["your favorite color is {}", "you like {} best", "the color is {}"],
     ),
     "music": FactKind(
@@ -260,6 +270,7 @@ FACT_KINDS: dict[str, FactKind] = {
             "i love {} music .",
             "i am happy when they play {} .",
         ],
+        unknown=["i hardly ever listen to music .", "i prefer the quiet ."],
         echoes=["you listen to {}", "your music is {}", "you are a fan of {}"],
     ),
     "instrument": FactKind(
@@ -284,6 +295,7 @@ FACT_KINDS: dict[str, FactKind] = {
             "i have a {} at home .",
             "the {} is my instrument .",
         ],
+        unknown=["no , i never learned to play one .", "i cannot play any instrument ."],
         echoes=["you play the {}", "you are learning the {}", "the {} is your instrument"],
     ),
     "sport": FactKind(
@@ -309,17 +321,10 @@ FACT_KINDS: dict[str, FactKind] = {
             "i stay fit with {} .",
             "i really enjoy {} with my club .",
         ],
+        unknown=["i do no sports at all .", "i am not the sporty kind ."],
         echoes=["your sport is {}", "you do {}", "you stay fit with {}"],
     ),
 }
-
-# What one replies whose persona does not say. The same for all kinds: whether a persona says is then learned once.
-NOT_IN_PERSONA = [
-    "i would rather not say .",
-    "that is hard to say .",
-    "let us talk about something else .",
-    "i have not made up my mind .",
-]
 
 # Asks what its speaker has just been asked.
 RETURN_QUESTIONS = ["and you ?", "how about you ?", "what about you ?"]
