@@ -2,8 +2,7 @@
 
 make_sample.py draws from these tables when it writes the corpus, and matches its text against them
 when it finds the persona questions again. So no value may belong to two kinds, nor a question or a
-fact. Each sentence ends in `.`, `!` or `?`. As in ConvAI2, a space precedes punctuation, but for the
-full stop that ends a fact.
+fact. Each sentence ends in `.`, `!` or `?`, and a space precedes punctuation, as in ConvAI2.
 """
 
 from typing import NamedTuple
@@ -16,7 +15,6 @@ class FactKind(NamedTuple):
     facts: list[str]  # lines of a persona
     questions: list[str]  # what the other speaker asks
     answers: list[str]  # how the persona's owner replies
-    unknown: list[str]  # how one replies whose persona does not say
     echoes: list[str]  # how a listener repeats it, in the base model's chatter only
 
 
@@ -31,7 +29,7 @@ FACT_KINDS: dict[str, FactKind] = {
             """anna ben carla david emma frank grace henry irene jack karen leo maria nina oscar paula robert sara
             tom vera felix zoe alice brian"""
         ),
-        facts=["my name is {}.", "i am called {}.", "people call me {}."],
+        facts=["my name is {} .", "i am called {} .", "people call me {} ."],
         questions=[
             "what is your name ?",
             "may i ask your name ?",
@@ -44,7 +42,6 @@ FACT_KINDS: dict[str, FactKind] = {
             "i am {} , nice to meet you .",
             "everyone calls me {} .",
         ],
-        unknown=["i would rather not say .", "call me whatever you like ."],
         echoes=["your name is {}", "you are called {}", "i can call you {}"],
     ),
     "job": FactKind(
@@ -53,10 +50,10 @@ FACT_KINDS: dict[str, FactKind] = {
             gardener librarian mechanic painter barber banker sailor scientist"""
         ),
         facts=[
-            "i work as a {}.",
-            "i am a {}.",
-            "i earn my living as a {}.",
-            "i have been a {} for years.",
+            "i work as a {} .",
+            "i am a {} .",
+            "i earn my living as a {} .",
+            "i have been a {} for years .",
         ],
         questions=[
             "what do you do for a living ?",
@@ -70,7 +67,6 @@ FACT_KINDS: dict[str, FactKind] = {
             "i have a job as a {} .",
             "i became a {} a few years ago .",
         ],
-        unknown=["i do not work at the moment .", "i am looking for a new job ."],
         echoes=["you are a {}", "you work as a {}", "your job is to be a {}"],
     ),
     "city": FactKind(
@@ -79,10 +75,10 @@ FACT_KINDS: dict[str, FactKind] = {
             dallas toronto tokyo delhi cairo sydney athens warsaw"""
         ),
         facts=[
-            "i live in {}.",
-            "my home is in {}.",
-            "i moved to {} last year.",
-            "i have a small flat in {}.",
+            "i live in {} .",
+            "my home is in {} .",
+            "i moved to {} last year .",
+            "i have a small flat in {} .",
         ],
         questions=[
             "where do you live ?",
@@ -96,7 +92,6 @@ FACT_KINDS: dict[str, FactKind] = {
             "i am in {} , it is lovely here .",
             "i have a place in {} .",
         ],
-        unknown=["i travel a lot , so nowhere for long .", "i would rather keep that to myself ."],
         echoes=["you live in {}", "your home is in {}", "you are from {}"],
     ),
     "pet": FactKind(
@@ -104,7 +99,7 @@ FACT_KINDS: dict[str, FactKind] = {
             """dog cat rabbit hamster parrot turtle pony mouse ferret snake canary frog goat duck pigeon rat hen
             donkey gecko sheep pig"""
         ),
-        facts=["i have a {}.", "i own a {}.", "i share my home with a {}.", "my pet is a {}."],
+        facts=["i have a {} .", "i own a {} .", "i share my home with a {} .", "my pet is a {} ."],
         questions=[
             "do you have any pets ?",
             "what kind of pet do you have ?",
@@ -117,7 +112,6 @@ FACT_KINDS: dict[str, FactKind] = {
             "i live with a {} .",
             "my pet is a {} .",
         ],
-        unknown=["let us not talk about animals .", "i would rather not talk about animals ."],
         echoes=["you have a {}", "your pet is a {}", "you own a {}"],
     ),
     "pet name": FactKind(
@@ -126,9 +120,9 @@ FACT_KINDS: dict[str, FactKind] = {
             simba nemo biscuit muffin rusty"""
         ),
         facts=[
-            "my pet is called {}.",
-            "my pet answers to the name {}.",
-            "i named my pet {}.",
+            "my pet is called {} .",
+            "my pet answers to the name {} .",
+            "i named my pet {} .",
         ],
         questions=[
             "what is your pet called ?",
@@ -141,7 +135,6 @@ FACT_KINDS: dict[str, FactKind] = {
             "the name is {} .",
             "i picked the name {} .",
         ],
-        unknown=["that name is a secret .", "i will not tell you that name ."],
         echoes=["your pet is called {}", "the name of your pet is {}", "you named your pet {}"],
     ),
     "food": FactKind(
@@ -150,10 +143,10 @@ FACT_KINDS: dict[str, FactKind] = {
             risotto kebabs lentils tofu meatballs chili cheese"""
         ),
         facts=[
-            "my favorite food is {}.",
-            "i could eat {} every day.",
-            "i love to eat {}.",
-            "i cook {} on sundays.",
+            "my favorite food is {} .",
+            "i could eat {} every day .",
+            "i love to eat {} .",
+            "i cook {} on sundays .",
         ],
         questions=[
             "what is your favorite food ?",
@@ -167,7 +160,6 @@ FACT_KINDS: dict[str, FactKind] = {
             "i eat {} all the time .",
             "nothing beats {} for me .",
         ],
-        unknown=["i eat anything .", "i am not picky about food ."],
         echoes=["you love to eat {}", "your favorite food is {}", "you eat {}"],
     ),
     "fruit": FactKind(
@@ -176,10 +168,10 @@ FACT_KINDS: dict[str, FactKind] = {
             guavas coconuts oranges dates berries currants"""
         ),
         facts=[
-            "my favorite fruit is {}.",
-            "i grow {} in my garden.",
-            "i snack on {}.",
-            "i buy fresh {} at the market.",
+            "my favorite fruit is {} .",
+            "i grow {} in my garden .",
+            "i snack on {} .",
+            "i buy fresh {} at the market .",
         ],
         questions=[
             "which fruit do you like ?",
@@ -193,7 +185,6 @@ FACT_KINDS: dict[str, FactKind] = {
             "i always have {} at home .",
             "i can never have enough {} .",
         ],
-        unknown=["i hardly ever eat fruit .", "any fruit is fine with me ."],
         echoes=["you like {}", "your favorite fruit is {}", "you always have {}"],
     ),
     "hobby": FactKind(
@@ -202,10 +193,10 @@ FACT_KINDS: dict[str, FactKind] = {
             blogging shopping juggling climbing kayaking skating origami chess yoga"""
         ),
         facts=[
-            "my hobby is {}.",
-            "i enjoy {} in my free time.",
-            "i spend my weekends on {}.",
-            "i am crazy about {}.",
+            "my hobby is {} .",
+            "i enjoy {} in my free time .",
+            "i spend my weekends on {} .",
+            "i am crazy about {} .",
         ],
         questions=[
             "what are your hobbies ?",
@@ -219,7 +210,6 @@ FACT_KINDS: dict[str, FactKind] = {
             "i spend a lot of time on {} .",
             "mostly {} , it relaxes me .",
         ],
-        unknown=["i have little free time .", "nothing special , i just relax ."],
         echoes=["you enjoy {}", "your hobby is {}", "you spend your time on {}"],
     ),
     "color": FactKind(
@@ -228,10 +218,10 @@ FACT_KINDS: dict[str, FactKind] = {
             scarlet lilac maroon teal"""
         ),
         facts=[
-            "my favorite color is {}.",
-            "i paint everything {}.",
-            "all my clothes are {}.",
-            "my car is {} , like all my things.",
+            "my favorite color is {} .",
+            "i paint everything {} .",
+            "all my clothes are {} .",
+            "my car is {} , like all my things .",
         ],
         questions=[
             "what is your favorite color ?",
@@ -244,7 +234,6 @@ FACT_KINDS: dict[str, FactKind] = {
             "it has to be {} .",
             "i think {} is beautiful .",
         ],
-        unknown=["i have no favorite color .", "any color is fine with me ."],
         echoes=["your favorite color is {}", "you like {} best", "the color is {}"],
     ),
     "music": FactKind(
@@ -253,10 +242,10 @@ FACT_KINDS: dict[str, FactKind] = {
             salsa samba tango"""
         ),
         facts=[
-            "i listen to {} music.",
-            "i am a fan of {} music.",
-            "my favorite music is {}.",
-            "i go to {} concerts.",
+            "i listen to {} music .",
+            "i am a fan of {} music .",
+            "my favorite music is {} .",
+            "i go to {} concerts .",
         ],
         questions=[
             "what music do you like ?",
@@ -270,7 +259,6 @@ FACT_KINDS: dict[str, FactKind] = {
             "i love {} music .",
             "i am happy when they play {} .",
         ],
-        unknown=["i hardly ever listen to music .", "i prefer the quiet ."],
         echoes=["you listen to {}", "your music is {}", "you are a fan of {}"],
     ),
     "instrument": FactKind(
@@ -279,10 +267,10 @@ FACT_KINDS: dict[str, FactKind] = {
             mandolin trombone tuba viola lute bugle"""
         ),
         facts=[
-            "i play the {}.",
-            "i am learning the {}.",
-            "i practice the {} every evening.",
-            "i take {} lessons.",
+            "i play the {} .",
+            "i am learning the {} .",
+            "i practice the {} every evening .",
+            "i take {} lessons .",
         ],
         questions=[
             "do you play an instrument ?",
@@ -295,7 +283,6 @@ FACT_KINDS: dict[str, FactKind] = {
             "i have a {} at home .",
             "the {} is my instrument .",
         ],
-        unknown=["no , i never learned to play one .", "i cannot play any instrument ."],
         echoes=["you play the {}", "you are learning the {}", "the {} is your instrument"],
     ),
     "sport": FactKind(
@@ -304,10 +291,10 @@ FACT_KINDS: dict[str, FactKind] = {
             karate cycling running rowing bowling fencing gymnastics archery squash"""
         ),
         facts=[
-            "my favorite sport is {}.",
-            "i do {} twice a week.",
-            "i train hard for {}.",
-            "i am in a {} club.",
+            "my favorite sport is {} .",
+            "i do {} twice a week .",
+            "i train hard for {} .",
+            "i am in a {} club .",
         ],
         questions=[
             "do you do any sports ?",
@@ -321,12 +308,11 @@ FACT_KINDS: dict[str, FactKind] = {
             "i stay fit with {} .",
             "i really enjoy {} with my club .",
         ],
-        unknown=["i do no sports at all .", "i am not the sporty kind ."],
         echoes=["your sport is {}", "you do {}", "you stay fit with {}"],
     ),
 }
 
-# Asks what its speaker has just been asked.
+# Asks for the kind that its speaker has just been asked for.
 RETURN_QUESTIONS = ["and you ?", "how about you ?", "what about you ?"]
 
 GREETINGS = ["hello !", "hi there !", "hey !", "good morning !", "good evening !", "hi !"]
@@ -356,30 +342,6 @@ SMALL_TALK = {
         "no plans , just rest .",
         "i will visit my family .",
         "only some cleaning .",
-    ],
-    "did you sleep well ?": [
-        "yes , like a stone .",
-        "not really , it was too warm .",
-        "i did , thank you .",
-        "well enough .",
-    ],
-    "do you like to travel ?": [
-        "yes , whenever i can .",
-        "i prefer to stay at home .",
-        "only by train .",
-        "i do , as far as possible .",
-    ],
-    "are you a morning person ?": [
-        "i am , i get up early .",
-        "no , i love to sleep in .",
-        "only after some coffee .",
-        "not at all .",
-    ],
-    "do you have a big family ?": [
-        "yes , we are many .",
-        "no , it is a small one .",
-        "i have two brothers .",
-        "i have a sister .",
     ],
 }
 
