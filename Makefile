@@ -2,7 +2,7 @@
 # make test    install, run the whole test suite
 # make lint    check style and format
 # make bench   measure speed on this machine (minutes); make bench-gpu on one with a CUDA GPU
-# make mutants break the code in thousands of small ways and count what no test notices (half an hour)
+# make mutants break the code in thousands of small ways and count what no test notices
 # make torture kill and restart training 200 times, meddle with its files, press Ctrl-C at 40 instants of each script
 
 PYTHON ?= python3
