@@ -11,23 +11,19 @@ value.
 
 from __future__ import annotations
 
-import argparse
 import random
 import re
 import sys
-from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
-from bench.persona_recall import ROOT
+from bench.persona_recall import checkpoint_of_command_line
 from data.sample import make_sample
 from data.sample.templates import FACT_KINDS, FAREWELLS, SMALL_TALK
-from personagpt.device import autocast, pick_device
+from personagpt.device import autocast
 from personagpt.model.generation import MAX_NEW_TOKENS, Sampling, generate_replies
-from personagpt.model.loading import load_tokenizer
 from personagpt.sequences.format import Encoder
-from personagpt.settings import read_settings
 from utils import exit_status
 
 PERSONAS, QUESTIONS, ROUNDS = 24, 20, 5
@@ -86,14 +82,7 @@ def _replies(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--env", type=Path, default=ROOT / ".env.demo")
-    parser.add_argument("--model", type=Path, help="a checkpoint (default: the newest under save_path)")
-    options = parser.parse_args()
-    folder = options.model or read_settings(options.env).save_path / "checkpoint" / "model"
-    tokenizer = load_tokenizer(str(folder))
-    model = AutoModelForCausalLM.from_pretrained(folder).to(pick_device())
-    turns = long_talks(model, Encoder(tokenizer))
+    turns = long_talks(*checkpoint_of_command_line(__doc__))
     print("turn" + "".join(f"{name:>19}" for name in COLUMNS))
     everything = {name: [held for found in turns for held in found[name]] for name in COLUMNS}
     for label, found in [*((str(number), found) for number, found in enumerate(turns, 1)), ("all", everything)]:

@@ -68,15 +68,20 @@ def _replies(model: PreTrainedModel, encoder: Encoder, contexts: list[list[int]]
     return replies
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def checkpoint_of_command_line(description: str | None) -> tuple[PreTrainedModel, Encoder]:
+    """The model that the command line names, and its encoder; `description` is what --help prints."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", type=Path, default=ROOT / ".env.demo")
     parser.add_argument("--model", type=Path, help="a checkpoint (default: the newest under save_path)")
     options = parser.parse_args()
     folder = options.model or read_settings(options.env).save_path / "checkpoint" / "model"
     tokenizer = load_tokenizer(str(folder))
     model = AutoModelForCausalLM.from_pretrained(folder).to(pick_device())
-    found = persona_recall(model, Encoder(tokenizer))
+    return model, Encoder(tokenizer)
+
+
+def main() -> int:
+    found = persona_recall(*checkpoint_of_command_line(__doc__))
     print(f"{found['questions']} questions about a persona that training never showed")
     print(f"own persona:       {found['own']:.1%} of the replies name its value")
     old, new = found["exchanged_old"], found["exchanged_new"]

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from personagpt.device import Processes, autocast, import_apex
-from personagpt.errors import RunError, Stopped, is_out_of_memory
+from personagpt.errors import RunError, is_out_of_memory
 from personagpt.model.fast_cpu import use_cpu_dropout, use_cpu_products
 from personagpt.model.gpt2 import use_fused_gelu
 from personagpt.model.loss import ResponseLoss
@@ -55,9 +55,7 @@ def training_step(
                 batch_sum = trainer.forward(batch)  # ()
                 trainer.backward(batch_sum * (1 / label_tokens))
                 loss_sum += batch_sum.detach().to(loss_sum.dtype)
-        except Stopped:
-            raise
-        except Exception as raised:
+        except Exception as raised:  # not Stopped, which is none
             error = raised
         if not trainer.must_retake(error):
             break
