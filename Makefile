@@ -24,10 +24,10 @@ demo: .venv/installed
 	$(BIN)/python preprocess_dataset.py --env .env.demo
 	$(BIN)/python train.py --env .env.demo
 	@echo; echo "The same question to two personas (most likely words only):"
-	@echo "hi ! what do you do for a living ?" | $(DEMO_TALK) --persona "people call me oscar ." --persona "i am a pilot ." \
-		--persona "my pet is a parrot ." --persona "i love to eat pizza ." --persona "i am learning the piano ."
-	@echo "hi ! what do you do for a living ?" | $(DEMO_TALK) --persona "my name is anna ." --persona "i work as a baker ." \
-		--persona "i have a hamster ." --persona "my home is in lisbon ." --persona "i listen to jazz music ."
+	@echo "hi ! what do you do for a living ?" | $(DEMO_TALK) --persona "people call me oscar." --persona "i am a pilot." \
+		--persona "my pet is a parrot." --persona "i love to eat pizza." --persona "i am learning the piano."
+	@echo "hi ! what do you do for a living ?" | $(DEMO_TALK) --persona "my name is anna." --persona "i work as a baker." \
+		--persona "i have a hamster." --persona "my home is in lisbon." --persona "i listen to jazz music."
 	@echo; echo "Talk to it yourself:   $(BIN)/python interact.py --env .env.demo --random-persona"
 	@echo "Score it:              $(BIN)/python evaluate.py --env .env.demo --generate 200"
 	@echo "Everything is under    save/demo/ (samples/loss.png, samples/responses.txt, checkpoint/model/)"

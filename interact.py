@@ -1,7 +1,7 @@
 """Talk to a trained model, and record where it fails.
 
     python interact.py                                          type a persona, then talk
-    python interact.py --persona "i have two dogs ." --persona "i work as a nurse ."
+    python interact.py --persona "i have two dogs." --persona "i work as a nurse."
     python interact.py --random-persona --seed 7                a validation dialogue's persona, a repeatable talk
     python interact.py --self-play --turns 10                   two personas talk to each other
     echo "hi ! how are you ?" | python interact.py --random-persona
@@ -90,7 +90,7 @@ def read_persona(options: argparse.Namespace) -> list[str] | None:
     if any("\udc80" <= letter <= "\udcff" for fact in facts for letter in fact):  # undecodable bytes
         raise UserError("--persona: not UTF-8 text; set the terminal to UTF-8, or use --persona-file")
     if not facts:
-        raise UserError("an empty persona: give at least one fact, such as --persona 'i have two dogs .'")
+        raise UserError("an empty persona: give at least one fact, such as --persona 'i have two dogs.'")
     return facts
 
 
@@ -259,7 +259,7 @@ def read_lines() -> Iterator[str]:
 
 def type_persona(lines: Iterator[str]) -> list[str]:
     """The facts typed before an empty line."""
-    print("the model's persona: type one fact a line, such as `i have two dogs .`; an empty line ends it")
+    print("the model's persona: type one fact a line, such as `i have two dogs.`; an empty line ends it")
     facts = []
     for line in lines:
         if not line.strip():

@@ -29,7 +29,7 @@ SCRIPTS = {
     "preprocess_dataset.py": [],
     "train.py": [],
     "evaluate.py": ["--generate", "20"],
-    "interact.py": ["--persona", "i have a duck .", "--seed", "1"],
+    "interact.py": ["--persona", "i have a duck.", "--seed", "1"],
 }
 SAID = "hi ! how are you ?\n" * 5
 

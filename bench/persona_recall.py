@@ -39,8 +39,9 @@ def persona_recall(model: PreTrainedModel, encoder: Encoder, limit: int | None =
     for question in questions[:limit]:
         dialogue = corpus[question.dialogue]
         facts, history = dialogue.personas[question.speaker], dialogue.utterances[: question.utterance + 1]
-        said = " ".join([*dialogue.personas[0], *dialogue.personas[1], *dialogue.utterances]).split()
-        other = chance.choice([value for value in make_sample.FACT_KINDS[question.kind].values if value not in said])
+        said = " ".join([*dialogue.personas[0], *dialogue.personas[1], *dialogue.utterances])
+        values = make_sample.FACT_KINDS[question.kind].values
+        other = chance.choice([value for value in values if not make_sample.names(said, value)])
         exchanged = make_sample.with_value(facts, question.kind, other)
         room = model.config.n_positions - MAX_NEW_TOKENS
         for name, persona in (("own", facts), ("exchanged", exchanged)):

@@ -37,7 +37,7 @@ SAMPLE = ROOT / "data" / "sample"
 TIMES = ("tokens_per_second", "seconds", "peak_gpu_memory_gb")
 LITTER = (".*", "tmp-*", "*.new", "*.unfinished")
 TALK = {
-    "model": "m", "model_checksum": "c0ffee", "sampling": {}, "persona": ["i have a duck ."], "partner": "human",
+    "model": "m", "model_checksum": "c0ffee", "sampling": {}, "persona": ["i have a duck."], "partner": "human",
     "partner_persona": [], "flags": [], "started": "now",
 }  # fmt: skip
 

@@ -121,7 +121,7 @@ def first_token(trained: TrainedModel, question: str) -> float:
     """Seconds from a question to the first text of the reply in the terminal."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         session = Session(trained, Sampling(), MAX_NEW_TOKENS, 1, Path(folder))
-        session.begin(["i have two dogs .", "i work as a nurse .", "i like tea ."])
+        session.begin(["i have two dogs.", "i work as a nurse.", "i like tea."])
         with contextlib.redirect_stdout(Clock()) as clock:
             start = time.perf_counter()
             session.answer(question)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +16,10 @@ import evaluate
 import interact
 import preprocess_dataset
 import train
-from bench import persona_recall
+from bench import long_talk, persona_recall
 from bench.torture import write_data
 from data.sample import make_sample
+from data.sample.templates import FAREWELLS
 from personagpt.model.loading import load_model, load_tokenizer
 from personagpt.sequences.format import Encoder
 from personagpt.settings import read_settings
@@ -46,6 +49,36 @@ def test_the_corpus_is_what_its_script_writes(sample: Path) -> None:
         found = make_sample.read_corpus(path)
         assert [list(map(list, d.personas)) for d in expected] == [list(map(list, d.personas)) for d in found]
         assert [list(d.utterances) for d in expected] == [list(d.utterances) for d in found]
+
+
+def test_the_text_is_in_convai2s_style() -> None:
+    for dialogue in make_sample.read_corpus(make_sample.TRAIN_FILE):
+        for fact in [*dialogue.personas[0], *dialogue.personas[1]]:
+            assert re.fullmatch(r"[a-z ,]*[a-z]\.", fact)
+        for utterance in dialogue.utterances:
+            assert re.fullmatch(r"(([a-z]+|,) )+[.!?]( (([a-z]+|,) )+[.!?])*", utterance)
+
+
+def test_talks_vary_in_length_and_no_question_is_answered_by_a_farewell() -> None:
+    corpus = make_sample.read_corpus(make_sample.TRAIN_FILE)
+    lengths = Counter(len(dialogue.utterances) // 2 for dialogue in corpus)
+    assert sorted(lengths) == list(range(3, 13))
+    assert min(lengths.values()) > 50
+    endings = Counter()
+    for dialogue in corpus:
+        says_bye = [utterance.endswith(tuple(FAREWELLS)) for utterance in dialogue.utterances]
+        assert not any(says_bye[:-2])
+        assert says_bye[-2] == says_bye[-1]
+        assert not (says_bye[-2] and dialogue.utterances[-3].endswith("?"))
+        endings[says_bye[-1]] += 1
+    assert min(endings.values()) > 200
+
+
+def test_every_word_of_the_corpus_is_one_token(tokenizer) -> None:
+    text = make_sample.TRAIN_FILE.read_text("utf-8") + make_sample.VALID_FILE.read_text("utf-8")
+    corpus = re.sub(r"^\d+ (your persona: |partner's persona: )?", "", text, flags=re.MULTILINE)
+    words = set(re.findall(r" ?[a-z]+", corpus))
+    assert [word for word in words if len(tokenizer.tokenize(word)) > 1] == []
 
 
 def test_validation_personas_never_occur_in_training() -> None:
@@ -82,6 +115,20 @@ def test_recall_counts_whole_words(base: Path) -> None:
     assert untrained["own"] < 0.5
 
 
+def test_a_long_talk_is_judged_by_what_the_corpus_says(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert long_talk.sentences("cool ! i have a cat , and a dog . bye !") == [
+        "cool !",
+        "i have a {} , and a {} .",
+        "bye !",
+    ]
+    monkeypatch.setattr(long_talk, "PERSONAS", 2)
+    monkeypatch.setattr(long_talk, "QUESTIONS", 3)
+    tokenizer = load_tokenizer(str(base))
+    turns = long_talk.long_talks(load_model(str(base), len(tokenizer)), Encoder(tokenizer))
+    assert [len(turn["farewells"]) for turn in turns] == [2 * long_talk.ROUNDS] * 3
+    assert all(sum(turn["unknown sentences"]) >= sum(turn["unknown words"]) for turn in turns)
+
+
 def test_every_script_on_the_demo(root: Path, tmp_path: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tmp_path / "data"
     data.mkdir()
@@ -110,7 +157,7 @@ def test_every_script_on_the_demo(root: Path, tmp_path: Path, run: Callable, mon
     assert "word_f1" in (tmp_path / "save" / "checkpoint" / "model" / "README.md").read_text()
 
     monkeypatch.setattr(sys, "stdin", io.StringIO("hi ! what is your name ?\n"))
-    talked = run(interact.main, "--env", env, "--persona", "my name is anna .", "--seed", 1)
+    talked = run(interact.main, "--env", env, "--persona", "my name is anna.", "--seed", 1)
     assert talked.status == 0
     assert "model: " in talked.out
     assert run(train.main, "--env", env).out.startswith("already finished")

@@ -25,15 +25,15 @@ from personagpt.training.checkpoint import redirect_link
 
 PLAIN = contextlib.nullcontext()
 TEXT = """\
-1 your persona: i have two dogs .
-2 your persona: i work as a nurse .
+1 your persona: i have two dogs.
+2 your persona: i work as a nurse.
 3 partner's persona: i like rap music .
-4 hi ! how are you ?\tgreat . just walking my dogs .\t\ti like tea .|no|great . just walking my dogs .
+4 hi ! how are you ?\tgreat . just walking my dogs .\t\ti like tea.|no|great . just walking my dogs .
 5 nice ! what do you do ?\ti am a nurse .\t\twonderful ! i am a nurse , and i like it .||i am a nurse .
-1 your persona: i am old .
-2 partner's persona: i play the banjo .
+1 your persona: i am old.
+2 partner's persona: i play the banjo.
 3 __SILENCE__\thello !\t\tbye .|hello !
-4 hello , who are you ?\ti am called tom .\t\ti am called tom .|my name is ann .|i am called tom .
+4 hello , who are you ?\ti am called tom.\t\ti am called tom.|my name is ann .|i am called tom.
 """
 
 
@@ -91,13 +91,13 @@ def test_candidate_scores_equal_a_pass_for_each_candidate(tiny_model, encoder, c
 
 def test_a_turn_s_context_and_candidates_by_hand(encoder) -> None:
     passes = choice_passes(parse_corpus(TEXT.encode(), "t"), encoder, 20, 320)
-    facts, said = ["i have two dogs .", "i work as a nurse ."], ["hi ! how are you ?", "great . just walking my dogs ."]
+    facts, said = ["i have two dogs.", "i work as a nurse."], ["hi ! how are you ?", "great . just walking my dogs ."]
     first, second = passes[0].choices
     assert passes[0].tokens[: first.start] == encoder.context(1, facts, said[:1], 320)
     assert passes[0].tokens[: second.start] == encoder.context(1, facts, [*said, "nice ! what do you do ?"], 320)
     assert first.candidates[-1] == [*encoder.texts(["great . just walking my dogs ."])[0], encoder.eos]
     assert second.candidates[1] == [encoder.eos]  # an empty candidate
-    assert passes[1].tokens[: passes[1].choices[0].start] == encoder.context(0, ["i am old ."], [], 320)
+    assert passes[1].tokens[: passes[1].choices[0].start] == encoder.context(0, ["i am old."], [], 320)
     assert [
         len(choice_pass.choices) for choice_pass in choice_passes(parse_corpus(TEXT.encode(), "t"), encoder, 2, 320)
     ] == [1, 1]
@@ -191,7 +191,7 @@ def test_a_reply_s_context_is_cut_by_no_more_than_the_reply_needs(tiny_model, en
 def test_persona_gain_leaves_out_what_cannot_fit_under_the_other_persona(tiny_model, encoder) -> None:
     """The next dialogue's persona fills the context, so not even one utterance fits after it."""
     long = " ".join(["dogs"] * 30)
-    text = f"1 your persona: i am old .\n2 a\tb c d e f g h i j\n1 your persona: {long}\n2 a\tb\n".encode()
+    text = f"1 your persona: i am old.\n2 a\tb c d e f g h i j\n1 your persona: {long}\n2 a\tb\n".encode()
     own = [len(ids) for ids, _ in map(dataset_of(text, encoder, 320).sequence, range(2))]
     dataset = dataset_of(text, encoder, max(own))
     exchanged = metrics.exchange_personas(

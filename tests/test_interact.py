@@ -49,18 +49,18 @@ def replies(outcome) -> list[str]:
     return [line.removeprefix("model: ") for line in outcome.out.splitlines() if line.startswith("model: ")]
 
 
-DOGS = ("--persona", "i have two dogs .", "--persona", "i work as a nurse .")
+DOGS = ("--persona", "i have two dogs.", "--persona", "i work as a nurse.")
 
 
 def test_a_talk_is_printed_and_recorded(chat, recorded, tmp_path) -> None:
     outcome = chat("hi ! how are you ?\n\nwhat do you do ?\n", *DOGS, "--seed", 7)
     assert outcome.status == 0
-    assert outcome.out.startswith("model's persona: i have two dogs . | i work as a nurse .\n")
+    assert outcome.out.startswith("model's persona: i have two dogs. | i work as a nurse.\n")
     (talk,) = recorded()
     assert [turn.speaker for turn in talk.turns] == ["human", "model", "human", "model"]
     assert talk.texts[::2] == ["hi ! how are you ?", "what do you do ?"]
     assert [text.rstrip() for text in replies(outcome)] == talk.texts[1::2]
-    assert talk.persona == ["i have two dogs .", "i work as a nurse ."]
+    assert talk.persona == ["i have two dogs.", "i work as a nurse."]
     assert talk.sampling == {"top_k": 10, "top_p": 0.92, "temperature": 1.0, "max_new_tokens": 40, "seed": 7}
     assert len(talk.model_checksum) == 64
     assert talk.started <= talk.turns[0].time <= talk.turns[1].time
@@ -79,20 +79,20 @@ def test_without_a_seed_the_recorded_one_repeats_the_talk(chat, recorded) -> Non
 
 def test_personas_from_everywhere(chat, recorded, tmp_path, sample) -> None:
     file = tmp_path / "persona.txt"
-    file.write_text("\ufeffi am old .\r\n\r\ni play the banjo .", encoding="utf-8")
+    file.write_text("\ufeffi am old.\r\n\r\ni play the banjo.", encoding="utf-8")
     chat("hi\n", "--persona-file", file)
-    chat("i like tea .\ni am called tom .\n\nhi\n")
+    chat("i like tea.\ni am called tom.\n\nhi\n")
     chat("hi\n", "--random-persona", "--seed", 3)
     first, second, third = (talk.persona for talk in recorded())
-    assert first == ["i am old .", "i play the banjo ."]
-    assert second == ["i like tea .", "i am called tom ."]
+    assert first == ["i am old.", "i play the banjo."]
+    assert second == ["i like tea.", "i am called tom."]
     personas = [dialogue.personas[1] for dialogue in read_corpus(sample / TEXT_NAMES["valid"]).dialogues]
     assert third in personas
 
 
 def test_undo_retry_and_new(chat, recorded) -> None:
     outcome = chat(
-        "hi !\nwhat do you do ?\n/undo\n/retry\n/new\nhello\n/persona i am old . | i like tea .\nhi\n/persona\n", *DOGS
+        "hi !\nwhat do you do ?\n/undo\n/retry\n/new\nhello\n/persona i am old. | i like tea.\nhi\n/persona\n", *DOGS
     )
     first, second, third = recorded()
     said = [text.rstrip() for text in replies(outcome)]
@@ -100,8 +100,8 @@ def test_undo_retry_and_new(chat, recorded) -> None:
     assert said[2] != said[0]
     assert second.texts == ["hello", said[3]]
     assert second.persona == first.persona
-    assert third.persona == ["i am old .", "i like tea ."]
-    assert outcome.out.count("  i am old .\n  i like tea .\n") == 1
+    assert third.persona == ["i am old.", "i like tea."]
+    assert outcome.out.count("  i am old.\n  i like tea.\n") == 1
 
 
 def test_a_flag_survives_undo_and_retry(chat, recorded) -> None:
@@ -275,7 +275,7 @@ def test_self_play(chat, recorded) -> None:
     assert outcome.status == 0
     (talk,) = recorded()
     assert [turn.speaker for turn in talk.turns] == ["partner", "model", "partner", "model", "partner"]
-    assert talk.persona == ["i have two dogs .", "i work as a nurse ."]
+    assert talk.persona == ["i have two dogs.", "i work as a nurse."]
     assert talk.partner_persona
     assert [line.rstrip() for line in outcome.out.splitlines()[2:7]] == [f"{t.speaker}: {t.text}" for t in talk.turns]
     assert chat("", "--self-play", "--turns", 5, *DOGS, "--seed", 1).out == outcome.out
@@ -309,7 +309,7 @@ def test_from_talking_to_training_tensors(chat, run, write_settings, tmp_path, s
     data = PersonaChatDataset(tmp_path / "next" / "train_data.safetensors")
     speaker, facts, utterances = Encoder(tokenizer).decode(data[0]["input_ids"].tolist())
     lines = [json.loads(line) for line in next((tmp_path / "save" / "conversations").iterdir()).open()]
-    assert (speaker, facts) == (1, ["i have two dogs .", "i work as a nurse ."])
+    assert (speaker, facts) == (1, ["i have two dogs.", "i work as a nurse."])
     assert utterances == [turn["text"] for turn in lines[0]["turns"][:2]]  # cut before the flagged reply
     assert len(data) == 1
 

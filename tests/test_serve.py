@@ -16,7 +16,7 @@ from transformers.utils.import_utils import is_serve_available
 from personagpt.model.generation import set_generation_defaults
 from personagpt.sequences.format import Encoder
 
-FACTS = ["i have two dogs .", "i work as a nurse ."]
+FACTS = ["i have two dogs.", "i work as a nurse."]
 MESSAGES = [
     {"role": "system", "content": "\n".join(FACTS)},
     {"role": "user", "content": "hi ! what do you do for a living ?"},

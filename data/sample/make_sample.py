@@ -29,6 +29,7 @@ from data.sample.templates import (
     FACT_KINDS,
     FAREWELLS,
     GREETINGS,
+    NOT_IN_PERSONA,
     REACTIONS,
     REPEATS,
     RETURN_QUESTIONS,
@@ -43,14 +44,14 @@ BASE_FOLDER = FOLDER / "base"
 VALUES = [value for table in FACT_KINDS.values() for value in table.values]
 
 SEED = 1
-TRAIN_DIALOGUES, VALID_DIALOGUES = 1000, 80
+TRAIN_DIALOGUES, VALID_DIALOGUES = 1500, 80
 FACTS = 5  # in a persona
+EXCHANGES = 3, 12  # in a dialogue: fewest, most
 
 EOS = "<|endoftext|>"
-VOCABULARY = 900
-CONTEXT = 320  # tokens; the longest sequence of the corpus has fewer
+CONTEXT = 320  # tokens; a side of twelve exchanges may have more, and is cut
 WIDTH, LAYERS, HEADS = 112, 3, 4
-BATCH_SIZE, BATCH_TOKENS, STEPS = 8, 128, 3000
+BATCH_SIZE, BATCH_TOKENS, STEPS = 4, CONTEXT, 3000
 LEARN_RATE, WARMUP_STEPS = 3e-3, 50
 
 
@@ -81,39 +82,62 @@ def draw_persona(rng: random.Random, taken: set[str]) -> dict[str, str]:
     return {kind: rng.choice([v for v in FACT_KINDS[kind].values if v not in taken]) for kind in kinds}
 
 
-def make_utterances(rng: random.Random, personas: list[dict[str, str]]) -> list[str]:
-    """Returns a chat in which each speaker answers the other's questions and asks some back."""
-    exchanges = rng.choice([4, 5])
-    unasked = [list(persona) for persona in personas]  # the kinds nobody has asked this speaker for
-    utterances: list[str] = []
-    asked_kind = small_talk = None  # what the last utterance ended with
-    for turn in range(2 * exchanges):
-        speaker, listener = turn % 2, 1 - turn % 2
-        sentences = []
-        if turn < 2:
-            sentences.append(rng.choice(GREETINGS))
-        elif asked_kind and rng.random() < 0.3:
-            sentences.append(rng.choice(REACTIONS))
-        if asked_kind:
-            answer = rng.choice(FACT_KINDS[asked_kind].answers)
-            sentences.append(answer.format(personas[speaker][asked_kind]))
-        elif small_talk:
-            sentences.append(rng.choice(SMALL_TALK[small_talk]))
+def answer(rng: random.Random, topic: str, persona: dict[str, str]) -> str:
+    """Returns what a speaker says when asked about a topic, a key of FACT_KINDS or of SMALL_TALK."""
+    if topic in SMALL_TALK:
+        return rng.choice(SMALL_TALK[topic])
+    if topic in persona:
+        return rng.choice(FACT_KINDS[topic].answers).format(persona[topic])
+    return rng.choice(NOT_IN_PERSONA)
 
-        last_kind, asked_kind, small_talk = asked_kind, None, None
-        if turn >= 2 * exchanges - 2:
+
+def draw_topic(rng: random.Random, persona: dict[str, str], heard: list[str]) -> str:
+    """Returns what to ask a speaker about who has been asked about the topics in `heard`."""
+    new_facts = [kind for kind in persona if kind not in heard]
+    not_in_persona = [kind for kind in FACT_KINDS if kind not in persona and kind not in heard]
+    again = [kind for kind in heard[:-1] if kind in FACT_KINDS]
+    small_talk = [question for question in SMALL_TALK if question not in heard]
+    pools = [(new_facts, 0.66), (not_in_persona, 0.06), (again, 0.1), (small_talk, 0.18)]
+    (pool,) = rng.choices(*zip(*[(pool, weight) for pool, weight in pools if pool], strict=True))
+    return rng.choice(pool)
+
+
+def make_utterances(rng: random.Random, personas: list[dict[str, str]]) -> list[str]:
+    """Returns a chat in which each speaker answers the other's questions and mostly asks one back.
+
+    A farewell answers another one or an utterance that asks nothing, never a question: however long the talk, a
+    question gets an answer.
+    """
+    turns = 2 * rng.randint(*EXCHANGES)
+    farewells_from = turns - 2 if rng.random() < 0.25 else turns
+    greets = rng.random() < 0.7
+    heard: list[list[str]] = [[], []]  # the topics each speaker has been asked about
+    utterances: list[str] = []
+    topic = None  # what the last utterance asks about
+    for turn in range(turns):
+        speaker, listener = turn % 2, 1 - turn % 2
+        returnable = {*personas[listener], *SMALL_TALK}.difference(heard[listener])
+        sentences = []
+        if turn < 2 and greets:
+            sentences.append(rng.choice(GREETINGS))
+        elif turn > 0 and rng.random() < 0.3:
+            sentences.append(rng.choice(REACTIONS))
+        if topic:
+            sentences.append(answer(rng, topic, personas[speaker]))
+
+        last_topic, topic = topic, None
+        if turn >= farewells_from:
             sentences.append(rng.choice(FAREWELLS))
-        elif last_kind in unasked[listener] and rng.random() < 0.5:
-            asked_kind = last_kind
+        elif turn == farewells_from - 1 or (last_topic and turn < farewells_from - 2 and rng.random() < 0.1):
+            pass  # asks nothing
+        elif last_topic in returnable and rng.random() < 0.4:
+            topic = last_topic
             sentences.append(rng.choice(RETURN_QUESTIONS))
-        elif unasked[listener] and rng.random() < 0.85:
-            asked_kind = rng.choice(unasked[listener])
-            sentences.append(rng.choice(FACT_KINDS[asked_kind].questions))
         else:
-            small_talk = rng.choice(list(SMALL_TALK))
-            sentences.append(small_talk)
-        if asked_kind:
-            unasked[listener].remove(asked_kind)
+            topic = draw_topic(rng, personas[listener], heard[listener])
+            sentences.append(topic if topic in SMALL_TALK else rng.choice(FACT_KINDS[topic].questions))
+        if topic:
+            heard[listener].append(topic)
         utterances.append(" ".join(sentences))
     return utterances
 
@@ -210,9 +234,8 @@ def persona_questions(path: Path | str) -> list[PersonaQuestion]:
             asked = re.split(r"(?<=[.!?]) ", utterance)[-1]
             if asked not in RETURN_QUESTIONS:
                 kind = kind_of.get(asked)
-            if kind:
-                speaker = 1 - place % 2
-                value = value_of(personas[speaker], kind)
+            speaker = 1 - place % 2
+            if kind and (value := value_of(personas[speaker], kind)):
                 uttered = any(names(said, value) for said in utterances[: place + 1])
                 questions.append(PersonaQuestion(index, place, speaker, kind, value, uttered))
     return questions
@@ -265,9 +288,11 @@ def make_base(folder: Path) -> None:
     chats = [make_chatter(rng) for _ in range(40_000)]
 
     bpe = ByteLevelBPETokenizer()
-    # A small vocabulary spells most values in several tokens, each of which many values share.
-    lines = TRAIN_FILE.read_text(encoding="utf-8").replace("\t", "\n").splitlines()
-    bpe.train_from_iterator(lines + chats[:4000], VOCABULARY, special_tokens=[EOS], show_progress=False)
+    # Merged to the end, so that every word of the corpus is one token: from pieces of words a reply that is
+    # drawn at random makes up words. The base depends on the corpus's words alone, not on how often they are said.
+    texts = [text for (first, second), said in read_corpus(TRAIN_FILE) for text in [*first, *second, *said]]
+    words = sorted({word for text in texts for word in re.findall(r" ?\w+| ?[^\w\s]+", text)})
+    bpe.train_from_iterator(words, min_frequency=1, special_tokens=[EOS], show_progress=False)
     tokenizer = GPT2TokenizerFast(
         tokenizer_object=bpe._tokenizer,
         bos_token=EOS,

@@ -2,7 +2,8 @@
 
 make_sample.py draws from these tables when it writes the corpus, and matches its text against them
 when it finds the persona questions again. So no value may belong to two kinds, nor a question or a
-fact. Each sentence ends in `.`, `!` or `?`, and a space precedes punctuation, as in ConvAI2.
+fact. Each sentence ends in `.`, `!` or `?`. As in ConvAI2, a space precedes punctuation, but for the
+full stop that ends a fact.
 """
 
 from typing import NamedTuple
@@ -29,7 +30,7 @@ FACT_KINDS: dict[str, FactKind] = {
             """anna ben carla david emma frank grace henry irene jack karen leo maria nina oscar paula robert sara
             tom vera felix zoe alice brian"""
         ),
-        facts=["my name is {} .", "i am called {} .", "people call me {} ."],
+        facts=["my name is {}.", "i am called {}.", "people call me {}."],
         questions=[
             "what is your name ?",
             "may i ask your name ?",
@@ -50,10 +51,10 @@ FACT_KINDS: dict[str, FactKind] = {
             gardener librarian mechanic painter barber banker sailor scientist"""
         ),
         facts=[
-            "i work as a {} .",
-            "i am a {} .",
-            "i earn my living as a {} .",
-            "i have been a {} for years .",
+            "i work as a {}.",
+            "i am a {}.",
+            "i earn my living as a {}.",
+            "i have been a {} for years.",
         ],
         questions=[
             "what do you do for a living ?",
@@ -75,10 +76,10 @@ FACT_KINDS: dict[str, FactKind] = {
             dallas toronto tokyo delhi cairo sydney athens warsaw"""
         ),
         facts=[
-            "i live in {} .",
-            "my home is in {} .",
-            "i moved to {} last year .",
-            "i have a small flat in {} .",
+            "i live in {}.",
+            "my home is in {}.",
+            "i moved to {} last year.",
+            "i have a small flat in {}.",
         ],
         questions=[
             "where do you live ?",
@@ -99,7 +100,7 @@ FACT_KINDS: dict[str, FactKind] = {
             """dog cat rabbit hamster parrot turtle pony mouse ferret snake canary frog goat duck pigeon rat hen
             donkey gecko sheep pig"""
         ),
-        facts=["i have a {} .", "i own a {} .", "i share my home with a {} .", "my pet is a {} ."],
+        facts=["i have a {}.", "i own a {}.", "i share my home with a {}.", "my pet is a {}."],
         questions=[
             "do you have any pets ?",
             "what kind of pet do you have ?",
@@ -120,9 +121,9 @@ FACT_KINDS: dict[str, FactKind] = {
             simba nemo biscuit muffin rusty"""
         ),
         facts=[
-            "my pet is called {} .",
-            "my pet answers to the name {} .",
-            "i named my pet {} .",
+            "my pet is called {}.",
+            "my pet answers to the name {}.",
+            "i named my pet {}.",
         ],
         questions=[
             "what is your pet called ?",
@@ -143,10 +144,10 @@ FACT_KINDS: dict[str, FactKind] = {
             risotto kebabs lentils tofu meatballs chili cheese"""
         ),
         facts=[
-            "my favorite food is {} .",
-            "i could eat {} every day .",
-            "i love to eat {} .",
-            "i cook {} on sundays .",
+            "my favorite food is {}.",
+            "i could eat {} every day.",
+            "i love to eat {}.",
+            "i cook {} on sundays.",
         ],
         questions=[
             "what is your favorite food ?",
@@ -168,10 +169,10 @@ FACT_KINDS: dict[str, FactKind] = {
             guavas coconuts oranges dates berries currants"""
         ),
         facts=[
-            "my favorite fruit is {} .",
-            "i grow {} in my garden .",
-            "i snack on {} .",
-            "i buy fresh {} at the market .",
+            "my favorite fruit is {}.",
+            "i grow {} in my garden.",
+            "i snack on {}.",
+            "i buy fresh {} at the market.",
         ],
         questions=[
             "which fruit do you like ?",
@@ -193,10 +194,10 @@ FACT_KINDS: dict[str, FactKind] = {
             blogging shopping juggling climbing kayaking skating origami chess yoga"""
         ),
         facts=[
-            "my hobby is {} .",
-            "i enjoy {} in my free time .",
-            "i spend my weekends on {} .",
-            "i am crazy about {} .",
+            "my hobby is {}.",
+            "i enjoy {} in my free time.",
+            "i spend my weekends on {}.",
+            "i am crazy about {}.",
         ],
         questions=[
             "what are your hobbies ?",
@@ -218,10 +219,10 @@ FACT_KINDS: dict[str, FactKind] = {
             scarlet lilac maroon teal"""
         ),
         facts=[
-            "my favorite color is {} .",
-            "i paint everything {} .",
-            "all my clothes are {} .",
-            "my car is {} , like all my things .",
+            "my favorite color is {}.",
+            "i paint everything {}.",
+            "all my clothes are {}.",
+            "my car is {} , like all my things.",
         ],
         questions=[
             "what is your favorite color ?",
@@ -242,10 +243,10 @@ FACT_KINDS: dict[str, FactKind] = {
             salsa samba tango"""
         ),
         facts=[
-            "i listen to {} music .",
-            "i am a fan of {} music .",
-            "my favorite music is {} .",
-            "i go to {} concerts .",
+            "i listen to {} music.",
+            "i am a fan of {} music.",
+            "my favorite music is {}.",
+            "i go to {} concerts.",
         ],
         questions=[
             "what music do you like ?",
@@ -267,10 +268,10 @@ FACT_KINDS: dict[str, FactKind] = {
             mandolin trombone tuba viola lute bugle"""
         ),
         facts=[
-            "i play the {} .",
-            "i am learning the {} .",
-            "i practice the {} every evening .",
-            "i take {} lessons .",
+            "i play the {}.",
+            "i am learning the {}.",
+            "i practice the {} every evening.",
+            "i take {} lessons.",
         ],
         questions=[
             "do you play an instrument ?",
@@ -291,10 +292,10 @@ FACT_KINDS: dict[str, FactKind] = {
             karate cycling running rowing bowling fencing gymnastics archery squash"""
         ),
         facts=[
-            "my favorite sport is {} .",
-            "i do {} twice a week .",
-            "i train hard for {} .",
-            "i am in a {} club .",
+            "my favorite sport is {}.",
+            "i do {} twice a week.",
+            "i train hard for {}.",
+            "i am in a {} club.",
         ],
         questions=[
             "do you do any sports ?",
@@ -312,7 +313,15 @@ FACT_KINDS: dict[str, FactKind] = {
     ),
 }
 
-# Asks for the kind that its speaker has just been asked for.
+# What one replies whose persona does not say. The same for all kinds: whether a persona says is then learned once.
+NOT_IN_PERSONA = [
+    "i would rather not say .",
+    "that is hard to say .",
+    "let us talk about something else .",
+    "i have not made up my mind .",
+]
+
+# Asks what its speaker has just been asked.
 RETURN_QUESTIONS = ["and you ?", "how about you ?", "what about you ?"]
 
 GREETINGS = ["hello !", "hi there !", "hey !", "good morning !", "good evening !", "hi !"]
@@ -342,6 +351,30 @@ SMALL_TALK = {
         "no plans , just rest .",
         "i will visit my family .",
         "only some cleaning .",
+    ],
+    "did you sleep well ?": [
+        "yes , like a stone .",
+        "not really , it was too warm .",
+        "i did , thank you .",
+        "well enough .",
+    ],
+    "do you like to travel ?": [
+        "yes , whenever i can .",
+        "i prefer to stay at home .",
+        "only by train .",
+        "i do , as far as possible .",
+    ],
+    "are you a morning person ?": [
+        "i am , i get up early .",
+        "no , i love to sleep in .",
+        "only after some coffee .",
+        "not at all .",
+    ],
+    "do you have a big family ?": [
+        "yes , we are many .",
+        "no , it is a small one .",
+        "i have two brothers .",
+        "i have a sister .",
     ],
 }
 

@@ -16,8 +16,8 @@ from personagpt.sequences.format import Encoder
 from personagpt.text.convai2 import parse_corpus
 
 TEXT = b"""\
-1 your persona: i have two dogs .
-2 your persona: i like tea .
+1 your persona: i have two dogs.
+2 your persona: i like tea.
 3 partner's persona: i am a wrestler .
 4 hi ! how are you ?\tgreat , just walking my dogs .
 5 how many dogs have you got ?\ttwo . and you ?
@@ -39,7 +39,7 @@ def test_pairs_are_what_was_said_before_and_the_response(dataset, tokenizer) -> 
     eos = tokenizer.eos_token
     assert response == f"two . and you ?{eos}"
     assert context == (
-        f"<|p2|>i have two dogs .{eos}i like tea .{eos}<|sep|><|start|>hi ! how are you ?{eos}"
+        f"<|p2|>i have two dogs.{eos}i like tea.{eos}<|sep|><|start|>hi ! how are you ?{eos}"
         f"great , just walking my dogs .{eos}how many dogs have you got ?{eos}"
     )
 

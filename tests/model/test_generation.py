@@ -20,7 +20,7 @@ def encoder(tokenizer) -> Encoder:
 @pytest.fixture
 def contexts(encoder) -> list[list[int]]:
     """Contexts of lengths far apart, for both speakers."""
-    facts = ["i have two dogs .", "i work as a nurse ."]
+    facts = ["i have two dogs.", "i work as a nurse."]
     talk = ["hi ! how are you ?", "great . just walking my dogs .", "nice ! what do you do for a living ?"]
     return [
         encoder.context(1, facts, talk[:1], 300),

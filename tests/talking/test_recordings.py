@@ -22,7 +22,7 @@ from personagpt.text.convai2 import read_corpus
 
 def make_talk(*texts: str, flags: tuple = (), partner: str = "human", **changes) -> Talk:
     turns = [Turn((partner, "model")[number % 2], text) for number, text in enumerate(texts)]
-    values = {"persona": ["i have two dogs ."], "sampling": {"seed": 7}} | changes
+    values = {"persona": ["i have two dogs."], "sampling": {"seed": 7}} | changes
     return Talk("m", "c0ffee", partner=partner, turns=turns, flags=[Flag(*flag) for flag in flags], **values)
 
 
@@ -123,21 +123,21 @@ def test_only_flagged_talks_whole_and_a_table(tmp_path) -> None:
     assert exported(tmp_path / "out", "train") == [["a", "b", "c", "d"]]
     assert exported(tmp_path / "out", "valid") == [["p", "q"]]
     rows = (tmp_path / "out" / "flags.csv").read_text().splitlines()
-    assert rows[1] == f"{flagged.id},1,other,,i have two dogs .,a,b,c0ffee"
-    assert rows[2] == f'{flagged.id},3,inconsistent,"says ""cat"", has dogs",i have two dogs .,c,d,c0ffee'
+    assert rows[1] == f"{flagged.id},1,other,,i have two dogs.,a,b,c0ffee"
+    assert rows[2] == f'{flagged.id},3,inconsistent,"says ""cat"", has dogs",i have two dogs.,c,d,c0ffee'
     assert len(rows) == 4
     assert "  other             2   see the note" in said
 
 
 def test_personas_and_speakers_survive(tmp_path) -> None:
     """A self-play that ends with its first speaker, and a talk with a person who has no persona."""
-    play = make_talk("a", "b", "c", partner="partner", partner_persona=["i am old ."])
+    play = make_talk("a", "b", "c", partner="partner", partner_persona=["i am old."])
     record(tmp_path / "r", play, make_talk("x\ty", "z"))
     export(tmp_path / "r", tmp_path / "out", False, lambda text: None, dict)
     (first,) = read_corpus(tmp_path / "out" / TEXT_NAMES["train"]).dialogues
-    assert (first.personas, first.utterances) == ((["i am old ."], ["i have two dogs ."]), ["a", "b", "c"])
+    assert (first.personas, first.utterances) == ((["i am old."], ["i have two dogs."]), ["a", "b", "c"])
     (second,) = read_corpus(tmp_path / "out" / TEXT_NAMES["valid"]).dialogues
-    assert (second.personas, second.utterances) == (([], ["i have two dogs ."]), ["x y", "z"])
+    assert (second.personas, second.utterances) == (([], ["i have two dogs."]), ["x y", "z"])
 
 
 def test_a_talk_that_went_on_after_retry_is_not_doubled(tmp_path) -> None:
