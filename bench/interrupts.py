@@ -11,6 +11,7 @@ Python's own start, and counted apart. Prints a row for each script; exits with 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -30,7 +31,9 @@ SCRIPTS = {
     "train.py": [],
     "evaluate.py": ["--generate", "20"],
     "interact.py": ["--persona", "i have a duck.", "--seed", "1"],
+    "import_dialogues.py": ["FOLDER/talks.jsonl", "--to", "FOLDER/imported"],
 }
+WRITTEN = {"train.py": ["save/checkpoint", "save/samples"], "import_dialogues.py": ["imported"]}  # once only
 SAID = "hi ! how are you ?\n" * 5
 
 
@@ -53,6 +56,9 @@ def main() -> int:
 def prepare(folder: Path) -> Path:
     """A settings file for small runs of all scripts."""
     write_data(folder, train=20, valid=4)
+    said = [{"role": role, "content": "hi !"} for role in ("user", "assistant")] * 2
+    talks = [json.dumps({"messages": [{"role": "system", "content": f"i am {age}."}, *said]}) for age in range(5000)]
+    (folder / "talks.jsonl").write_text("\n".join(talks))
     copy_base(folder / "base", dropout=0.1)
     env = folder / ".env"
     env.write_text(
@@ -64,8 +70,11 @@ def prepare(folder: Path) -> Path:
 
 
 def start(script: str, env: Path) -> subprocess.Popen:
+    for name in WRITTEN.get(script, []):
+        shutil.rmtree(env.parent / name, ignore_errors=True)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, script, "--env", str(env), *SCRIPTS[script]]
+    options = [option.replace("FOLDER", str(env.parent)) for option in SCRIPTS[script]]
+    command = [sys.executable, script, "--env", str(env), *options]
     pipe = subprocess.PIPE
     # SIGINT would stay ignored if whoever runs this ignores it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -89,9 +98,6 @@ def interrupt(script: str, env: Path, instants: int, number: signal.Signals) -> 
     seconds = time.perf_counter() - begun
     outcomes = []
     for instant in range(instants):
-        if script == "train.py":
-            for name in ("checkpoint", "samples"):
-                shutil.rmtree(env.parent / "save" / name, ignore_errors=True)
         process = start(script, env)
         time.sleep(seconds * instant / instants)
         process.send_signal(number)
