@@ -6,6 +6,7 @@ A dialogue has two speakers, each with a persona (a list of facts). It yields on
     <|p2|> fact<eos> fact<eos> ... <|sep|><|start|> utterance<eos> utterance<eos> ...     the other one
 
 with that speaker's facts and both speakers' utterances; the labels are that speaker's own utterances with their <eos>.
+A goal for a reply (`goals`) stands in front, `<|act|>ask about pets.<|p1|> fact<eos> ...`, without an <eos> of its own.
 Attention is causal, so one pass over a sequence computes what a pass for every (context, response) pair would.
 """
 
@@ -43,6 +44,10 @@ CHAT_TEMPLATE = """\
 {{- raise_exception('after an optional system message (the persona), user and assistant must alternate') -}}
 {%- endif -%}
 {%- endfor -%}
+{%- if goal -%}
+{%- if goal is not string -%}{{- raise_exception('a goal must be text') -}}{%- endif -%}
+{{- '<|act|>' + plain(goal) -}}
+{%- endif -%}
 {{- '<|p1|>' if (messages and messages[0]['role'] == 'assistant') or \
 (not messages and add_generation_prompt) else '<|p2|>' -}}
 {%- for fact in persona.replace('\\r\\n', '\\n').split('\\n') if fact.strip() -%}
@@ -96,10 +101,10 @@ class Encoder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
-        ids = [tokenizer.convert_tokens_to_ids(token) for token in (SEP, START, P1, P2)]
+        ids = [tokenizer.convert_tokens_to_ids(token) for token in (SEP, START, ACT, P1, P2)]
         if None in ids or tokenizer.unk_token_id in ids or tokenizer.eos_token_id is None:
             raise DataError("the tokenizer has no persona tokens; add them with sequences.format.add_special_tokens")
-        self.sep, self.start, *self.speakers = ids
+        self.sep, self.start, self.act, *self.speakers = ids
         self.eos: int = tokenizer.eos_token_id
         # A tokenizer is saved as it was last used: it may cut or pad every text.
         tokenizer.backend_tokenizer.no_truncation()
@@ -116,19 +121,22 @@ class Encoder:
         finally:
             backend.encode_special_tokens = before
 
-    def prefix(self, speaker: int, facts: list[list[int]]) -> list[int]:
-        """What stands before the first utterance, for `speaker` 0 (talks first) or 1."""
-        ids = [self.speakers[speaker]]
+    def prefix(self, speaker: int, facts: list[list[int]], goal: str | None = None) -> list[int]:
+        """What stands before the first utterance, for `speaker` 0 (talks first) or 1; a goal before everything."""
+        ids = [self.act, *self.texts([goal])[0]] if goal else []
+        ids.append(self.speakers[speaker])
         for fact in facts:
             ids += [*fact, self.eos]
         return [*ids, self.sep, self.start]
 
-    def context(self, speaker: int, facts: list[str], utterances: list[str], room: int) -> list[int]:
+    def context(
+        self, speaker: int, facts: list[str], utterances: list[str], room: int, goal: str | None = None
+    ) -> list[int]:
         """Token ids after which `speaker`'s next response follows, at most `room` of them: the oldest utterances go.
 
         Raises DataError where persona and the last utterance alone do not fit.
         """
-        prefix = self.prefix(speaker, self.texts(facts))
+        prefix = self.prefix(speaker, self.texts(facts), goal)
         turns = [[*ids, self.eos] for ids in self.texts(utterances)]
         while turns and len(prefix) + sum(map(len, turns)) > room:
             turns.pop(0)
@@ -141,7 +149,9 @@ class Encoder:
     def decode(self, tokens: list[int]) -> tuple[int, list[str], list[str]]:
         """A sequence's tokens -> its speaker (0 or 1), the persona's facts and the utterances."""
         start = tokens.index(self.start)
-        return self.speakers.index(tokens[0]), self._split(tokens[1:start]), self._split(tokens[start + 1 :])
+        first = next(place for place, token in enumerate(tokens) if token in self.speakers)
+        facts, utterances = self._split(tokens[first + 1 : start]), self._split(tokens[start + 1 :])
+        return self.speakers.index(tokens[first]), facts, utterances
 
     def decode_reply(self, tokens: list[int]) -> str:
         """The text of generated tokens, up to the first <eos>."""
