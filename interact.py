@@ -26,6 +26,7 @@ import sys
 from pathlib import Path
 
 from personagpt.errors import Stopped, UserError, printable
+from personagpt.model.sampling import RANGES, Sampling
 from personagpt.settings import Settings, find_model, read_settings
 from personagpt.talking.recordings import FLAGS, Flag, export
 from personagpt.text.convai2 import read_corpus
@@ -59,14 +60,7 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
 def check_options(options: argparse.Namespace) -> None:
     """Raise UserError for a value out of range."""
     for name, holds, allowed in (
-        ("top_k", options.top_k >= 0, "0 (all tokens) or more"),
-        ("top_p", 0 < options.top_p <= 1, "above 0 and at most 1"),
-        (
-            "temperature",
-            1e-3 <= options.temperature <= 1e6,
-            "0.001 to 1000000 (--top-k 1 always takes the most likely token)",
-        ),
-        ("max_new_tokens", options.max_new_tokens >= 1, "1 or more"),
+        *((name, in_range(getattr(options, name)), allowed) for name, (in_range, allowed) in RANGES.items()),
         ("turns", options.turns >= 1, "1 or more"),
         ("seed", options.seed is None or 0 <= options.seed < 2**62, "0 or more, below 2**62"),
         ("only_flagged", options.export or not options.only_flagged, "used together with --export FOLDER"),
@@ -135,7 +129,6 @@ if __name__ == "__main__":
 import contextlib
 from collections.abc import Iterator
 
-from personagpt.model.generation import Sampling
 from personagpt.model.loading import load_trained
 from personagpt.sequences.format import DataError
 from personagpt.talking.session import Session, self_play
@@ -159,12 +152,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def talk(options: argparse.Namespace, settings: Settings) -> int:
     trained = load_trained(options.model, settings)
-    if options.max_new_tokens >= trained.context_length:
-        raise UserError(
-            f"--max-new-tokens {options.max_new_tokens}: the model's context is {trained.context_length} tokens"
-        )
-    sampling = Sampling(options.top_k, options.top_p, options.temperature)
-    session = Session(trained, sampling, options.max_new_tokens, options.seed, settings.save_path / "conversations")
+    sampling = Sampling(**{name: getattr(options, name) for name in RANGES})
+    session = Session(trained, sampling, options.seed, settings.save_path / "conversations")
     try:
         if options.self_play:
             session.begin(options.persona, "partner", options.partner_persona)
@@ -219,12 +208,11 @@ def run_command(session: Session, command: str, rest: str) -> str:
     if command in ("/undo", "/retry", "/flag") and not current.turns:
         return f"{command}: the model has not said anything yet\n"
     if command == "/undo":
-        session.take_back(2)
+        session.take_back()
         return f"taken back; {len(session.talk.turns)} utterances left\n"
     if command == "/retry":
-        said, rejected = current.texts[-2:]
-        session.take_back(2)
-        session.answer(said, rejected)
+        said, rejected = session.take_back()
+        session.answer(said, [rejected])
         return ""
     if command == "/flag":
         kind, _, note = rest.partition(" ")

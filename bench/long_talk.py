@@ -15,14 +15,14 @@ import random
 import re
 import sys
 
-import torch
 from transformers import PreTrainedModel
 
 from bench.persona_recall import checkpoint_of_command_line
 from data.sample import make_sample
 from data.sample.templates import FACT_KINDS, FAREWELLS, SMALL_TALK
 from personagpt.device import autocast
-from personagpt.model.generation import MAX_NEW_TOKENS, Sampling, generate_replies
+from personagpt.model.generation import Draft, generate_replies
+from personagpt.model.sampling import Sampling
 from personagpt.sequences.format import Encoder
 from utils import exit_status
 
@@ -40,7 +40,7 @@ def sentences(text: str) -> list[str]:
 
 def long_talks(model: PreTrainedModel, encoder: Encoder) -> list[dict[str, list[bool]]]:
     """For each turn, what holds of its replies: COLUMNS, the last one only where the persona has a value."""
-    chance, generator = random.Random(SEED), torch.Generator(model.device).manual_seed(SEED)
+    chance, drawn = random.Random(SEED), random.Random(SEED)
     corpus = make_sample.read_corpus(make_sample.VALID_FILE)[:PERSONAS]
     uttered = [said for dialogue in make_sample.read_corpus(make_sample.TRAIN_FILE) for said in dialogue.utterances]
     known_words = set(re.findall(r"\w+", " ".join(uttered))) | set(make_sample.VALUES)
@@ -53,7 +53,7 @@ def long_talks(model: PreTrainedModel, encoder: Encoder) -> list[dict[str, list[
     for turn in range(QUESTIONS):
         for talk, questions in zip(talks, asked, strict=True):
             talk.append(questions[turn] if turn else f"hi ! {questions[turn]}")
-        replies = _replies(model, encoder, personas, talks, generator)
+        replies = _replies(model, encoder, personas, talks, drawn)
         found: dict[str, list[bool]] = {name: [] for name in COLUMNS}
         for talk, persona, questions, reply in zip(talks, personas, asked, replies, strict=True):
             talk.append(reply)
@@ -71,14 +71,13 @@ def _replies(
     encoder: Encoder,
     personas: list[list[str]],
     talks: list[list[str]],
-    generator: torch.Generator,
+    drawn: random.Random,
 ) -> list[str]:
-    room = model.config.n_positions - MAX_NEW_TOKENS
-    contexts = [encoder.context(1, facts, talk, room) for facts, talk in zip(personas, talks, strict=True)]
     sampling = Sampling()
-    return generate_replies(
-        model, encoder, contexts, autocast("fp32", model.device), pick=lambda logits: sampling.draw(logits, generator)
-    )
+    room = model.config.n_positions - sampling.max_new_tokens
+    contexts = [encoder.context(1, facts, talk, room) for facts, talk in zip(personas, talks, strict=True)]
+    drafts = [Draft(context, sampling, drawn) for context in contexts]
+    return generate_replies(model, encoder, drafts, autocast("fp32", model.device))
 
 
 def main() -> int:

@@ -19,15 +19,15 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from data.sample import make_sample
 from personagpt.device import autocast, pick_device
-from personagpt.model.generation import MAX_NEW_TOKENS, generate_replies
+from personagpt.model.generation import Draft, generate_replies
 from personagpt.model.loading import load_tokenizer
+from personagpt.model.sampling import GREEDY
 from personagpt.sequences.format import Encoder
 from personagpt.settings import read_settings
 from utils import exit_status
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 0
-BATCH_SIZE = 32
 
 
 def persona_recall(model: PreTrainedModel, encoder: Encoder, limit: int | None = None) -> dict[str, float]:
@@ -43,7 +43,7 @@ def persona_recall(model: PreTrainedModel, encoder: Encoder, limit: int | None =
         values = make_sample.FACT_KINDS[question.kind].values
         other = chance.choice([value for value in values if not make_sample.names(said, value)])
         exchanged = make_sample.with_value(facts, question.kind, other)
-        room = model.config.n_positions - MAX_NEW_TOKENS
+        room = model.config.n_positions - GREEDY.max_new_tokens
         for name, persona in (("own", facts), ("exchanged", exchanged)):
             contexts[name].append(encoder.context(question.speaker, persona, history, room))
         wanted.append((question.value, other))
@@ -62,11 +62,7 @@ def persona_recall(model: PreTrainedModel, encoder: Encoder, limit: int | None =
 
 
 def _replies(model: PreTrainedModel, encoder: Encoder, contexts: list[list[int]]) -> list[str]:
-    replies = []
-    for start in range(0, len(contexts), BATCH_SIZE):
-        batch = contexts[start : start + BATCH_SIZE]
-        replies += generate_replies(model, encoder, batch, autocast("fp32", model.device))
-    return replies
+    return generate_replies(model, encoder, list(map(Draft, contexts)), autocast("fp32", model.device))
 
 
 def checkpoint_of_command_line(description: str | None) -> tuple[PreTrainedModel, Encoder]:

@@ -23,8 +23,9 @@ import numpy as np
 import torch
 
 from personagpt.device import Processes, autocast, hardware, pick_device, resolve_precision
-from personagpt.model.generation import MAX_NEW_TOKENS, Sampling, generate_replies
+from personagpt.model.generation import Draft, generate_replies
 from personagpt.model.loading import TrainedModel, load_model, load_tokenizer
+from personagpt.model.sampling import Sampling
 from personagpt.scoring.metrics import teacher_forced_metrics
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
@@ -48,7 +49,8 @@ def main() -> int:
     tokenizer = load_tokenizer(options.model)
     encoder = Encoder(tokenizer)
     model = load_model(options.model, len(tokenizer), options.init).to(device)
-    precision = autocast(resolve_precision("auto", device), device)
+    precision = resolve_precision("auto", device)
+    products = autocast(precision, device)
     corpus = read_corpus(options.text)
     corpus.dialogues, corpus.sides = corpus.dialogues[: options.dialogues], corpus.sides[: options.dialogues]
     tensors = encode_corpus(corpus, encoder, 20, model.config.n_positions, str(options.text))
@@ -60,16 +62,16 @@ def main() -> int:
     trainer = Trainer(settings, Processes(0, 1, device), resolve_precision("auto", device), model)
     training, scoring = best_of(
         lambda: train_once(trainer, dataset),
-        lambda: teacher_forced_metrics(model, dataset, encoder, precision),
+        lambda: teacher_forced_metrics(model, dataset, encoder, products),
     )
     train, score = tokens / training, 2 * tokens / scoring  # true and exchanged personas
     print(f"train      {train:>10,.0f} tokens/s")
     print(f"evaluate   {score:>10,.0f} tokens/s, {score / train:.1f} times as many")
 
-    contexts = [dataset.sequence(i)[0][: dataset.sequence(i)[1][0, 0]].tolist() for i in range(BATCH)]
+    drafts = [Draft(dataset.sequence(i)[0][: dataset.sequence(i)[1][0, 0]].tolist()) for i in range(BATCH)]
     single, batched = best_of(
-        lambda: [generate_replies(model, encoder, [context], precision) for context in contexts],
-        lambda: generate_replies(model, encoder, contexts, precision),
+        lambda: [generate_replies(model, encoder, [draft], products) for draft in drafts],
+        lambda: generate_replies(model, encoder, drafts, products),
     )
     print(f"replies    {BATCH / single:>10.1f} a second one by one")
     print(f"           {BATCH / batched:>10.1f} a second in a batch of {BATCH}, {single / batched:.1f} times as many")
@@ -120,7 +122,7 @@ class Clock(io.StringIO):
 def first_token(trained: TrainedModel, question: str) -> float:
     """Seconds from a question to the first text of the reply in the terminal."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        session = Session(trained, Sampling(), MAX_NEW_TOKENS, 1, Path(folder))
+        session = Session(trained, Sampling(), 1, Path(folder))
         session.begin(["i have two dogs.", "i work as a nurse.", "i like tea."])
         with contextlib.redirect_stdout(Clock()) as clock:
             start = time.perf_counter()

@@ -14,7 +14,11 @@ from importlib import import_module
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-PUBLIC = {"PersonaChatDataset": "personagpt.sequences.dataset"}  # name -> its module
+PUBLIC = {  # name -> its module
+    "Persona": "personagpt.talking.persona",
+    "PersonaChatDataset": "personagpt.sequences.dataset",
+    "load": "personagpt.model.loading",
+}
 
 
 def __getattr__(name: str) -> object:

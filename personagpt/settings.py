@@ -250,11 +250,16 @@ def find_model(wanted: str | None, settings: Settings, train_command: str = "tra
             )
         # The link and not what it points to: training beside us may remove that at any moment.
         return str(link)
+    return named_model(wanted, "--model ")
+
+
+def named_model(wanted: str, option: str = "") -> str:
+    """A model's folder as an absolute path, or its hub name. Raises UserError where `wanted` can be neither."""
     folder = Path(wanted).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(f"{wanted}: no model in this folder (config.json is missing)")
         return str(folder.absolute())  # as above: it may be a link of a run that goes on
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", wanted, re.ASCII):
-        raise UserError(f"--model {wanted}: there is no such folder, and it is no hub name such as af1tang/personaGPT")
+        raise UserError(f"{option}{wanted}: there is no such folder, and it is no hub name such as af1tang/personaGPT")
     return wanted

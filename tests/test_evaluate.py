@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import evaluate
-from personagpt.model.generation import fit_context, generate_replies
+from personagpt.model.generation import Draft, fit_context, generate_replies
 from personagpt.model.loading import STATE, load_model
 from personagpt.scoring import metrics, published
 from personagpt.scoring.candidates import Choice, ChoicePass, choice_passes, hits_at_1, is_hit, pass_scores
@@ -147,7 +147,7 @@ def test_generated_metrics_equal_one_reply_at_a_time(tiny_model, encoder) -> Non
     for index in range(len(dataset)):
         tokens, spans = dataset.sequence(index)
         for start, end in spans:
-            reply = generate_replies(tiny_model, encoder, [tokens[:start].tolist()], PLAIN)[0]
+            reply = generate_replies(tiny_model, encoder, [Draft(tokens[:start].tolist())], PLAIN)[0]
             pairs.append((reply, encoder.decode_reply(tokens[start:end].tolist())))
     assert [human for _, human in pairs[:2]] == ["hi ! how are you ?", "nice ! what do you do ?"]
     pairs = pairs[:5]
@@ -175,9 +175,9 @@ def test_a_reply_s_context_is_cut_by_no_more_than_the_reply_needs(tiny_model, en
     longest = max(map(len, whole))
     asked: list[list[int]] = []
 
-    def listen(model: object, encoder: Encoder, contexts: list[list[int]], autocast: object) -> list[str]:
-        asked.extend(contexts)
-        return [""] * len(contexts)
+    def listen(model: object, encoder: Encoder, drafts: list[Draft], *rest: object) -> list[str]:
+        asked.extend(draft.context for draft in drafts)
+        return [""] * len(drafts)
 
     monkeypatch.setattr(metrics, "generate_replies", listen)
     for room in (longest, longest - 1):

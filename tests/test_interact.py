@@ -11,10 +11,11 @@ import torch
 
 import interact
 import preprocess_dataset
-from personagpt.model.generation import stream_reply
+from personagpt.model.generation import Draft, stream_replies
+from personagpt.model.sampling import Sampling
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
-from personagpt.talking import session
+from personagpt.talking import persona
 from personagpt.talking.recordings import TEXT_NAMES, read_talks
 from personagpt.text.convai2 import read_corpus
 
@@ -149,8 +150,8 @@ def test_a_mistake_while_talking_is_one_line_and_the_talk_goes_on(chat, recorded
         (["--persona-file", "nowhere.txt"], "--persona-file nowhere.txt: cannot read it"),
         (["--top-p", "0"], "--top-p 0.0: expected above 0 and at most 1"),
         (["--top-k", "-1"], "--top-k -1"),
-        (["--temperature", "0"], "--top-k 1 always takes the most likely token"),
-        (["--temperature", "1e-45"], "--temperature 1e-45: expected 0.001 to 1000000 (--top-k 1 always takes"),
+        (["--temperature", "0"], "top_k 1 always takes the most likely token"),
+        (["--temperature", "1e-45"], "--temperature 1e-45: expected 0.001 to 1000000 (top_k 1 always takes"),
         (["--temperature", "nan"], "--temperature nan: expected"),
         (["--max-new-tokens", "320"], "the model's context is 320 tokens"),
         (["--turns", "0"], "--turns 0"),
@@ -171,11 +172,11 @@ def test_a_mistake_in_the_command_is_one_line(chat, tmp_path, arguments, words) 
 def test_when_the_talk_passes_the_context_the_oldest_turns_go(chat, recorded, tokenizer, monkeypatch) -> None:
     contexts = []
 
-    def listen(model: object, encoder: Encoder, context: list[int], *rest: object) -> Iterator[str]:
-        contexts.append(context)
-        return stream_reply(model, encoder, context, *rest)
+    def listen(model: object, encoder: Encoder, drafts: list[Draft], *rest: object) -> Iterator[list[str]]:
+        contexts.append(drafts[0].context)
+        return stream_replies(model, encoder, drafts, *rest)
 
-    monkeypatch.setattr(session, "stream_reply", listen)
+    monkeypatch.setattr(persona, "stream_replies", listen)
     typed = "".join(f"{'dogs ' * 30}{number}\n" for number in range(8))
     assert chat(typed, *DOGS, "--max-new-tokens", 5).status == 0
     (talk,) = recorded()
@@ -194,12 +195,12 @@ def scripted(monkeypatch, tokenizer, *texts: str) -> list[str]:
     encoder, waiting = Encoder(tokenizer), list(texts)
     current: list[int] = []
 
-    def pick(self, logits: torch.Tensor) -> torch.Tensor:
+    def draw(self: Sampling, logits: torch.Tensor, numbers: list[float]) -> torch.Tensor:
         if not current:
             current.extend([*encoder.texts([waiting.pop(0)])[0], encoder.eos])
         return torch.tensor([current.pop(0)])
 
-    monkeypatch.setattr(interact.Session, "_pick", pick)
+    monkeypatch.setattr(Sampling, "draw", draw)
     return waiting
 
 
@@ -250,15 +251,15 @@ def test_a_reply_cannot_control_the_terminal(chat, recorded, monkeypatch, tokeni
 
 def test_ctrl_c_during_a_reply_stops_that_reply_only(chat, recorded, monkeypatch, tokenizer) -> None:
     scripted(monkeypatch, tokenizer, "i am fine . and you ?", "i am old .")
-    pick, drawn = interact.Session._pick, []
+    draw, drawn = Sampling.draw, []
 
-    def press_at_the_third_token(self, logits: torch.Tensor) -> torch.Tensor:
+    def press_at_the_third_token(*arguments: object) -> torch.Tensor:
         drawn.append(len(drawn))
         if len(drawn) == 3:
             os.kill(os.getpid(), signal.SIGINT)
-        return pick(self, logits)
+        return draw(*arguments)
 
-    monkeypatch.setattr(interact.Session, "_pick", press_at_the_third_token)
+    monkeypatch.setattr(Sampling, "draw", press_at_the_third_token)
     before = signal.getsignal(signal.SIGINT)
     outcome = chat("hi\nand you ?\n", *DOGS)
     assert outcome.status == 0

@@ -1,118 +1,144 @@
-"""Replies from a model: one loop over new tokens, for batches of contexts and for a reply that streams.
+"""Replies from a model: one loop over new tokens makes every reply, in batches and as text that streams.
 
-Contexts are token ids: `Encoder.context` makes them from text, `fit_context` from a sequence of a dataset.
+A `Draft` says what is asked for. Its context is token ids: `Encoder.context` makes them from text, `fit_context` from a
+sequence of a dataset.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from random import Random
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
 
+from personagpt.errors import printable
+from personagpt.model.sampling import GREEDY, Sampling
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
 
-MAX_NEW_TOKENS = 40
+DRAWS = 4  # how often a reply nobody wants is drawn before it stands
+REPLIES_PER_BATCH = {"cpu": 16, "cuda": 64, "mps": 32}
 SAMPLED_DIALOGUES, SHOWN_TURNS = 4, 3  # of a run's sample replies: how many, and how many utterances before each
 INCOMPLETE = "\ufffd"  # what a decoder shows for the first bytes of a character
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """Draw from the `top_k` most likely tokens (0: all), of those from the fewest that make up `top_p`."""
+class Draft:
+    """A reply that is asked for: after which tokens, how it is drawn, and which texts are drawn again."""
 
-    top_k: int = 10
-    top_p: float = 0.92  # nucleus sampling, Holtzman et al. 2020
-    temperature: float = 1.0
-
-    def draw(self, logits: Tensor, generator: torch.Generator) -> Tensor:
-        """One token for each row of logits (B, V) -> (B,)."""
-        values, tokens = (logits.float() / self.temperature).topk(min(self.top_k or logits.shape[1], logits.shape[1]))
-        probabilities = values.softmax(1)  # (B, K), largest first
-        # A token stays as long as those before it make up less than top_p; the first one always does.
-        before = probabilities.cumsum(1) - probabilities
-        unlikely = before >= self.top_p
-        unlikely[:, 0] = False  # also where top_p is too small for a float32
-        probabilities = probabilities.masked_fill(unlikely, 0)
-        return tokens.gather(1, torch.multinomial(probabilities, 1, generator=generator))[:, 0]
-
-
-def most_likely(logits: Tensor) -> Tensor:
-    """The greedy choice: (B, V) -> (B,)."""
-    return logits.argmax(1)
+    context: list[int]
+    sampling: Sampling = GREEDY
+    random: Random | None = None  # its numbers decide; the most likely tokens need none
+    unwanted: tuple[str, ...] = ()
 
 
 def generate_replies(
-    model: PreTrainedModel,
-    encoder: Encoder,
-    contexts: list[list[int]],
-    autocast: AbstractContextManager,
-    max_new_tokens: int = MAX_NEW_TOKENS,
-    pick: Callable[[Tensor], Tensor] = most_likely,
+    model: PreTrainedModel, encoder: Encoder, drafts: list[Draft], autocast: AbstractContextManager, title: str = ""
 ) -> list[str]:
-    """The reply to each context, up to its <eos>.
+    """The reply to each draft, up to its <eos>: one line, without what could control a terminal.
 
-    In float32 a batch's greedy replies equal those made one by one. In half precision a few differ: products of other
-    shapes round otherwise, and where two tokens are almost as likely that decides.
+    They are made in batches of similar length; with a `title` a bar shows how far. In float32 they equal those made
+    one by one. In half precision a few differ: products of other shapes round otherwise, and where two tokens are
+    almost as likely that decides.
     """
-    replies: list[list[int]] = [[] for _ in contexts]
-    ended = torch.zeros(len(contexts), dtype=torch.bool, device=model.device)
+    order = sorted(range(len(drafts)), key=lambda index: -len(drafts[index].context))
+    replies = [""] * len(drafts)
+    size = REPLIES_PER_BATCH[model.device.type]
+    with tqdm(total=len(drafts), desc=title, unit="reply", leave=False, disable=None if title else True) as bar:
+        for batch in (order[start : start + size] for start in range(0, len(order), size)):
+            *_, made = stream_replies(model, encoder, [drafts[index] for index in batch], autocast)
+            for index, reply in zip(batch, made, strict=True):
+                replies[index] = reply
+            bar.update(len(batch))
+    return replies
+
+
+def stream_replies(
+    model: PreTrainedModel, encoder: Encoder, drafts: list[Draft], autocast: AbstractContextManager
+) -> Iterator[list[str]]:
+    """The replies to one batch of drafts as far as they are, after each new token, and last the whole ones.
+
+    A text only ever grows: what may still become one that is drawn again is held back, and so is a character whose
+    bytes are not all there yet. A reply that stays unwanted after DRAWS draws stands.
+    """
+    replies = [_Reply(draft, encoder) for draft in drafts]
     was_training = model.training
-    model.eval()
-    with autocast:
-        for tokens in next_tokens(model, contexts, encoder.eos, max_new_tokens, pick):
-            for reply, token in zip(replies, tokens.tolist(), strict=True):
-                reply.append(token)
-            ended |= tokens == encoder.eos
-            if ended.all():
+    if was_training:
+        model.eval()
+    try:
+        drawn = replies
+        for _ in range(DRAWS):
+            for _ in _draw(model, drawn, encoder.eos, autocast):
+                yield [reply.shown for reply in replies]
+            drawn = [reply for reply in drawn if reply.text in reply.draft.unwanted]
+            if not drawn:
                 break
-    model.train(was_training)
-    return [encoder.decode_reply(reply) for reply in replies]
+        yield [reply.text for reply in replies]
+    finally:
+        if was_training:
+            model.train()
 
 
-def stream_reply(
-    model: PreTrainedModel,
-    encoder: Encoder,
-    context: list[int],
-    autocast: AbstractContextManager,
-    pick: Callable[[Tensor], Tensor],
-    max_new_tokens: int,
-) -> Iterator[str]:
-    """The text so far after each new token that lengthens it; `pick` chooses tokens (1,) from logits (1, V).
+class _Reply:
+    """A reply on its way."""
 
-    A character whose bytes are not all there yet is held back, until the reply ends.
+    def __init__(self, draft: Draft, encoder: Encoder) -> None:
+        self.draft, self.encoder = draft, encoder
+        self.shown = ""
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what was drawn; what was shown stays the beginning of what comes."""
+        self.tokens: list[int] = []
+        self.text, self.ended = "", False
+
+    def add(self, token: int) -> None:
+        self.tokens.append(token)
+        self.ended = token == self.encoder.eos or len(self.tokens) == self.draft.sampling.max_new_tokens
+        grown = printable(self.encoder.decode_reply(self.tokens))
+        self.text = grown.strip()
+        certain = grown.rstrip(INCOMPLETE).lstrip()
+        if len(certain) > len(self.shown) and not any(other.startswith(certain) for other in self.draft.unwanted):
+            self.shown = certain
+
+    def number(self) -> float:
+        """What decides the next token. One that has ended takes no number: the next reply is the same as alone."""
+        return 0.0 if self.ended or self.draft.random is None else self.draft.random.random()
+
+
+def _draw(model: PreTrainedModel, replies: list[_Reply], pad: int, autocast: AbstractContextManager) -> Iterator[None]:
+    """Draw the replies from their start to their end, a token of each at a time."""
+    for reply in replies:
+        reply.begin()
+    for tokens in _next_tokens(model, replies, pad, autocast):
+        for reply, token in zip(replies, tokens, strict=True):
+            if not reply.ended:
+                reply.add(token)
+        yield
+        if all(reply.ended for reply in replies):
+            return
+
+
+def _next_tokens(
+    model: PreTrainedModel, replies: list[_Reply], pad: int, autocast: AbstractContextManager
+) -> Iterator[list[int]]:
+    """The next token of every reply, B at a time, until the longest is complete.
+
+    Raises ValueError where a context and its new tokens do not fit the model's positions together.
     """
-    tokens: list[int] = []
-    shown = text = ""
-    with autocast:
-        for token in next_tokens(model, [context], encoder.eos, max_new_tokens, pick):
-            tokens.append(int(token))
-            text = encoder.decode_reply(tokens)
-            if tokens[-1] == encoder.eos:
-                break
-            complete = text.rstrip(INCOMPLETE)
-            if len(complete) > len(shown):
-                shown = complete
-                yield shown
-    if text != shown:
-        yield text
-
-
-def next_tokens(
-    model: PreTrainedModel, contexts: list[list[int]], pad: int, count: int, pick: Callable[[Tensor], Tensor]
-) -> Iterator[Tensor]:
-    """`count` times the next token of every context, (B,): `pick` chooses it from the logits (B, V).
-
-    A context and its new tokens must fit the model's positions together.
-    """
+    contexts = [reply.draft.context for reply in replies]
+    counts = [reply.draft.sampling.max_new_tokens for reply in replies]
+    most = model.config.n_positions
+    for context, count in zip(contexts, counts, strict=True):
+        if len(context) + count - 1 > most:
+            raise ValueError(f"{len(context)} + {count} tokens do not fit into {most} positions")
     width = max(map(len, contexts))
-    if width + count - 1 > model.config.n_positions:
-        raise ValueError(f"{width} + {count} tokens do not fit into {model.config.n_positions} positions")
     # Padded on the left, so that every context ends in the last column; positions count from each one's first token.
     ids = torch.tensor([[pad] * (width - len(context)) + context for context in contexts], device=model.device)
     seen = torch.tensor([[0] * (width - len(context)) + [1] * len(context) for context in contexts])
@@ -120,11 +146,23 @@ def next_tokens(
     positions = (seen.cumsum(1) - 1).clamp(min=0)
     padded = any(len(context) < width for context in contexts)
     cache = DynamicCache(config=model.config)
-    for _ in range(count):
-        tokens = pick(_last_logits(model, ids, positions, seen if padded else None, cache))
-        yield tokens
-        ids, positions = tokens[:, None], positions[:, -1:] + 1
+    for _ in range(max(counts)):
+        with autocast:  # left before anything is yielded: it belongs to the thread, and the next token may be another's
+            logits = _last_logits(model, ids, positions, seen if padded else None, cache)
+        tokens = _choose(logits, replies)
+        yield tokens.tolist()
+        # A reply that has ended may be past the last position: nobody reads what follows it.
+        ids, positions = tokens[:, None], (positions[:, -1:] + 1).clamp(max=most - 1)
         seen = torch.cat([seen, seen.new_ones(len(seen), 1)], dim=1)
+
+
+def _choose(logits: Tensor, replies: list[_Reply]) -> Tensor:
+    """Each reply's next token: logits (B, V) -> (B,)."""
+    tokens = torch.empty(len(replies), dtype=torch.long, device=logits.device)
+    for sampling in dict.fromkeys(reply.draft.sampling for reply in replies):
+        rows = [row for row, reply in enumerate(replies) if reply.draft.sampling == sampling]
+        tokens[rows] = sampling.draw(logits[rows], [replies[row].number() for row in rows])
+    return tokens
 
 
 @torch.inference_mode()
@@ -150,18 +188,18 @@ def sample_replies(
     model: PreTrainedModel, data: PersonaChatDataset, encoder: Encoder, autocast: AbstractContextManager
 ) -> str:
     """Persona, last turns, the human's reply and the model's greedy one, at responses spread over the data."""
-    contexts, shown = [], []
+    drafts, shown = [], []
     for index in np.linspace(0, len(data) - 1, min(SAMPLED_DIALOGUES, len(data)), dtype=int):
         tokens, spans = data.sequence(int(index))
         # Neither the opening line nor the good-bye: a response from the middle of the talk.
         start, end = spans[len(spans) // 2]
-        room = model.config.n_positions - MAX_NEW_TOKENS
+        room = model.config.n_positions - GREEDY.max_new_tokens
         if start > room:
             continue
         _, facts, utterances = encoder.decode(tokens[:end].tolist())
-        contexts.append(tokens[:start].tolist())
+        drafts.append(Draft(tokens[:start].tolist()))
         shown.append((facts, utterances))
-    replies = generate_replies(model, encoder, contexts, autocast) if contexts else []
+    replies = generate_replies(model, encoder, drafts, autocast)
     return "".join(_sample_text(*parts, reply) for parts, reply in zip(shown, replies, strict=True))
 
 
@@ -183,7 +221,7 @@ def set_generation_defaults(model: PreTrainedModel, tokenizer: PreTrainedTokeniz
         do_sample=True,
         top_k=sampling.top_k,
         top_p=sampling.top_p,
-        max_new_tokens=MAX_NEW_TOKENS,
+        max_new_tokens=sampling.max_new_tokens,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )

@@ -21,7 +21,7 @@ from personagpt.files import read_json
 from personagpt.model.fast_cpu import use_cpu_products
 from personagpt.model.gpt2 import use_fused_gelu
 from personagpt.sequences.format import SPECIAL_TOKENS, Encoder, add_special_tokens
-from personagpt.settings import Settings, find_model
+from personagpt.settings import Settings, find_model, named_model
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -133,7 +133,7 @@ class TrainedModel:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     encoder: Encoder
-    autocast: AbstractContextManager
+    precision: str  # of its products: fp32, bf16 or fp16
     checksum: str  # tells one model's weights from another's
     step: int | None  # the optimizer step it was saved at, where a run saved it
 
@@ -142,21 +142,41 @@ class TrainedModel:
         """How many tokens it can read."""
         return self.model.config.n_positions
 
+    @property
+    def autocast(self) -> AbstractContextManager:
+        """A new context for forward passes: threads cannot share one."""
+        return autocast(self.precision, self.model.device)
+
+
+def load(model: str | Path, precision: str = "auto") -> TrainedModel:
+    """The model of a folder, such as save/checkpoint/model, or of the hub, such as af1tang/personaGPT.
+
+    `precision` is as in .env: auto, fp32, bf16 or fp16. Raises UserError where there is no such model.
+    """
+    if precision not in (allowed := ("auto", "fp32", "bf16", "fp16")):
+        raise UserError(f"precision {precision!r}: expected {', '.join(allowed)}")
+    return _read_unchanging(str(model), precision)
+
 
 def load_trained(wanted: str | None, settings: Settings) -> TrainedModel:
-    """The model of the folder or hub name `wanted`; without one, the last checkpoint. Raises UserError.
+    """The model of the folder or hub name `wanted`; without one, the last checkpoint. Raises UserError."""
+    return _read_unchanging(find_model(wanted, settings), settings.precision)
+
+
+def _read_unchanging(wanted: str, precision: str) -> TrainedModel:
+    """The model of a folder or hub name.
 
     Training beside us moves the link to a newer checkpoint, and removes the old one later. So the link is followed
     once, for all files; where any of them went while they were read, the newer checkpoint is.
     """
     while True:
-        name = find_model(wanted, settings)
+        name = named_model(wanted)
         if not Path(name).is_dir():
-            return _read_trained(name, None, settings)
+            return _read_trained(name, None, precision)
         folder, failure = Path(name).resolve(), None
         before = _file_names(folder)
         try:
-            trained = _read_trained(name, folder, settings)
+            trained = _read_trained(name, folder, precision)
         except Exception as error:
             failure = error
         if folder.is_dir() and before <= _file_names(folder):
@@ -169,7 +189,7 @@ def _file_names(folder: Path) -> set[str]:
     return set(os.listdir(folder)) if folder.is_dir() else set()
 
 
-def _read_trained(name: str, folder: Path | None, settings: Settings) -> TrainedModel:
+def _read_trained(name: str, folder: Path | None, precision: str) -> TrainedModel:
     place = str(folder or name)
     tokenizer = load_bare_tokenizer(place)
     missing = [token for token in SPECIAL_TOKENS if token not in tokenizer.get_vocab()]
@@ -186,10 +206,10 @@ def _read_trained(name: str, folder: Path | None, settings: Settings) -> Trained
     model = load_model(place, len(tokenizer)).to(device).eval()
     use_fused_gelu(model)
     use_cpu_products(model)
-    products = autocast(_precision(settings.precision, device), device)
+    precision = _precision(precision, device)
     step = (read_json(Path(place) / STATE) or {}).get("step")
     step = step if isinstance(step, int) else None
-    return TrainedModel(name, folder, model, tokenizer, Encoder(tokenizer), products, _checksum(place, config), step)
+    return TrainedModel(name, folder, model, tokenizer, Encoder(tokenizer), precision, _checksum(place, config), step)
 
 
 def _precision(name: str, device: torch.device) -> str:

@@ -17,9 +17,10 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from personagpt.model.generation import MAX_NEW_TOKENS, fit_context, generate_replies
+from personagpt.model.generation import Draft, fit_context, generate_replies
 from personagpt.model.gpt2 import hidden_states
 from personagpt.model.loss import score_hidden
+from personagpt.model.sampling import GREEDY
 from personagpt.sequences.batches import Batch, collate
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
@@ -56,7 +57,6 @@ METRICS = (
 )
 PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 32768, "mps": 8192}  # padded; without gradients larger buys nothing
-REPLIES_PER_BATCH = {"cpu": 16, "cuda": 64, "mps": 32}
 
 
 @dataclass
@@ -198,22 +198,14 @@ def generated_metrics(
     count: int,
 ) -> dict[str, float]:
     """`word_f1`, `distinct_1`, `distinct_2` of greedy replies in place of the first `count` responses."""
-    contexts, human = [], []
+    drafts, human = [], []
+    room = model.config.n_positions - GREEDY.max_new_tokens  # where a reply needs more, the oldest utterances go
     for index in range(len(dataset)):
         tokens, spans = dataset.sequence(index)
-        for start, end in spans[: count - len(contexts)].tolist():
-            # Where there is no room for a reply of full length, the oldest utterances go.
-            contexts.append(fit_context(tokens[:start].tolist(), encoder, model.config.n_positions - MAX_NEW_TOKENS))
+        for start, end in spans[: count - len(drafts)].tolist():
+            drafts.append(Draft(fit_context(tokens[:start].tolist(), encoder, room)))
             human.append(encoder.decode_reply(tokens[start:end].tolist()))
-    order = sorted(range(len(contexts)), key=lambda index: -len(contexts[index]))  # batches of similar length
-    replies = [""] * len(contexts)
-    size = REPLIES_PER_BATCH[model.device.type]
-    with tqdm(total=len(contexts), desc="generate", unit="reply", leave=False, disable=None) as bar:
-        for batch in (order[start : start + size] for start in range(0, len(order), size)):
-            made = generate_replies(model, encoder, [contexts[index] for index in batch], autocast)
-            for index, reply in zip(batch, made, strict=True):
-                replies[index] = reply
-            bar.update(len(batch))
+    replies = generate_replies(model, encoder, drafts, autocast, "generate")
     return {
         "word_f1": float(np.mean([word_f1(ours, theirs) for ours, theirs in zip(replies, human, strict=True)])),
         "distinct_1": distinct(replies, 1),

@@ -2,106 +2,78 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import torch
-
 from personagpt.errors import printable
-from personagpt.model.generation import Sampling, stream_reply
 from personagpt.model.loading import TrainedModel
+from personagpt.model.sampling import Sampling
 from personagpt.sequences.format import DataError
 from personagpt.signals import first_ctrl_c
+from personagpt.talking.persona import Persona
 from personagpt.talking.recordings import Talk, Turn, append_talk, new_id
-
-DRAWS = 4  # how often a reply nobody wants is drawn before it stands
 
 
 class Session:
     """The talk under way: replies stream to the terminal, and what was said is recorded."""
 
-    def __init__(
-        self, trained: TrainedModel, sampling: Sampling, max_new_tokens: int, seed: int | None, recordings: Path
-    ) -> None:
+    def __init__(self, trained: TrainedModel, sampling: Sampling, seed: int | None, recordings: Path) -> None:
         """`seed` makes the talks repeatable; with None each draws its own."""
-        self.trained, self.recordings, self.seed = trained, recordings, seed
-        self.sampling, self.max_new_tokens = sampling, max_new_tokens
-        self.generator = torch.Generator(trained.model.device)
+        self.trained, self.sampling, self.seed, self.recordings = trained, sampling, seed, recordings
+        Persona(trained, **asdict(sampling))  # raises where no reply fits the context: before a persona is typed
         self.talks = 0
         self.talk: Talk | None = None
+        self.speakers: dict[str, Persona] = {}  # "model", and in a self-play "partner"
         self.recorded: dict | None = None  # the talk as it was when last recorded
         self.recorded_in: Path | None = None
 
     def begin(self, persona: list[str], partner: str = "human", partner_persona: list[str] | None = None) -> None:
         """Record the talk so far and start another. Raises DataError where a persona does not fit the context."""
-        for speaker, facts in enumerate((partner_persona or [], persona)):
-            self.trained.encoder.context(speaker, facts, [], self._room)
-        self.record()
         seed = secrets.randbits(32) if self.seed is None else self.seed + self.talks
+        # The partner's seed is one that no talk has.
+        seeds_and_facts = {"partner": (seed + 2**62, partner_persona or []), "model": (seed, persona)}
+        speakers = {
+            name: Persona(self.trained, facts, seed=own, **asdict(self.sampling))
+            for name, (own, facts) in seeds_and_facts.items()
+        }
+        self.record()
+        self.speakers = speakers
         self.talks += 1
-        self.generator.manual_seed(seed)
-        sampling = asdict(self.sampling) | {"max_new_tokens": self.max_new_tokens, "seed": seed}
         names = self.trained.name, self.trained.checksum
+        sampling = asdict(self.sampling) | {"seed": seed}
         self.talk = Talk(*names, sampling, persona, partner, partner_persona or [])
-        for name, facts in (("partner", self.talk.partner_persona), ("model", persona)):
-            if facts:
-                print(printable(f"{name}'s persona: {' | '.join(facts)}"))
+        for name, speaker in self.speakers.items():
+            if speaker.facts:
+                print(printable(f"{name}'s persona: {' | '.join(speaker.facts)}"))
 
-    @property
-    def _room(self) -> int:
-        return self.trained.context_length - self.max_new_tokens
+    def reply(self, name: str, text: str | None, avoid: Sequence[str] = (), stop: Sequence[int] = ()) -> bool:
+        """Print the reply of `name` ("model" or "partner") to `text` as it comes, and add it; False where it is empty.
 
-    def reply(self, name: str, rejected: str = "", stop: Sequence[int] = ()) -> bool:
-        """Print the next utterance of `name` ("model" or "partner") as it comes, and add it; False where it is empty.
-
-        One that is empty, the speaker's last one or `rejected` is drawn again, a few times; once there is something
-        in `stop`, what has been printed so far stands. Raises DataError where persona and the last utterance do not
-        fit the context.
+        One of `avoid` is drawn again; once there is something in `stop`, what has been printed so far stands. Raises
+        DataError where persona and the last utterance do not fit the context.
         """
-        texts = self.talk.texts
-        speaker, facts = (1, self.talk.persona) if name == "model" else (0, self.talk.partner_persona)
-        context = self.trained.encoder.context(speaker, facts, texts, self._room)
-        unwanted = ["", rejected, *texts[-2:-1]]
-        print(f"{name}: ", end="", flush=True)
-        for _ in range(DRAWS):
-            text = self._stream(context, unwanted, stop)
-            if stop or text not in unwanted:
-                break
-        else:
-            print(text, end="")
+        reply = ""
+        with contextlib.closing(self.speakers[name].stream(text, avoid=avoid)) as pieces:
+            print(f"{name}: ", end="", flush=True)
+            for piece in pieces:
+                print(piece, end="", flush=True)
+                reply += piece
+                if stop:
+                    break
         print()
-        if text:
-            self.talk.turns.append(Turn(name, text))
-        return bool(text)
+        if reply.strip():
+            self.talk.turns.append(Turn(name, reply.strip()))
+        return bool(reply.strip())
 
-    def _stream(self, context: list[int], unwanted: list[str], stop: Sequence[int]) -> str:
-        """Draw a reply and print it as it grows, once it cannot become one of the `unwanted` any more."""
-        trained, shown, text = self.trained, "", ""
-        pieces = stream_reply(
-            trained.model, trained.encoder, context, trained.autocast, self._pick, self.max_new_tokens
-        )
-        for grown in pieces:
-            text = printable(grown).lstrip()
-            if not any(other.startswith(text) for other in unwanted):
-                print(text[len(shown) :], end="", flush=True)
-                shown = text
-            if stop:
-                return shown.rstrip()
-        if text.rstrip() not in unwanted:
-            print(text[len(shown) :], end="")  # it ended where an unwanted one goes on
-        return text.rstrip()
-
-    def _pick(self, logits: torch.Tensor) -> torch.Tensor:
-        return self.sampling.draw(logits, self.generator)
-
-    def answer(self, text: str, rejected: str = "") -> None:
+    def answer(self, text: str, avoid: Sequence[str] = ()) -> None:
         """Add what the human said, and the reply to it; without a reply neither. Ctrl-C stops the reply only."""
         self.talk.turns.append(Turn("human", text))
         try:
             with first_ctrl_c() as stop:
-                replied = self.reply("model", rejected, stop)
+                replied = self.reply("model", text, avoid, stop)
             if replied:
                 return
             print("(the model said nothing: your utterance was taken back)")
@@ -109,14 +81,18 @@ class Session:
             print(f"({error})")
         self.talk.turns.pop()
 
-    def take_back(self, count: int) -> None:
-        """Remove the last `count` turns. A flag is evidence: the talk with it is recorded, and goes on as another."""
-        kept = len(self.talk.turns) - count
+    def take_back(self) -> list[str]:
+        """Remove the last utterance and its reply, and return them.
+
+        A flag is evidence: the talk with it is recorded, and goes on as another.
+        """
+        kept = len(self.talk.turns) - 2
         if any(flag.turn >= kept for flag in self.talk.flags):
             self.record()
             flags = [flag for flag in self.talk.flags if flag.turn < kept]
             self.talk = replace(self.talk, id=new_id(), turns=list(self.talk.turns), flags=flags)
         del self.talk.turns[kept:]
+        return self.speakers["model"].undo()
 
     def record(self) -> None:
         """Append the talk to today's file, if there is anything new in it."""
@@ -128,6 +104,7 @@ class Session:
 def self_play(session: Session, turns: int) -> None:
     """Let both personas talk for `turns` utterances."""
     for number in range(turns):
-        if not session.reply(("partner", "model")[number % 2]):
+        last = session.talk.texts[-1] if number else None
+        if not session.reply(("partner", "model")[number % 2], last):
             print("(nothing more to say)")
             return

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from transformers import PreTrainedTokenizerFast
 
 from personagpt.files import write_atomically
-from personagpt.model.generation import MAX_NEW_TOKENS, Sampling
+from personagpt.model.sampling import Sampling
 from personagpt.scoring.metrics import METRICS
 from personagpt.scoring.published import has_published_vocabulary, is_published_text
 from personagpt.settings import Settings
@@ -108,7 +108,7 @@ def write_card(
         data=data_name,
         step=f"{step:,}",
         context=context_length,
-        sampling=f"top-k {sampling.top_k}, top-p {sampling.top_p}, at most {MAX_NEW_TOKENS} new tokens",
+        sampling=f"top-k {sampling.top_k}, top-p {sampling.top_p}, at most {sampling.max_new_tokens} new tokens",
         scores=_scores(evaluation, comparable),
         style=_style_in_words(facts, utterances),
         facts="\\n".join(map(facts.write, ("i have two dogs .", "i work as a nurse ."))),

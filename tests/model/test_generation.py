@@ -1,12 +1,17 @@
 """generation.py: the loop over new tokens, sampling, and text that streams."""
 
 import contextlib
+from dataclasses import replace
+from random import Random
 
 import pytest
 import torch
 from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsWarper
 
-from personagpt.model.generation import Sampling, fit_context, generate_replies, next_tokens, stream_reply
+from personagpt.errors import UserError
+from personagpt.model import generation
+from personagpt.model.generation import Draft, fit_context, generate_replies, stream_replies
+from personagpt.model.sampling import GREEDY, Sampling
 from personagpt.sequences.format import Encoder
 
 PLAIN = contextlib.nullcontext()
@@ -30,10 +35,49 @@ def contexts(encoder) -> list[list[int]]:
     ]
 
 
+def greedy(contexts: list[list[int]], **sampling: int) -> list[Draft]:
+    return [Draft(context, replace(GREEDY, **sampling)) for context in contexts]
+
+
+def spell(monkeypatch, ids: list[int]) -> list[int]:
+    """Let the draws spell these tokens; returns what is still to come."""
+    waiting = list(ids)
+    monkeypatch.setattr(Sampling, "draw", lambda *_: torch.tensor([waiting.pop(0)]))
+    return waiting
+
+
+def numbers(count: int, seed: int) -> list[float]:
+    random = Random(seed)
+    return [random.random() for _ in range(count)]
+
+
 def test_a_batch_of_unequal_lengths_replies_as_one_by_one(tiny_model, encoder, contexts) -> None:
-    batch = generate_replies(tiny_model, encoder, contexts, PLAIN)
-    assert batch == [generate_replies(tiny_model, encoder, [context], PLAIN)[0] for context in contexts]
+    drafts = greedy(contexts)
+    batch = generate_replies(tiny_model, encoder, drafts, PLAIN)
+    assert batch == [generate_replies(tiny_model, encoder, [draft], PLAIN)[0] for draft in drafts]
     assert len(set(batch)) > 1
+
+
+def test_drawn_replies_in_a_batch_are_those_drawn_one_by_one(tiny_model, encoder, contexts) -> None:
+    """Each has its own sampling and random numbers, of which it takes as many as alone."""
+
+    def drafts() -> list[Draft]:
+        samplings = [Sampling(), Sampling(temperature=0.5, max_new_tokens=7), Sampling(), GREEDY]
+        return [Draft(*pair, Random(7)) for pair in zip(contexts, samplings, strict=True)]
+
+    together = drafts()
+    batch = generate_replies(tiny_model, encoder, together, PLAIN)
+    single = drafts()
+    assert batch == [generate_replies(tiny_model, encoder, [draft], PLAIN)[0] for draft in single]
+    assert [draft.random.random() for draft in together] == [draft.random.random() for draft in single]
+
+
+def test_more_drafts_than_a_batch_holds_come_back_in_order(tiny_model, encoder, contexts, monkeypatch) -> None:
+    drafts = greedy(contexts)
+    expected = generate_replies(tiny_model, encoder, drafts, PLAIN)
+    monkeypatch.setitem(generation.REPLIES_PER_BATCH, "cpu", 3)
+    assert generate_replies(tiny_model, encoder, drafts, PLAIN) == expected
+    assert generate_replies(tiny_model, encoder, [], PLAIN) == []
 
 
 def test_replies_equal_the_library_s_greedy_ones(tiny_model, encoder, contexts) -> None:
@@ -43,19 +87,19 @@ def test_replies_equal_the_library_s_greedy_ones(tiny_model, encoder, contexts) 
             torch.tensor([context]), do_sample=False, max_new_tokens=12, eos_token_id=encoder.eos, pad_token_id=0
         )
         expected = encoder.decode_reply(output[0, len(context) :].tolist())
-        assert generate_replies(tiny_model, encoder, [context], PLAIN, max_new_tokens=12) == [expected]
+        assert generate_replies(tiny_model, encoder, greedy([context], max_new_tokens=12), PLAIN) == [expected.strip()]
 
 
 def test_replies_stay_greedy_whatever_the_model_s_defaults(tiny_model, encoder, contexts) -> None:
-    before = generate_replies(tiny_model, encoder, contexts, PLAIN)
+    before = generate_replies(tiny_model, encoder, greedy(contexts), PLAIN)
     tiny_model.generation_config.update(do_sample=True, top_k=50, temperature=5.0)
-    assert generate_replies(tiny_model, encoder, contexts, PLAIN) == before
+    assert generate_replies(tiny_model, encoder, greedy(contexts), PLAIN) == before
 
 
 def test_the_most_likely_token_always_stays() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0]])
     for top_p in (1e-3, 1e-300):
-        assert Sampling(0, top_p).draw(logits, torch.Generator().manual_seed(0)).tolist() == [1]
+        assert Sampling(0, top_p).draw(logits, [0.999]).tolist() == [1]
 
 
 def test_generation_stops_at_eos(tiny_model, encoder) -> None:
@@ -64,79 +108,115 @@ def test_generation_stops_at_eos(tiny_model, encoder) -> None:
     with torch.no_grad():  # every hidden state ends as the same vector, whose largest logit is eos's
         tiny_model.transformer.ln_f.weight.zero_()
         tiny_model.transformer.ln_f.bias.copy_(100 * tiny_model.lm_head.weight[encoder.eos])
-    assert generate_replies(tiny_model, encoder, [[5, 6], [7]], PLAIN) == ["", ""]
+    assert generate_replies(tiny_model, encoder, greedy([[5, 6], [7]]), PLAIN) == ["", ""]
     assert len(calls) == 1
 
 
 def test_the_model_s_mode_is_put_back(tiny_model, encoder) -> None:
     tiny_model.train()
-    generate_replies(tiny_model, encoder, [[5]], PLAIN, max_new_tokens=1)
+    generate_replies(tiny_model, encoder, greedy([[5]], max_new_tokens=1), PLAIN)
     assert tiny_model.training
 
 
-def test_more_than_the_model_s_positions_is_refused(tiny_model) -> None:
+def test_more_than_the_model_s_positions_is_refused(tiny_model, encoder) -> None:
     with pytest.raises(ValueError, match="positions"):
-        next(next_tokens(tiny_model, [[5] * 300], 0, 40, lambda logits: logits.argmax(1)))
+        next(stream_replies(tiny_model, encoder, greedy([[5] * 300]), PLAIN))
+
+
+def test_a_short_reply_after_a_full_context_beside_a_long_one(tiny_model, encoder) -> None:
+    """Each fits the positions; the batch is wider than they are."""
+    full, short = Draft([5] * 318, replace(GREEDY, max_new_tokens=2)), Draft([5, 6], GREEDY)
+    made = generate_replies(tiny_model, encoder, [full, short], PLAIN)
+    assert made == [generate_replies(tiny_model, encoder, [draft], PLAIN)[0] for draft in (full, short)]
 
 
 def test_drawing_by_hand() -> None:
     # Probabilities 0.5, 0.3, 0.15, 0.05: top_p 0.6 keeps the first two, as 0.5 alone is less than 0.6.
     logits = torch.tensor([[0.05, 0.5, 0.15, 0.3]]).log().expand(4000, -1)
-    drawn = Sampling(top_k=0, top_p=0.6).draw(logits, torch.Generator().manual_seed(1))
+    drawn = Sampling(top_k=0, top_p=0.6).draw(logits, numbers(4000, 1))
     counts = torch.bincount(drawn, minlength=4) / 4000
     assert counts[0] == counts[2] == 0
     assert counts[1] == pytest.approx(0.625, abs=0.03)
-    assert set(Sampling(top_k=1, top_p=1.0).draw(logits, torch.Generator()).tolist()) == {1}
+    assert set(Sampling(top_k=1, top_p=1.0).draw(logits, numbers(4000, 1)).tolist()) == {1}
 
 
 def test_top_p_keeps_no_token_beyond_those_that_make_it_up() -> None:
     logits = torch.zeros(1, 2).expand(200, -1)  # probabilities of just one half
-    assert len(set(Sampling(0, 0.5).draw(logits, torch.Generator().manual_seed(1)).tolist())) == 1
-    assert len(set(Sampling(0, 0.51).draw(logits, torch.Generator().manual_seed(1)).tolist())) == 2
+    assert len(set(Sampling(0, 0.5).draw(logits, numbers(200, 1)).tolist())) == 1
+    assert len(set(Sampling(0, 0.51).draw(logits, numbers(200, 1)).tolist())) == 2
 
 
 def test_top_k_and_top_p_keep_what_the_library_keeps() -> None:
     logits = torch.randn(1, 50, generator=torch.Generator().manual_seed(3)) * 2
     kept = TopPLogitsWarper(0.8)(None, TopKLogitsWarper(12)(None, logits / 0.7))
     expected = kept.softmax(1)[0]
-    drawn = Sampling(12, 0.8, 0.7).draw(logits.expand(20000, -1), torch.Generator().manual_seed(5))
+    drawn = Sampling(12, 0.8, 0.7).draw(logits.expand(20000, -1), numbers(20000, 5))
     counts = torch.bincount(drawn, minlength=50) / 20000
     assert set(drawn.tolist()) == set(torch.nonzero(expected)[:, 0].tolist())
     torch.testing.assert_close(counts, expected, atol=0.02, rtol=0)
 
 
-def test_a_seed_repeats_what_is_drawn() -> None:
-    logits = torch.randn(200, 50)
-    draws = [Sampling().draw(logits, torch.Generator().manual_seed(9)) for _ in range(2)]
-    assert torch.equal(*draws)
+def test_a_number_as_good_as_one_draws_the_last_token_kept() -> None:
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
+    for top_p, last in ((0.6, 1), (1.0, 3)):
+        assert Sampling(0, top_p).draw(logits, [1 - 2**-53]).tolist() == [last]
+        assert Sampling(0, top_p).draw(logits, [0.0]).tolist() == [0]
 
 
-def test_text_streams_in_whole_characters(tiny_model, encoder) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"top_k": -1}, "top_k -1: expected 0 (all tokens) or more"),
+        ({"top_p": 0}, "top_p 0: expected above 0"),
+        ({"temperature": float("nan")}, "temperature nan: expected 0.001"),
+        ({"max_new_tokens": 0}, "max_new_tokens 0"),
+        ({"top_k": 1.5}, "top_k 1.5: expected a number"),
+        ({"temperature": "hot"}, "temperature 'hot': expected a number"),
+    ],
+)
+def test_sampling_out_of_range(wrong, words) -> None:
+    with pytest.raises(UserError) as raised:
+        Sampling(**wrong)
+    assert words in str(raised.value)
+
+
+def test_text_streams_in_whole_characters(tiny_model, encoder, monkeypatch) -> None:
     text = "say 日本 😀 !"
     ids = [*encoder.texts([text])[0], encoder.eos, 5]
     assert any("\ufffd" in encoder.decode_reply(ids[:n]) for n in range(len(ids)))  # characters of several tokens
-    script = iter(ids)
-    pieces = list(stream_reply(tiny_model, encoder, [5], PLAIN, lambda _: torch.tensor([next(script)]), 60))
+    waiting = spell(monkeypatch, ids)
+    pieces = [texts[0] for texts in stream_replies(tiny_model, encoder, greedy([[5]], max_new_tokens=60), PLAIN)]
     assert pieces[-1] == text
-    assert len(pieces) > 3
+    assert len(set(pieces)) > 3
     assert all(text.startswith(piece) for piece in pieces)
-    assert next(script) == 5  # nothing was asked for after eos
+    assert waiting == [5]  # nothing was asked for after eos
 
 
-def test_a_character_left_incomplete_is_shown_at_the_end(tiny_model, encoder) -> None:
+def test_a_character_left_incomplete_is_shown_at_the_end(tiny_model, encoder, monkeypatch) -> None:
     ids = encoder.texts(["a 😀"])[0][:-1]
-    script = iter(ids)
-    pieces = list(stream_reply(tiny_model, encoder, [5], PLAIN, lambda _: torch.tensor([next(script)]), len(ids)))
+    spell(monkeypatch, ids)
+    drafts = greedy([[5]], max_new_tokens=len(ids))
+    pieces = [texts[0] for texts in stream_replies(tiny_model, encoder, drafts, PLAIN)]
     assert pieces[-1] == encoder.decode_reply(ids)
     assert pieces[-1].endswith("\ufffd")
+    assert not pieces[-2].endswith("\ufffd")
 
 
-def test_streaming_yields_a_piece_before_the_next_token_is_computed(tiny_model, encoder) -> None:
+def test_streaming_yields_a_piece_before_the_next_token_is_computed(tiny_model, encoder, monkeypatch) -> None:
     calls = []
     tiny_model.transformer.register_forward_hook(lambda *_: calls.append(1))
-    pieces = stream_reply(tiny_model, encoder, [5], PLAIN, lambda _: torch.tensor(encoder.texts(["a"])[0]), 10)
-    assert next(pieces) == "a"
+    spell(monkeypatch, encoder.texts(["a"])[0])
+    assert next(stream_replies(tiny_model, encoder, greedy([[5]]), PLAIN)) == ["a"]
     assert len(calls) == 1
+
+
+def test_no_context_is_left_open_between_tokens(tiny_model, encoder) -> None:
+    """Another thread may ask for the next one."""
+    products = torch.autocast("cpu", torch.bfloat16)
+    pieces = stream_replies(tiny_model, encoder, greedy([[5]]), products)
+    next(pieces)
+    assert not torch.is_autocast_enabled("cpu")
+    assert not torch.is_inference_mode_enabled()
 
 
 def test_a_context_is_cut_at_whole_utterances(encoder) -> None:

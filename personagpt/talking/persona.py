@@ -1,0 +1,186 @@
+"""A persona to talk to from a program: its facts, its talk so far, its replies.
+
+from personagpt import Persona, load
+
+model = load("save/checkpoint/model")
+oscar = Persona(model, ["i am a pilot.", "my pet is a parrot."], seed=1)
+oscar.reply("hi ! what do you do ?")
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+import torch
+
+from personagpt.errors import UserError
+from personagpt.model.generation import Draft, generate_replies, stream_replies
+from personagpt.model.loading import TrainedModel
+from personagpt.model.sampling import Sampling
+from personagpt.scoring.metrics import perplexity, score_batch
+from personagpt.sequences.batches import collate
+
+
+@dataclass(frozen=True)
+class Score:
+    """How likely a reply of `tokens` tokens (its <eos> included) is: log-likelihoods, in nats."""
+
+    own: float  # under the persona
+    other: float  # under another one
+    tokens: int
+
+    @property
+    def perplexity(self) -> float:
+        return perplexity(-self.own / self.tokens)
+
+    @property
+    def other_perplexity(self) -> float:
+        return perplexity(-self.other / self.tokens)
+
+
+class Persona:
+    """A talk with a model in the voice of a persona.
+
+    Many personas share one model, also in several threads: the model is only read, and each persona has its own history
+    and its own random numbers. `history` is the talk so far, one utterance after another; the last one is the
+    persona's. Raises UserError where the facts, or an option, cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: TrainedModel,
+        facts: Sequence[str] = (),
+        *,
+        history: Sequence[str] = (),
+        seed: int | None = None,
+        max_history: int | None = None,
+        **sampling: float,
+    ) -> None:
+        """`seed` repeats a talk; `max_history` is how many utterances the model is shown (None: what its context
+        holds). The others are Sampling's: top_k, top_p, temperature, max_new_tokens.
+        """
+        self.model, self.max_history, self.sampling = model, max_history, Sampling(**sampling)
+        self.facts = _texts(facts, "the facts")
+        self.history = _texts(history, "the history")
+        self._random = Random(seed)
+        if max_history is not None and max_history < 1:
+            raise UserError(f"max_history {max_history}: expected 1 or more")
+        if self.sampling.max_new_tokens >= model.context_length:
+            raise UserError(
+                f"max_new_tokens {self.sampling.max_new_tokens}: the model's context is {model.context_length} tokens"
+            )
+        model.encoder.context(1, self.facts, [], self._room)  # raises where they do not fit
+
+    def reply(self, text: str | None = None, *, goal: str | None = None, avoid: Sequence[str] = ()) -> str:
+        """The persona's reply to `text`; both join the history. Without a text, it opens the talk.
+
+        `goal` is what the reply shall do, such as "ask about pets."; one in `avoid` is drawn again. Where the model
+        has nothing to say, the reply is empty and the history stays as it was.
+        """
+        return "".join(self.stream(text, goal=goal, avoid=avoid)).strip()
+
+    def stream(self, text: str | None = None, *, goal: str | None = None, avoid: Sequence[str] = ()) -> Iterator[str]:
+        """`reply` piece by piece, as it is made. Whoever stops reading it early keeps what was read."""
+        said = self._said(text)
+        return self._pieces(said, self._draft([*self.history, *said], goal, avoid))
+
+    def _pieces(self, said: list[str], draft: Draft) -> Iterator[str]:
+        model, shown = self.model, ""
+        try:
+            for (grown,) in stream_replies(model.model, model.encoder, [draft], model.autocast):
+                if len(grown) > len(shown):
+                    piece, shown = grown[len(shown) :], grown
+                    yield piece
+        finally:
+            self._add(said, shown.strip())
+
+    @staticmethod
+    def replies(pairs: Sequence[tuple[Persona, str | None]], *, goal: str | None = None) -> list[str]:
+        """The reply of each persona to its text, made in batches: on a GPU many take hardly longer than one.
+
+        Raises UserError where a persona stands there twice, or where they do not share one model.
+        """
+        if len({id(persona) for persona, _ in pairs}) < len(pairs):
+            raise UserError("a persona stands there twice: its second reply would have to wait for the first")
+        if len({id(persona.model) for persona, _ in pairs}) > 1:
+            raise UserError("personas of several models: ask for the replies of one model at a time")
+        said = [persona._said(text) for persona, text in pairs]
+        drafts = [persona._draft([*persona.history, *new], goal) for (persona, _), new in zip(pairs, said, strict=True)]
+        model = pairs[0][0].model if pairs else None
+        made = generate_replies(model.model, model.encoder, drafts, model.autocast) if pairs else []
+        for (persona, _), new, reply in zip(pairs, said, made, strict=True):
+            persona._add(new, reply)
+        return made
+
+    def undo(self) -> list[str]:
+        """Take back the last reply and what it replied to; returns them. Nothing is taken from an empty history."""
+        taken = self.history[-2:]
+        del self.history[-2:]
+        return taken
+
+    def score(self, text: str, to: str | None = None, other: Persona | Sequence[str] = ()) -> Score:
+        """How likely `text` is as this persona's reply, here and under another persona.
+
+        It is scored as the reply to `to`, said next; without `to`, in the place of the last reply. `other` are that
+        persona's facts, or itself; none: the same model without a persona.
+        """
+        before = self.history[:-1] if to is None else [*self.history, *self._said(to)]
+        other = other.facts if isinstance(other, Persona) else _texts(other, "the other persona's facts")
+        (reply,) = _texts([text], "the reply") or [""]
+        sums, tokens = self._log_likelihoods(reply, before, [self.facts, other])
+        return Score(*sums, tokens)
+
+    def _log_likelihoods(self, reply: str, before: list[str], personas: list[list[str]]) -> tuple[list[float], int]:
+        """The reply's log-likelihood (nats) after the utterances `before` under each persona, and its tokens."""
+        encoder, sequences = self.model.encoder, []
+        ids = [*encoder.texts([reply])[0], encoder.eos]
+        for facts in personas:
+            room = self.model.context_length - len(ids)
+            context = encoder.context(len(before) % 2, facts, self._shown(before), room)
+            spans = np.array([[len(context), len(context) + len(ids)]])
+            sequences.append((np.array([*context, *ids], np.int64), spans))
+        with torch.inference_mode(), self.model.autocast:
+            nll, _, _ = score_batch(self.model.model, collate(sequences).to(self.model.model.device))
+        return [-math.fsum(part) for part in nll.reshape(len(personas), len(ids)).tolist()], len(ids)
+
+    @property
+    def _room(self) -> int:
+        return self.model.context_length - self.sampling.max_new_tokens
+
+    def _said(self, text: str | None) -> list[str]:
+        """What joins the history before the reply: the utterance, or nothing where the persona opens the talk."""
+        if text is None:
+            if self.history:
+                raise UserError("the talk has begun: give the utterance that is to be answered")
+            return []
+        said = _texts([text], "the utterance")
+        if not said:
+            raise UserError("an empty utterance: give the text that is to be answered")
+        return said
+
+    def _shown(self, utterances: list[str]) -> list[str]:
+        """The last of the `utterances`, as far back as the model is shown; the first is its speaker's as before."""
+        left_out = max(0, len(utterances) - (self.max_history or len(utterances)))
+        return utterances[left_out + left_out % 2 if left_out + 1 < len(utterances) else left_out :]
+
+    def _draft(self, utterances: list[str], goal: str | None, avoid: Sequence[str] = ()) -> Draft:
+        """What is asked for: the persona's next utterance, but not its last one once more."""
+        context = self.model.encoder.context(
+            len(utterances) % 2, self.facts, self._shown(utterances), self._room, goal or None
+        )
+        return Draft(context, self.sampling, self._random, ("", *utterances[-2:-1], *avoid))
+
+    def _add(self, said: list[str], reply: str) -> None:
+        if reply:
+            self.history += [*said, reply]  # at once: another thread sees both or neither
+
+
+def _texts(texts: Sequence[str], what: str) -> list[str]:
+    """The texts, stripped, without empty ones. Raises UserError where they are something else."""
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{what}: expected a list of texts, such as ['i have two dogs .']")
+    return [text.strip() for text in texts if text.strip()]
