@@ -6,9 +6,11 @@
     python interact.py --self-play --turns 10                   two personas talk to each other
     echo "hi ! how are you ?" | python interact.py --random-persona
     python interact.py --export FOLDER [--only-flagged]         recorded talks -> text for preprocess_dataset.py
+    python interact.py --stats                                  how many talks and flags are on record
+    python interact.py --delete-talk ID                         ... and --delete-participant KEY: gone from the file
 
 Reads   save_path/checkpoint/model, or the folder or hub name --model gives. It may run while train.py trains.
-Writes  save_path/conversations/DATE.jsonl: one line a talk (personagpt/talking/recordings.py).
+Writes  save_path/conversations/talks.sqlite (personagpt/talking/recordings.py): everything when it is said.
 
 During a reply Ctrl-C stops that reply; otherwise it ends the talk. /help lists the commands.
 """
@@ -28,7 +30,9 @@ from pathlib import Path
 from personagpt.errors import Stopped, UserError, printable
 from personagpt.model.sampling import RANGES, Sampling
 from personagpt.settings import Settings, find_model, read_settings
-from personagpt.talking.recordings import FLAGS, Flag, export
+from personagpt.talking.export import export, statistics
+from personagpt.talking.recordings import Recordings
+from personagpt.talking.talks import FLAGS, Flag
 from personagpt.text.convai2 import read_corpus
 from utils import add_env_option, before_torch, command, parse_options, run_script
 
@@ -49,7 +53,12 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     add("--seed", metavar="N", type=int, help="makes a talk repeatable")
     add("--self-play", action="store_true", help="two personas talk to each other")
     add("--turns", metavar="N", type=int, default=10, help="utterances of a self-play (10)")
-    add("--export", metavar="FOLDER", type=Path, help="write the recorded talks as ConvAI2 text")
+    records = parser.add_mutually_exclusive_group()
+    add_one = records.add_argument
+    add_one("--export", metavar="FOLDER", type=Path, help="write the recorded talks: ConvAI2 text, JSON, flags")
+    add_one("--stats", action="store_true", help="count the recorded talks, utterances and flags")
+    add_one("--delete-talk", metavar="ID", action="append", help="delete a recorded talk; repeat it")
+    add_one("--delete-participant", metavar="KEY", help="delete all talks of a participant")
     add("--only-flagged", action="store_true", help="... only talks with a flag, and a table of the flags")
     options = parse_options(parser, arguments)
     check_options(options)
@@ -99,20 +108,34 @@ def random_personas(settings: Settings, seed: int | None) -> tuple[list[str], li
     return random.Random(seed).choice(dialogues).personas
 
 
-def export_talks(options: argparse.Namespace, settings: Settings) -> int:
-    """--export: recorded talks -> text. It needs no model, and no torch."""
+def wants_records(options: argparse.Namespace) -> bool:
+    """Whether this is about the recorded talks: that needs no model, and no torch."""
+    return bool(options.export or options.stats or options.delete_talk or options.delete_participant is not None)
 
-    def next_command(**changed: object) -> str:
-        return command("preprocess_dataset.py", options.env, **changed)
 
-    export(settings.save_path / "conversations", options.export, options.only_flagged, print, next_command)
+def use_records(options: argparse.Namespace, settings: Settings) -> int:
+    """--export, --stats, --delete-talk and --delete-participant."""
+    recordings = Recordings(settings.save_path / "conversations")
+    if options.delete_talk or options.delete_participant is not None:
+        count = recordings.delete(options.delete_participant, options.delete_talk)
+        if not count:
+            raise UserError(f"{recordings.path}: no such talk; --export lists them in talks.jsonl, with their ids")
+        print(f"deleted {count} talk{'s' * (count > 1)} from {recordings.path}; what was exported before is not")
+    elif options.stats:
+        print("\n".join(statistics(recordings.talks())))
+    else:
+
+        def next_command(**changed: object) -> str:
+            return command("preprocess_dataset.py", options.env, **changed)
+
+        export(recordings.talks(), options.export, options.only_flagged, print, next_command)
     return 0
 
 
 def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
     """The command line, checked as far as that goes without the model, with the personas that it asks for."""
     options, settings = command_line(arguments)
-    if options.export is None:
+    if not wants_records(options):
         find_model(options.model, settings, command("train.py", options.env))
         if options.self_play or options.random_persona:
             options.partner_persona, drawn = random_personas(settings, options.seed)
@@ -122,8 +145,8 @@ def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Set
 
 if __name__ == "__main__":
     prepared = before_torch(prepare)
-    if prepared[0].export is not None:
-        run_script(export_talks, *prepared)
+    if wants_records(prepared[0]):
+        run_script(use_records, *prepared)
     print("loading ...", file=sys.stderr, flush=True)
 
 import contextlib
@@ -139,7 +162,7 @@ HELP = {
     "/undo": "take back your last utterance and the reply",
     "/retry": "draw another reply",
     "/flag KIND [NOTE]": "mark the last reply: " + ", ".join(FLAGS),
-    "/save": "record the talk now (it is recorded when it ends, too)",
+    "/save": "where the talk is recorded (everything is, when it is said)",
     "/help": "this list",
     "/quit": "end (Ctrl-D does, too)",
 }
@@ -147,13 +170,14 @@ HELP = {
 
 def main(arguments: list[str] | None = None) -> int:
     options, settings = prepare(arguments)
-    return talk(options, settings) if options.export is None else export_talks(options, settings)
+    return use_records(options, settings) if wants_records(options) else talk(options, settings)
 
 
 def talk(options: argparse.Namespace, settings: Settings) -> int:
     trained = load_trained(options.model, settings)
     sampling = Sampling(**{name: getattr(options, name) for name in RANGES})
-    session = Session(trained, sampling, options.seed, settings.save_path / "conversations")
+    recordings = Recordings(settings.save_path / "conversations")
+    session = Session(trained, sampling, options.seed, recordings)
     try:
         if options.self_play:
             session.begin(options.persona, "partner", options.partner_persona)
@@ -163,9 +187,8 @@ def talk(options: argparse.Namespace, settings: Settings) -> int:
             session.begin(options.persona or type_persona(lines))
             answer_lines(session, lines)
     finally:
-        session.record()
-        if session.recorded_in:
-            print(f"recorded in {session.recorded_in}")
+        if session.recorded:
+            print(f"recorded in {recordings.path}: {', '.join(session.recorded)}")
     return 0
 
 
@@ -203,16 +226,14 @@ def run_command(session: Session, command: str, rest: str) -> str:
         session.begin(current.persona)
         return ""
     if command == "/save":
-        session.record()
-        return f"recorded in {session.recorded_in}\n" if current.turns else "nothing was said yet\n"
+        return f"recorded in {session.recordings.path}: {current.id}\n" if current.turns else "nothing was said yet\n"
     if command in ("/undo", "/retry", "/flag") and not current.turns:
         return f"{command}: the model has not said anything yet\n"
     if command == "/undo":
-        session.take_back()
+        session.undo()
         return f"taken back; {len(session.talk.turns)} utterances left\n"
     if command == "/retry":
-        said, rejected = session.take_back()
-        session.answer(said, [rejected])
+        session.retry()
         return ""
     if command == "/flag":
         kind, _, note = rest.partition(" ")
@@ -220,6 +241,7 @@ def run_command(session: Session, command: str, rest: str) -> str:
             reason = "unknown kind" if kind else "which kind?"
             return f"/flag {printable(kind) or 'KIND'}: {reason}; the kinds are {', '.join(FLAGS)}\n"
         current.flags.append(Flag(len(current.turns) - 1, kind, note.strip()))
+        session.record()
         return f"flagged as {kind}: {current.texts[-1]}\n"
     return f"{printable(command)}: unknown command; /help lists them\n"
 

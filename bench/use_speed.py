@@ -30,6 +30,7 @@ from personagpt.scoring.metrics import teacher_forced_metrics
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
 from personagpt.settings import read_settings
+from personagpt.talking.recordings import Recordings
 from personagpt.talking.session import Session
 from personagpt.text.convai2 import read_corpus
 from personagpt.training.optimization import Trainer, training_step
@@ -122,7 +123,7 @@ class Clock(io.StringIO):
 def first_token(trained: TrainedModel, question: str) -> float:
     """Seconds from a question to the first text of the reply in the terminal."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        session = Session(trained, Sampling(), 1, Path(folder))
+        session = Session(trained, Sampling(), 1, Recordings(Path(folder)))
         session.begin(["i have two dogs.", "i work as a nurse.", "i like tea."])
         with contextlib.redirect_stdout(Clock()) as clock:
             start = time.perf_counter()

@@ -1,8 +1,8 @@
 """interact.py: talks with a real (tiny) model through the script's own main()."""
 
 import io
-import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 
@@ -15,9 +15,11 @@ from personagpt.model.generation import Draft, stream_replies
 from personagpt.model.sampling import Sampling
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
+from personagpt.settings import TEXT_NAMES
 from personagpt.talking import persona
-from personagpt.talking.recordings import TEXT_NAMES, read_talks
+from personagpt.talking.recordings import Recordings, read_talks
 from personagpt.text.convai2 import read_corpus
+from tests.talking.test_talks import make_talk
 
 
 @pytest.fixture
@@ -112,12 +114,37 @@ def test_a_flag_survives_undo_and_retry(chat, recorded) -> None:
     assert kept.flags == []
     assert flagged.texts[:3] == kept.texts[:3]
     assert flagged.texts[3] != kept.texts[3]
+    assert kept.turns[3].replaced == flagged.texts[3]
 
 
-def test_saving_records_at_once_and_the_end_only_what_is_new(chat, tmp_path) -> None:
-    chat("hi !\n/save\n/save\n/quit\nnever read\n", *DOGS)
-    (file,) = (tmp_path / "save" / "conversations").iterdir()
-    assert len(file.read_text().splitlines()) == 1
+def test_everything_is_on_record_when_it_is_said(chat, recorded, monkeypatch) -> None:
+    seen = []
+
+    def typed():  # noqa: ANN202
+        for line in ("hi !", "and you ?", "/flag other", "/undo", "/retry", "/quit", "never read"):
+            yield line
+            seen.append([(len(talk.turns), len(talk.flags)) for talk in recorded()])
+
+    monkeypatch.setattr(interact, "read_lines", typed)
+    outcome = chat("", *DOGS)
+    assert seen == [[(2, 0)], [(4, 0)], [(4, 1)], [(4, 1), (2, 0)], [(4, 1), (2, 0)]]
+    talk = recorded()[1]
+    assert talk.turns[1].replaced is not None
+    assert outcome.out.splitlines()[-1].endswith(f"talks.sqlite: {recorded()[0].id}, {talk.id}")
+
+
+def test_where_a_talk_is_recorded(chat, recorded) -> None:
+    outcome = chat("hi !\n/save\n/undo\n/quit\n", *DOGS)
+    assert re.search(r"recorded in .*/conversations/talks.sqlite: [0-9a-f]{32}\n", outcome.out)
+    assert recorded() == []
+    assert outcome.out.endswith("taken back; 0 utterances left\nyou: /quit\n")
+
+
+def test_a_reply_that_cannot_be_drawn_again_stays(chat, recorded, monkeypatch, tokenizer) -> None:
+    scripted(monkeypatch, tokenizer, "i am fine .", *[""] * 4)
+    outcome = chat("hi\n/retry\n", *DOGS)
+    assert "(the model said nothing)" in outcome.out
+    assert recorded()[0].texts == ["hi", "i am fine ."]
 
 
 @pytest.mark.parametrize(
@@ -279,7 +306,8 @@ def test_self_play(chat, recorded) -> None:
     assert talk.persona == ["i have two dogs.", "i work as a nurse."]
     assert talk.partner_persona
     assert [line.rstrip() for line in outcome.out.splitlines()[2:7]] == [f"{t.speaker}: {t.text}" for t in talk.turns]
-    assert chat("", "--self-play", "--turns", 5, *DOGS, "--seed", 1).out == outcome.out
+    again = chat("", "--self-play", "--turns", 5, *DOGS, "--seed", 1)
+    assert again.out.partition("recorded in")[0] == outcome.out.partition("recorded in")[0]
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 143), (signal.SIGINT, 130)])
@@ -298,7 +326,7 @@ def test_a_talk_that_is_ended_by_a_signal_is_recorded(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_from_talking_to_training_tensors(chat, run, write_settings, tmp_path, sample, tokenizer) -> None:
+def test_from_talking_to_training_tensors(chat, recorded, run, write_settings, tmp_path, sample, tokenizer) -> None:
     """The loop is closed: recorded talks, exported, are what preprocess_dataset.py reads."""
     chat("hi !\nwhat do you do ?\n/flag off-topic\n", *DOGS, "--seed", 1)
     chat("good morning !\n", *DOGS, "--seed", 2)
@@ -309,9 +337,8 @@ def test_from_talking_to_training_tensors(chat, run, write_settings, tmp_path, s
     assert run(preprocess_dataset.main, "--env", env).status == 0
     data = PersonaChatDataset(tmp_path / "next" / "train_data.safetensors")
     speaker, facts, utterances = Encoder(tokenizer).decode(data[0]["input_ids"].tolist())
-    lines = [json.loads(line) for line in next((tmp_path / "save" / "conversations").iterdir()).open()]
     assert (speaker, facts) == (1, ["i have two dogs.", "i work as a nurse."])
-    assert utterances == [turn["text"] for turn in lines[0]["turns"][:2]]  # cut before the flagged reply
+    assert utterances == recorded()[0].texts[:2]  # cut before the flagged reply
     assert len(data) == 1
 
 
@@ -319,3 +346,25 @@ def test_exporting_flagged_talks_needs_no_model(run, write_settings, tmp_path) -
     outcome = run(interact.main, "--env", write_settings(), "--export", tmp_path / "text", "--only-flagged")
     assert outcome.status == 2
     assert "no flagged talk to export" in outcome.err
+
+
+def test_counting_and_deleting_need_no_model(run, write_settings, tmp_path) -> None:
+    env = write_settings(save_path=tmp_path)
+    recordings = Recordings(tmp_path / "conversations")
+    mine, yours = make_talk("a secret", "b"), make_talk("x", "y", participant="you")
+    for talk in (mine, yours):
+        recordings.save(talk)
+    recordings.close()
+    assert run(interact.main, "--env", env, "--stats").out.startswith("2 talks, ")
+    outcome = run(interact.main, "--env", env, "--delete-talk", mine.id)
+    assert (outcome.status, outcome.out.split(" from ")[0]) == (0, "deleted 1 talk")
+    assert b"secret" not in recordings.path.read_bytes()
+    assert run(interact.main, "--env", env, "--delete-talk", mine.id).status == 2
+    assert run(interact.main, "--env", env, "--delete-participant", "").status == 2
+    assert recordings.talks() == [yours]
+    recordings.close()
+    assert run(interact.main, "--env", env, "--delete-participant", "you").status == 0
+    outcome = run(interact.main, "--env", env, "--delete-participant", "you")
+    assert (outcome.status, outcome.err.count("\n")) == (2, 1)
+    assert "no such talk; --export lists them" in outcome.err
+    assert run(interact.main, "--env", env, "--stats").out.startswith("0 talks\n")

@@ -1,253 +1,294 @@
-"""Recorded talks: one JSON line each, under save_path/conversations/, and their way back into training text.
+"""Recorded talks: one SQLite file, save_path/conversations/talks.sqlite, written by several programs at once.
 
-    {"id": ..., "started": ..., "model": ..., "model_checksum": ..., "sampling": {"top_k": 10, ..., "seed": 7},
-     "persona": [fact, ...], "partner": "human", "partner_persona": [],
-     "turns": [{"speaker": "human", "text": ..., "time": ...}, {"speaker": "model", ...}, ...],
-     "flags": [{"turn": 1, "kind": "inconsistent", "note": ...}]}
-
-The partner talks first: a person ("human"), or in a self-play the model under another persona ("partner"). A line whose
-id stood on an earlier line is a later state of the same talk, and counts in its place.
+A talk is saved after everything that is said in it: what was committed survives a kill and a power cut. Its tables are
+`talks`, and for each `turns`, `flags` and `ratings`, which go with it when it is deleted. JSON lines that an earlier
+version recorded in the folder are taken over when the file is first opened.
 """
 
 from __future__ import annotations
 
-import csv
-import datetime
-import io
+import contextlib
+import errno
 import json
-import os
-import re
-import uuid
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from personagpt.errors import UserError, printable
+from personagpt.errors import RunError, UserError, printable
 from personagpt.files import write_atomically
-from personagpt.settings import TEXT_NAMES
-from personagpt.text.convai2 import Dialogue, is_writable, write_corpus
+from personagpt.talking.talks import Flag, Talk, Turn, parse_talk
 
-FLAGS = {
-    "inconsistent": "with the persona",
-    "contradicts": "itself",
-    "repetitive": "says the same again",
-    "off-topic": "does not answer",
-    "ungrammatical": "broken language",
-    "unsafe": "hurtful or dangerous",
-    "other": "see the note",
-}
-VALID_EVERY = 10  # of the exported talks every tenth is for validation
-FLAG_TABLE = "flags.csv"
+NAME = "talks.sqlite"
+VERSION = 1  # the schema's; in the file's user_version
+PATIENCE = 30.0  # seconds to wait for another program that writes
+DAMAGED = "damaged-"  # before the name of a file of JSON lines: those of its lines that are no talks
 
-
-def now() -> str:
-    """The time in UTC, ISO 8601."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-
-
-def new_id() -> str:
-    return uuid.uuid4().hex
-
-
-@dataclass
-class Turn:
-    speaker: str  # "human" or "partner" (who talk first), or "model"
-    text: str
-    time: str = field(default_factory=now)
-
-
-@dataclass
-class Flag:
-    turn: int  # index of a reply
-    kind: str
-    note: str = ""
+SCHEMA = (
+    """CREATE TABLE talks (
+        number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, started TEXT NOT NULL, source TEXT NOT NULL,
+        participant TEXT, model TEXT NOT NULL, model_checksum TEXT NOT NULL, sampling TEXT NOT NULL,
+        persona TEXT NOT NULL, partner TEXT NOT NULL, partner_persona TEXT NOT NULL)""",
+    "CREATE INDEX talks_of_participant ON talks (participant)",
+    """CREATE TABLE turns (
+        talk TEXT NOT NULL REFERENCES talks (id) ON DELETE CASCADE, turn INTEGER NOT NULL,
+        speaker TEXT NOT NULL CHECK (speaker IN ('human', 'model', 'partner')), text TEXT NOT NULL, time TEXT NOT NULL,
+        goal TEXT, replaced TEXT, corrected INTEGER NOT NULL, PRIMARY KEY (talk, turn))""",
+    """CREATE TABLE flags (
+        talk TEXT NOT NULL, turn INTEGER NOT NULL, kind TEXT NOT NULL, note TEXT NOT NULL,
+        FOREIGN KEY (talk, turn) REFERENCES turns (talk, turn) ON DELETE CASCADE)""",
+    "CREATE INDEX flags_of_turn ON flags (talk, turn)",
+    """CREATE TABLE ratings (
+        talk TEXT NOT NULL REFERENCES talks (id) ON DELETE CASCADE, question TEXT NOT NULL, answer TEXT NOT NULL,
+        PRIMARY KEY (talk, question))""",
+    f"PRAGMA user_version = {VERSION}",
+)
+COLUMNS = "id, started, source, participant, model, model_checksum, sampling, persona, partner, partner_persona"
+IS_JSON = {"sampling", "persona", "partner_persona"}
+TURN = "speaker, text, time, goal, replaced, corrected"
+SAVE_TURN = f"""INSERT INTO turns (talk, turn, {TURN}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (talk, turn) DO UPDATE SET ({TURN}) = (excluded.{TURN.replace(", ", ", excluded.")})
+    WHERE ({TURN}) IS NOT (excluded.{TURN.replace(", ", ", excluded.")})"""
 
 
-@dataclass
-class Talk:
-    """What was said, by whom, and what was wrong with it."""
-
-    model: str
-    model_checksum: str
-    sampling: dict[str, Any]
-    persona: list[str]
-    partner: str = "human"
-    partner_persona: list[str] = field(default_factory=list)
-    turns: list[Turn] = field(default_factory=list)
-    flags: list[Flag] = field(default_factory=list)
-    started: str = field(default_factory=now)
-    id: str = field(default_factory=new_id)
-
-    @property
-    def texts(self) -> list[str]:
-        return [turn.text for turn in self.turns]
+class TalkDeleted(UserError):
+    """The talk was deleted while it went on."""
 
 
-def append_talk(folder: Path, talk: Talk) -> Path:
-    """Add `talk` to today's file in `folder`; it is on the disk when this returns."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{datetime.date.today().isoformat()}.jsonl"
-    line = json.dumps(asdict(talk)).encode() + b"\n"
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        size = os.fstat(descriptor).st_size
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":
-            line = b"\n" + line  # a power cut left half a line: it must not spoil this one
-        # One write: lines of talks held at the same time never mix.
-        if os.write(descriptor, line) != len(line):
-            raise OSError(28, "No space left on device", str(path))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    return path
+class Recordings:
+    """The recorded talks of a folder. Threads may share it, and other processes may use the same folder.
+
+    Nothing is created before the first talk is saved. Every method raises UserError where the file cannot be used,
+    RunError where the machine does not let it, and OSError where the disk is full.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None] = print) -> None:
+        """`say` is told what became of JSON lines."""
+        self.path = folder / NAME
+        self._say = say
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._saved: set[str] = set()  # ids: one that is no longer in the file was deleted
+
+    def save(self, talk: Talk) -> None:
+        """Make the file hold `talk` as it is now; without a turn it holds none. On the disk when this returns.
+
+        Raises TalkDeleted where it was saved before, and deleted since.
+        """
+        if not talk.turns and talk.id not in self._saved:
+            return
+        with self._transaction() as database:
+            _save(database, talk, is_new=talk.id not in self._saved)
+        (self._saved.add if talk.turns else self._saved.discard)(talk.id)
+
+    def talks(self, participant: str | None = None, ids: list[str] | None = None) -> list[Talk]:
+        """All talks, oldest first; or a participant's, or those of these ids."""
+        if not self._is_there():
+            return []
+        chosen, values = _chosen(participant, ids)
+        with self._transaction("DEFERRED") as database:
+            found = _read(database, chosen, values)
+        self._saved |= {talk.id for talk in found}
+        return found
+
+    def delete(self, participant: str | None = None, ids: list[str] | None = None) -> int:
+        """Delete a participant's talks, or those of these ids; returns how many there were.
+
+        Their text is gone from the file and from its log when this returns, whatever it returns.
+        """
+        if not self._is_there():
+            return 0
+        chosen, values = _chosen(participant, ids)
+        with self._transaction() as database:
+            count = database.execute(f"DELETE FROM talks {chosen}", values).rowcount
+        with self._lock, self._told():
+            # In the file deleted text is overwritten (secure_delete); the log is emptied here.
+            if self._opened().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                raise RunError(
+                    f"{self.path}: the talks are deleted, but another program is reading the file, so that its log may "
+                    "still hold their text: run the same command again"
+                )
+        return count
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+
+    def _is_there(self) -> bool:
+        return self.path.exists() or any(_json_lines(self.path.parent))
+
+    @contextlib.contextmanager
+    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        """All or nothing; nobody else writes meanwhile, unless `kind` is DEFERRED: then it only reads."""
+        with self._lock, self._told():
+            database = self._opened()
+            database.execute(f"BEGIN {kind}")
+            try:
+                yield database
+                database.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # a full disk has rolled it back already
+                    database.execute("ROLLBACK")
+                raise
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        """Set what every connection sets, make the tables where there are none, and take over JSON lines."""
+        for pragma in ("foreign_keys = ON", "secure_delete = ON", "synchronous = FULL", "temp_store = MEMORY"):
+            database.execute(f"PRAGMA {pragma}")
+        deadline = time.monotonic() + PATIENCE
+        while True:  # where several programs open a new file at once, SQLite does not wait by itself
+            try:
+                database.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorname not in ("SQLITE_BUSY", "SQLITE_LOCKED") or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+        database.execute("BEGIN IMMEDIATE")
+        with database:  # commits, or rolls back
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            if version > VERSION:
+                raise UserError(f"{self.path}: recorded by a newer version of PersonaGPT; use that one")
+            for statement in SCHEMA if version == 0 else ():
+                database.execute(statement)
+            taken = take_over(database, self.path.parent, self._say)
+        for path in taken:  # their talks are committed
+            path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """SQLite's errors as a line for the user, or as the full disk that they are."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            name = getattr(error, "sqlite_errorname", "")
+            if name == "SQLITE_FULL":
+                raise OSError(errno.ENOSPC, "No space left on device", str(self.path)) from None
+            if name in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
+                raise UserError(
+                    f"{self.path}: not a file of recorded talks, or damaged ({error}): move it away, with its -wal and "
+                    "-shm files, and a new one is made"
+                ) from None
+            if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
+                raise UserError(f"{self.path}: cannot write there ({error}); choose another save_path") from None
+            if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+                raise RunError(f"{self.path}: another program keeps it busy for {PATIENCE:.0f} s; try again") from None
+            if name.startswith("SQLITE_IOERR"):
+                raise RunError(f"{self.path}: the disk does not take it ({error}); is it full?") from None
+            raise
 
 
-def read_talks(folder: Path, say: Callable[[str], None]) -> list[Talk]:
-    """All talks recorded in `folder`, oldest first; `say` is told of damaged lines, which are passed over."""
+def _chosen(participant: str | None, ids: list[str] | None) -> tuple[str, list[str]]:
+    """The SQL that chooses talks, and its values."""
+    parts, values = [], []
+    if participant is not None:
+        parts, values = ["participant = ?"], [participant]
+    if ids is not None:
+        parts.append("id IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(ids))
+    return ("WHERE " + " AND ".join(parts) if parts else ""), values
+
+
+def _save(database: sqlite3.Connection, talk: Talk, is_new: bool) -> None:
+    if is_new:
+        values = [json.dumps(value) if name in IS_JSON else value for name, value in _columns(talk).items()]
+        database.execute(f"INSERT INTO talks ({COLUMNS}) VALUES ({', '.join('?' * len(values))})", values)
+    elif not database.execute("SELECT 1 FROM talks WHERE id = ?", (talk.id,)).fetchone():
+        raise TalkDeleted("this talk was deleted meanwhile; start a new one")
+    if not talk.turns:
+        database.execute("DELETE FROM talks WHERE id = ?", (talk.id,))
+        return
+    database.execute("DELETE FROM flags WHERE talk = ?", (talk.id,))
+    database.execute("DELETE FROM turns WHERE talk = ? AND turn >= ?", (talk.id, len(talk.turns)))
+    for number, turn in enumerate(talk.turns):
+        database.execute(SAVE_TURN, (talk.id, number, *vars(turn).values()))
+    flags = [(talk.id, flag.turn, flag.kind, flag.note) for flag in talk.flags]
+    database.executemany("INSERT INTO flags (talk, turn, kind, note) VALUES (?, ?, ?, ?)", flags)
+    ratings = [(talk.id, question, json.dumps(answer)) for question, answer in talk.ratings.items()]
+    database.executemany("INSERT OR REPLACE INTO ratings (talk, question, answer) VALUES (?, ?, ?)", ratings)
+
+
+def _columns(talk: Talk) -> dict[str, object]:
+    return {name: getattr(talk, name) for name in COLUMNS.split(", ")}
+
+
+def _read(database: sqlite3.Connection, chosen: str, values: list[str]) -> list[Talk]:
     talks: dict[str, Talk] = {}
-    for path in sorted(folder.glob("*.jsonl")):
+    for row in database.execute(f"SELECT {COLUMNS} FROM talks {chosen} ORDER BY number", values):
+        pairs = zip(COLUMNS.split(", "), row, strict=True)
+        talk = Talk(**{name: json.loads(value) if name in IS_JSON else value for name, value in pairs})
+        talks[talk.id] = talk
+    those = f"WHERE talk IN (SELECT id FROM talks {chosen})"
+    for talk, *turn, corrected in database.execute(f"SELECT talk, {TURN} FROM turns {those} ORDER BY turn", values):
+        talks[talk].turns.append(Turn(*turn, bool(corrected)))
+    for talk, *flag in database.execute(f"SELECT talk, turn, kind, note FROM flags {those} ORDER BY rowid", values):
+        talks[talk].flags.append(Flag(*flag))
+    for talk, question, answer in database.execute(f"SELECT * FROM ratings {those} ORDER BY rowid", values):
+        talks[talk].ratings[question] = json.loads(answer)
+    return list(talks.values())
+
+
+def read_talks(folder: Path, say: Callable[[str], None] = print) -> list[Talk]:
+    """All talks recorded in `folder`, oldest first; `say` is told what became of JSON lines."""
+    with contextlib.closing(Recordings(folder, say)) as recordings:
+        return recordings.talks()
+
+
+def _json_lines(folder: Path) -> list[Path]:
+    """The files that an earlier version recorded in: DATE.jsonl."""
+    return [path for path in sorted(folder.glob("*.jsonl")) if not path.name.startswith(DAMAGED)]
+
+
+def take_over(database: sqlite3.Connection, folder: Path, say: Callable[[str], None]) -> list[Path]:
+    """Put the talks of all JSON lines in `folder` into the tables; returns the files, to be removed after the commit.
+
+    Of an id that stands on several lines, the last counts. A line that is no talk is named, and kept in a file of its
+    own. Where a kill came between commit and removal, the same talks are found again, and change nothing.
+    """
+    talks: dict[str, Talk] = {}
+    files = _json_lines(folder)
+    for path in files:
+        damaged = []
         for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
             if not line.strip():
                 continue
             try:
                 talk = parse_talk(line)
+                talks[talk.id] = talk
             except (ValueError, KeyError, TypeError, RecursionError) as error:
+                damaged.append(line)
                 reason = printable(f"{type(error).__name__}: {str(error)[:80]}")
-                say(f"{path}:{number}: damaged recording passed over ({reason})")
-                continue
-            talks[talk.id] = talk
-    return list(talks.values())
+                say(f"{path}:{number}: damaged recording, kept in {DAMAGED}{path.name} ({reason})")
+        if damaged:
+            _keep(path.with_name(DAMAGED + path.name), damaged)
+    new = [talk for talk in talks.values() if talk.turns and not _is_recorded(database, talk)]
+    for talk in new:
+        _save(database, talk, is_new=True)
+    if files:
+        say(f"{folder / NAME}: took over {len(new)} talks from {', '.join(path.name for path in files)}")
+    return files
 
 
-def parse_talk(line: bytes) -> Talk:
-    """A recorded line -> its talk. Raises ValueError, KeyError or TypeError where the line is not one."""
-    raw = json.loads(line)
-    if not isinstance(raw, dict):
-        raise ValueError("not an object")
-    turns, flags = [Turn(**turn) for turn in raw.pop("turns")], [Flag(**flag) for flag in raw.pop("flags")]
-    talk = Talk(**raw, turns=turns, flags=flags)
-    if not isinstance(talk.persona, list) or not isinstance(talk.partner_persona, list):
-        raise ValueError("a persona that is no list of facts")
-    texts = [talk.id, talk.model, talk.partner, *talk.persona, *talk.partner_persona, *talk.texts]
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError("not text")
-    "".join(texts).encode()  # half a surrogate pair is no text either
-    if not all(fact.strip() for fact in [*talk.persona, *talk.partner_persona]):
-        raise ValueError("an empty fact")
-    if talk.partner not in ("human", "partner"):
-        raise ValueError(f"unknown partner {talk.partner!r}")
-    for number, turn in enumerate(turns):
-        if turn.speaker != (talk.partner, "model")[number % 2] or not turn.text.strip():
-            raise ValueError(f"turn {number} is empty or another speaker's")
-    for flag in flags:
-        known = flag.kind in FLAGS and isinstance(flag.note, str)
-        if not known or type(flag.turn) is not int or not 0 <= flag.turn < len(turns):
-            raise ValueError(f"unknown flag {flag}")
-    return talk
+def _is_recorded(database: sqlite3.Connection, talk: Talk) -> bool:
+    return database.execute("SELECT 1 FROM talks WHERE id = ?", (talk.id,)).fetchone() is not None
 
 
-def export(
-    recordings: Path, target: Path, only_flagged: bool, say: Callable[[str], None], next_command: Callable[..., str]
-) -> None:
-    """Write the talks of `recordings` as ConvAI2 text into the folder `target`, for preprocess_dataset.py.
-
-    `next_command` makes the command that is named next from the settings it changes: training goes on from the model
-    that talked last, where that is still there.
-
-    Each talk goes up to its first flagged reply; with `only_flagged`, talks with a flag go whole, with a table of
-    flags. A talk that another one starts with (it went on after /undo or /retry) is left out. Raises UserError where
-    nothing is left, or where files are in the way.
-    """
-    present = [target / name for name in (*TEXT_NAMES.values(), FLAG_TABLE) if (target / name).exists()]
-    if present:
-        named = " and ".join(map(str, present))
-        raise UserError(
-            f"{named}: there already, and not overwritten; export into another folder, or delete them where an export "
-            "that was killed left them"
-        )
-    kept = []
-    for talk in read_talks(recordings, say):
-        if only_flagged and not talk.flags:
-            continue
-        dialogue = to_dialogue(talk, len(talk.turns) if only_flagged else first_flag(talk))
-        if dialogue is not None:
-            kept.append((talk, dialogue))
-    if not only_flagged:
-        beginnings = {
-            _beginning(dialogue, count) for _, dialogue in kept for count in range(1, len(dialogue.utterances))
-        }
-        kept = [(talk, dialogue) for talk, dialogue in kept if _beginning(dialogue) not in beginnings]
-    if not kept:
-        kind = "flagged talk" if only_flagged else "talk with a reply that is not flagged"
-        raise UserError(f"{recordings}: no {kind} to export; record some with interact.py first")
-    splits = split_talks(kept)
-    target.mkdir(parents=True, exist_ok=True)
-    for split, pairs in splits.items():
-        write_atomically(target / TEXT_NAMES[split], write_corpus(dialogue for _, dialogue in pairs))
-        say(f"{split}: {len(pairs)} talks, {sum(len(d.utterances) for _, d in pairs)} utterances")
-    if len(kept) == 1:
-        say("there is one talk only: it is both the training and the validation text")
-    if only_flagged:
-        talks = list({talk.id: talk for talk, _ in kept}.values())
-        write_atomically(target / FLAG_TABLE, flag_table(talks))
-        counts = Counter(flag.kind for talk in talks for flag in talk.flags)
-        for kind, count in counts.most_common():
-            say(f"  {kind:<14}{count:>5}   {FLAGS[kind]}")
-        say(f"flags in {target / FLAG_TABLE}")
-    changed = {"data_path": target, "save_path": target / "save"}
-    model = max((talk for talk, _ in kept), key=lambda talk: talk.started).model
-    if Path(model).is_dir() or not Path(model).is_absolute():  # a folder that is there, or a hub name
-        changed["model_name"] = model
-    say(f"text in {target}; next: {next_command(**changed)}")
-
-
-def first_flag(talk: Talk) -> int:
-    """How many turns come before the first flagged reply."""
-    return min((flag.turn for flag in talk.flags), default=len(talk.turns))
-
-
-def to_dialogue(talk: Talk, count: int) -> Dialogue | None:
-    """The first `count` turns, without a person's last words that got no answer; None where nothing can be used."""
-    if talk.partner == "human":
-        count -= count % 2
-    texts = [_one_line(text) for text in talk.texts[:count]]
-    if not is_writable(texts):
-        return None
-    personas = tuple([_one_line(fact) for fact in facts] for facts in (talk.partner_persona, talk.persona))
-    return Dialogue(personas=personas, utterances=texts)
-
-
-def split_talks(kept: list[Any]) -> dict[str, list[Any]]:
-    """Every tenth talk, and at least one, validates; a single one does both."""
-    if len(kept) == 1:
-        return {"train": kept, "valid": kept}
-    chosen = set(range(VALID_EVERY - 1, len(kept), VALID_EVERY)) or {len(kept) - 1}
-    return {
-        "train": [pair for number, pair in enumerate(kept) if number not in chosen],
-        "valid": [pair for number, pair in enumerate(kept) if number in chosen],
-    }
-
-
-def flag_table(talks: list[Talk]) -> str:
-    """CSV: a row for each flag."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["talk", "turn", "kind", "note", "persona", "before", "reply", "model_checksum"])
-    for talk in talks:
-        for flag in sorted(talk.flags, key=lambda flag: flag.turn):
-            before = talk.texts[flag.turn - 1] if flag.turn else ""
-            facts = talk.persona if talk.turns[flag.turn].speaker == "model" else talk.partner_persona
-            row = [talk.id, flag.turn, flag.kind, flag.note, " | ".join(facts), before, talk.texts[flag.turn]]
-            writer.writerow([*row, talk.model_checksum])
-    return text.getvalue()
-
-
-def _beginning(dialogue: Dialogue, count: int | None = None) -> tuple[Any, ...]:
-    """What tells a dialogue's first `count` utterances from another's."""
-    return *map(tuple, dialogue.personas), *dialogue.utterances[:count]
-
-
-def _one_line(text: str) -> str:
-    return re.sub(r"[\t\n\r]+", " ", text).strip()
+def _keep(path: Path, lines: list[bytes]) -> None:
+    """Add to the file those of `lines` that it does not have yet."""
+    kept = path.read_bytes().rstrip(b"\n").split(b"\n") if path.exists() else []
+    write_atomically(path, b"".join(line + b"\n" for line in [*kept, *(line for line in lines if line not in kept)]))

@@ -6,7 +6,6 @@ import contextlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from personagpt.errors import printable
 from personagpt.model.loading import TrainedModel
@@ -14,33 +13,31 @@ from personagpt.model.sampling import Sampling
 from personagpt.sequences.format import DataError
 from personagpt.signals import first_ctrl_c
 from personagpt.talking.persona import Persona
-from personagpt.talking.recordings import Talk, Turn, append_talk, new_id
+from personagpt.talking.recordings import Recordings
+from personagpt.talking.talks import Talk, Turn, new_id
 
 
 class Session:
-    """The talk under way: replies stream to the terminal, and what was said is recorded."""
+    """The talk under way: replies stream to the terminal, and what is said is recorded when it is said."""
 
-    def __init__(self, trained: TrainedModel, sampling: Sampling, seed: int | None, recordings: Path) -> None:
+    def __init__(self, trained: TrainedModel, sampling: Sampling, seed: int | None, recordings: Recordings) -> None:
         """`seed` makes the talks repeatable; with None each draws its own."""
         self.trained, self.sampling, self.seed, self.recordings = trained, sampling, seed, recordings
         Persona(trained, **asdict(sampling))  # raises where no reply fits the context: before a persona is typed
         self.talks = 0
         self.talk: Talk | None = None
         self.speakers: dict[str, Persona] = {}  # "model", and in a self-play "partner"
-        self.recorded: dict | None = None  # the talk as it was when last recorded
-        self.recorded_in: Path | None = None
+        self.recorded: list[str] = []  # the ids of the talks on record
 
     def begin(self, persona: list[str], partner: str = "human", partner_persona: list[str] | None = None) -> None:
-        """Record the talk so far and start another. Raises DataError where a persona does not fit the context."""
+        """Start another talk. Raises DataError where a persona does not fit the context."""
         seed = secrets.randbits(32) if self.seed is None else self.seed + self.talks
         # The partner's seed is one that no talk has.
         seeds_and_facts = {"partner": (seed + 2**62, partner_persona or []), "model": (seed, persona)}
-        speakers = {
+        self.speakers = {
             name: Persona(self.trained, facts, seed=own, **asdict(self.sampling))
             for name, (own, facts) in seeds_and_facts.items()
         }
-        self.record()
-        self.speakers = speakers
         self.talks += 1
         names = self.trained.name, self.trained.checksum
         sampling = asdict(self.sampling) | {"seed": seed}
@@ -49,13 +46,13 @@ class Session:
             if speaker.facts:
                 print(printable(f"{name}'s persona: {' | '.join(speaker.facts)}"))
 
-    def reply(self, name: str, text: str | None, avoid: Sequence[str] = (), stop: Sequence[int] = ()) -> bool:
-        """Print the reply of `name` ("model" or "partner") to `text` as it comes, and add it; False where it is empty.
+    def reply(self, name: str, text: str | None, rejected: str | None = None, stop: Sequence[int] = ()) -> bool:
+        """Print what `name` ("model" or "partner") replies to `text` and record it; False where it is none.
 
-        One of `avoid` is drawn again; once there is something in `stop`, what has been printed so far stands. Raises
-        DataError where persona and the last utterance do not fit the context.
+        One that is `rejected` is drawn again; once there is something in `stop`, what has been printed so far stands.
+        Raises DataError where persona and the last utterance do not fit the context.
         """
-        reply = ""
+        reply, avoid = "", [rejected] if rejected else []
         with contextlib.closing(self.speakers[name].stream(text, avoid=avoid)) as pieces:
             print(f"{name}: ", end="", flush=True)
             for piece in pieces:
@@ -65,40 +62,63 @@ class Session:
                     break
         print()
         if reply.strip():
-            self.talk.turns.append(Turn(name, reply.strip()))
+            self.talk.turns.append(Turn(name, reply.strip(), replaced=rejected))
+            self.record()
         return bool(reply.strip())
 
-    def answer(self, text: str, avoid: Sequence[str] = ()) -> None:
-        """Add what the human said, and the reply to it; without a reply neither. Ctrl-C stops the reply only."""
+    def answer(self, text: str) -> None:
+        """Record what the human said, and the reply to it; without a reply neither. Ctrl-C stops the reply only."""
         self.talk.turns.append(Turn("human", text))
+        self.record()
+        if not self._answered(text):
+            print("(your utterance was taken back)")
+            self.talk.turns.pop()
+            self.record()
+
+    def _answered(self, text: str, rejected: str | None = None) -> bool:
+        """Whether the model's reply came, as it does unless it is empty or does not fit."""
         try:
             with first_ctrl_c() as stop:
-                replied = self.reply("model", text, avoid, stop)
-            if replied:
-                return
-            print("(the model said nothing: your utterance was taken back)")
+                replied = self.reply("model", text, rejected, stop)
+            if not replied:
+                print("(the model said nothing)")
+            return replied
         except DataError as error:
             print(f"({error})")
-        self.talk.turns.pop()
+            return False
 
-    def take_back(self) -> list[str]:
-        """Remove the last utterance and its reply, and return them.
+    def retry(self) -> None:
+        """Draw another reply in the place of the last one, which stays where there is none."""
+        speaker, before = self.speakers["model"], self.talk
+        history, answered = list(speaker.history), False
+        self.talk = replace(before, turns=list(before.turns))
+        try:
+            self._take_back(1)
+            said, rejected = speaker.undo()
+            answered = self._answered(said, rejected)
+        finally:
+            if not answered:
+                self.talk, speaker.history = before, history
 
-        A flag is evidence: the talk with it is recorded, and goes on as another.
-        """
-        kept = len(self.talk.turns) - 2
+    def undo(self) -> None:
+        """Take back the human's last utterance and the reply."""
+        self._take_back(2)
+        self.speakers["model"].undo()
+        self.record()
+
+    def _take_back(self, count: int) -> None:
+        """Remove the last `count` turns. A flag is evidence: the talk with it stays, and goes on as another."""
+        kept = len(self.talk.turns) - count
         if any(flag.turn >= kept for flag in self.talk.flags):
-            self.record()
             flags = [flag for flag in self.talk.flags if flag.turn < kept]
             self.talk = replace(self.talk, id=new_id(), turns=list(self.talk.turns), flags=flags)
         del self.talk.turns[kept:]
-        return self.speakers["model"].undo()
 
     def record(self) -> None:
-        """Append the talk to today's file, if there is anything new in it."""
-        if self.talk and self.talk.turns and asdict(self.talk) != self.recorded:
-            self.recorded_in = append_talk(self.recordings, self.talk)
-            self.recorded = asdict(self.talk)
+        """Put the talk on record as it is now."""
+        self.recordings.save(self.talk)
+        self.recorded = [name for name in self.recorded if name != self.talk.id]
+        self.recorded += [self.talk.id] if self.talk.turns else []
 
 
 def self_play(session: Session, turns: int) -> None:

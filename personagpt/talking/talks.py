@@ -1,0 +1,111 @@
+"""A talk: who said what, and what was wrong with it. As JSON, one line a talk:
+
+    {"id": ..., "started": ..., "source": "interact.py", "participant": null, "model": ..., "model_checksum": ...,
+     "sampling": {"top_k": 10, ..., "seed": 7}, "persona": [fact, ...], "partner": "human", "partner_persona": [],
+     "turns": [{"speaker": "human", "text": ..., "time": ..., "goal": null, "replaced": null, "corrected": false}, ...],
+     "flags": [{"turn": 1, "kind": "inconsistent", "note": ...}], "ratings": {"fluency": 4}}
+
+The partner talks first: a person ("human"), or in a self-play the model under another persona ("partner").
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import uuid
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+FLAGS = {
+    "inconsistent": "with the persona",
+    "contradicts": "itself",
+    "repetitive": "says the same again",
+    "off-topic": "does not answer",
+    "ungrammatical": "broken language",
+    "unsafe": "hurtful or dangerous",
+    "other": "see the note",
+}
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def new_id() -> str:
+    return uuid.uuid4().hex
+
+
+@dataclass
+class Turn:
+    speaker: str  # "human" or "partner" (who talk first), or "model"
+    text: str
+    time: str = field(default_factory=now)
+    goal: str | None = None  # what a model was asked to do with this reply
+    replaced: str | None = None  # the reply that stood here before: another draw, or what a person corrected
+    corrected: bool = False  # a person wrote this text in the model's place
+
+
+@dataclass
+class Flag:
+    turn: int  # index of a reply
+    kind: str
+    note: str = ""
+
+
+@dataclass
+class Talk:
+    """What was said, by whom, and what was wrong with it."""
+
+    model: str
+    model_checksum: str
+    sampling: dict[str, Any]
+    persona: list[str]
+    partner: str = "human"
+    partner_persona: list[str] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    flags: list[Flag] = field(default_factory=list)
+    started: str = field(default_factory=now)
+    id: str = field(default_factory=new_id)
+    source: str = "interact.py"  # what recorded it
+    participant: str | None = None  # whose talk it is, where that is known
+    ratings: dict[str, Any] = field(default_factory=dict)  # question -> answer
+
+    @property
+    def texts(self) -> list[str]:
+        return [turn.text for turn in self.turns]
+
+    def line(self) -> str:
+        """The talk as one line of JSON."""
+        return json.dumps(asdict(self)) + "\n"
+
+
+def parse_talk(line: bytes) -> Talk:
+    """A line of JSON -> its talk. Raises ValueError, KeyError, TypeError or RecursionError where it is not one."""
+    raw = json.loads(line)
+    if not isinstance(raw, dict):
+        raise ValueError("not an object")
+    turns, flags = [Turn(**turn) for turn in raw.pop("turns")], [Flag(**flag) for flag in raw.pop("flags")]
+    talk = Talk(**raw, turns=turns, flags=flags)
+    if not isinstance(talk.persona, list) or not isinstance(talk.partner_persona, list):
+        raise ValueError("a persona that is no list of facts")
+    if not isinstance(talk.sampling, dict) or not isinstance(talk.ratings, dict):
+        raise ValueError("sampling or ratings that are no object")
+    facts = [*talk.persona, *talk.partner_persona]
+    texts = [talk.id, talk.started, talk.source, talk.model, talk.model_checksum, talk.partner, *facts]
+    texts += [text for turn in turns for text in (turn.text, turn.time, turn.goal or "", turn.replaced or "")]
+    if not all(isinstance(text, str) for text in [*texts, talk.participant or ""]):
+        raise ValueError("not text")
+    json.dumps([texts, talk.participant, talk.sampling, talk.ratings], ensure_ascii=False).encode()  # half a surrogate
+    if not all(fact.strip() for fact in facts):
+        raise ValueError("an empty fact")
+    if talk.partner not in ("human", "partner"):
+        raise ValueError(f"unknown partner {talk.partner!r}")
+    for number, turn in enumerate(turns):
+        if turn.speaker != (talk.partner, "model")[number % 2] or not turn.text.strip():
+            raise ValueError(f"turn {number} is empty or another speaker's")
+    for flag in flags:
+        known = flag.kind in FLAGS and isinstance(flag.note, str)
+        if not known or type(flag.turn) is not int or not 0 <= flag.turn < len(turns):
+            raise ValueError(f"unknown flag {flag}")
+    return talk
