@@ -103,6 +103,7 @@ class Settings:
     warmup_steps: int = setting(integer(0), 0)             # steps of linear warm-up
     max_grad_norm: float = setting(real(0, 1e9, above=True), 1.0)
     max_turns: int = setting(integer(1), 20)               # utterances used of a dialogue
+    goals: str = setting(folder(), "")                     # a goals file: replies that can be asked for
     seed: int = setting(integer(0, 2**32 - 1), 42)
     precision: str = setting(choice("auto", "fp32", "bf16", "fp16", "apex-O1", "apex-O2"), "auto")
     compile: str = setting(choice("auto", "True", "False"), "auto")
@@ -202,6 +203,8 @@ def _checked(key: str, text: str | None, where: str, base: Path) -> Any:
         raise SettingsError(f"{where}: {key} = {text!r} is not allowed; expected {allowed}") from None
     if key == "model_name":
         return _model_name(value, where, base)
+    if key == "goals":
+        return _goals(value, where, base)
     return _absolute(value, where, key, base) if key in ("save_path", "data_path") else value
 
 
@@ -214,6 +217,15 @@ def _absolute(text: str, where: str, key: str, base: Path) -> Path:
     except (RuntimeError, OSError) as error:
         raise SettingsError(f"{where}: {key} = {text!r} is not a usable path: {error}") from None
     return path
+
+
+def _goals(text: str, where: str, base: Path) -> str:
+    path = _absolute(text, where, "goals", base)
+    if not path.is_file():
+        raise SettingsError(
+            f"{where}: goals = {text!r}: there is no file {path}; expected a goals file (docs/goals.md)"
+        )
+    return str(path)
 
 
 def _model_name(text: str, where: str, base: Path) -> str:

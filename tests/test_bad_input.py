@@ -128,6 +128,7 @@ VALUES = [
     ("tensorboard", "yes", "True or False"),
     ("save_path", "a\0b", "a path"),
     ("model_name", "a\0b", "a path"),
+    ("goals", "a\0b", "a path"),
 ]
 
 

@@ -47,6 +47,7 @@ def test_the_nine_lines_are_enough(tmp_path) -> None:
         "warmup_steps": 0,
         "max_grad_norm": 1.0,
         "max_turns": 20,
+        "goals": "",
         "seed": 42,
         "precision": "auto",
         "compile": "auto",
@@ -109,6 +110,19 @@ def test_model_name_is_a_folder_where_one_is_there(tmp_path, monkeypatch) -> Non
     assert read_settings(path, {"model_name": "~/org/base"}).model_name == str(tmp_path / "org" / "base")
     (tmp_path / "file").write_text("no folder")
     assert read_settings(written(tmp_path, NINE_LINES + "model_name = file\n"), {}).model_name == "file"
+
+
+def test_a_goals_file_must_be_there(tmp_path) -> None:
+    path = written(tmp_path, NINE_LINES + "goals = './my goals.tsv'\n")
+    for _ in range(2):
+        assert refused(path) == (
+            f"{path}:10: goals = './my goals.tsv': there is no file {tmp_path / 'my goals.tsv'}; expected a goals file "
+            "(docs/goals.md)"
+        )
+        (tmp_path / "my goals.tsv").mkdir(exist_ok=True)
+    (tmp_path / "my goals.tsv").rmdir()
+    (tmp_path / "my goals.tsv").write_text("what is in it is checked when it is read")
+    assert read_settings(path, {}).goals == str(tmp_path / "my goals.tsv")
 
 
 @pytest.mark.parametrize("name", ["./base", "../base", ".", "/base", "~/base", "~nobody-of-that-name/base"])
