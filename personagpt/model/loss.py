@@ -1,7 +1,7 @@
 """The loss over response tokens: the vocabulary projection only where there is a label, in pieces.
 
 About 42% of a sequence's tokens are labels, and a (tokens x 50k) matrix of logits would be the largest tensor of the
-whole step. Here hidden states are gathered at the label positions first, and logits exist for a few rows at a time.
+whole step. Here hidden states exist at the label positions only, and logits for a few of them at a time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ResponseLoss(nn.Module):
 
     def forward(self, input_ids: Tensor, label_index: Tensor, targets: Tensor) -> Tensor:
         """input_ids (B, T); label_index (N,): rows of the flattened (B * T) that predict targets (N,). -> (), nats."""
-        hidden = hidden_states(self.model, input_ids).flatten(0, 1).index_select(0, label_index)  # (N, C)
+        hidden = hidden_states(self.model, input_ids, label_index)  # (N, C)
         with self.uncast():
             return nll_sum(hidden, self.model.lm_head.weight, targets)
 

@@ -92,7 +92,7 @@ def score(
 
 def score_batch(model: torch.nn.Module, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Negative log-likelihood, most likely token and true token at each of the batch's N labels."""
-    hidden = hidden_states(model, batch.input_ids).flatten(0, 1)[batch.label_index]  # (N, C)
+    hidden = hidden_states(model, batch.input_ids, batch.label_index)  # (N, C)
     nll, predicted = score_hidden(hidden, model.lm_head.weight, batch.targets)
     return nll.cpu().numpy(), predicted.cpu().numpy(), batch.targets.cpu().numpy()
 
