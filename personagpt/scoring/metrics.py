@@ -225,7 +225,19 @@ def word_f1(generated: str, true: str) -> float:
     return f1((ours & theirs).total(), ours.total(), theirs.total())
 
 
+def grams(text: str, n: int) -> list[tuple[str, ...]]:
+    """Every n words in a row of a text."""
+    listed = words(text)
+    return [tuple(listed[i : i + n]) for i in range(len(listed) - n + 1)]
+
+
 def distinct(replies: Iterable[str], n: int) -> float:
     """Distinct n-grams over all n-grams of the replies' words (Li et al. 2016); 0 where there are none."""
-    grams = [tuple(listed[i : i + n]) for listed in map(words, replies) for i in range(len(listed) - n + 1)]
-    return len(set(grams)) / len(grams) if grams else 0.0
+    found = [gram for reply in replies for gram in grams(reply, n)]
+    return len(set(found)) / len(found) if found else 0.0
+
+
+def repeats(reply: str, earlier: Iterable[str], n: int = 4) -> bool:
+    """Whether the reply says n words in a row that its speaker said in one of the `earlier` utterances."""
+    said = {gram for utterance in earlier for gram in grams(utterance, n)}
+    return not said.isdisjoint(grams(reply, n))

@@ -17,6 +17,7 @@ from personagpt.scoring.metrics import (
     exchange_personas,
     perplexity,
     persona_gain,
+    repeats,
     score,
     teacher_forced_metrics,
     token_f1,
@@ -93,6 +94,27 @@ def test_distinct() -> None:
     assert distinct(["one", "two"], 2) == 0.0
     assert distinct([], 1) == 0.0
     assert distinct((reply for reply in replies), 1) == pytest.approx(3 / 6)
+
+
+@pytest.mark.parametrize(
+    ("reply", "earlier", "repeated"),
+    [
+        ("well , I like the red dogs !", ["i like red dogs a lot"], True),  # words as ConvAI2 compares them
+        ("i like red cats", ["i like red dogs"], False),  # three words in a row
+        ("i like red dogs", ["i like", "red dogs"], False),  # not across utterances
+        ("i like red dogs", ["hello", "so i like red dogs"], True),
+        ("i do and i do and i do", [], False),  # what it says twice itself is no earlier utterance
+        ("i like dogs", ["i like dogs"], False),  # too short to tell
+        ("", [""], False),
+    ],
+)
+def test_repeats(reply, earlier, repeated) -> None:
+    assert repeats(reply, earlier) is repeated
+
+
+def test_repeats_of_other_lengths() -> None:
+    assert repeats("i like dogs", ["i like cats"], 2)
+    assert not repeats("i like dogs", ["i like cats"], 3)
 
 
 def test_perplexity() -> None:
