@@ -4,10 +4,14 @@
     python evaluate.py --generate 500                  also metrics of generated replies, to the first 500 responses
     python evaluate.py --model af1tang/personaGPT      a model trained elsewhere: a folder or a hub name
     python evaluate.py --text valid_both_original.txt  another text; hits@1 where it carries candidates
+    python evaluate.py --identify                      does a side's own persona explain its utterances best, of 20?
+    python evaluate.py --by-turn                       every metric also by turn: where a talk goes wrong
+    python evaluate.py --compare save/a save/b         two models on one text, and how sure their differences are
     python evaluate.py --out scores.json               where the figures go
 
 Reads   the model, and data_path/valid_both_original_no_cands.txt (without it, save_path/valid_data.safetensors).
-Writes  save_path/samples/eval.json, as train.py does; for another model or text eval-MODEL-TEXT.json beside it.
+Writes  save_path/samples/eval.json, as train.py does; for another model or text eval-MODEL-TEXT.json beside it,
+        for two models compare-A-B.json.
 It may run while train.py trains.
 """
 
@@ -34,12 +38,17 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     parser.add_argument("--model", metavar="NAME", help="a folder or hub name (default: save_path/checkpoint/model)")
     parser.add_argument("--text", metavar="FILE", type=Path, help="dialogues in the ConvAI2 format")
     parser.add_argument("--generate", metavar="N", type=int, default=0, help="replies to generate (default: none)")
+    parser.add_argument("--identify", action="store_true", help="rank each side's persona among 20")
+    parser.add_argument("--by-turn", action="store_true", help="every metric by turn, too")
+    parser.add_argument("--compare", metavar=("A", "B"), nargs=2, help="two models, as for --model")
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="default: save_path/samples/eval.json, or one beside it"
     )
     options = parse_options(parser, arguments)
     if options.generate < 0:
         raise UserError(f"--generate {options.generate}: expected a number of replies, 0 or more")
+    if options.compare and options.model is not None:
+        raise UserError(f"--compare takes both models: leave out --model {options.model}")
     if options.text is not None and not options.text.is_file():
         raise UserError(f"--text {options.text}: there is no such file")
     return options, read_settings(options.env)
@@ -48,7 +57,8 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
 def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings, Corpus | None]:
     """The command line and the text to score on; None where the validation tensors must do."""
     options, settings = command_line(arguments)
-    find_model(options.model, settings, command("train.py", options.env))
+    for name in options.compare or [options.model]:
+        find_model(name, settings, command("train.py", options.env))
     text = options.text or settings.text("valid")
     if text.exists():
         return options, settings, read_corpus(text)
@@ -60,20 +70,21 @@ if __name__ == "__main__":
     prepared = before_torch(prepare)
 
 import time
+from typing import Any
 
 from personagpt.device import hardware
 from personagpt.files import write_json
 from personagpt.model.loading import TrainedModel, load_trained
 from personagpt.scoring.candidates import ChoicePass, choice_passes, hits_at_1
-from personagpt.scoring.metrics import METRICS, Metric, generated_metrics, teacher_forced_metrics
-from personagpt.scoring.published import PUBLISHED, has_published_vocabulary, is_published_text
+from personagpt.scoring.comparison import PERCENT, RESAMPLES, differences, per_word
+from personagpt.scoring.identification import identify
+from personagpt.scoring.metrics import figures, figures_by_turn, generated_metrics, teacher_forced
+from personagpt.scoring.published import has_published_vocabulary, is_published_text
+from personagpt.scoring.report import table, table_by_turn, table_of_differences
+from personagpt.scoring.tally import Tally
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, open_tensors
+from personagpt.sequences.format import tokenizer_checksum
 from personagpt.training.card import write_card
-
-COMPARABLE = """\
-The published perplexity is turn_perplexity, the published F1 token_f1, a figure to distrust: it compares sets of
-teacher-forced tokens, and an untrained model with tied embeddings, which repeats its input, already scores about 70 %.
-word_f1 (--generate N), of whole generated replies, is the one to trust."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -81,30 +92,67 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def evaluate(options: argparse.Namespace, settings: Settings, corpus: Corpus | None) -> int:
-    trained = load_trained(options.model, settings)
-    text = options.text or settings.text("valid")
-    dataset, passes = make_sequences(text, corpus, trained, settings)
-    print(f"{trained.name}, on {hardware(trained.model.device)}\n{text}")
-    start = time.perf_counter()
-    metrics = teacher_forced_metrics(trained.model, dataset, trained.encoder, trained.autocast)
-    seconds = time.perf_counter() - start
-    times = 1 + ("persona_gain" in metrics)
-    tokens = int(dataset.lengths.sum())
-    print(f"{len(dataset)} sequences, {times} x {tokens:,} tokens: {times * tokens / seconds:,.0f} tokens/s\n")
-    if options.generate:
-        metrics |= generated_metrics(trained.model, dataset, trained.encoder, trained.autocast, options.generate)
-    if passes:
-        metrics["hits_at_1"] = hits_at_1(trained.model, passes, trained.autocast)
-    comparable = is_published_text(text) and has_published_vocabulary(trained.tokenizer)
-    print(table(metrics, comparable))
+    if options.compare:
+        written = compare(options, settings, corpus)
+    else:
+        trained = load_trained(options.model, settings)
+        _, written = score_model(trained, options, settings, corpus)
+        own = options.model is None and options.text is None and trained.step is not None
+        if own and trained.folder.is_dir():  # training beside us may have removed the checkpoint that was scored
+            write_card(trained.folder, settings, trained.tokenizer, trained.context_length, trained.step, written)
     out = options.out or settings.save_path / "samples" / file_name(options)
-    write_json(out, describe(trained, text, dataset) | metrics)
-    own = options.model is None and options.text is None and trained.step is not None
-    if own and trained.folder.is_dir():  # training beside us may have removed the checkpoint that was scored
-        scored = {"step": trained.step} | metrics
-        write_card(trained.folder, settings, trained.tokenizer, trained.context_length, trained.step, scored)
+    write_json(out, written)
     print(f"\nfigures in {out}")
     return 0
+
+
+def compare(options: argparse.Namespace, settings: Settings, corpus: Corpus | None) -> dict[str, Any]:
+    """Score both models and print their differences; what goes into the file."""
+    tallies, written, vocabularies = [], [], set()
+    for letter, name in zip("AB", options.compare, strict=True):
+        print(f"{letter}: ", end="")
+        trained = load_trained(name, settings)
+        for results, result in zip((tallies, written), score_model(trained, options, settings, corpus), strict=True):
+            results.append(result)
+        vocabularies.add(tokenizer_checksum(trained.tokenizer))
+        del trained  # before the other one is loaded
+        print()
+    same = len(vocabularies) == 1
+    found = differences(*tallies, same, settings.seed)
+    print(table_of_differences(*written, found, same))
+    drawn = {"resamples": RESAMPLES, "interval_percent": PERCENT, "seed": settings.seed}
+    return dict(zip("ab", written, strict=True)) | {"same_vocabulary": same, "differences": found} | drawn
+
+
+def score_model(
+    trained: TrainedModel, options: argparse.Namespace, settings: Settings, corpus: Corpus | None
+) -> tuple[dict[str, Tally], dict[str, Any]]:
+    """Score and print: the entries of every metric, and what goes into the file."""
+    text = options.text or settings.text("valid")
+    model, encoder, products = trained.model, trained.encoder, trained.autocast
+    dataset, passes = make_sequences(text, corpus, trained, settings)
+    print(f"{trained.name}, on {hardware(model.device)}\n{text}")
+    start = time.perf_counter()
+    tallies = teacher_forced(model, dataset, encoder, products)
+    seconds = time.perf_counter() - start
+    times = 1 + ("persona_gain" in tallies)
+    tokens = int(dataset.lengths.sum())
+    print(f"{len(dataset)} sequences, {times} x {tokens:,} tokens: {times * tokens / seconds:,.0f} tokens/s\n")
+    if options.compare:
+        tallies["word_perplexity"] = per_word(tallies["loss"], dataset, encoder)
+    if options.generate:
+        tallies |= generated_metrics(model, dataset, encoder, products, options.generate)
+    if passes:
+        tallies["hits_at_1"] = hits_at_1(model, passes, products)
+    identified = identify(model, dataset, encoder, products, settings.seed) if options.identify else None
+    tallies |= identified.tallies if identified else {}
+    written = describe(trained, text, dataset) | figures(tallies)
+    written |= identified.counts() if identified else {}
+    print(table(written, is_published_text(text) and has_published_vocabulary(trained.tokenizer)))
+    if options.by_turn:
+        written["by_turn"] = figures_by_turn(tallies)
+        print("\n" + table_by_turn(written["by_turn"]))
+    return tallies, written
 
 
 def make_sequences(
@@ -132,36 +180,19 @@ def describe(trained: TrainedModel, text: Path, dataset: PersonaChatDataset) -> 
 
 def file_name(options: argparse.Namespace) -> str:
     """eval.json is the run's own model on its validation text; another model or text gets a file beside it."""
-    parts = ["eval"]
+    parts = ["compare", *options.compare] if options.compare else ["eval"]
     if options.model is not None:
-        folder = Path(options.model).expanduser()
-        parts.append(folder.absolute().name if folder.is_dir() else options.model.replace("/", "--"))
+        parts.append(options.model)
+    parts[1:] = map(model_title, parts[1:])
     if options.text is not None:
         parts.append(options.text.stem)
     return "-".join(parts) + ".json"
 
 
-def table(metrics: dict[str, float], comparable: bool) -> str:
-    """Every metric with its meaning, then the published figures, where they are `comparable`."""
-    lines = [
-        f"{metric.name:<16}{shown(metric, metrics[metric.name]):>9}   {metric.meaning}"
-        for metric in METRICS
-        if metric.name in metrics
-    ]
-    lines.append(f"{'responses':<16}{metrics['responses']:>9,}   of {metrics['response_tokens']:,} tokens")
-    if "generated" in metrics:
-        lines.append(f"{'generated':<16}{metrics['generated']:>9,}   replies, greedy")
-    if not comparable:
-        return "\n".join(lines)
-    lines += ["", f"{'published on ConvAI2':<24}{'perplexity':>15}{'F1':>11}"]
-    ours = metrics["turn_perplexity"], 100 * metrics["token_f1"]
-    for name, (perplexity, f1) in {"this model": ours, **PUBLISHED}.items():
-        lines.append(f"{name:<24}{perplexity:>15.1f}{f1:>9.1f} %")
-    return "\n".join([*lines, "", COMPARABLE])
-
-
-def shown(metric: Metric, value: float) -> str:
-    return f"{100 * value:.1f} %" if metric.as_percent else f"{value:.{4 if metric.name == 'loss' else 2}f}"
+def model_title(name: str) -> str:
+    """A model's name as part of a file's."""
+    folder = Path(name).expanduser()
+    return folder.absolute().name if folder.is_dir() else name.replace("/", "--")
 
 
 if __name__ == "__main__":

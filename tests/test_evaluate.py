@@ -17,7 +17,8 @@ from personagpt.model.generation import Draft, fit_context, generate_replies
 from personagpt.model.loading import STATE, load_model
 from personagpt.scoring import metrics, published
 from personagpt.scoring.candidates import Choice, ChoicePass, choice_passes, hits_at_1, is_hit, pass_scores
-from personagpt.scoring.metrics import distinct, generated_metrics, teacher_forced_metrics, word_f1
+from personagpt.scoring.metrics import distinct, generated_metrics, teacher_forced, teacher_forced_metrics, word_f1
+from personagpt.scoring.tally import Tally
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
 from personagpt.text.convai2 import parse_corpus, read_corpus
@@ -67,6 +68,10 @@ def dataset_of(data: bytes, encoder: Encoder, context: int) -> PersonaChatDatase
     return PersonaChatDataset.from_tensors(encode_corpus(parse_corpus(data, "t"), encoder, 20, context, "t"), context)
 
 
+def figure(name: str, tally: Tally) -> float:
+    return next(metric for metric in metrics.METRICS if metric.name == name).figure(tally)
+
+
 def slow_mean_log_likelihood(model, context: list[int], candidate: list[int]) -> float:
     """One forward pass over context and candidate, without a cache or a batch."""
     with torch.no_grad():
@@ -112,7 +117,7 @@ def test_a_context_goes_as_far_back_as_the_longest_candidate_leaves_room(encoder
     for context, begins in ((len(whole) + longest - 1, 0), (len(whole) + longest - 2, 1)):
         (found,) = choice_passes(parse_corpus(text.encode(), "t"), encoder, 20, context)
         assert found.tokens == encoder.context(1, ["i ski ."], ["a b c", "d e f", "g h i"][begins:], 320)
-        assert found.choices == [Choice(len(found.tokens), [[*ids[3], encoder.eos], found.choices[0].candidates[1]])]
+        assert found.choices == [Choice(len(found.tokens), [[*ids[3], encoder.eos], found.choices[0].candidates[1]], 4)]
 
 
 def test_a_candidate_longer_than_the_context_is_cut(encoder, tiny_model) -> None:
@@ -132,9 +137,9 @@ def test_hits_at_1_by_hand(tiny_model, encoder) -> None:
     choice_pass = ChoicePass([7, 8, 9], [Choice(3, [[10, 11], [12]])])
     worse, better = pass_scores(tiny_model.eval(), choice_pass)[0]
     swapped = ChoicePass([7, 8, 9], [Choice(3, [[12], [10, 11]])])
-    assert hits_at_1(tiny_model, [choice_pass, swapped, swapped], PLAIN) == pytest.approx(
-        1 / 3 if better > worse else 2 / 3
-    )
+    found = hits_at_1(tiny_model, [choice_pass, swapped, swapped], PLAIN)
+    assert found.values.tolist() == ([1, 0, 0] if better > worse else [0, 1, 1])
+    assert found.weights.tolist() == [1, 1, 1]
 
 
 def test_no_candidates_no_talks(encoder, sample) -> None:
@@ -152,20 +157,42 @@ def test_generated_metrics_equal_one_reply_at_a_time(tiny_model, encoder) -> Non
     assert [human for _, human in pairs[:2]] == ["hi ! how are you ?", "nice ! what do you do ?"]
     pairs = pairs[:5]
     found = generated_metrics(tiny_model, dataset, encoder, PLAIN, 5)
-    assert found == {
-        "word_f1": pytest.approx(np.mean([word_f1(*pair) for pair in pairs])),
-        "distinct_1": distinct([reply for reply, _ in pairs], 1),
-        "distinct_2": distinct([reply for reply, _ in pairs], 2),
-        "generated": 5,
-    }
-    assert generated_metrics(tiny_model, dataset, encoder, PLAIN, 1000)["generated"] == 7
+    assert found["word_f1"].values.tolist() == pytest.approx([word_f1(*pair) for pair in pairs])
+    assert found["word_f1"].places.turns.tolist() == [1, 3, 2, 4, 1]
+    for n in (1, 2):
+        name = f"distinct_{n}"
+        assert figure(name, found[name]) == distinct([reply for reply, _ in pairs], n)
+        first = found[name].places.turns == 1
+        assert figure(name, found[name][first]) == distinct([pairs[0][0], pairs[4][0]], n)
+    assert len(generated_metrics(tiny_model, dataset, encoder, PLAIN, 1000)["word_f1"]) == 7
+
+
+def test_a_reply_repeats_its_own_speaker_only(tiny_model, encoder, monkeypatch) -> None:
+    """Always the same reply: the second dialogue's first speaker said it before, in its first utterance."""
+    text = TEXT.replace("hello !\t\tbye .|hello !", "so i am called tom now\t\tbye .|so i am called tom now").replace(
+        "i am called tom", "i am called tom now"
+    )
+    monkeypatch.setattr(
+        metrics, "generate_replies", lambda model, encoder, contexts, autocast: ["am i called tom now"] * len(contexts)
+    )
+    found = generated_metrics(tiny_model, dataset_of(text.encode(), encoder, 320), encoder, PLAIN, 100)["repeat_rate"]
+    assert found.places.turns.tolist() == [1, 3, 2, 4, 1, 3, 2]
+    assert found.values.tolist() == [0, 0, 0, 0, 0, 1, 0]
 
 
 def test_generated_metrics_of_talks_that_fill_the_context(base, tokenizer, encoder) -> None:
     model = load_model(str(base), len(tokenizer))
     model.config.n_positions = 80  # room for 40 tokens before a reply
     dataset = dataset_of(TEXT.encode(), encoder, 80)
-    assert generated_metrics(model, dataset, encoder, PLAIN, 100)["generated"] == 7
+    assert generated_metrics(model, dataset, encoder, PLAIN, 100)["word_f1"].places.turns.tolist() == [
+        1,
+        3,
+        2,
+        4,
+        1,
+        3,
+        2,
+    ]
 
 
 def test_a_reply_s_context_is_cut_by_no_more_than_the_reply_needs(tiny_model, encoder, monkeypatch) -> None:
@@ -245,12 +272,13 @@ def test_published_figures_stand_beside_their_text_and_vocabulary_only(
         ({"model": "checkpoint/best/"}, "eval-best.json"),
         ({"text": Path("a/valid_both_original.txt")}, "eval-valid_both_original.json"),
         ({"model": "m", "text": Path("t.txt")}, "eval-m-t.json"),
+        ({"compare": ["checkpoint/best", "a/b"], "text": Path("t.txt")}, "compare-best-a--b-t.json"),
     ],
 )
 def test_another_model_or_text_writes_beside_the_run_s_eval_json(options, name, tmp_path, monkeypatch) -> None:
     (tmp_path / "checkpoint" / "best").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert evaluate.file_name(argparse.Namespace(**{"model": None, "text": None} | options)) == name
+    assert evaluate.file_name(argparse.Namespace(**{"model": None, "text": None, "compare": None} | options)) == name
 
 
 @pytest.mark.parametrize("removed", [False, True])
@@ -265,13 +293,13 @@ def test_a_checkpoint_saved_meanwhile_gets_no_scores_of_another(
     new.mkdir()
     redirect_link(folder / "model", old.name)
 
-    def score_meanwhile(*arguments: object) -> dict[str, float]:
+    def score_meanwhile(*arguments: object) -> dict[str, Tally]:
         redirect_link(folder / "model", new.name)
         if removed:
             shutil.rmtree(old)
-        return teacher_forced_metrics(*arguments)
+        return teacher_forced(*arguments)
 
-    monkeypatch.setattr(evaluate, "teacher_forced_metrics", score_meanwhile)
+    monkeypatch.setattr(evaluate, "teacher_forced", score_meanwhile)
     assert run(evaluate.main, "--env", settings_file).status == 0
     assert json.loads((tmp_path / "save" / "samples" / "eval.json").read_text())["step"] == 2
     assert not list(new.iterdir())

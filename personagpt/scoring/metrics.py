@@ -5,7 +5,6 @@ Fractions throughout (F1 0.434). A metric that cannot be computed is absent.
 
 from __future__ import annotations
 
-import math
 import string
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -21,6 +20,7 @@ from personagpt.model.generation import Draft, fit_context, generate_replies
 from personagpt.model.gpt2 import hidden_states
 from personagpt.model.loss import score_hidden
 from personagpt.model.sampling import GREEDY
+from personagpt.scoring.tally import Metric, Places, Tally
 from personagpt.sequences.batches import Batch, collate
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
@@ -28,32 +28,38 @@ from personagpt.sequences.format import Encoder
 Sequence = tuple[np.ndarray, np.ndarray]  # tokens (T,), start and end of each response (R, 2)
 
 
-@dataclass(frozen=True)
-class Metric:
-    """One of the figures, and how people see it."""
-
-    name: str
-    meaning: str
-    as_percent: bool = False
-    in_training: bool = False  # whether every evaluation of a run computes it
-
-
 METRICS = (
-    Metric("loss", "nats per response token", in_training=True),
-    Metric("perplexity", "exp(loss)", in_training=True),
-    Metric("turn_perplexity", "mean over responses, first token left out", in_training=True),
+    Metric("loss", "nats per response token", in_training=True, per_token=True),
+    Metric("perplexity", "exp(loss)", in_training=True, is_exponential=True, per_token=True),
     Metric(
-        "token_f1", "teacher-forced: an untrained model already reaches about 70 %", as_percent=True, in_training=True
+        "turn_perplexity",
+        "mean over responses, first token left out",
+        in_training=True,
+        is_exponential=True,
+        per_token=True,
+    ),
+    Metric("word_perplexity", "exp(nats per word and end): compares vocabularies", is_exponential=True),
+    Metric(
+        "token_f1",
+        "teacher-forced: an untrained model already reaches about 70 %",
+        as_percent=True,
+        in_training=True,
+        per_token=True,
     ),
     Metric(
         "persona_gain",
         "perplexity with exchanged personas over perplexity; above 1: the model uses the persona",
         in_training=True,
+        is_exponential=True,
+        per_token=True,
     ),
     Metric("word_f1", "generated words against the human's", as_percent=True),
-    Metric("distinct_1", "distinct words of the replies", as_percent=True),
-    Metric("distinct_2", "distinct pairs of words", as_percent=True),
+    Metric("distinct_1", "distinct words of the replies", as_percent=True, is_distinct=True),
+    Metric("distinct_2", "distinct pairs of words", as_percent=True, is_distinct=True),
+    Metric("repeat_rate", "replies that repeat four words in a row of their speaker's", as_percent=True),
     Metric("hits_at_1", "the true response scored highest among its candidates", as_percent=True),
+    Metric("persona_at_1", "a side's own persona scored highest", as_percent=True),
+    Metric("persona_mrr", "1 / the rank of a side's own persona, on average"),
 )
 PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 32768, "mps": 8192}  # padded; without gradients larger buys nothing
@@ -76,7 +82,7 @@ def score(
     was_training = model.training
     model.eval()
     with torch.inference_mode(), autocast:
-        batches = list(_by_length(sequences, model.device.type))
+        batches = list(by_length(sequences, model.device.type))
         for indices in tqdm(batches, desc=title, unit="batch", leave=False, disable=None):
             chosen = [sequences[index] for index in indices]
             nll, predicted, targets = score_batch(model, collate(chosen).to(model.device))
@@ -97,7 +103,7 @@ def score_batch(model: torch.nn.Module, batch: Batch) -> tuple[np.ndarray, np.nd
     return nll.cpu().numpy(), predicted.cpu().numpy(), batch.targets.cpu().numpy()
 
 
-def _by_length(sequences: list[Sequence], device: str) -> Iterator[list[int]]:
+def by_length(sequences: list[Sequence], device: str) -> Iterator[list[int]]:
     """Indices in batches of similar length, longest first, each padded to at most TOKENS_PER_BATCH."""
     order = sorted(range(len(sequences)), key=lambda index: -len(sequences[index][0]))
     while order:
@@ -106,35 +112,78 @@ def _by_length(sequences: list[Sequence], device: str) -> Iterator[list[int]]:
         order = order[count:]
 
 
+def figures(tallies: dict[str, Tally]) -> dict[str, float]:
+    """The metrics, and of how many `responses` and `response_tokens`, replies (`generated`), sides (`identified`)."""
+    found = {metric.name: metric.figure(tallies[metric.name]) for metric in METRICS if metric.name in tallies}
+    found |= {"responses": len(tallies["loss"]), "response_tokens": int(tallies["loss"].weights.sum())}
+    counted = {"generated": "word_f1", "identified": "persona_at_1"}
+    return found | {count: len(tallies[name]) for count, name in counted.items() if name in tallies}
+
+
+def figures_by_turn(tallies: dict[str, Tally]) -> list[dict[str, float]]:
+    """For each turn with a response: its number from 1, its responses, and the metrics of these alone."""
+    rows = []
+    for turn in np.unique(tallies["loss"].places.turns).tolist():
+        chosen = {name: tally[tally.places.turns == turn] for name, tally in tallies.items()}
+        found = {
+            metric.name: metric.figure(chosen[metric.name]) for metric in METRICS if len(chosen.get(metric.name, ()))
+        }
+        rows.append({"turn": turn, "responses": len(chosen["loss"])} | found)
+    return rows
+
+
 def teacher_forced_metrics(
     model: torch.nn.Module, dataset: PersonaChatDataset, encoder: Encoder, autocast: AbstractContextManager
 ) -> dict[str, float]:
     """`loss`, `perplexity`, `turn_perplexity`, `token_f1`, `persona_gain`, `responses`, `response_tokens`."""
+    return figures(teacher_forced(model, dataset, encoder, autocast))
+
+
+def teacher_forced(
+    model: torch.nn.Module, dataset: PersonaChatDataset, encoder: Encoder, autocast: AbstractContextManager
+) -> dict[str, Tally]:
+    """Of `loss`, `perplexity`, `turn_perplexity`, `token_f1`, `persona_gain`, an entry for each response."""
     sequences = [dataset.sequence(index) for index in range(len(dataset))]
+    places = response_places(sequences, dataset.tensors.dialogues, encoder)
     true = score(model, sequences, autocast, "score")
     responses = [response for scores in true for response in scores]
-    tokens = sum(len(response.nll) for response in responses)
-    loss = sum(response.nll.sum(dtype=np.float64) for response in responses) / tokens
-    metrics = {
-        "loss": float(loss),
-        "perplexity": perplexity(loss),
-        "turn_perplexity": perplexity(np.mean([response.nll[1:].mean(dtype=np.float64) for response in responses])),
-        "token_f1": float(np.mean([token_f1(response, encoder.eos) for response in responses])),
+    sizes = np.array([len(response.nll) for response in responses])
+    nll = _nll_sums(responses)
+    after_first = np.array([response.nll[1:].mean(dtype=np.float64) for response in responses])
+    f1s = np.array([token_f1(response, encoder.eos) for response in responses])
+    loss = Tally(places, nll, sizes)
+    tallies = {
+        "loss": loss,
+        "perplexity": loss,
+        "turn_perplexity": Tally.of_equals(places, after_first),
+        "token_f1": Tally.of_equals(places, f1s),
     }
     limit = int(dataset.metadata["context"])
     exchanged = exchange_personas(sequences, dataset.tensors.dialogues, encoder, limit)
     if exchanged is not None:
-        fitting = [(own, *rest) for own, rest in zip(true, exchanged, strict=True) if len(rest[0][1])]
-        swapped = score(model, [sequence for _, sequence, _ in fitting], autocast, "score with exchanged personas")
-        metrics["persona_gain"] = persona_gain(
-            [own for own, _, _ in fitting], swapped, [dropped for _, _, dropped in fitting]
-        )
-    return metrics | {"responses": len(responses), "response_tokens": tokens}
+        fitting = [sequence for sequence, _ in exchanged if len(sequence[1])]
+        swapped = score(model, fitting, autocast, "score with exchanged personas")
+        # What no longer fits goes from the front of a sequence: the responses compared are the last of each.
+        compared = np.concatenate([np.arange(dropped + len(kept)) >= dropped for (_, kept), dropped in exchanged])
+        others = _nll_sums([response for scores in swapped for response in scores])
+        tallies["persona_gain"] = Tally(places[compared], others - nll[compared], sizes[compared])
+    return tallies
 
 
-def perplexity(loss: float) -> float:
-    """exp(loss); infinite where that overflows."""
-    return math.exp(loss) if loss < 700 else math.inf
+def _nll_sums(responses: list[ResponseScores]) -> np.ndarray:
+    return np.array([response.nll.sum(dtype=np.float64) for response in responses])
+
+
+def response_places(sequences: list[Sequence], dialogues: np.ndarray, encoder: Encoder) -> Places:
+    """Dialogue and turn of each response of the sequences, which are in file order, `dialogues` (S,) being theirs."""
+    found, said = [], 0
+    before = None
+    for (tokens, spans), dialogue in zip(sequences, dialogues.tolist(), strict=True):
+        speaker = encoder.speakers.index(tokens[0])
+        said = said if (dialogue, speaker) == before else 0  # in the earlier sequences of a side that was cut
+        found += [(dialogue, speaker + 1 + 2 * index) for index in range(said, said + len(spans))]
+        before, said = (dialogue, speaker), said + len(spans)
+    return Places(*np.array(found).T)
 
 
 def token_f1(response: ResponseScores, eos: int) -> float:
@@ -146,17 +195,6 @@ def token_f1(response: ResponseScores, eos: int) -> float:
 def f1(hits: int, predicted: int, true: int) -> float:
     """Harmonic mean of precision and recall: 2 hits / (predicted + true), and 0 without hits."""
     return 2 * hits / (predicted + true) if hits else 0.0
-
-
-def persona_gain(true: list[list[ResponseScores]], swapped: list[list[ResponseScores]], dropped: list[int]) -> float:
-    """Perplexity under exchanged personas over the true one, on the responses scored under both."""
-    pairs = [
-        (with_own, with_other)
-        for own, other, gone in zip(true, swapped, dropped, strict=True)
-        for with_own, with_other in zip(own[gone:], other, strict=True)
-    ]
-    difference = sum(other.nll.sum(dtype=np.float64) - own.nll.sum(dtype=np.float64) for own, other in pairs)
-    return perplexity(difference / sum(len(own.nll) for own, _ in pairs))
 
 
 def exchange_personas(
@@ -181,13 +219,20 @@ def exchange_personas(
     exchanged = []
     for (tokens, spans), dialogue, start in zip(sequences, dialogues, starts, strict=True):
         prefix = prefixes[following[int(tokens[0]), int(dialogue)]]
-        talk = tokens[start:]
-        cuts = [0, *(np.flatnonzero(talk == encoder.eos) + 1).tolist()]
-        cut = next(cut for cut in cuts if len(prefix) + len(talk) - cut <= limit or cut == cuts[-2])
-        kept = spans[spans[:, 0] >= start + cut] - start - cut + len(prefix)
-        kept = kept[kept[:, 1] <= limit]
-        exchanged.append(((np.concatenate([prefix, talk[cut:]])[:limit], kept), len(spans) - len(kept)))
+        talk, kept = cut_talk(tokens[start:], spans - start, encoder.eos, limit - len(prefix))
+        exchanged.append(((np.concatenate([prefix, talk]), kept + len(prefix)), len(spans) - len(kept)))
     return exchanged
+
+
+def cut_talk(talk: np.ndarray, spans: np.ndarray, eos: int, room: int) -> Sequence:
+    """The utterances `talk` (T,) without the oldest that `room` tokens do not hold, and the responses `spans` left.
+
+    Of a last utterance that does not fit either, the first tokens stay, and no response.
+    """
+    cuts = [0, *(np.flatnonzero(talk == eos) + 1).tolist()]
+    cut = next(cut for cut in cuts if len(talk) - cut <= room or cut == cuts[-2])
+    kept = spans[spans[:, 0] >= cut] - cut
+    return talk[cut:][:room], kept[kept[:, 1] <= room]
 
 
 def generated_metrics(
@@ -196,22 +241,36 @@ def generated_metrics(
     encoder: Encoder,
     autocast: AbstractContextManager,
     count: int,
-) -> dict[str, float]:
-    """`word_f1`, `distinct_1`, `distinct_2` of greedy replies in place of the first `count` responses."""
+) -> dict[str, Tally]:
+    """Of `word_f1`, `distinct_1`, `distinct_2`, `repeat_rate`, the entries of greedy replies in place of the first
+    `count` responses."""
+    sequences = [dataset.sequence(index) for index in range(len(dataset))]
+    places = response_places(sequences, dataset.tensors.dialogues, encoder)[:count]
     drafts, human = [], []
     room = model.config.n_positions - GREEDY.max_new_tokens  # where a reply needs more, the oldest utterances go
-    for index in range(len(dataset)):
-        tokens, spans = dataset.sequence(index)
+    for tokens, spans in sequences:
         for start, end in spans[: count - len(drafts)].tolist():
             drafts.append(Draft(fit_context(tokens[:start].tolist(), encoder, room)))
             human.append(encoder.decode_reply(tokens[start:end].tolist()))
     replies = generate_replies(model, encoder, drafts, autocast, "generate")
+    # A side's responses follow each other; a turn of 1 or 2 begins one.
+    begins = np.maximum.accumulate(np.where(places.turns <= 2, np.arange(len(replies)), 0)).tolist()
+    repeated = [repeats(reply, human[begin:i]) for i, (reply, begin) in enumerate(zip(replies, begins, strict=True))]
+    f1s = [word_f1(ours, theirs) for ours, theirs in zip(replies, human, strict=True)]
     return {
-        "word_f1": float(np.mean([word_f1(ours, theirs) for ours, theirs in zip(replies, human, strict=True)])),
-        "distinct_1": distinct(replies, 1),
-        "distinct_2": distinct(replies, 2),
-        "generated": len(replies),
+        "word_f1": Tally.of_equals(places, np.array(f1s)),
+        "distinct_1": _gram_tally(places, replies, 1),
+        "distinct_2": _gram_tally(places, replies, 2),
+        "repeat_rate": Tally.of_equals(places, np.array(repeated, float)),
     }
+
+
+def _gram_tally(places: Places, replies: list[str], n: int) -> Tally:
+    """An entry for each n-gram of each reply: its number among the different ones."""
+    found = [grams(reply, n) for reply in replies]
+    numbers: dict[tuple[str, ...], int] = {}
+    values = [numbers.setdefault(gram, len(numbers)) for listed in found for gram in listed]
+    return Tally.of_equals(places[np.repeat(np.arange(len(replies)), list(map(len, found)))], np.array(values, int))
 
 
 def words(text: str) -> list[str]:

@@ -12,18 +12,21 @@ import pytest
 import torch
 
 from personagpt.scoring.metrics import (
+    METRICS,
     ResponseScores,
     distinct,
     exchange_personas,
-    perplexity,
-    persona_gain,
+    figures_by_turn,
     repeats,
+    response_places,
     score,
+    teacher_forced,
     teacher_forced_metrics,
     token_f1,
     word_f1,
     words,
 )
+from personagpt.scoring.tally import Metric, Places, Tally, perplexity
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
 from personagpt.text.convai2 import Corpus, Dialogue, read_corpus
@@ -124,14 +127,34 @@ def test_perplexity() -> None:
     assert perplexity(-1e6) == 0.0
 
 
-def test_persona_gain() -> None:
-    true = [[scores([1, 1]), scores([2, 2])], [scores([1, 3])]]
-    other = [[scores([2, 2]), scores([2, 3])], [scores([1, 4])]]
-    # Over 6 tokens 10 nats become 14.
-    assert persona_gain(true, other, [0, 0]) == pytest.approx(math.exp(4 / 6))
-    # The first response went with its utterances: 8 nats become 10 over 4 tokens.
-    assert persona_gain(true, [other[0][1:], other[1]], [1, 0]) == pytest.approx(math.exp(2 / 4))
-    assert persona_gain(true, true, [0, 0]) == 1.0
+PLACES = Places(np.array([0, 0, 1, 1]), np.array([1, 3, 1, 2]))
+
+
+def metric(name: str) -> Metric:
+    return next(metric for metric in METRICS if metric.name == name)
+
+
+def test_figures_of_entries() -> None:
+    tally = Tally(PLACES, np.array([2.0, 4.0, 4.0, 2.0]), np.array([2, 2, 1, 1]))
+    assert metric("loss").figure(tally) == 12 / 6
+    assert metric("perplexity").figure(tally) == pytest.approx(math.exp(2))
+    assert metric("loss").figure(tally[np.array([True, False, True, False])]) == 6 / 3
+    grams = Tally.of_equals(PLACES, np.array([0, 1, 0, 0]))
+    assert metric("distinct_1").figure(grams) == 2 / 4
+    assert metric("distinct_1").figure(grams[PLACES.turns == 1]) == 1 / 2
+    assert metric("distinct_1").figure(grams[PLACES.turns == 7]) == 0
+
+
+def test_figures_by_turn() -> None:
+    loss = Tally(PLACES, np.array([2.0, 4.0, 4.0, 2.0]), np.array([2, 2, 1, 1]))
+    said = PLACES.turns == 1
+    replied = Tally.of_equals(PLACES[said], np.array([1.0, 0.0]))
+    sides = Tally.of_equals(Places(np.array([0, 1]), np.array([0, 0])), np.ones(2))
+    assert figures_by_turn({"loss": loss, "repeat_rate": replied, "persona_at_1": sides}) == [
+        {"turn": 1, "responses": 2, "loss": 2.0, "repeat_rate": 0.5},
+        {"turn": 2, "responses": 1, "loss": 2.0},
+        {"turn": 3, "responses": 1, "loss": 2.0},
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +231,38 @@ def test_the_oldest_utterances_go_where_a_longer_persona_does_not_fit(dataset, e
     fits = 3 + size(encoder, long, *talk[2:])
     assert exchanged(data, encoder, fits)[0] == (0, [long], talk[2:], [talk[2], talk[4]], 1)
     assert exchanged(data, encoder, fits - 1)[0] == (0, [long], talk[3:], [talk[4]], 2)
+
+
+def test_turns_of_a_side_that_was_cut_go_on(dataset, encoder) -> None:
+    """The first side needs three sequences, the second one two."""
+    talk = ["hello there", "good day", "how are you", "fine", "good bye now"]
+    data = dataset([Dialogue((["i ski"], ["i ski"]), talk), Dialogue((["i ski"], []), ["hi", "ho"])], 16)
+    sequences = [data.sequence(i) for i in range(len(data))]
+    places = response_places(sequences, data.tensors.dialogues, encoder)
+    assert places.dialogues.tolist() == [0, 0, 0, 0, 0, 1, 1]
+    assert places.turns.tolist() == [1, 3, 5, 2, 4, 1, 2]
+    assert data.tensors.dialogues.tolist().count(0) > 2
+    said = [encoder.decode_reply(tokens[start:end].tolist()) for tokens, spans in sequences for start, end in spans]
+    assert said == [talk[0], talk[2], talk[4], talk[1], talk[3], "hi", "ho"]
+
+
+def test_persona_gain_compares_what_fits_under_both(dataset, encoder, sharp_model) -> None:
+    """Under the next dialogue's long persona the first utterances of the talk do not fit."""
+    short, long = "i ski", "i ski and i swim and i sing"
+    talk = ["hello there", "good day", "how are you", "fine", "good bye now"]
+    context = 3 + size(encoder, long, *talk[1:])
+    data = dataset([Dialogue(([short], [short]), talk), Dialogue(([long], [short]), ["hi", "ho"])], context)
+    tallies = teacher_forced(sharp_model, data, encoder, contextlib.nullcontext())
+    gain = tallies["persona_gain"]
+    assert gain.places.turns.tolist() == [3, 5, 2, 4, 1, 2]
+    assert gain.places.dialogues.tolist() == [0, 0, 0, 0, 1, 1]
+    cases = [(long, 0, 2), (long, 0, 4), (short, 1, 1), (short, 1, 3)]  # the other persona, speaker, utterance
+    for index, (fact, speaker, turn) in enumerate(cases):
+        history = talk[1:turn] if speaker == 0 else talk[:turn]
+        other = slow_score(sharp_model, encoder.tokenizer, speaker, [fact], history, talk[turn])[0]
+        own = slow_score(sharp_model, encoder.tokenizer, speaker, [short], talk[:turn], talk[turn])[0]
+        assert gain.values[index] == pytest.approx(other.sum() - own.sum(), abs=1e-4)
+        assert gain.weights[index] == len(own)
 
 
 def test_a_response_that_cannot_follow_the_other_persona_is_not_compared(dataset, encoder, tiny_model) -> None:
