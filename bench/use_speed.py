@@ -1,4 +1,5 @@
-"""How fast a model is used: scoring against training, batched replies against single ones, the first token of a talk.
+"""How fast a model is used: scoring against training, twenty personas at once against twenty passes, batched replies
+against single ones, the first token of a talk.
 
     python -m bench.use_speed                                    the sample's base model
     python -m bench.use_speed --model FOLDER --init random       another one, for example a larger configuration
@@ -17,16 +18,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from personagpt.device import Processes, autocast, hardware, pick_device, resolve_precision
 from personagpt.model.generation import Draft, generate_replies
 from personagpt.model.loading import TrainedModel, load_model, load_tokenizer
 from personagpt.model.sampling import Sampling
-from personagpt.scoring.metrics import teacher_forced_metrics
+from personagpt.scoring.identification import PERSONAS, identify
+from personagpt.scoring.metrics import score, teacher_forced_metrics
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
 from personagpt.settings import read_settings
@@ -69,6 +73,12 @@ def main() -> int:
     print(f"train      {train:>10,.0f} tokens/s")
     print(f"evaluate   {score:>10,.0f} tokens/s, {score / train:.1f} times as many")
 
+    together, apart = best_of(
+        lambda: identify(model, dataset, encoder, products, 0),
+        lambda: score_under_twenty(model, dataset, encoder, products),
+    )
+    print(f"identify   {len(dataset) / together:>10.1f} sides a second, {apart / together:.2f} times twenty passes")
+
     drafts = [Draft(dataset.sequence(i)[0][: dataset.sequence(i)[1][0, 0]].tolist()) for i in range(BATCH)]
     single, batched = best_of(
         lambda: [generate_replies(model, encoder, [draft], products) for draft in drafts],
@@ -105,6 +115,21 @@ def train_once(trainer: Trainer, dataset: PersonaChatDataset) -> None:
     order = np.argsort(-dataset.lengths)
     for start in range(0, len(order), 8):
         training_step(trainer, dataset, order[start : start + 8], seed=start, learn_rate=0.0)
+
+
+def score_under_twenty(
+    model: PreTrainedModel, dataset: PersonaChatDataset, encoder: Encoder, precision: AbstractContextManager
+) -> None:
+    """Twenty passes, each with other personas: those of the same speakers of the next dialogues."""
+    sequences = [dataset.sequence(index) for index in range(len(dataset))]
+    starts = [int(np.argmax(tokens == encoder.start)) + 1 for tokens, _ in sequences]
+    for shift in range(PERSONAS):
+        others = np.roll(np.arange(len(sequences)), 2 * shift)
+        exchanged = []
+        for (tokens, spans), start, other in zip(sequences, starts, others, strict=True):
+            prefix = sequences[other][0][: starts[other]]
+            exchanged.append((np.concatenate([prefix, tokens[start:]]), spans + len(prefix) - start))
+        score(model, exchanged, precision)
 
 
 class Clock(io.StringIO):

@@ -169,11 +169,10 @@ def test_generated_metrics_equal_one_reply_at_a_time(tiny_model, encoder) -> Non
 
 def test_a_reply_repeats_its_own_speaker_only(tiny_model, encoder, monkeypatch) -> None:
     """Always the same reply: the second dialogue's first speaker said it before, in its first utterance."""
-    text = TEXT.replace("hello !\t\tbye .|hello !", "so i am called tom now\t\tbye .|so i am called tom now").replace(
-        "i am called tom", "i am called tom now"
-    )
+    said = "so i am called tom now"
+    text = TEXT.replace("hello !\t\tbye .|hello !", f"{said}\t\tbye .|{said}")
     monkeypatch.setattr(
-        metrics, "generate_replies", lambda model, encoder, contexts, autocast: ["am i called tom now"] * len(contexts)
+        metrics, "generate_replies", lambda model, encoder, contexts, autocast: ["i am called tom"] * len(contexts)
     )
     found = generated_metrics(tiny_model, dataset_of(text.encode(), encoder, 320), encoder, PLAIN, 100)["repeat_rate"]
     assert found.places.turns.tolist() == [1, 3, 2, 4, 1, 3, 2]
@@ -350,6 +349,69 @@ def test_a_published_tokenizer_with_ordinary_words_gets_nothing_added(run, setti
     assert ours["hits_at_1"] == theirs["hits_at_1"]
 
 
+def test_identify_and_turns_are_printed_and_written(run, settings_file, tmp_path, text) -> None:
+    out = tmp_path / "scores.json"
+    outcome = run(
+        evaluate.main, "--env", settings_file, "--text", text, "--identify", "--by-turn", "--generate", 9, "--out", out
+    )
+    assert outcome.status == 0
+    found = json.loads(out.read_text())
+    assert (found["identified"], found["identified_among"], found["identified_left_out"]) == (4, 4, 0)
+    assert 0 <= found["persona_at_1"] <= found["persona_mrr"] <= 1
+    assert "sides, each among 4 personas: chance 25.0 %" in outcome.out
+    assert [(row["turn"], row["responses"]) for row in found["by_turn"]] == [(1, 2), (2, 2), (3, 2), (4, 1)]
+    each = {"loss", "perplexity", "turn_perplexity", "token_f1", "persona_gain", "word_f1", "repeat_rate"}
+    assert all(each < set(row) for row in found["by_turn"])
+    assert [("hits_at_1" in row) for row in found["by_turn"]] == [True] * 4
+    lines = [line.split() for line in outcome.out.splitlines()]
+    header = next(number for number, words in enumerate(lines) if words[:2] == ["turn", "responses"])
+    assert [words[:2] for words in lines[header + 1 : header + 5]] == [["1", "2"], ["2", "2"], ["3", "2"], ["4", "1"]]
+
+
+def test_compare_a_model_with_itself(run, settings_file, tmp_path, text) -> None:
+    model = tmp_path / "save" / "checkpoint" / "model"
+    options = ["--env", settings_file, "--text", text, "--generate", 9, "--identify"]
+    outcome = run(evaluate.main, *options, "--compare", model, model)
+    assert outcome.status == 0
+    written = json.loads((tmp_path / "save" / "samples" / "compare-model-model-cands.json").read_text())
+    assert run(evaluate.main, *options, "--out", tmp_path / "alone.json").status == 0
+    alone = json.loads((tmp_path / "alone.json").read_text())
+    assert written["a"] == written["b"]
+    assert {key: value for key, value in written["a"].items() if key != "word_perplexity"} == alone
+    assert written["same_vocabulary"]
+    zero = {"difference": 0.0, "low": 0.0, "high": 0.0}
+    names = {name for name in (metric.name for metric in metrics.METRICS) if name in written["a"]}
+    assert {"loss", "hits_at_1", "persona_mrr", "word_f1", "repeat_rate", "word_perplexity"} < names
+    without = {name: {"difference": 0.0} for name in ("distinct_1", "distinct_2")}
+    assert written["differences"] == dict.fromkeys(names, zero) | without
+    assert re.search(r"^word_f1 .* \+0\.0 %   \+0\.0 % to \+0\.0 %$", outcome.out, re.MULTILINE)
+    assert "different tokens" not in outcome.out
+
+
+def test_models_of_different_vocabularies_compare_by_words(run, settings_file, tmp_path, base, text) -> None:
+    from transformers import AutoTokenizer
+
+    from personagpt.sequences.format import add_special_tokens
+
+    other = AutoTokenizer.from_pretrained(base)
+    other.add_tokens(["i am called tom"])
+    add_special_tokens(other)
+    other.save_pretrained(tmp_path / "other")
+    load_model(str(base), len(other)).save_pretrained(tmp_path / "other")
+    model = tmp_path / "save" / "checkpoint" / "model"
+    out = tmp_path / "c.json"
+    outcome = run(
+        evaluate.main, "--env", settings_file, "--text", text, "--compare", model, tmp_path / "other", "--out", out
+    )
+    assert outcome.status == 0
+    assert "word_perplexity,\nof the same words for both" in outcome.out
+    written = json.loads(out.read_text())
+    assert not written["same_vocabulary"]
+    assert set(written["differences"]) == {"word_perplexity", "hits_at_1"}
+    assert written["a"]["response_tokens"] > written["b"]["response_tokens"]
+    assert re.search(r"^perplexity +[\d.]+ +[\d.]+$", outcome.out, re.MULTILINE)
+
+
 def test_a_model_without_persona_tokens(run, settings_file, base) -> None:
     outcome = run(evaluate.main, "--env", settings_file, "--model", base)
     assert outcome.status == 2
@@ -364,6 +426,9 @@ def test_a_model_without_persona_tokens(run, settings_file, base) -> None:
         (["--model", "./nowhere"], "there is no such folder"),
         (["--model", "a/b/c"], "there is no such folder"),
         (["--model", "{tmp}/data"], "no model in this folder"),
+        (["--compare", "{tmp}/save/checkpoint/model", "./nowhere"], "./nowhere: there is no such folder"),
+        (["--compare", "./nowhere", "{tmp}/save/checkpoint/model"], "./nowhere: there is no such folder"),
+        (["--compare", "a", "b", "--model", "c"], "--compare takes both models: leave out --model c"),
         (["--text", "nowhere.txt"], "there is no such file"),
         (["--generate", "-1"], "expected a number of replies"),
         (["--text", "{tmp}/bad.txt"], "bad.txt:1: no line number"),

@@ -1,0 +1,85 @@
+"""The difference of two models, and its interval over dialogues."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+
+import numpy as np
+import pytest
+
+from personagpt.scoring.comparison import differences, interval, per_word
+from personagpt.scoring.metrics import METRICS, teacher_forced
+from personagpt.scoring.tally import Metric, Places, Tally
+from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
+from personagpt.sequences.format import Encoder
+from personagpt.text.convai2 import parse_corpus
+
+MEAN = Metric("loss", "")
+EXPONENTIAL = Metric("perplexity", "", is_exponential=True)
+
+
+def tally(dialogues: list[int], values: list[float], weights: list[float] | None = None) -> Tally:
+    places = Places(np.array(dialogues), np.ones(len(dialogues), int))
+    return Tally(places, np.array(values), np.array(weights or [1.0] * len(values)))
+
+
+def test_two_dialogues_by_hand() -> None:
+    """Of four equally likely draws one takes the first dialogue twice, one the second: the ends of the interval."""
+    ours = tally([3, 3, 8], [2.0, 4.0, 3.0], [1, 1, 2])  # 6 / 2, 3 / 2
+    theirs = tally([3, 3, 8], [2.0, 2.0, 9.0], [1, 1, 2])  # 4 / 2, 9 / 2
+    assert interval(MEAN, ours, theirs, 0) == {"low": 4 / 2 - 6 / 2, "high": 9 / 2 - 3 / 2}
+    found = interval(EXPONENTIAL, ours, theirs, 0)
+    assert found == pytest.approx({"low": math.exp(2) - math.exp(3), "high": math.exp(4.5) - math.exp(1.5)})
+
+
+def test_the_interval_is_the_normal_one_where_that_holds() -> None:
+    random = np.random.RandomState(1)
+    ours, gain = random.normal(0, 5, 400), random.normal(0.2, 1, 400)
+    found = interval(MEAN, tally(range(400), ours), tally(range(400), ours + gain), 0)
+    error = 1.96 * gain.std() / 20  # both models see the same draws: what they share is no noise
+    assert found["low"] == pytest.approx(gain.mean() - error, abs=0.01)
+    assert found["high"] == pytest.approx(gain.mean() + error, abs=0.01)
+
+
+def test_dialogues_are_drawn_and_not_responses() -> None:
+    """A hundred responses of one dialogue are one observation."""
+    dialogues = [number for number in range(20) for _ in range(100)]
+    random = np.random.RandomState(0)
+    gain = random.normal(0, 1, 20)
+    found = interval(MEAN, tally(dialogues, [0.0] * 2000), tally(dialogues, np.repeat(gain, 100)), 0)
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * gain.std() / math.sqrt(20), rel=0.1)
+
+
+def test_the_same_seed_the_same_interval() -> None:
+    ours, theirs = tally(range(30), np.arange(30.0)), tally(range(30), np.arange(30.0) ** 2)
+    assert interval(MEAN, ours, theirs, 1) == interval(MEAN, ours, theirs, 1)
+    assert interval(MEAN, ours, theirs, 1) != interval(MEAN, ours, theirs, 2)
+
+
+def test_what_has_no_interval() -> None:
+    one = tally([0, 0], [1.0, 2.0])
+    assert interval(MEAN, one, one, 0) == {}
+    grams = tally([0, 1], [0, 1])
+    assert interval(Metric("distinct_1", "", is_distinct=True), grams, grams, 0) == {}
+    assert interval(MEAN, tally([0, 1], [1.0, 1.0]), tally([1, 2], [1.0, 1.0]), 0) == {}
+
+
+def test_a_difference_of_each_metric_that_compares() -> None:
+    ours = {"loss": tally([0, 1], [1.0, 3.0]), "hits_at_1": tally([0, 1], [1.0, 0.0])}
+    theirs = {"loss": tally([0, 1], [1.0, 2.0]), "word_f1": tally([0, 1], [1.0, 0.0])}
+    assert differences(ours, theirs, True, 0) == {"loss": {"difference": -0.5, "low": -1.0, "high": 0.0}}
+    assert differences(ours, theirs, False, 0) == {}
+    assert {metric.name for metric in METRICS if metric.per_token} == {
+        "loss", "perplexity", "turn_perplexity", "token_f1", "persona_gain",
+    }  # fmt: skip
+
+
+def test_loss_per_word_counts_words_and_ends(tiny_model, tokenizer) -> None:
+    encoder = Encoder(tokenizer)
+    corpus = parse_corpus(b"1 your persona: i ski .\n2 hello  there !\tfine\n", "t")
+    dataset = PersonaChatDataset.from_tensors(encode_corpus(corpus, encoder, 20, 320, "t"), 320)
+    loss = teacher_forced(tiny_model.eval(), dataset, encoder, contextlib.nullcontext())["loss"]
+    found = per_word(loss, dataset, encoder)
+    assert found.values is loss.values
+    assert found.weights.tolist() == [2]  # the partner's side has no persona, so it is not made
