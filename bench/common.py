@@ -25,7 +25,7 @@ from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, tens
 from personagpt.sequences.format import Encoder
 from personagpt.settings import Settings, read_settings
 from personagpt.text.convai2 import read_corpus
-from personagpt.training.optimization import Trainer, schedule, step_seed, training_step
+from personagpt.training.optimization import StepResult, Trainer, schedule, step_seed, training_step
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -39,7 +39,7 @@ SIZES = {
 }
 CONVAI2_DIALOGUES = 17_878  # in the training file
 TRAINED_DIALOGUES = 8_939  # without those that repeat another one from the other side
-TRAIN_TEXT = "train_both_original_no_cands.txt"
+TRAIN_TEXT, VALID_TEXT = "train_both_original_no_cands.txt", "valid_both_original_no_cands.txt"
 
 
 @dataclass
@@ -87,9 +87,12 @@ def make_base(folder: Path, size: str) -> Path:
     return folder
 
 
-def prepare(folder: Path, size: str, dialogues: int | None = None) -> Material:
-    """The dataset of the text's first `dialogues` (None: all), and a model configuration of `size`, in `folder`."""
-    text = text_and_vocabulary()[0] / TRAIN_TEXT
+def prepare(folder: Path, size: str, dialogues: int | None = None, text: Path | None = None) -> Material:
+    """The dataset of the text's first `dialogues` (None: all), and a model configuration of `size`, in `folder`.
+
+    `text` is the training text where none is given.
+    """
+    text = text or text_and_vocabulary()[0] / TRAIN_TEXT
     base = make_base(folder / size, size)
     tokenizer = load_tokenizer(str(base))
     encoder = Encoder(tokenizer)
@@ -129,12 +132,16 @@ class Training:
         self.plan = StepPlan(self.data.lengths, self.settings.seed, max(8, batch_size))
         self.total_steps = self.settings.epochs * self.plan.steps_per_epoch
 
-    def step(self, number: int) -> torch.Tensor:
-        """Optimizer step `number`; returns its loss, the mean over response tokens, on the device."""
+    def take_step(self, number: int) -> StepResult:
+        """Take optimizer step `number`."""
         position = (number - 1) % self.total_steps + 1
         learn_rate = self.settings.learn_rate * schedule(position, self.total_steps, 0)
         seed = step_seed(self.settings.seed, number, 0)
-        result = training_step(self.trainer, self.data, self.plan.group(number), seed, learn_rate)
+        return training_step(self.trainer, self.data, self.plan.group(number), seed, learn_rate)
+
+    def step(self, number: int) -> torch.Tensor:
+        """Take optimizer step `number`; returns its loss, the mean over response tokens, on the device."""
+        result = self.take_step(number)
         return result.loss_sum / result.label_tokens
 
     def work(self, number: int) -> Work:
