@@ -172,7 +172,7 @@ def test_a_reply_repeats_its_own_speaker_only(tiny_model, encoder, monkeypatch) 
     said = "so i am called tom now"
     text = TEXT.replace("hello !\t\tbye .|hello !", f"{said}\t\tbye .|{said}")
     monkeypatch.setattr(
-        metrics, "generate_replies", lambda model, encoder, contexts, autocast: ["i am called tom"] * len(contexts)
+        metrics, "generate_replies", lambda model, encoder, drafts, *others: ["i am called tom"] * len(drafts)
     )
     found = generated_metrics(tiny_model, dataset_of(text.encode(), encoder, 320), encoder, PLAIN, 100)["repeat_rate"]
     assert found.places.turns.tolist() == [1, 3, 2, 4, 1, 3, 2]

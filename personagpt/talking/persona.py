@@ -21,7 +21,8 @@ from personagpt.errors import UserError
 from personagpt.model.generation import Draft, generate_replies, stream_replies
 from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import Sampling
-from personagpt.scoring.metrics import perplexity, score_batch
+from personagpt.scoring.metrics import score_batch
+from personagpt.scoring.tally import perplexity
 from personagpt.sequences.batches import collate
 
 
