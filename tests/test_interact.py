@@ -11,7 +11,7 @@ import torch
 
 import interact
 import preprocess_dataset
-from personagpt.model.generation import Draft, stream_replies
+from personagpt.model.generation import Draft, Reply, stream_replies
 from personagpt.model.sampling import Sampling
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
@@ -199,7 +199,7 @@ def test_a_mistake_in_the_command_is_one_line(chat, tmp_path, arguments, words) 
 def test_when_the_talk_passes_the_context_the_oldest_turns_go(chat, recorded, tokenizer, monkeypatch) -> None:
     contexts = []
 
-    def listen(model: object, encoder: Encoder, drafts: list[Draft], *rest: object) -> Iterator[list[str]]:
+    def listen(model: object, encoder: Encoder, drafts: list[Draft], *rest: object) -> Iterator[list[Reply]]:
         contexts.append(drafts[0].context)
         return stream_replies(model, encoder, drafts, *rest)
 

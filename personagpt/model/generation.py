@@ -54,20 +54,19 @@ def generate_replies(
         for batch in (order[start : start + size] for start in range(0, len(order), size)):
             *_, made = stream_replies(model, encoder, [drafts[index] for index in batch], autocast)
             for index, reply in zip(batch, made, strict=True):
-                replies[index] = reply
+                replies[index] = reply.text
             bar.update(len(batch))
     return replies
 
 
 def stream_replies(
     model: PreTrainedModel, encoder: Encoder, drafts: list[Draft], autocast: AbstractContextManager
-) -> Iterator[list[str]]:
-    """The replies to one batch of drafts as far as they are, after each new token, and last the whole ones.
+) -> Iterator[list[Reply]]:
+    """The replies to one batch of drafts after each new token, and last when all are whole.
 
-    A text only ever grows: what may still become one that is drawn again is held back, and so is a character whose
-    bytes are not all there yet. A reply that stays unwanted after DRAWS draws stands.
+    A reply that stays unwanted after DRAWS draws stands.
     """
-    replies = [_Reply(draft, encoder) for draft in drafts]
+    replies = [Reply(draft, encoder) for draft in drafts]
     was_training = model.training
     if was_training:
         model.eval()
@@ -75,58 +74,70 @@ def stream_replies(
         drawn = replies
         for _ in range(DRAWS):
             for _ in _draw(model, drawn, encoder.eos, autocast):
-                yield [reply.shown for reply in replies]
+                yield replies
             drawn = [reply for reply in drawn if reply.text in reply.draft.unwanted]
             if not drawn:
                 break
-        yield [reply.text for reply in replies]
+        for reply in replies:
+            reply.stands = True
+        yield replies
     finally:
         if was_training:
             model.train()
 
 
-class _Reply:
-    """A reply on its way."""
+class Reply:
+    """A reply on its way. Its text is made when somebody asks for it: in a batch nobody does before the end."""
 
     def __init__(self, draft: Draft, encoder: Encoder) -> None:
         self.draft, self.encoder = draft, encoder
-        self.shown = ""
-        self.begin()
-
-    def begin(self) -> None:
-        """Forget what was drawn; what was shown stays the beginning of what comes."""
         self.tokens: list[int] = []
-        self.text, self.ended = "", False
+        self.stands = False  # whether it is not drawn again, whatever it says
+        self._shown = ""
 
-    def add(self, token: int) -> None:
-        self.tokens.append(token)
-        self.ended = token == self.encoder.eos or len(self.tokens) == self.draft.sampling.max_new_tokens
+    @property
+    def ended(self) -> bool:
+        return self.tokens[-1:] == [self.encoder.eos] or len(self.tokens) == self.draft.sampling.max_new_tokens
+
+    @property
+    def text(self) -> str:
+        """What it says now: one line, without what could control a terminal."""
+        return printable(self.encoder.decode_reply(self.tokens)).strip()
+
+    @property
+    def shown(self) -> str:
+        """As much of it as is certain; this only ever grows.
+
+        What may still become a text that is drawn again is held back, and so is a character whose bytes are not all
+        there yet.
+        """
         grown = printable(self.encoder.decode_reply(self.tokens))
-        self.text = grown.strip()
-        certain = grown.rstrip(INCOMPLETE).lstrip()
-        if len(certain) > len(self.shown) and not any(other.startswith(certain) for other in self.draft.unwanted):
-            self.shown = certain
+        certain = grown.strip() if self.stands else grown.rstrip(INCOMPLETE).lstrip()
+        held = not self.stands and any(other.startswith(certain) for other in self.draft.unwanted)
+        if len(certain) > len(self._shown) and not held:
+            self._shown = certain
+        return self._shown
 
     def number(self) -> float:
         """What decides the next token. One that has ended takes no number: the next reply is the same as alone."""
         return 0.0 if self.ended or self.draft.random is None else self.draft.random.random()
 
 
-def _draw(model: PreTrainedModel, replies: list[_Reply], pad: int, autocast: AbstractContextManager) -> Iterator[None]:
+def _draw(model: PreTrainedModel, replies: list[Reply], pad: int, autocast: AbstractContextManager) -> Iterator[None]:
     """Draw the replies from their start to their end, a token of each at a time."""
     for reply in replies:
-        reply.begin()
+        reply.tokens.clear()
     for tokens in _next_tokens(model, replies, pad, autocast):
         for reply, token in zip(replies, tokens, strict=True):
             if not reply.ended:
-                reply.add(token)
+                reply.tokens.append(token)
         yield
         if all(reply.ended for reply in replies):
             return
 
 
 def _next_tokens(
-    model: PreTrainedModel, replies: list[_Reply], pad: int, autocast: AbstractContextManager
+    model: PreTrainedModel, replies: list[Reply], pad: int, autocast: AbstractContextManager
 ) -> Iterator[list[int]]:
     """The next token of every reply, B at a time, until the longest is complete.
 
@@ -156,7 +167,7 @@ def _next_tokens(
         seen = torch.cat([seen, seen.new_ones(len(seen), 1)], dim=1)
 
 
-def _choose(logits: Tensor, replies: list[_Reply]) -> Tensor:
+def _choose(logits: Tensor, replies: list[Reply]) -> Tensor:
     """Each reply's next token: logits (B, V) -> (B,)."""
     tokens = torch.empty(len(replies), dtype=torch.long, device=logits.device)
     for sampling in dict.fromkeys(reply.draft.sampling for reply in replies):

@@ -92,9 +92,9 @@ class Persona:
     def _pieces(self, said: list[str], draft: Draft) -> Iterator[str]:
         model, shown = self.model, ""
         try:
-            for (grown,) in stream_replies(model.model, model.encoder, [draft], model.autocast):
-                if len(grown) > len(shown):
-                    piece, shown = grown[len(shown) :], grown
+            for (reply,) in stream_replies(model.model, model.encoder, [draft], model.autocast):
+                if len(reply.shown) > len(shown):
+                    piece, shown = reply.shown[len(shown) :], reply.shown
                     yield piece
         finally:
             self._add(said, shown.strip())

@@ -185,7 +185,9 @@ def test_text_streams_in_whole_characters(tiny_model, encoder, monkeypatch) -> N
     ids = [*encoder.texts([text])[0], encoder.eos, 5]
     assert any("\ufffd" in encoder.decode_reply(ids[:n]) for n in range(len(ids)))  # characters of several tokens
     waiting = spell(monkeypatch, ids)
-    pieces = [texts[0] for texts in stream_replies(tiny_model, encoder, greedy([[5]], max_new_tokens=60), PLAIN)]
+    pieces = [
+        replies[0].shown for replies in stream_replies(tiny_model, encoder, greedy([[5]], max_new_tokens=60), PLAIN)
+    ]
     assert pieces[-1] == text
     assert len(set(pieces)) > 3
     assert all(text.startswith(piece) for piece in pieces)
@@ -196,7 +198,7 @@ def test_a_character_left_incomplete_is_shown_at_the_end(tiny_model, encoder, mo
     ids = encoder.texts(["a 😀"])[0][:-1]
     spell(monkeypatch, ids)
     drafts = greedy([[5]], max_new_tokens=len(ids))
-    pieces = [texts[0] for texts in stream_replies(tiny_model, encoder, drafts, PLAIN)]
+    pieces = [replies[0].shown for replies in stream_replies(tiny_model, encoder, drafts, PLAIN)]
     assert pieces[-1] == encoder.decode_reply(ids)
     assert pieces[-1].endswith("\ufffd")
     assert not pieces[-2].endswith("\ufffd")
@@ -206,7 +208,7 @@ def test_streaming_yields_a_piece_before_the_next_token_is_computed(tiny_model, 
     calls = []
     tiny_model.transformer.register_forward_hook(lambda *_: calls.append(1))
     spell(monkeypatch, encoder.texts(["a"])[0])
-    assert next(stream_replies(tiny_model, encoder, greedy([[5]]), PLAIN)) == ["a"]
+    assert [reply.shown for reply in next(stream_replies(tiny_model, encoder, greedy([[5]]), PLAIN))] == ["a"]
     assert len(calls) == 1
 
 
