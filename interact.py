@@ -50,6 +50,8 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     add("--top-p", metavar="P", type=float, default=0.92, help="... of those from the fewest that make up P (0.92)")
     add("--temperature", metavar="T", type=float, default=1.0, help="below 1: safer, above: bolder (1.0)")
     add("--max-new-tokens", metavar="N", type=int, default=40, help="longest reply (40)")
+    add("--history", metavar="N", type=int, help="utterances the model is shown (as in training; 0: all that fit)")
+    add("--as-typed", action="store_true", help="leave what you type as it is, not in the training text's style")
     add("--seed", metavar="N", type=int, help="makes a talk repeatable")
     add("--self-play", action="store_true", help="two personas talk to each other")
     add("--turns", metavar="N", type=int, default=10, help="utterances of a self-play (10)")
@@ -70,6 +72,7 @@ def check_options(options: argparse.Namespace) -> None:
     """Raise UserError for a value out of range."""
     for name, holds, allowed in (
         *((name, in_range(getattr(options, name)), allowed) for name, (in_range, allowed) in RANGES.items()),
+        ("history", (options.history or 0) >= 0, "0 (all that fit the context) or more"),
         ("turns", options.turns >= 1, "1 or more"),
         ("seed", options.seed is None or 0 <= options.seed < 2**62, "0 or more, below 2**62"),
         ("only_flagged", options.export or not options.only_flagged, "used together with --export FOLDER"),
@@ -177,7 +180,8 @@ def talk(options: argparse.Namespace, settings: Settings) -> int:
     trained = load_trained(options.model, settings)
     sampling = Sampling(**{name: getattr(options, name) for name in RANGES})
     recordings = Recordings(settings.save_path / "conversations")
-    session = Session(trained, sampling, options.seed, recordings)
+    style = {"max_history": options.history, "as_typed": options.as_typed}
+    session = Session(trained, sampling, options.seed, recordings, **style)
     try:
         if options.self_play:
             session.begin(options.persona, "partner", options.partner_persona)

@@ -70,6 +70,7 @@ from personagpt.model.loading import load_config, load_tokenizer
 from personagpt.sequences.dataset import encode_pieces, tensor_metadata
 from personagpt.sequences.format import Encoder
 from personagpt.sequences.tensors import TensorSpool
+from personagpt.text.style import StyleMeter
 
 
 def main(arguments: list[str] | None = None, archive: Archive = CONVAI2) -> int:
@@ -85,16 +86,19 @@ def write_tensors(options: argparse.Namespace, settings: Settings, texts: dict[s
     disk = next(folder for folder in (settings.save_path, *settings.save_path.parents) if folder.is_dir())
     with contextlib.ExitStack() as stack:
         spools = {split: stack.enter_context(TensorSpool(disk)) for split in SPLITS}
-        summaries = {}
+        summaries, styles = {}, {}
         for split, text in texts.items():
             start = time.perf_counter()
-            for piece in encode_pieces(text, encoder, settings.max_turns, context_length, text.name):
+            meter = StyleMeter(text, settings.max_turns)
+            for piece in encode_pieces(meter, encoder, settings.max_turns, context_length, text.name):
                 spools[split].add(piece)
+            styles[split] = meter.style
             summaries[split] = summary(split, spools[split], text, time.perf_counter() - start)
         settings.save_path.mkdir(parents=True, exist_ok=True)
         for split, text in texts.items():
             with replacing(settings.tensors(split)) as file:
-                spools[split].write(file, tensor_metadata(text.sha256, tokenizer, settings.max_turns, context_length))
+                metadata = tensor_metadata(text.sha256, tokenizer, settings.max_turns, context_length, styles[split])
+                spools[split].write(file, metadata)
             print(summaries[split])
     for warning in warnings(texts["train"], texts["valid"]):
         print(f"warning: {warning}", file=sys.stderr)

@@ -95,7 +95,8 @@ def train(settings: Settings, options: argparse.Namespace, processes: Processes,
         state.identity, state.settings = identity, settings.plain()
         if checkpoint:
             say(f"going on after step {state.step} of {total_steps}")
-        recorder = Recorder(settings, processes, tokenizer, trainer, state, total_steps, plan.steps_per_epoch)
+        ahead = total_steps, plan.steps_per_epoch
+        recorder = Recorder(settings, processes, tokenizer, trainer, state, *ahead, train_data.style)
         recorder.describe({"train": train_data.metadata, "valid": valid_data.metadata}, per_step)
         say(opening_words(trainer, len(train_data), total_steps, per_step))
 

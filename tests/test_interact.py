@@ -1,6 +1,7 @@
 """interact.py: talks with a real (tiny) model through the script's own main()."""
 
 import io
+import json
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ from personagpt.settings import TEXT_NAMES
 from personagpt.talking import persona
 from personagpt.talking.recordings import Recordings, read_talks
 from personagpt.text.convai2 import read_corpus
+from personagpt.text.style import STYLE, Style, Writing
 from tests.talking.test_talks import make_talk
 
 
@@ -296,6 +298,29 @@ def test_ctrl_c_during_a_reply_stops_that_reply_only(chat, recorded, monkeypatch
     assert recorded()[0].texts[1::2] == [first, recorded()[0].texts[3]]
     assert second == recorded()[0].texts[3]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_typed_text_is_brought_into_the_style(chat, recorded, tmp_path) -> None:
+    style = Style(Writing(1.0, 0.0, 1.0), Writing(1.0, 1.0, 0.5), 1, 6)
+    (tmp_path / "save" / "checkpoint" / "model" / STYLE).write_text(json.dumps(style.plain()))
+    outcome = chat("What do you do?\n", "--persona", "I have two dogs", "--persona", "I work as a nurse")
+    assert outcome.out.startswith("model's persona: i have two dogs. | i work as a nurse.\n")
+    assert "(2 facts: in training a persona had 1 at most)\n" in outcome.out
+    chat("What do you do?\n", "--persona", "I have two dogs", "--as-typed")
+    brought, typed = recorded()
+    assert (brought.texts[0], brought.persona) == ("what do you do ?", ["i have two dogs.", "i work as a nurse."])
+    assert (typed.texts[0], typed.persona) == ("What do you do?", ["I have two dogs"])
+
+
+def test_how_far_back_the_model_is_shown_the_talk(chat, monkeypatch) -> None:
+    shown = []
+    context = Encoder.context
+    monkeypatch.setattr(Encoder, "context", lambda *rest: shown.append(len(rest[3])) or context(*rest))
+    chat("a\nb\nc\n", *DOGS, "--history", 3)
+    assert shown[-3:] == [1, 3, 3]
+    chat("a\nb\nc\n", *DOGS)
+    assert shown[-3:] == [1, 3, 5]
+    assert chat("", "--history", -1).err == "error: --history -1: expected 0 (all that fit the context) or more\n"
 
 
 def test_self_play(chat, recorded) -> None:

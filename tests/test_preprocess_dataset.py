@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder, tokenizer_checksum
 from personagpt.sequences.tensors import TensorSpool
 from personagpt.text.convai2 import CheckedText, TextError, parse_corpus
+from personagpt.text.style import Style, Writing
 from preprocess_dataset import main, summary
 
 TRAIN, VALID = (f"{split}_both_original_no_cands.txt" for split in ("train", "valid"))
@@ -63,7 +65,9 @@ def test_the_whole_script(run, env, tmp_path, tokenizer) -> None:
         "vocabulary": str(len(tokenizer)),
         "context": "320",
         "max_turns": "20",
+        "style": json.dumps(train.style.plain()),
     }
+    assert train.style == Style(Writing(1.0, 0.0, 1.0), Writing(1.0, 1.0, 1.0), 1, 4)
     lengths = train.lengths
     assert re.fullmatch(
         rf"train: 3 dialogues, 5 sequences, 9 responses, {lengths.sum()} tokens, "

@@ -19,6 +19,8 @@ from safetensors.torch import load_file
 import preprocess_dataset
 import train
 from bench.torture import copy_base, write_data
+from personagpt.sequences.dataset import PersonaChatDataset
+from personagpt.text.style import read_style
 from personagpt.training import recorder
 from tests.helpers import prepare_run, rows, same, train_run, weights
 
@@ -217,7 +219,7 @@ def test_plots_that_cannot_be_drawn_cost_no_checkpoint(
 
 @pytest.mark.parametrize(
     ("name", "content"), [("generation_config.json", b"{"), ("generation_config.json", b'{"top_k": "x"}'),
-    ("tokenizer_config.json", b"mine"), ("README.md", b"mine")]
+    ("tokenizer_config.json", b"mine"), ("README.md", b"mine"), ("style.json", b"mine")]
 )  # fmt: skip
 def test_editing_what_resuming_does_not_read_costs_nothing(
     tmp_path: Path, data: Path, finished: Path, name: str, content: bytes, capsys: pytest.CaptureFixture[str]
@@ -229,6 +231,9 @@ def test_editing_what_resuming_does_not_read_costs_nothing(
     said = capsys.readouterr().out
     assert "damaged" not in said
     assert "going on after step 6 of 9" in said
+    style = PersonaChatDataset(tmp_path / "save" / "train_data.safetensors").style
+    assert style is not None
+    assert read_style(tmp_path / "save" / "checkpoint" / "model") == style
 
 
 def test_a_full_disk_while_logs_are_opened_is_one_line_below_no_bar(

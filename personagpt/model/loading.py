@@ -14,6 +14,7 @@ import huggingface_hub
 import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils.hub import cached_file
 
 from personagpt.device import autocast, configure_cuda, pick_device, resolve_precision
 from personagpt.errors import UserError
@@ -22,6 +23,7 @@ from personagpt.model.fast_cpu import use_cpu_products
 from personagpt.model.gpt2 import use_fused_gelu
 from personagpt.sequences.format import SPECIAL_TOKENS, Encoder, add_special_tokens
 from personagpt.settings import Settings, find_model, named_model
+from personagpt.text.style import STYLE, Style, read_style
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -136,6 +138,7 @@ class TrainedModel:
     precision: str  # of its products: fp32, bf16 or fp16
     checksum: str  # tells one model's weights from another's
     step: int | None  # the optimizer step it was saved at, where a run saved it
+    style: Style | None = None  # how the text it learned from is written, where that is kept beside it
 
     @property
     def context_length(self) -> int:
@@ -209,7 +212,22 @@ def _read_trained(name: str, folder: Path | None, precision: str) -> TrainedMode
     precision = _precision(precision, device)
     step = (read_json(Path(place) / STATE) or {}).get("step")
     step = step if isinstance(step, int) else None
-    return TrainedModel(name, folder, model, tokenizer, Encoder(tokenizer), precision, _checksum(place, config), step)
+    encoder, checksum, style = Encoder(tokenizer), _checksum(place, config), read_style(_style_folder(name, folder))
+    return TrainedModel(name, folder, model, tokenizer, encoder, precision, checksum, step, style)
+
+
+def _style_folder(name: str, folder: Path | None) -> Path | None:
+    """Where a model's style.json lies: in its folder, or where the hub's files are kept; None where it has none."""
+    if folder is not None:
+        return folder
+    found = cached_file(
+        name,
+        STYLE,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return Path(found).parent if found else None
 
 
 def _precision(name: str, device: torch.device) -> str:

@@ -6,6 +6,7 @@ which tokenizer they were made: training refuses a file that was made from somet
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from personagpt.sequences.format import (
 from personagpt.sequences.tensors import DTYPES, Tensors
 from personagpt.text.convai2 import CheckedText, Corpus, Dialogue
 from personagpt.text.lines import TextError
+from personagpt.text.style import Style, StyleMeter, parse_style
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -38,10 +40,15 @@ MOST_KNOWN_FACTS = 50_000  # whose tokens are kept
 
 
 def tensor_metadata(
-    text_sha256: str, tokenizer: PreTrainedTokenizerFast, max_turns: int, context_length: int
+    text_sha256: str,
+    tokenizer: PreTrainedTokenizerFast,
+    max_turns: int,
+    context_length: int,
+    style: Style | None = None,
 ) -> dict[str, str]:
     """What a tensor file says of itself: from which text, tokenizer and settings its sequences were made."""
-    return {
+    written = {} if style is None else {"style": json.dumps(style.plain())}
+    return written | {
         "tokenizer_sha256": tokenizer_checksum(tokenizer),
         "vocabulary": str(len(tokenizer)),
         "context": str(context_length),
@@ -58,7 +65,9 @@ class PersonaChatDataset(torch.utils.data.Dataset):
         self.metadata, self.tensors = _read_tensors(self.path)
         try:
             _check_tensors(self.tensors, int(self.metadata["vocabulary"]), int(self.metadata["context"]))
-        except (KeyError, ValueError) as error:
+            # Tensors made before styles were measured have none.
+            self.style = parse_style(json.loads(self.metadata["style"])) if "style" in self.metadata else None
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: damaged tensors ({error}); run preprocess_dataset.py again") from None
         self._count()
 
@@ -67,7 +76,7 @@ class PersonaChatDataset(torch.utils.data.Dataset):
         """The dataset of tensors just made, for a model with `context_length` positions."""
         dataset = cls.__new__(cls)
         dataset.metadata = {"context": str(context_length), "text_sha256": text_sha256}
-        dataset.tensors = tensors
+        dataset.tensors, dataset.style = tensors, None
         dataset._count()
         return dataset
 
@@ -186,7 +195,7 @@ def _check_format(dataset: PersonaChatDataset, encoder: Encoder) -> None:
 
 
 def encode_corpus(
-    corpus: Corpus | CheckedText, encoder: Encoder, max_turns: int, context_length: int, name: str
+    corpus: Corpus | CheckedText | StyleMeter, encoder: Encoder, max_turns: int, context_length: int, name: str
 ) -> Tensors:
     """All sequences of a corpus, in file order, first speaker first; `name` is the file's, for messages.
 
@@ -197,7 +206,7 @@ def encode_corpus(
 
 
 def encode_pieces(
-    corpus: Corpus | CheckedText, encoder: Encoder, max_turns: int, context_length: int, name: str
+    corpus: Corpus | CheckedText | StyleMeter, encoder: Encoder, max_turns: int, context_length: int, name: str
 ) -> Iterator[Tensors]:
     """`encode_corpus`'s arrays in pieces, which only need to be concatenated: memory holds one batch of dialogues."""
     buffer = SequenceBuffer()
@@ -229,7 +238,9 @@ def encode_pieces(
         raise TextError(f"{name}: no sequence: no side whose persona is given has an utterance of its own")
 
 
-def _batches(corpus: Corpus | CheckedText, max_turns: int) -> Iterator[list[tuple[Dialogue, tuple[int, ...]]]]:
+def _batches(
+    corpus: Corpus | CheckedText | StyleMeter, max_turns: int
+) -> Iterator[list[tuple[Dialogue, tuple[int, ...]]]]:
     """The dialogues that are encoded together."""
     batch, letters = [], 0
     for dialogue, sides in corpus:

@@ -10,6 +10,7 @@ oscar.reply("hi ! what do you do ?")
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -59,17 +60,25 @@ class Persona:
         history: Sequence[str] = (),
         seed: int | None = None,
         max_history: int | None = None,
+        as_typed: bool = False,
         **sampling: float,
     ) -> None:
-        """`seed` repeats a talk; `max_history` is how many utterances the model is shown (None: what its context
-        holds). The others are Sampling's: top_k, top_p, temperature, max_new_tokens.
+        """`seed` repeats a talk. `max_history` is how many utterances the model is shown at most (0: what its context
+        holds; None: as many as a dialogue of its training text has). What is given is brought into the style of that
+        text, unless `as_typed`. The others are Sampling's: top_k, top_p, temperature, max_new_tokens.
         """
-        self.model, self.max_history, self.sampling = model, max_history, Sampling(**sampling)
-        self.facts = _texts(facts, "the facts")
-        self.history = _texts(history, "the history")
-        self._random = Random(seed)
-        if max_history is not None and max_history < 1:
-            raise UserError(f"max_history {max_history}: expected 1 or more")
+        self.model, self.sampling, self._random = model, Sampling(**sampling), Random(seed)
+        self._style = None if as_typed else model.style
+        self.facts = [self._style.facts.bring(fact) if self._style else fact for fact in _texts(facts, "the facts")]
+        self.history = [self.brought(text) for text in _texts(history, "the history")]
+        self.max_history = max_history
+        if max_history is None:
+            self.max_history = model.style.utterances_a_dialogue if model.style else 0
+        if self.max_history < 0:
+            raise UserError(f"max_history {max_history}: expected 0 (what the context holds) or more")
+        if model.style and len(self.facts) > model.style.facts_a_persona:
+            most = model.style.facts_a_persona
+            warnings.warn(f"{len(self.facts)} facts: in training a persona had {most} at most", stacklevel=2)
         if self.sampling.max_new_tokens >= model.context_length:
             raise UserError(
                 f"max_new_tokens {self.sampling.max_new_tokens}: the model's context is {model.context_length} tokens"
@@ -130,9 +139,10 @@ class Persona:
         persona's facts, or itself; none: the same model without a persona.
         """
         before = self.history[:-1] if to is None else [*self.history, *self._said(to)]
-        other = other.facts if isinstance(other, Persona) else _texts(other, "the other persona's facts")
-        (reply,) = _texts([text], "the reply") or [""]
-        sums, tokens = self._log_likelihoods(reply, before, [self.facts, other])
+        if not isinstance(other, Persona):
+            other = Persona(self.model, other, as_typed=self._style is None)
+        reply = "".join(map(self.brought, _texts([text], "the reply")))
+        sums, tokens = self._log_likelihoods(reply, before, [self.facts, other.facts])
         return Score(*sums, tokens)
 
     def _log_likelihoods(self, reply: str, before: list[str], personas: list[list[str]]) -> tuple[list[float], int]:
@@ -161,7 +171,11 @@ class Persona:
         said = _texts([text], "the utterance")
         if not said:
             raise UserError("an empty utterance: give the text that is to be answered")
-        return said
+        return list(map(self.brought, said))
+
+    def brought(self, utterance: str) -> str:
+        """An utterance as the training text would have it."""
+        return self._style.utterances.bring(utterance) if self._style else utterance
 
     def _shown(self, utterances: list[str]) -> list[str]:
         """The last of the `utterances`, as far back as the model is shown; the first is its speaker's as before."""

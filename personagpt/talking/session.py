@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 from personagpt.errors import printable
 from personagpt.model.loading import TrainedModel
@@ -20,10 +22,16 @@ from personagpt.talking.talks import Talk, Turn, new_id
 class Session:
     """The talk under way: replies stream to the terminal, and what is said is recorded when it is said."""
 
-    def __init__(self, trained: TrainedModel, sampling: Sampling, seed: int | None, recordings: Recordings) -> None:
-        """`seed` makes the talks repeatable; with None each draws its own."""
+    def __init__(
+        self, trained: TrainedModel, sampling: Sampling, seed: int | None, recordings: Recordings, **options: Any
+    ) -> None:
+        """`seed` makes the talks repeatable; with None each draws its own. `options` are Persona's, such as as_typed.
+
+        Raises UserError where no reply fits the context: before somebody types a persona.
+        """
         self.trained, self.sampling, self.seed, self.recordings = trained, sampling, seed, recordings
-        Persona(trained, **asdict(sampling))  # raises where no reply fits the context: before a persona is typed
+        self.options = options
+        Persona(trained, **options, **asdict(sampling))
         self.talks = 0
         self.talk: Talk | None = None
         self.speakers: dict[str, Persona] = {}  # "model", and in a self-play "partner"
@@ -34,17 +42,22 @@ class Session:
         seed = secrets.randbits(32) if self.seed is None else self.seed + self.talks
         # The partner's seed is one that no talk has.
         seeds_and_facts = {"partner": (seed + 2**62, partner_persona or []), "model": (seed, persona)}
-        self.speakers = {
-            name: Persona(self.trained, facts, seed=own, **asdict(self.sampling))
-            for name, (own, facts) in seeds_and_facts.items()
-        }
+        with warnings.catch_warnings(record=True) as notices:
+            warnings.simplefilter("always")
+            self.speakers = {
+                name: Persona(self.trained, facts, seed=own, **self.options, **asdict(self.sampling))
+                for name, (own, facts) in seeds_and_facts.items()
+            }
         self.talks += 1
         names = self.trained.name, self.trained.checksum
         sampling = asdict(self.sampling) | {"seed": seed}
-        self.talk = Talk(*names, sampling, persona, partner, partner_persona or [])
+        model, other = self.speakers["model"].facts, self.speakers["partner"].facts
+        self.talk = Talk(*names, sampling, list(model), partner, list(other))
         for name, speaker in self.speakers.items():
             if speaker.facts:
                 print(printable(f"{name}'s persona: {' | '.join(speaker.facts)}"))
+        for notice in notices:
+            print(f"({notice.message})")
 
     def reply(self, name: str, text: str | None, rejected: str | None = None, stop: Sequence[int] = ()) -> bool:
         """Print what `name` ("model" or "partner") replies to `text` and record it; False where it is none.
@@ -68,6 +81,7 @@ class Session:
 
     def answer(self, text: str) -> None:
         """Record what the human said, and the reply to it; without a reply neither. Ctrl-C stops the reply only."""
+        text = self.speakers["model"].brought(text)
         self.talk.turns.append(Turn("human", text))
         self.record()
         if not self._answered(text):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from personagpt.scoring.metrics import teacher_forced_metrics
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
 from personagpt.settings import Settings
+from personagpt.text.style import STYLE, Style
 from personagpt.training import logs
 from personagpt.training.card import write_card
 from personagpt.training.checkpoint import check_room, optimizer_tensors, save_best, save_checkpoint
@@ -39,10 +41,11 @@ class Recorder:
         state: RunState,
         total_steps: int,
         steps_per_epoch: int,
+        style: Style | None,
     ) -> None:
         self.settings, self.processes, self.tokenizer, self.trainer = settings, processes, tokenizer, trainer
         self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
-        self.state = state
+        self.state, self.style = state, style
         # Summed on the device, read once per row of loss.csv. After a resume the first process goes on with the saved
         # sum, which is that of all processes; the others start at 0.
         before = state.loss_sum if processes.is_first else 0.0
@@ -173,9 +176,11 @@ class Recorder:
         self._resume_clock()
 
     def write_model(self, folder: Path) -> None:
-        """Model and tokenizer, as from_pretrained loads them, and the model card, into `folder`."""
+        """Model and tokenizer, as from_pretrained loads them, the text's style and the model card, into `folder`."""
         self.trainer.model.save_pretrained(folder, state_dict=self._weights())
         self.tokenizer.save_pretrained(folder)
+        if self.style:
+            (folder / STYLE).write_text(json.dumps(self.style.plain(), indent=2), encoding="utf-8")
         context_length = self.trainer.model.config.n_positions
         write_card(folder, self.settings, self.tokenizer, context_length, self.state.step, self.state.evaluation)
 

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from personagpt.errors import UserError
 from personagpt.model.loading import TrainedModel, load_model
 from personagpt.model.sampling import Sampling
 from personagpt.sequences.format import CLS, SEP, SPECIAL_TOKENS, DataError
+from personagpt.talking.persona import Score
+from personagpt.text.style import Style, Writing
 
 FACTS = ["i have two dogs .", "i work as a nurse ."]
 TALK = ["hi ! how are you ?", "what do you do ?", "do you have a pet ?"]
@@ -202,7 +205,8 @@ def test_a_goal_stands_in_front(model, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "shown"), [(None, "abcde"), (9, "abcde"), (5, "abcde"), (4, "cde"), (3, "cde"), (2, "e"), (1, "e")]
+    ("most", "shown"),
+    [(None, "abcde"), (0, "abcde"), (9, "abcde"), (5, "abcde"), (4, "cde"), (3, "cde"), (2, "e"), (1, "e")],
 )
 def test_an_old_talk_is_left_out_two_utterances_at_a_time(model, monkeypatch, most, shown) -> None:
     """So that the first speaker shown stays the same one."""
@@ -240,7 +244,7 @@ def test_a_published_tokenizer_s_layout(tmp_path, base, tokenizer) -> None:
         ([1], {}, "the facts: expected a list of texts"),
         ([], {"history": "hi"}, "the history: expected a list of texts"),
         ([], {"top_p": 0}, "top_p 0: expected above 0 and at most 1"),
-        ([], {"max_history": 0}, "max_history 0: expected 1 or more"),
+        ([], {"max_history": -1}, "max_history -1: expected 0"),
         ([], {"max_new_tokens": 320}, "max_new_tokens 320: the model's context is 320 tokens"),
     ],
 )
@@ -272,6 +276,39 @@ def test_loading_what_is_not_there(name, precision, words) -> None:
     with pytest.raises(UserError) as raised:
         load(name, precision)
     assert str(raised.value).startswith(words)
+
+
+@pytest.fixture
+def styled(model) -> TrainedModel:
+    """The model of a text in ConvAI2's style, whose personas have 2 facts and whose dialogues 3 utterances at most."""
+    style = Style(Writing(1.0, 0.0, 1.0), Writing(1.0, 1.0, 0.5), 2, 3)
+    return replace(model, style=style)
+
+
+def test_what_is_given_is_brought_into_the_style(styled, says) -> None:
+    oscar = Persona(styled, ["I have a dog", "I am Bob."], history=["Hi!", "hello ."])
+    assert oscar.facts == ["i have a dog.", "i am bob."]
+    says("fine .")
+    oscar.reply("What is your name?")
+    assert oscar.history == ["hi !", "hello .", "what is your name ?", "fine ."]
+    plain = Persona(styled, ["I have a dog"], history=["Hi!"], as_typed=True)
+    assert plain.facts + plain.history == ["I have a dog", "Hi!"]
+    assert oscar.score("Fine.", other=["I am old"]) == plain_score(styled, oscar.facts, oscar.history)
+
+
+def plain_score(model: TrainedModel, facts: list[str], history: list[str]) -> Score:
+    return Persona(model, facts, history=history, as_typed=True).score("fine .", other=["i am old."])
+
+
+def test_more_facts_than_training_had_are_told(styled) -> None:
+    with pytest.warns(UserWarning, match="3 facts: in training a persona had 2 at most"):
+        Persona(styled, ["a", "b", "c"])
+
+
+def test_the_history_shown_is_as_long_as_in_training(styled) -> None:
+    assert Persona(styled).max_history == 3
+    assert Persona(styled, max_history=0).max_history == 0
+    assert Persona(styled, max_history=7).max_history == 7
 
 
 def test_the_examples_of_the_docs_run(root, folder, tmp_path, monkeypatch, capsys) -> None:

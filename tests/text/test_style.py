@@ -1,0 +1,106 @@
+"""style.py: measuring how a text is written, and writing that way."""
+
+import io
+import json
+
+import pytest
+
+from personagpt.errors import UserError
+from personagpt.text.convai2 import CheckedText
+from personagpt.text.style import STYLE, Style, StyleMeter, Writing, parse_style, read_style
+
+SPACED = Writing(lower=1.0, spaced=1.0, ended=0.6)  # as ConvAI2's utterances
+CLOSE = Writing(lower=1.0, spaced=0.0, ended=1.0)  # as its facts
+
+
+def measured(text: str, max_turns: int = 20) -> Style:
+    meter = StyleMeter(CheckedText("here", lambda: io.BytesIO(text.encode())), max_turns)
+    assert len(list(meter)) == len(meter)
+    return meter.style
+
+
+def test_measured_by_hand() -> None:
+    style = measured(
+        "1 your persona: i have a dog.\n2 your persona: I am old\n3 partner's persona: i like tea.\n"
+        "4 hi !\thello , you .\n5 A cat? yes\tno . no. 3.5\n6 a\tb\n",
+        max_turns=4,
+    )
+    assert style.facts == Writing(lower=0.6667, spaced=0.0, ended=0.6667)
+    assert style.utterances == Writing(lower=0.75, spaced=0.6667, ended=0.5)  # 4 of 6 marks: `cat?` and `no.` are not
+    assert (style.facts_a_persona, style.utterances_a_dialogue) == (2, 4)
+
+
+def test_a_script_without_capitals_tells_nothing() -> None:
+    style = measured("1 你好。\t你好！\n")
+    assert style.utterances == Writing(lower=None, spaced=None, ended=0.0)
+    assert style.facts == Writing(None, None, None)
+    assert style.utterances.bring("What?  Yes!") == "What?  Yes!"
+
+
+@pytest.mark.parametrize(
+    ("typed", "written"),
+    [
+        ("What is your name?", "what is your name ?"),
+        ("what is your name ?", "what is your name ?"),
+        ("Hi,  I'm Bob... really?!", "hi , i'm bob . . . really ? !"),
+        ("it is 3.5 miles at 5:30.", "it is 3.5 miles at 5:30 ."),
+        (":) hello", ":) hello"),
+        ("", ""),
+    ],
+)
+def test_an_utterance_as_the_text_has_it(typed, written) -> None:
+    assert SPACED.bring(typed) == written
+    assert SPACED.bring(written) == written
+
+
+@pytest.mark.parametrize(
+    ("typed", "written"),
+    [
+        ("I have a dog", "i have a dog."),
+        ("I have a dog .", "i have a dog."),
+        ("really ?", "really?"),
+        ("tea , cake and milk", "tea, cake and milk."),
+    ],
+)
+def test_a_fact_as_the_text_has_it(typed, written) -> None:
+    assert CLOSE.bring(typed) == written
+    assert CLOSE.bring(written) == written
+
+
+def test_what_is_not_decided_is_left_alone() -> None:
+    typed = "What is this?  I see."
+    assert Writing(lower=0.94, spaced=1.0, ended=1.0).bring(typed) == typed
+    assert Writing(lower=0.95, spaced=0.94, ended=0.94).bring(typed) == "what is this? i see."
+    assert Writing(lower=1.0, spaced=None, ended=0.95).bring("I see") == "i see."
+    assert Writing(lower=1.0, spaced=0.95, ended=0.95).bring("I see") == "i see ."
+
+
+def test_the_sample_and_convai2_are_decided(sample, shared) -> None:
+    for folder in (sample, shared / "convai2"):
+        style = measured((folder / "train_both_original_no_cands.txt").read_text(), 24)
+        assert style.utterances.bring("What is your name?") == "what is your name ?"
+        assert style.facts.bring("I have a dog") == "i have a dog."
+
+
+def test_reading_it_back(tmp_path) -> None:
+    style = Style(CLOSE, SPACED, 5, 16)
+    assert read_style(tmp_path) is None
+    assert read_style(None) is None
+    (tmp_path / STYLE).write_text(json.dumps(style.plain()))
+    assert read_style(tmp_path) == style
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"facts": None}, {"facts": {"lower": 2, "spaced": 0, "ended": 0}}, {"facts_a_persona": "5"}, {"utterances": {}}],
+)
+def test_what_is_no_style(tmp_path, change) -> None:
+    raw = Style(CLOSE, SPACED, 5, 16).plain() | change
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        parse_style(raw)
+    (tmp_path / STYLE).write_text(json.dumps(raw))
+    with pytest.raises(UserError, match="delete it to leave typed text alone"):
+        read_style(tmp_path)
+    (tmp_path / STYLE).write_text("{")
+    with pytest.raises(UserError, match="not a style"):
+        read_style(tmp_path)
