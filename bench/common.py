@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from personagpt.device import Processes, resolve_precision
+from personagpt.device import Processes, configure_cuda, resolve_precision
 from personagpt.model.fast_cpu import onednn_product, should_use_onednn
 from personagpt.model.loading import load_config, load_model, load_tokenizer
 from personagpt.sequences.batches import StepPlan
@@ -118,6 +118,7 @@ class Training:
         batch_size: int = 8,
         **changes: object,
     ) -> None:
+        configure_cuda()  # for the loops beside this one, too
         self.data, self.device = material.dataset, device
         self.settings = dataclasses.replace(material.settings, **changes)
         self.precision = resolve_precision(precision, device)

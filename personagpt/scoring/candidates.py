@@ -110,7 +110,8 @@ def _choice_scores(
         after = continue_context(model, context, choice.start, ids.to(model.device))
         hidden = torch.cat([hidden, after], dim=1)  # (K, L, C)
     sizes = [len(ids) for ids in choice.candidates]
-    scored = torch.arange(width) < torch.tensor(sizes)[:, None]  # (K, L)
+    # Counted here, not on the device: how many rows there are depends on no value that a GPU would be waited for.
+    scored = (torch.arange(width) < torch.tensor(sizes)[:, None]).flatten().nonzero()[:, 0]  # rows of (K * L)
     targets = torch.tensor([token for ids in choice.candidates for token in ids], device=model.device)
-    nll, _ = score_hidden(hidden[scored.to(hidden.device)], model.lm_head.weight, targets)
+    nll, _ = score_hidden(hidden.flatten(0, 1)[scored.to(hidden.device)], model.lm_head.weight, targets)
     return [-float(part.double().mean()) for part in nll.cpu().split(sizes)]

@@ -1,5 +1,11 @@
-"""What the benchmark says of the real run."""
+"""What the benchmarks say of the real run, and how they compute on CUDA."""
 
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.common import Training, prepare
 from bench.train_speed import projection
 
 
@@ -9,3 +15,17 @@ def test_three_epochs_are_those_of_what_is_trained(capsys) -> None:
     assert capsys.readouterr().out.startswith(
         "three epochs of ConvAI2: 3 x 4,393,044 tokens / 1,000 tokens/s = 219.7 min"
     )
+
+
+def test_on_cuda_a_benchmark_computes_as_the_scripts_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_float32_matmul_precision()
+    material = prepare(tmp_path, "tiny", dialogues=2)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.cuda, "is_available", lambda: True)
+            Training(material, material.model(), torch.device("cpu"), "fp32", compile="False")
+        assert torch.get_float32_matmul_precision() == "high"  # TF32
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        torch.set_float32_matmul_precision(before)
+        torch.backends.cuda.enable_cudnn_sdp(True)
