@@ -27,6 +27,7 @@ from pathlib import Path
 
 from personagpt.errors import UserError
 from personagpt.sequences.format import check_present
+from personagpt.sequences.goals import Goal, read_goals
 from personagpt.settings import Settings, find_model, read_settings
 from personagpt.text.convai2 import Corpus, read_corpus
 from utils import add_env_option, before_torch, command, parse_options, run_script
@@ -54,16 +55,17 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     return options, read_settings(options.env)
 
 
-def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings, Corpus | None]:
-    """The command line and the text to score on; None where the validation tensors must do."""
+def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings, list[Goal], Corpus | None]:
+    """The command line, the goals and the text to score on; None where the validation tensors must do."""
     options, settings = command_line(arguments)
+    goals = read_goals(settings.goals)
     for name in options.compare or [options.model]:
         find_model(name, settings, command("train.py", options.env))
     text = options.text or settings.text("valid")
     if text.exists():
-        return options, settings, read_corpus(text)
+        return options, settings, goals, read_corpus(text)
     check_present(settings.tensors("valid"), command("preprocess_dataset.py", options.env))
-    return options, settings, None
+    return options, settings, goals, None
 
 
 if __name__ == "__main__":
@@ -77,6 +79,7 @@ from personagpt.files import write_json
 from personagpt.model.loading import TrainedModel, load_trained
 from personagpt.scoring.candidates import ChoicePass, choice_passes, hits_at_1
 from personagpt.scoring.comparison import PERCENT, RESAMPLES, differences, per_word
+from personagpt.scoring.goals import goal_metrics
 from personagpt.scoring.identification import identify
 from personagpt.scoring.metrics import figures, figures_by_turn, generated_metrics, teacher_forced
 from personagpt.scoring.published import has_published_vocabulary, is_published_text
@@ -91,12 +94,12 @@ def main(arguments: list[str] | None = None) -> int:
     return evaluate(*prepare(arguments))
 
 
-def evaluate(options: argparse.Namespace, settings: Settings, corpus: Corpus | None) -> int:
+def evaluate(options: argparse.Namespace, settings: Settings, goals: list[Goal], corpus: Corpus | None) -> int:
     if options.compare:
-        written = compare(options, settings, corpus)
+        written = compare(options, settings, goals, corpus)
     else:
         trained = load_trained(options.model, settings)
-        _, written = score_model(trained, options, settings, corpus)
+        _, written = score_model(trained, options, settings, goals, corpus)
         own = options.model is None and options.text is None and trained.step is not None
         if own and trained.folder.is_dir():  # training beside us may have removed the checkpoint that was scored
             write_card(trained.folder, settings, trained.tokenizer, trained.context_length, trained.step, written)
@@ -106,13 +109,17 @@ def evaluate(options: argparse.Namespace, settings: Settings, corpus: Corpus | N
     return 0
 
 
-def compare(options: argparse.Namespace, settings: Settings, corpus: Corpus | None) -> dict[str, Any]:
+def compare(
+    options: argparse.Namespace, settings: Settings, goals: list[Goal], corpus: Corpus | None
+) -> dict[str, Any]:
     """Score both models and print their differences; what goes into the file."""
     tallies, written, vocabularies = [], [], set()
     for letter, name in zip("AB", options.compare, strict=True):
         print(f"{letter}: ", end="")
         trained = load_trained(name, settings)
-        for results, result in zip((tallies, written), score_model(trained, options, settings, corpus), strict=True):
+        for results, result in zip(
+            (tallies, written), score_model(trained, options, settings, goals, corpus), strict=True
+        ):
             results.append(result)
         vocabularies.add(tokenizer_checksum(trained.tokenizer))
         del trained  # before the other one is loaded
@@ -125,12 +132,12 @@ def compare(options: argparse.Namespace, settings: Settings, corpus: Corpus | No
 
 
 def score_model(
-    trained: TrainedModel, options: argparse.Namespace, settings: Settings, corpus: Corpus | None
+    trained: TrainedModel, options: argparse.Namespace, settings: Settings, goals: list[Goal], corpus: Corpus | None
 ) -> tuple[dict[str, Tally], dict[str, Any]]:
     """Score and print: the entries of every metric, and what goes into the file."""
     text = options.text or settings.text("valid")
     model, encoder, products = trained.model, trained.encoder, trained.autocast
-    dataset, passes = make_sequences(text, corpus, trained, settings)
+    dataset, passes = make_sequences(text, corpus, trained, settings, goals)
     print(f"{trained.name}, on {hardware(model.device)}\n{text}")
     start = time.perf_counter()
     tallies = teacher_forced(model, dataset, encoder, products)
@@ -142,6 +149,7 @@ def score_model(
         tallies["word_perplexity"] = per_word(tallies["loss"], dataset, encoder)
     if options.generate:
         tallies |= generated_metrics(model, dataset, encoder, products, options.generate)
+        tallies |= goal_metrics(model, dataset, encoder, products, goals, options.generate)
     if passes:
         tallies["hits_at_1"] = hits_at_1(model, passes, products)
     identified = identify(model, dataset, encoder, products, settings.seed) if options.identify else None
@@ -156,12 +164,13 @@ def score_model(
 
 
 def make_sequences(
-    text: Path, corpus: Corpus | None, trained: TrainedModel, settings: Settings
+    text: Path, corpus: Corpus | None, trained: TrainedModel, settings: Settings, goals: list[Goal]
 ) -> tuple[PersonaChatDataset, list[ChoicePass]]:
     """The sequences of `text`, and the passes over its candidates; without a corpus, the validation tensors."""
     if corpus is None:
         tensors = settings.tensors("valid")
-        return open_tensors(tensors, text, trained.tokenizer, settings.max_turns, trained.context_length), []
+        found = open_tensors(tensors, text, trained.tokenizer, settings.max_turns, trained.context_length, goals)
+        return found.without_goals(trained.encoder.act), []
     tensors = encode_corpus(corpus, trained.encoder, settings.max_turns, trained.context_length, str(text))
     passes = choice_passes(corpus, trained.encoder, settings.max_turns, trained.context_length)
     return PersonaChatDataset.from_tensors(tensors, trained.context_length, corpus.sha256), passes

@@ -19,6 +19,7 @@ import argparse
 import sys
 
 from personagpt.errors import UserError
+from personagpt.sequences.goals import Goal, GoalDraw, count_followed, read_goals
 from personagpt.settings import TEXT_NAMES, Settings, read_settings
 from personagpt.text.convai2 import CheckedText
 from personagpt.text.download import CANDIDATES_NAME, CONVAI2, Archive, download
@@ -41,9 +42,10 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
 
 def check_texts(
     arguments: list[str] | None = None, archive: Archive = CONVAI2
-) -> tuple[argparse.Namespace, Settings, dict[str, CheckedText]]:
-    """The command line, and both splits' texts, found sound; fetched first, if that is asked."""
+) -> tuple[argparse.Namespace, Settings, list[Goal], dict[str, CheckedText]]:
+    """The command line, the goals, and both splits' texts, found sound; fetched first, if that is asked."""
     options, settings = command_line(arguments)
+    goals = read_goals(settings.goals)
     missing = [settings.text(split) for split in SPLITS if not settings.text(split).exists()]
     if len(missing) == 1 and not options.download:  # the other one is there: somebody's own text
         raise UserError(f"{missing[0]} not found: put {MISSING[missing[0].name]} there")
@@ -56,7 +58,7 @@ def check_texts(
         candidates = settings.data_path / CANDIDATES_NAME
         if wanted := missing + [candidates] * (not candidates.exists()):
             download(wanted, settings.save_path / "download", archive)
-    return options, settings, {split: CheckedText(settings.text(split)) for split in SPLITS}
+    return options, settings, goals, {split: CheckedText(settings.text(split)) for split in SPLITS}
 
 
 if __name__ == "__main__":
@@ -77,41 +79,59 @@ def main(arguments: list[str] | None = None, archive: Archive = CONVAI2) -> int:
     return write_tensors(*check_texts(arguments, archive))
 
 
-def write_tensors(options: argparse.Namespace, settings: Settings, texts: dict[str, CheckedText]) -> int:
+def write_tensors(
+    options: argparse.Namespace, settings: Settings, goals: list[Goal], texts: dict[str, CheckedText]
+) -> int:
     """Encode both texts and write their tensors."""
     tokenizer = load_tokenizer(settings.model_name)
     encoder = Encoder(tokenizer)
-    context_length = load_config(settings.model_name).n_positions
+    max_turns, context_length = settings.max_turns, load_config(settings.model_name).n_positions
     # Unnamed files on the disk of save_path hold the tensors until both are done: a mistake leaves the old ones alone.
     disk = next(folder for folder in (settings.save_path, *settings.save_path.parents) if folder.is_dir())
     with contextlib.ExitStack() as stack:
         spools = {split: stack.enter_context(TensorSpool(disk)) for split in SPLITS}
-        summaries, styles = {}, {}
+        summaries, styles, unfollowed = {}, {}, []
         for split, text in texts.items():
             start = time.perf_counter()
-            meter = StyleMeter(text, settings.max_turns)
-            for piece in encode_pieces(meter, encoder, settings.max_turns, context_length, text.name):
+            draw = GoalDraw(goals, count_followed(goals, text, max_turns), settings.seed) if goals else None
+            meter = StyleMeter(text, max_turns)
+            for piece in encode_pieces(meter, encoder, max_turns, context_length, text.name, draw):
                 spools[split].add(piece)
             styles[split] = meter.style
-            summaries[split] = summary(split, spools[split], text, time.perf_counter() - start)
+            summaries[split] = summary(split, spools[split], text, time.perf_counter() - start, draw)
+            if draw and split == "train":
+                unfollowed = [goal for goal, count in draw.counts.items() if not count]
         settings.save_path.mkdir(parents=True, exist_ok=True)
         for split, text in texts.items():
+            metadata = tensor_metadata(text.sha256, tokenizer, max_turns, context_length, goals, styles[split])
             with replacing(settings.tensors(split)) as file:
-                metadata = tensor_metadata(text.sha256, tokenizer, settings.max_turns, context_length, styles[split])
                 spools[split].write(file, metadata)
             print(summaries[split])
-    for warning in warnings(texts["train"], texts["valid"]):
+    for warning in [
+        *(f"no response of the training text follows the goal {goal!r}" for goal in unfollowed),
+        *warnings(texts["train"], texts["valid"]),
+    ]:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"tensors in {settings.save_path}; next: {command('train.py', options.env)}")
     return 0
 
 
-def summary(split: str, spool: TensorSpool, text: CheckedText, seconds: float) -> str:
-    """The line that says what became of a text file, and one more for what was left out of it, for each reason."""
+def summary(split: str, spool: TensorSpool, text: CheckedText, seconds: float, draw: GoalDraw | None = None) -> str:
+    """The line that says what became of a text file; then its goals, and a line for each reason to leave something out.
+
+    A response that is in a sequence for a goal, too, counts once.
+    """
+    for_goals = draw.drawn.total() if draw else 0
     lines = [
-        f"{split}: {len(text):,} dialogues, {spool.count('dialogues'):,} sequences, {spool.count('responses'):,} "
-        f"responses, {spool.count('tokens'):,} tokens, longest sequence {spool.longest:,}, {seconds:.1f} s"
+        f"{split}: {len(text):,} dialogues, {spool.count('dialogues'):,} sequences, "
+        f"{spool.count('responses') - for_goals:,} responses, {spool.count('tokens'):,} tokens, longest sequence "
+        f"{spool.longest:,}, {seconds:.1f} s"
     ]
+    if draw:
+        lines.append(
+            f"{split}: {for_goals:,} of the sequences are for a goal; sequences, and responses that follow it:"
+        )
+        lines += [f"    {goal:<32}{draw.drawn[goal]:>9,}{count:>9,}" for goal, count in draw.counts.items()]
     if text.mirrors:
         lines.append(f"{split}: left out {len(text.mirrors):,} that repeat another from the other side")
     if text.left_out:

@@ -22,24 +22,26 @@ import argparse
 
 from personagpt.errors import Stopped
 from personagpt.sequences.format import check_present
+from personagpt.sequences.goals import Goal, read_goals
 from personagpt.settings import Settings, read_settings
 from personagpt.signals import StopSignals
 from utils import add_env_option, before_torch, command, lasting_output, parse_options, run_script
 
 
-def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
+def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings, list[Goal]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_env_option(parser)
     parser.add_argument("--restart", action="store_true", help="set the old run aside and start over")
     options = parse_options(parser, arguments)
     settings = read_settings(options.env)
+    goals = read_goals(settings.goals)
     for split in ("train", "valid"):
         check_present(settings.tensors(split), command("preprocess_dataset.py", options.env))
-    return options, settings
+    return options, settings, goals
 
 
 if __name__ == "__main__":
-    options_and_settings = before_torch(command_line)
+    prepared = before_torch(command_line)
 
 from collections.abc import Callable
 from pathlib import Path
@@ -64,16 +66,18 @@ def main(arguments: list[str] | None = None) -> int:
     return run(*command_line(arguments))
 
 
-def run(options: argparse.Namespace, settings: Settings) -> int:
+def run(options: argparse.Namespace, settings: Settings, goals: list[Goal]) -> int:
     with lasting_output(), start_processes() as processes, StopSignals() as stop:
-        return train(settings, options, processes, stop)
+        return train(settings, goals, options, processes, stop)
 
 
-def train(settings: Settings, options: argparse.Namespace, processes: Processes, stop: StopSignals) -> int:
+def train(
+    settings: Settings, goals: list[Goal], options: argparse.Namespace, processes: Processes, stop: StopSignals
+) -> int:
     """One run, from its start or its last checkpoint to its end."""
     say = tqdm.write if processes.is_first else lambda line: None
     precision = resolve_precision(settings.precision, processes.device)
-    tokenizer, train_data, valid_data = open_data(settings)
+    tokenizer, train_data, valid_data = open_data(settings, goals)
 
     # Which sequences form which step, and how many steps there are.
     per_step = settings.batch_size * settings.gradient_accumulation_steps * processes.count
@@ -125,15 +129,22 @@ def train(settings: Settings, options: argparse.Namespace, processes: Processes,
     return 0
 
 
-def open_data(settings: Settings) -> tuple[PreTrainedTokenizerFast, PersonaChatDataset, PersonaChatDataset]:
-    """The base model's tokenizer, and the training and validation sequences made with it."""
+def open_data(
+    settings: Settings, goals: list[Goal]
+) -> tuple[PreTrainedTokenizerFast, PersonaChatDataset, PersonaChatDataset]:
+    """The base model's tokenizer, and the training and validation sequences made with it.
+
+    Validation goes without the sequences for a goal: their responses are in the others.
+    """
     tokenizer = load_tokenizer(settings.model_name)
     context_length = load_config(settings.model_name).n_positions
     train_data, valid_data = (
-        open_tensors(settings.tensors(split), settings.text(split), tokenizer, settings.max_turns, context_length)
+        open_tensors(
+            settings.tensors(split), settings.text(split), tokenizer, settings.max_turns, context_length, goals
+        )
         for split in ("train", "valid")
     )
-    return tokenizer, train_data, valid_data
+    return tokenizer, train_data, valid_data.without_goals(Encoder(tokenizer).act)
 
 
 def load_trainer(
@@ -188,4 +199,4 @@ def closing_words(settings: Settings, env_file: Path) -> str:
 
 
 if __name__ == "__main__":
-    run_script(run, *options_and_settings)
+    run_script(run, *prepared)

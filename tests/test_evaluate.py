@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import evaluate
+import preprocess_dataset
 from personagpt.model.generation import Draft, fit_context, generate_replies
 from personagpt.model.loading import STATE, load_model
 from personagpt.scoring import metrics, published
@@ -21,6 +22,7 @@ from personagpt.scoring.metrics import distinct, generated_metrics, teacher_forc
 from personagpt.scoring.tally import Tally
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
+from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import parse_corpus, read_corpus
 from personagpt.training.checkpoint import redirect_link
 
@@ -241,6 +243,25 @@ def test_evaluate_prints_and_writes_what_the_functions_compute(
     assert set(found) - set(expected) == {"model", "model_checksum", "text", "text_sha256"}
     assert f"perplexity{found['perplexity']:>15.2f}" in outcome.out
     assert "published" not in outcome.out  # another text, and another vocabulary
+
+
+def test_goals_are_scored_beside_the_rest(run, settings_file, tmp_path, monkeypatch) -> None:
+    (tmp_path / "goals.tsv").write_text("ask about anything.\task\tyou your\n")
+    monkeypatch.setenv("goals", str(tmp_path / "goals.tsv"))
+    written = tmp_path / "save" / "samples" / "eval.json"
+    assert "goal_hit" not in run(evaluate.main, "--env", settings_file).out
+    outcome = run(evaluate.main, "--env", settings_file, "--generate", 3)
+    assert outcome.status == 0
+    figures = json.loads(written.read_text())
+    assert 0 <= figures["goal_base"] <= 1
+    assert f"goal_hit{100 * figures['goal_hit']:>15.1f} %   replies that follow the goal they were given" in outcome.out
+    # On the validation tensors the same: their sequences for goals do not count.
+    texts = tmp_path / "data"
+    (texts / TEXT_NAMES["train"]).write_bytes((texts / TEXT_NAMES["valid"]).read_bytes())
+    assert run(preprocess_dataset.main, "--env", settings_file).status == 0
+    (texts / TEXT_NAMES["valid"]).unlink()
+    assert run(evaluate.main, "--env", settings_file, "--generate", 3).status == 0
+    assert json.loads(written.read_text()) == figures
 
 
 def test_published_figures_stand_beside_their_text_and_vocabulary_only(

@@ -102,6 +102,49 @@ def test_settings_decide(run, env, tmp_path, tokenizer, monkeypatch) -> None:
     assert decoded == [*talks, (0, ["i act."], ["good day ."]), *talks]
 
 
+def test_goals_give_more_sequences(run, env, tmp_path, monkeypatch) -> None:
+    path, goals = tmp_path / "save" / "train_data.safetensors", tmp_path / "goals.tsv"
+    run(main, "--env", env)
+    plain = path.read_bytes()
+    goals.write_text("ask how it goes.\task\tare\ntalk about days.\ttalk\tday\n")
+    monkeypatch.setenv("goals", str(goals))
+    outcome = run(main, "--env", env)
+    assert outcome.status == 0
+    assert "train: 3 dialogues, 8 sequences, 9 responses, " in outcome.out
+    assert (
+        "train: 3 of the sequences are for a goal; sequences, and responses that follow it:\n"
+        "    ask how it goes.                        2        2\n"
+        "    talk about days.                        1        1\n"
+        "valid: 1 dialogues, 2 sequences, 1 responses, "
+    ) in outcome.out
+    assert saved(tmp_path).metadata["goals_sha256"] == saved(tmp_path, "valid").metadata["goals_sha256"]
+    first = saved(tmp_path).tensors.tokens.tolist()
+    run(main, "--env", env)
+    assert saved(tmp_path).tensors.tokens.tolist() == first
+    # A comment changes nothing; a word does.
+    checksum = saved(tmp_path).metadata["goals_sha256"]
+    for more, same in (("# a comment\n", True), ("ask again.\task\tnobody\n", False)):
+        goals.write_text(goals.read_text() + more)
+        outcome = run(main, "--env", env)
+        assert (saved(tmp_path).metadata["goals_sha256"] == checksum) == same
+    assert outcome.err.startswith(
+        "warning: no response of the training text follows the goal 'ask again.'\nwarning: 2 of"
+    )
+    # Without goals, everything is as it was.
+    monkeypatch.delenv("goals")
+    run(main, "--env", env)
+    assert path.read_bytes() == plain
+
+
+def test_a_wrong_goals_file_is_answered_first(run, env, tmp_path, monkeypatch) -> None:
+    (tmp_path / "goals.tsv").write_text("ask about pets.\n")
+    (tmp_path / "data" / TRAIN).write_text("nothing\n")
+    monkeypatch.setenv("goals", str(tmp_path / "goals.tsv"))
+    outcome = run(main, "--env", env)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"error: {tmp_path / 'goals.tsv'}:1: 1 column, not three; expected GOAL<TAB>")
+
+
 def test_left_out_dialogues_are_counted_and_named(run, env, tmp_path) -> None:
     empty = "1 a\tb\n2 \tc\n"
     (tmp_path / "data" / TRAIN).write_text(TALK + empty + OTHER + empty)

@@ -69,6 +69,29 @@ def test_off_a_terminal_there_is_a_line_for_every_row_and_no_bar(
     assert err == ""
 
 
+def test_goals_are_trained_on_and_not_scored_twice(
+    tmp_path: Path, data: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    goals = tmp_path / "goals.tsv"
+    goals.write_text("ask about work.\task\twork job living\nask about music.\task\tmusic listen\n")
+    env = prepare_run(tmp_path, data, goals=goals, epochs=1)
+    assert train_run(env) == 0
+    assert "24 sequences" not in capsys.readouterr().out  # 12 dialogues, and what they ask about
+    (last,) = rows(env, "eval.csv")
+    assert last["responses"] == rows(finished, "eval.csv")[-1]["responses"]
+    assert "`ask about music.`" in (env.parent / "save" / "checkpoint" / "model" / "README.md").read_text()
+    # Tensors made from other goals, or without them, are noticed.
+    goals.write_text("ask about work.\task\twork job\n")
+    assert train_run(env, "--restart") == 2
+    assert "train_data.safetensors: made with other goals; run preprocess" in capsys.readouterr().err
+    assert train_run(prepare_run(finished.parent, data, goals=goals)) == 2
+    assert "train_data.safetensors: made without goals; run preprocess" in capsys.readouterr().err
+    prepare_run(finished.parent, data)
+    goals.write_text("ask about work.\n")
+    assert train_run(env) == 2
+    assert f"error: {goals}:1: 1 column, not three" in capsys.readouterr().err
+
+
 def test_any_split_of_a_step_gives_the_same_steps(tmp_path: Path, data: Path, plain_base: Path) -> None:
     runs = {}
     for batch_size, accumulation in ((1, 8), (2, 4), (8, 1)):

@@ -57,6 +57,8 @@ METRICS = (
     Metric("distinct_1", "distinct words of the replies", as_percent=True, is_distinct=True),
     Metric("distinct_2", "distinct pairs of words", as_percent=True, is_distinct=True),
     Metric("repeat_rate", "replies that repeat four words in a row of their speaker's", as_percent=True),
+    Metric("goal_hit", "replies that follow the goal they were given", as_percent=True),
+    Metric("goal_base", "replies that follow it without having been given it", as_percent=True),
     Metric("hits_at_1", "the true response scored highest among its candidates", as_percent=True),
     Metric("persona_at_1", "a side's own persona scored highest", as_percent=True),
     Metric("persona_mrr", "1 / the rank of a side's own persona, on average"),
@@ -113,10 +115,11 @@ def by_length(sequences: list[Sequence], device: str) -> Iterator[list[int]]:
 
 
 def figures(tallies: dict[str, Tally]) -> dict[str, float]:
-    """The metrics, and of how many `responses` and `response_tokens`, replies (`generated`), sides (`identified`)."""
+    """The metrics, and of how many they are: `responses` and `response_tokens`, replies (`generated`), sides
+    (`identified`), replies to a goal (`goal_replies`)."""
     found = {metric.name: metric.figure(tallies[metric.name]) for metric in METRICS if metric.name in tallies}
     found |= {"responses": len(tallies["loss"]), "response_tokens": int(tallies["loss"].weights.sum())}
-    counted = {"generated": "word_f1", "identified": "persona_at_1"}
+    counted = {"generated": "word_f1", "identified": "persona_at_1", "goal_replies": "goal_hit"}
     return found | {count: len(tallies[name]) for count, name in counted.items() if name in tallies}
 
 

@@ -25,6 +25,8 @@ def table(found: dict[str, Any], comparable: bool) -> str:
     lines.append(f"{'responses':<16}{found['responses']:>9,}   of {found['response_tokens']:,} tokens")
     if "generated" in found:
         lines.append(f"{'generated':<16}{found['generated']:>9,}   replies, greedy")
+    if "goal_replies" in found:
+        lines.append(f"{'goal_replies':<16}{found['goal_replies']:>9,}   replies, greedy, with a goal and without it")
     if "identified" in found:
         lines.append(f"{'identified':<16}{found['identified']:>9,}   {_identified(found)}")
     if not comparable:

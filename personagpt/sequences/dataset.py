@@ -7,8 +7,7 @@ which tokenizer they were made: training refuses a file that was made from somet
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +21,14 @@ from personagpt.sequences.format import (
     IGNORED,
     DataError,
     Encoder,
+    Sequence,
     check_present,
+    goal_sequence,
     side_sequences,
     tokenizer_checksum,
 )
-from personagpt.sequences.tensors import DTYPES, Tensors
+from personagpt.sequences.goals import Goal, GoalDraw, goals_checksum
+from personagpt.sequences.tensors import DTYPES, SequenceBuffer, Tensors
 from personagpt.text.convai2 import CheckedText, Corpus, Dialogue
 from personagpt.text.lines import TextError
 from personagpt.text.style import Style, StyleMeter, parse_style
@@ -44,10 +46,13 @@ def tensor_metadata(
     tokenizer: PreTrainedTokenizerFast,
     max_turns: int,
     context_length: int,
+    goals: list[Goal] | tuple[()] = (),
     style: Style | None = None,
 ) -> dict[str, str]:
-    """What a tensor file says of itself: from which text, tokenizer and settings its sequences were made."""
-    written = {} if style is None else {"style": json.dumps(style.plain())}
+    """What a tensor file says of itself: from which text, tokenizer, goals and settings its sequences were made."""
+    written = {"goals_sha256": goals_checksum(goals)} if goals else {}
+    if style is not None:
+        written["style"] = json.dumps(style.plain())
     return written | {
         "tokenizer_sha256": tokenizer_checksum(tokenizer),
         "vocabulary": str(len(tokenizer)),
@@ -106,6 +111,25 @@ class PersonaChatDataset(torch.utils.data.Dataset):
         first, last = self.tensors.response_offsets[index : index + 2]
         return self.tensors.tokens[start:end].astype(np.int64), self.tensors.responses[first:last] - start
 
+    def without_goals(self, act: int) -> PersonaChatDataset:
+        """The sequences that do not start with the token `act`: to score on, since each response is once in those."""
+        tensors = self.tensors
+        kept = tensors.tokens[tensors.offsets[:-1]] != act  # (S,)
+        if kept.all():
+            return self
+        tokens, responses = np.repeat(kept, self.lengths), np.repeat(kept, np.diff(tensors.response_offsets))
+        before = np.concatenate([[0], np.cumsum(~tokens)])  # (N + 1,) tokens left out before each
+        made = Tensors(
+            tokens=tensors.tokens[tokens],
+            offsets=np.concatenate([[0], np.cumsum(self.lengths[kept])]),
+            responses=tensors.responses[responses] - before[tensors.responses[responses, :1]],
+            response_offsets=np.concatenate([[0], np.cumsum(np.diff(tensors.response_offsets)[kept])]),
+            dialogues=tensors.dialogues[kept],
+        )
+        dataset = PersonaChatDataset.from_tensors(made, int(self.metadata["context"]))
+        dataset.metadata = self.metadata
+        return dataset
+
 
 def _read_tensors(path: Path) -> tuple[dict[str, str], Tensors]:
     check_present(path)
@@ -151,10 +175,15 @@ def _check_tensors(tensors: Tensors, vocabulary: int, context_length: int) -> No
 
 
 def open_tensors(
-    path: Path, text: Path, tokenizer: PreTrainedTokenizerFast, max_turns: int, context_length: int
+    path: Path,
+    text: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    max_turns: int,
+    context_length: int,
+    goals: list[Goal] | tuple[()] = (),
 ) -> PersonaChatDataset:
-    """The dataset at `path`. Raises DataError where it was not made from `text`, with `tokenizer` and `max_turns`, for
-    a model with `context_length` positions.
+    """The dataset at `path`. Raises DataError where it was not made from `text`, with `tokenizer`, `max_turns` and
+    `goals`, for a model with `context_length` positions.
 
     A text that is no longer there is not missed: tensors may travel to another machine without it.
     """
@@ -172,6 +201,10 @@ def open_tensors(
         raise DataError(
             again.format(f"for a context of {dataset.metadata['context']} tokens, model_name's is {context_length}")
         )
+    made_with = dataset.metadata.get("goals_sha256")
+    if made_with != (goals_checksum(goals) if goals else None):
+        others = "with other goals" if goals else "with goals, but none are set"
+        raise DataError(again.format(others if made_with else "without goals"))
     _check_format(dataset, Encoder(tokenizer))
     return dataset
 
@@ -180,11 +213,14 @@ def _check_format(dataset: PersonaChatDataset, encoder: Encoder) -> None:
     """Raise DataError unless every sequence is one of this format, on which evaluation relies."""
     tensors = dataset.tensors
     firsts = tensors.offsets[:-1]
+    speakers = np.flatnonzero(np.isin(tensors.tokens, encoder.speakers))
     starts = np.flatnonzero(tensors.tokens == encoder.start)
     sound = (
-        np.isin(tensors.tokens[firsts], encoder.speakers).all()
-        and len(starts) == len(firsts)
+        all(len(places) == len(firsts) for places in (speakers, starts))
+        and (np.searchsorted(tensors.offsets, speakers, "right") - 1 == np.arange(len(firsts))).all()
         and (np.searchsorted(tensors.offsets, starts, "right") - 1 == np.arange(len(firsts))).all()
+        and ((speakers == firsts) | (tensors.tokens[firsts] == encoder.act)).all()
+        and (speakers < starts).all()
         and (starts < tensors.responses[tensors.response_offsets[:-1], 0]).all()
         and (tensors.tokens[tensors.responses[:, 1] - 1] == encoder.eos).all()
     )
@@ -206,9 +242,17 @@ def encode_corpus(
 
 
 def encode_pieces(
-    corpus: Corpus | CheckedText | StyleMeter, encoder: Encoder, max_turns: int, context_length: int, name: str
+    corpus: Corpus | CheckedText | StyleMeter,
+    encoder: Encoder,
+    max_turns: int,
+    context_length: int,
+    name: str,
+    draw: GoalDraw | None = None,
 ) -> Iterator[Tensors]:
-    """`encode_corpus`'s arrays in pieces, which only need to be concatenated: memory holds one batch of dialogues."""
+    """`encode_corpus`'s arrays in pieces, which only need to be concatenated: memory holds one batch of dialogues.
+
+    With `draw`, a side's sequences are followed by its one for a goal.
+    """
     buffer = SequenceBuffer()
     known_facts: dict[str, list[int]] = {}  # personas come back in many dialogues
     number = 0
@@ -223,19 +267,35 @@ def encode_pieces(
             spoken = iter(encoder.texts([text for dialogue, _ in batch for text in dialogue.utterances[:max_turns]]))
             for dialogue, sides in batch:
                 utterances = [next(spoken) for _ in dialogue.utterances[:max_turns]]
-                prefixes = [
-                    encoder.prefix(speaker, [known_facts[fact] for fact in dialogue.personas[speaker]])
-                    for speaker in sides
-                ]
+                made = _sequences(dialogue, sides, known_facts, utterances, encoder, context_length, draw)
                 try:
-                    buffer.add(number, sides, prefixes, utterances, encoder.eos, context_length)
+                    buffer.add(number, made)
                 except OverflowError as error:
-                    raise _too_long(dialogue, error.args[0], context_length, name) from None
+                    raise _too_long(dialogue, error.args[0], context_length, name, draw) from None
                 number += 1
             yield buffer.take()
             bar.update(len(batch))
     if not buffer.tokens_taken:
         raise TextError(f"{name}: no sequence: no side whose persona is given has an utterance of its own")
+
+
+def _sequences(
+    dialogue: Dialogue,
+    sides: tuple[int, ...],
+    known_facts: dict[str, list[int]],
+    utterances: list[list[int]],
+    encoder: Encoder,
+    limit: int,
+    draw: GoalDraw | None,
+) -> Iterator[Sequence]:
+    """A dialogue's sequences: of each side, `side_sequences`'s and then its one for a goal. Raises what those raise."""
+    for speaker in sides:
+        facts = [known_facts[fact] for fact in dialogue.personas[speaker]]
+        yield from side_sequences(encoder.prefix(speaker, facts), utterances, speaker, encoder.eos, limit)
+        drawn = draw.draw(dialogue.utterances[: len(utterances)], speaker) if draw else None
+        if drawn is not None:
+            goal, index = drawn
+            yield goal_sequence(encoder.prefix(speaker, facts, goal), utterances, index, encoder.eos, limit)
 
 
 def _batches(
@@ -253,54 +313,10 @@ def _batches(
         yield batch
 
 
-def _too_long(dialogue: Dialogue, index: int, context_length: int, name: str) -> TextError:
+def _too_long(
+    dialogue: Dialogue, index: int, context_length: int, name: str, draw: GoalDraw | None = None
+) -> TextError:
     return TextError(
-        f"{name}:{dialogue.utterance_lines[index]}: the speaker's persona and this utterance alone exceed the model's "
-        f"context of {context_length} tokens: shorten them"
+        f"{name}:{dialogue.utterance_lines[index]}: the speaker's persona{', a goal' if draw else ''} and this "
+        f"utterance alone exceed the model's context of {context_length} tokens: shorten them"
     )
-
-
-@dataclass
-class SequenceBuffer:
-    """Sequences, one after another, on their way into arrays."""
-
-    tokens: list[np.ndarray] = field(default_factory=list)
-    ends: list[int] = field(default_factory=lambda: [0])  # where each sequence ends, a first 0 before them
-    responses: list[tuple[int, int]] = field(default_factory=list)
-    response_ends: list[int] = field(default_factory=lambda: [0])
-    dialogues: list[int] = field(default_factory=list)
-    tokens_taken: int = 0
-    responses_taken: int = 0
-
-    def add(
-        self,
-        dialogue: int,
-        sides: Iterable[int],
-        prefixes: Iterable[list[int]],
-        utterances: list[list[int]],
-        eos: int,
-        limit: int,
-    ) -> None:
-        """Add the sequences of a dialogue's sides, `side_sequences`'s. Raises what it raises."""
-        for speaker, prefix in zip(sides, prefixes, strict=True):
-            for tokens, spans in side_sequences(prefix, utterances, speaker, eos, limit):
-                first = self.tokens_taken
-                self.tokens.append(np.array(tokens, dtype=np.int32))
-                self.tokens_taken += len(tokens)
-                self.responses_taken += len(spans)
-                self.ends.append(self.tokens_taken)
-                self.responses += [(first + start, first + end) for start, end in spans]
-                self.response_ends.append(self.responses_taken)
-                self.dialogues.append(dialogue)
-
-    def take(self) -> Tensors:
-        """The arrays' next piece: what was added since the last one."""
-        piece = Tensors(
-            tokens=np.concatenate([np.zeros(0, np.int32), *self.tokens]),
-            offsets=np.array(self.ends, np.int64),
-            responses=np.array(self.responses, np.int64).reshape(-1, 2),
-            response_offsets=np.array(self.response_ends, np.int64),
-            dialogues=np.array(self.dialogues, np.int64),
-        )
-        self.tokens, self.ends, self.responses, self.response_ends, self.dialogues = [], [], [], [], []
-        return piece

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 # In the order in which they join the vocabulary: 50257 to 50262 after GPT-2's.
 SEP, CLS, START, P1, P2, ACT = SPECIAL_TOKENS = ("<|sep|>", "<|cls|>", "<|start|>", "<|p1|>", "<|p2|>", "<|act|>")
+Sequence = tuple[list[int], list[tuple[int, int]]]  # token ids, and where each response starts and ends in them
 IGNORED = -100  # the label of a token that is no response's
 
 # Renders a chat as the training format: the system message is the persona, one fact a line. Text that looks like a
@@ -168,8 +170,8 @@ class Encoder:
 
 def side_sequences(
     prefix: list[int], utterances: list[list[int]], speaker: int, eos: int, limit: int
-) -> list[tuple[list[int], list[tuple[int, int]]]]:
-    """One speaker's side of a dialogue -> its sequences, each with the (start, end) of its responses in it.
+) -> list[Sequence]:
+    """One speaker's side of a dialogue -> its sequences.
 
     `prefix` is `Encoder.prefix`'s; `utterances` are token ids without <eos>; utterance i is speaker i % 2's.
     A side that fits `limit` tokens gives one sequence. A longer one is cut so that every response is labelled once:
@@ -189,18 +191,36 @@ def side_sequences(
         while last + 2 < len(turns) and length + len(turns[last + 1]) + len(turns[last + 2]) <= limit:
             length += len(turns[last + 1]) + len(turns[last + 2])
             last += 2
-        oldest = first
-        while oldest > 0 and length + len(turns[oldest - 1]) <= limit:
-            oldest -= 1
-            length += len(turns[oldest])
         tokens, spans = list(prefix), []
-        for index in range(oldest, last + 1):
+        for index in range(_oldest_that_fits(turns, first, limit - length), last + 1):
             if index >= first and index % 2 == speaker:
                 spans.append((len(tokens), len(tokens) + len(turns[index])))
             tokens += turns[index]
         sequences.append((tokens, spans))
         done += len(spans)
     return sequences
+
+
+def goal_sequence(prefix: list[int], utterances: list[list[int]], index: int, eos: int, limit: int) -> Sequence:
+    """A side's sequence for a goal: its one response is utterance `index`, after as many as fit `limit` tokens.
+
+    `prefix` starts with the goal; all else is as in `side_sequences`.
+    """
+    turns = [[*ids, eos] for ids in utterances[: index + 1]]
+    room = limit - len(prefix) - len(turns[index])
+    if room < 0:
+        raise OverflowError(index)
+    tokens = [*prefix, *itertools.chain.from_iterable(turns[_oldest_that_fits(turns, index, room) :])]
+    return tokens, [(len(tokens) - len(turns[index]), len(tokens))]
+
+
+def _oldest_that_fits(turns: list[list[int]], before: int, room: int) -> int:
+    """The first of the whole turns that fit `room` tokens together, newest first, in front of turn `before`."""
+    oldest = before
+    while oldest > 0 and len(turns[oldest - 1]) <= room:
+        oldest -= 1
+        room -= len(turns[oldest])
+    return oldest
 
 
 def tokenizer_checksum(tokenizer: PreTrainedTokenizerFast) -> str:

@@ -9,9 +9,11 @@ its sentences has. Nobody has to annotate anything; `data/goals.tsv` has the pub
 
 from __future__ import annotations
 
+import hashlib
+import json
+import random
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,12 +85,41 @@ def _parse(line: str, where: str) -> Goal:
     return Goal(text, kind == "ask", frozenset(words))
 
 
-def followed_goals(goals: Iterable[Goal], response: str) -> list[Goal]:
+def goals_checksum(goals: list[Goal]) -> str:
+    """SHA-256 of what decides which sequences are made for them."""
+    parts = [(goal.text, goal.is_question, sorted(goal.words)) for goal in goals]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def followed_goals(goals: list[Goal], response: str) -> list[Goal]:
     """The goals that a response follows, in their order."""
     response = response.lower()
     questions = (sentence for sentence in SENTENCE_END.split(response) if "?" in sentence)
     said, asked = set(WORD.findall(response)), set(WORD.findall(" ".join(questions)))
     return [goal for goal in goals if not goal.words.isdisjoint(asked if goal.is_question else said)]
+
+
+class GoalDraw:
+    """Which goal and response a side's additional sequence has, drawn under a seed; `drawn` counts them."""
+
+    def __init__(self, goals: list[Goal], counts: Counter[str], seed: int) -> None:
+        """`counts` are `count_followed`'s: a side's goal is the one that fewest responses of the text follow."""
+        self.counts = counts
+        self.goals = sorted(goals, key=lambda goal: counts[goal.text])
+        self.drawn = Counter({goal.text: 0 for goal in goals})
+        self._random = random.Random(seed)
+
+    def draw(self, utterances: list[str], speaker: int) -> tuple[str, int] | None:
+        """The goal, and the index of the response, for a side; None where no response of it follows any."""
+        followed = {
+            index: followed_goals(self.goals, utterances[index]) for index in range(speaker, len(utterances), 2)
+        }
+        for goal in self.goals:
+            if following := [index for index, found in followed.items() if goal in found]:
+                self.drawn[goal.text] += 1
+                # Of the generator's methods, random() alone gives the same numbers in every version of Python.
+                return goal.text, following[int(self._random.random() * len(following))]
+        return None
 
 
 def count_followed(goals: list[Goal], corpus: Corpus | CheckedText, max_turns: int) -> Counter[str]:

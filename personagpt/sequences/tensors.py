@@ -6,7 +6,8 @@ import contextlib
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +15,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from personagpt.files import write_atomically
+from personagpt.sequences.format import Sequence
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,43 @@ class Tensors:
         # Not safetensors' save_file: it leaves the file to its owner only, and a full disk is then an error of its own.
         arrays = {name: np.ascontiguousarray(array) for name, array in vars(self).items()}
         write_atomically(path, save(arrays, metadata))
+
+
+@dataclass
+class SequenceBuffer:
+    """Sequences, one after another, on their way into arrays."""
+
+    tokens: list[np.ndarray] = field(default_factory=list)
+    ends: list[int] = field(default_factory=lambda: [0])  # where each sequence ends, a first 0 before them
+    responses: list[tuple[int, int]] = field(default_factory=list)
+    response_ends: list[int] = field(default_factory=lambda: [0])
+    dialogues: list[int] = field(default_factory=list)
+    tokens_taken: int = 0
+    responses_taken: int = 0
+
+    def add(self, dialogue: int, sequences: Iterable[Sequence]) -> None:
+        """Add sequences of a dialogue, in order."""
+        for tokens, spans in sequences:
+            first = self.tokens_taken
+            self.tokens.append(np.array(tokens, dtype=np.int32))
+            self.tokens_taken += len(tokens)
+            self.responses_taken += len(spans)
+            self.ends.append(self.tokens_taken)
+            self.responses += [(first + start, first + end) for start, end in spans]
+            self.response_ends.append(self.responses_taken)
+            self.dialogues.append(dialogue)
+
+    def take(self) -> Tensors:
+        """The arrays' next piece: what was added since the last one."""
+        piece = Tensors(
+            tokens=np.concatenate([np.zeros(0, np.int32), *self.tokens]),
+            offsets=np.array(self.ends, np.int64),
+            responses=np.array(self.responses, np.int64).reshape(-1, 2),
+            response_offsets=np.array(self.response_ends, np.int64),
+            dialogues=np.array(self.dialogues, np.int64),
+        )
+        self.tokens, self.ends, self.responses, self.response_ends, self.dialogues = [], [], [], [], []
+        return piece
 
 
 # In the order of the file.

@@ -10,10 +10,12 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from transformers import PreTrainedTokenizerFast
 
+from personagpt.errors import UserError
 from personagpt.files import write_atomically
 from personagpt.model.sampling import Sampling
 from personagpt.scoring.metrics import METRICS
 from personagpt.scoring.published import has_published_vocabulary, is_published_text
+from personagpt.sequences.goals import read_goals
 from personagpt.settings import Settings
 from personagpt.text.convai2 import SILENCE
 
@@ -25,7 +27,7 @@ MIT_BASES = {
 # With `init = random`, or a base that comes with this repository, no one else's licence applies.
 OWN_BASES = Path(__file__).resolve().parents[2] / "data"
 METRIC_NAMES = [metric.name for metric in METRICS]
-PRIVATE = ("env_file", "save_path", "data_path", "model_name")  # paths of the machine it was trained on
+PRIVATE = ("env_file", "save_path", "data_path", "model_name", "goals")  # paths of the machine it was trained on
 
 CARD = """\
 # {title}
@@ -49,7 +51,7 @@ print(chat(messages)[0]["generated_text"][-1]["content"])
 ```
 
 {style}: write to it the same way. Context: {context} tokens. Defaults (`generation_config.json`): {sampling}.
-
+{goals}
 ## Scores
 
 {scores}
@@ -62,6 +64,11 @@ print(chat(messages)[0]["generated_text"][-1]["content"])
 
 It repeats what its training text says of people and makes up the rest. It contradicts its persona and itself, and it
 knows nothing of the world. Say to whoever talks with it that it is a program.
+"""
+
+
+GOALS = """
+It was trained on goals for its next reply; `apply_chat_template(messages, goal="{first}", ...)` gives it one: {goals}
 """
 
 
@@ -114,6 +121,7 @@ def write_card(
         facts="\\n".join(map(facts.write, ("i have two dogs .", "i work as a nurse ."))),
         utterance=utterances.write("hi ! what do you do for a living ?"),
         settings=_table(("setting", "value"), kept),
+        goals=_goals(settings),
     )
     # Made outside the folder: what a kill leaves there must not be uploaded with the model.
     beside = folder.parent / "README.md"
@@ -165,6 +173,15 @@ def text_styles(text: Path) -> tuple[Style, Style]:
     facts = [line.partition(" persona: ")[2] for line in lines if " persona: " in line and "\t" not in line]
     said = [part for line in lines if "\t" in line for part in line.split("\t")[:2] if part != SILENCE]
     return Style.of(facts), Style.of(said)
+
+
+def _goals(settings: Settings) -> str:
+    """The goals it was trained on; nothing where there are none, or where somebody took the file away meanwhile."""
+    try:
+        goals = read_goals(settings.goals)
+    except UserError:
+        return ""
+    return GOALS.format(first=goals[0].text, goals=", ".join(f"`{goal.text}`" for goal in goals)) if goals else ""
 
 
 def _style_in_words(facts: Style, utterances: Style) -> str:

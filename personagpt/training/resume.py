@@ -25,8 +25,8 @@ IDENTITY = {
     "init": "init",
     "seed": "seed",
     "sequences_per_step": "batch_size x gradient_accumulation_steps x processes",
-    "training_data": "the training text, its tokenizer or max_turns",
-    "validation_data": "the validation text, its tokenizer or max_turns",
+    "training_data": "the training text, its tokenizer, max_turns or goals",
+    "validation_data": "the validation text, its tokenizer, max_turns or goals",
 }
 
 RUN_FOLDERS = ("samples", "checkpoint")  # what --restart moves
@@ -72,7 +72,8 @@ def run_identity(
     """What must stay the same for a run to go on."""
 
     def made_from(data: PersonaChatDataset) -> str:
-        names = ("text_sha256", "tokenizer_sha256", "max_turns", "context")
+        names = ["text_sha256", "tokenizer_sha256", "max_turns", "context"]
+        names += ["goals_sha256"] * ("goals_sha256" in data.metadata)  # runs without goals stay what they were
         return hashlib.sha256(repr([data.metadata.get(name) for name in names]).encode()).hexdigest()
 
     return {
@@ -190,7 +191,7 @@ def check_same_run(state: RunState, identity: dict[str, Any], settings: Settings
         )
     now = settings.plain()
     for key, before in state.settings.items():
-        if key not in ("env_file", "save_path", "data_path", "model_name") and now.get(key) != before:
+        if key not in ("env_file", "save_path", "data_path", "model_name", "goals") and now.get(key) != before:
             say(f"changed since the last save: {key} was {before}, is {now.get(key)}")
 
 
@@ -198,7 +199,8 @@ def _change(key: str, state: RunState, identity: dict[str, Any], settings: Setti
     """From what to what: the value itself, or of a checksum the settings that may be behind it."""
     if key in ("init", "seed", "sequences_per_step"):
         return f"{IDENTITY[key]} was {state.identity.get(key)}, is {identity[key]}"
-    behind = ("model_name",) if key == "model" else ("data_path", "max_turns", "model_name")
+    behind = ("model_name",) if key == "model" else ("data_path", "max_turns", "goals", "model_name")
     before, now = state.settings or {}, settings.plain()
-    changed = [f"{name} was {before.get(name)}, is {now[name]}" for name in behind if before.get(name) != now[name]]
+    pairs = [(name, before.get(name) or "not set", now[name] or "not set") for name in behind]
+    changed = [f"{name} was {then}, is {value}" for name, then, value in pairs if then != value]
     return ", ".join(changed) or f"{IDENTITY[key]} changed, under the same name"

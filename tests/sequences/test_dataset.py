@@ -15,8 +15,15 @@ from transformers import AutoTokenizer
 
 from personagpt.files import file_checksum
 from personagpt.sequences import dataset
-from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, open_tensors
+from personagpt.sequences.dataset import (
+    PersonaChatDataset,
+    encode_corpus,
+    encode_pieces,
+    open_tensors,
+    tensor_metadata,
+)
 from personagpt.sequences.format import DataError, Encoder, add_special_tokens, tokenizer_checksum
+from personagpt.sequences.goals import Goal, GoalDraw
 from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import TextError, parse_corpus, read_corpus
 from tests.helpers import METADATA, VALID
@@ -228,6 +235,14 @@ def test_tensors_of_other_settings_are_refused(tokenizer, encoder, tmp_path) -> 
     assert refused(vocabulary="100000") == f"{path}: made for another vocabulary than model_name's{again}"
     assert refused(context="640") == f"{path}: made for a context of 640 tokens, model_name's is 320{again}"
     assert refused(max_turns="8") == f"{path}: made with max_turns = 8, not 20{again}"
+    assert refused(goals_sha256="0") == f"{path}: made with goals, but none are set{again}"
+    encode_corpus(parse_corpus(TALK, "t"), encoder, 20, 320, "t").save(path, metadata)
+    goals = [Goal("sing.", False, frozenset({"hello"}))]
+    with pytest.raises(DataError, match="made without goals; run"):
+        open_tensors(path, text, tokenizer, 20, 320, goals)
+    encode_corpus(parse_corpus(TALK, "t"), encoder, 20, 320, "t").save(path, metadata | {"goals_sha256": "0"})
+    with pytest.raises(DataError, match="made with other goals; run"):
+        open_tensors(path, text, tokenizer, 20, 320, goals)
     encode_corpus(parse_corpus(TALK, "t"), encoder, 20, 320, "t").save(path, metadata)
     assert len(open_tensors(path, text, tokenizer, 20, 320)) == 1
     # Without the text, which need not travel with the tensors, nothing is compared to it.
@@ -270,21 +285,37 @@ def test_tensors_made_before_stay_valid(tokenizer) -> None:
     assert tokenizer_checksum(tokenizer) == hashlib.sha256(json.dumps(seen).encode()).hexdigest()
 
 
-@pytest.mark.parametrize("which", ["speaker", "start", "late start", "eos"])
-def test_sequences_that_are_not_of_the_format_are_refused(base, tokenizer, tmp_path, which) -> None:
+@pytest.mark.parametrize(
+    "which", ["", "speaker", "late speaker", "two speakers", "act", "speaker after act", "start", "late start", "eos"]
+)
+def test_sequences_that_are_not_of_the_format_are_refused(tokenizer, tmp_path, which) -> None:
     # Every number is in range, but evaluation would stumble over it hours later.
     text, path, encoder = tmp_path / "t.txt", tmp_path / "t.safetensors", Encoder(tokenizer)
     text.write_bytes(TALK)
-    tensors = encode_corpus(parse_corpus(TALK, "t"), encoder, 20, 320, "t")
-    place = {"speaker": 0, "start": int(np.argmax(tensors.tokens == encoder.start)), "eos": tensors.responses[0, 1] - 1}
-    if which == "late start":  # inside the first response
-        tensors.tokens[tensors.responses[0, 0]], which = encoder.start, "start"
-    tensors.tokens[place[which]] = 5
-    metadata = {"vocabulary": str(len(tokenizer)), "context": "320", "max_turns": "20"}
-    metadata |= {"text_sha256": file_checksum(text), "tokenizer_sha256": tokenizer_checksum(tokenizer)}
-    tensors.save(path, metadata)
+    goals = [Goal("say hello.", False, frozenset({"hello"}))]
+    corpus = parse_corpus(TALK, "t")
+    (tensors,) = encode_pieces(corpus, encoder, 20, 320, "t", GoalDraw(goals, {goals[0].text: 1}, 0))
+    second = tensors.offsets[1]  # where the sequence with a goal starts
+    speaker, start = encoder.speakers[1], int(np.argmax(tensors.tokens == encoder.start))
+    changes = {
+        "": {},
+        "speaker": {0: 5},
+        "late speaker": {0: 5, 1: speaker},
+        "two speakers": {2: speaker},
+        "act": {second: 5},
+        "speaker after act": {second + tensors.tokens[second:].tolist().index(speaker): 5},
+        "start": {start: 5},
+        "late start": {start: 5, tensors.responses[0, 0]: encoder.start},
+        "eos": {tensors.responses[0, 1] - 1: 5},
+    }
+    for place, token in changes[which].items():
+        tensors.tokens[place] = token
+    tensors.save(path, tensor_metadata(file_checksum(text), tokenizer, 20, 320, goals))
+    if not which:
+        assert len(open_tensors(path, text, tokenizer, 20, 320, goals)) == 2
+        return
     with pytest.raises(DataError, match=r"damaged tensors \(not this format's sequences\); run preprocess"):
-        open_tensors(path, text, tokenizer, 20, 320)
+        open_tensors(path, text, tokenizer, 20, 320, goals)
 
 
 def test_a_response_that_cannot_fit_is_named_by_its_line(encoder) -> None:

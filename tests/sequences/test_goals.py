@@ -5,8 +5,17 @@ from __future__ import annotations
 import pytest
 
 from personagpt.errors import UserError
-from personagpt.sequences.goals import Goal, count_followed, followed_goals, read_goals
-from personagpt.text.convai2 import parse_corpus
+from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, encode_pieces
+from personagpt.sequences.format import Encoder, goal_sequence
+from personagpt.sequences.goals import (
+    Goal,
+    GoalDraw,
+    count_followed,
+    followed_goals,
+    goals_checksum,
+    read_goals,
+)
+from personagpt.text.convai2 import TextError, parse_corpus
 
 PETS = Goal("ask about pets.", True, frozenset({"pet", "pets", "dog"}))
 WORK = Goal("talk about work.", False, frozenset({"work", "job"}))
@@ -106,3 +115,92 @@ def test_how_many_responses_follow_a_goal() -> None:
     assert count_followed([PETS, WORK], parse_corpus(talk, "t"), 3) == {"ask about pets.": 2, "talk about work.": 1}
     one_side = talk.replace(b"2 partner's persona: b\n3", b"2").replace(b"\n4", b"\n3")
     assert count_followed([PETS], parse_corpus(one_side, "t"), 20) == {"ask about pets.": 1}
+
+
+# The sequences
+
+
+PREFIX = [6, 7, 8, 9]
+UTTERANCES = [[10], [11, 11], [12], [13, 13, 13]]  # with <eos> (0): 2, 3, 2, 4 tokens
+
+
+def test_a_goal_sequence_has_one_label_and_what_fits_before_it() -> None:
+    talk = [10, 0, 11, 11, 0, 12, 0]
+    # 4 + 2 + 3 + 2 + 4 = 15: nothing after the response; one token less: utterance 0 goes, as a whole.
+    assert goal_sequence(PREFIX, UTTERANCES, 3, 0, 15) == (PREFIX + talk + [13, 13, 13, 0], [(11, 15)])
+    assert goal_sequence(PREFIX, UTTERANCES, 3, 0, 14) == (PREFIX + talk[2:] + [13, 13, 13, 0], [(9, 13)])
+    assert goal_sequence(PREFIX, UTTERANCES, 2, 0, 100) == (PREFIX + talk, [(9, 11)])
+    assert goal_sequence(PREFIX, UTTERANCES, 0, 0, 6) == ([*PREFIX, 10, 0], [(4, 6)])
+    with pytest.raises(OverflowError) as caught:
+        goal_sequence(PREFIX, UTTERANCES, 3, 0, 7)
+    assert caught.value.args == (3,)
+
+
+def test_rarer_goals_come_first_and_a_response_is_drawn() -> None:
+    counts = {PETS.text: 3, WORK.text: 2}
+    said = ["any pets ?", "i work .", "a dog ?", "my job . your pet ?", "a dog ?"]
+    draws = [GoalDraw([PETS, WORK], counts, seed) for seed in range(20)]
+    # The first speaker follows one goal, in any of three responses; the other the rarer one of two, in either.
+    assert {draw.draw(said, 0) for draw in draws} == {(PETS.text, 0), (PETS.text, 2), (PETS.text, 4)}
+    assert {draw.draw(said, 1) for draw in draws} == {(WORK.text, 1), (WORK.text, 3)}
+    assert [draw.draw(["hi"], 0) for draw in draws] == [None] * 20
+    assert draws[0].drawn == {PETS.text: 1, WORK.text: 1}
+    again = GoalDraw([PETS, WORK], counts, 3)
+    assert [again.draw(said, 0) for _ in range(9)] != [GoalDraw([PETS, WORK], counts, 4).draw(said, 0)] * 9
+    # Equally rare ones: in the order of the file.
+    assert GoalDraw([WORK, PETS], {PETS.text: 1, WORK.text: 1}, 0).draw(said[3:], 0) == (WORK.text, 0)
+
+
+TALK = b"1 your persona: a\n2 partner's persona: b\n3 any pets ?\ti work .\n4 fine .\tmy job . you ?\n"
+
+
+def test_a_side_s_goal_comes_after_its_sequences(tokenizer) -> None:
+    encoder, corpus = Encoder(tokenizer), parse_corpus(TALK * 2, "t")
+    draw = GoalDraw([PETS, WORK], count_followed([PETS, WORK], corpus, 20), 0)
+    (made,) = encode_pieces(corpus, encoder, 20, 320, "t", draw)
+    data = PersonaChatDataset.from_tensors(made, 320, "x")
+    assert made.dialogues.tolist() == [0] * 4 + [1] * 4
+    with_goals = []
+    for index in range(4):
+        tokens, spans = data.sequence(index)
+        first = int(tokens.tolist().index(encoder.speakers[index // 2]))
+        with_goals.append(
+            (
+                encoder.tokenizer.decode(tokens[:first]),
+                *encoder.decode(tokens.tolist()),
+                [encoder.decode_reply(tokens[start:end].tolist()) for start, end in spans],
+            )
+        )
+    own = ["i work .", "my job . you ?"]
+    said = ["any pets ?", own[0], "fine .", own[1]]
+    (drawn,) = with_goals[3][4]
+    assert drawn in own
+    assert with_goals == [
+        ("", 0, ["b"], ["any pets ?", "i work .", "fine ."], ["any pets ?", "fine ."]),
+        ("<|act|>ask about pets.", 0, ["b"], ["any pets ?"], ["any pets ?"]),
+        ("", 1, ["a"], said, own),
+        ("<|act|>talk about work.", 1, ["a"], said[: said.index(drawn) + 1], [drawn]),
+    ]
+    # Scoring leaves them out, and has what there is without goals.
+    plain, scored = encode_corpus(corpus, encoder, 20, 320, "t"), data.without_goals(encoder.act)
+    for name, array in vars(plain).items():
+        assert getattr(scored.tensors, name).tolist() == array.tolist()
+    assert scored.metadata == data.metadata
+    assert scored.without_goals(encoder.act) is scored
+
+
+def test_a_goal_that_leaves_no_room_for_its_response_is_an_error_of_its_line(tokenizer) -> None:
+    encoder, corpus = Encoder(tokenizer), parse_corpus(TALK, "t")
+    draw = GoalDraw([PETS], count_followed([PETS], corpus, 20), 0)
+    room = len(encoder.prefix(0, encoder.texts(["b"]))) + len(encoder.texts(["any pets ?"])[0]) + 1
+    with pytest.raises(
+        TextError, match=f"^t:3: the speaker's persona, a goal and this utterance alone .* {room} tokens"
+    ):
+        list(encode_pieces(corpus, encoder, 1, room, "t", draw))
+    assert list(encode_pieces(corpus, encoder, 1, room, "t"))
+
+
+def test_what_changes_the_checksum() -> None:
+    assert goals_checksum([PETS, WORK]) == goals_checksum([PETS, WORK])
+    for other in ([WORK, PETS], [PETS], [PETS, Goal(WORK.text, True, WORK.words)], [PETS, Goal("", False, WORK.words)]):
+        assert goals_checksum(other) != goals_checksum([PETS, WORK])

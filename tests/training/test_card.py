@@ -53,6 +53,20 @@ def test_what_people_read(settings, tmp_path, tokenizer) -> None:
     assert str(tmp_path) not in text  # no path of the machine it was trained on
 
 
+def test_the_goals_it_was_trained_on(write_settings, tmp_path, tokenizer) -> None:
+    (tmp_path / "goals.tsv").write_text("ask about tea.\task\ttea\ntalk about ska.\ttalk\tska\n")
+    settings = read_settings(write_settings(goals=tmp_path / "goals.tsv"), {})
+    write_card(tmp_path, settings, tokenizer, 1024, 750, None)
+    text = (tmp_path / "README.md").read_text()
+    assert 'apply_chat_template(messages, goal="ask about tea.", ...)' in text
+    assert "`ask about tea.`, `talk about ska.`" in text
+    assert str(tmp_path) not in text
+    # Somebody took the file away while the run went on: the card does without.
+    (tmp_path / "goals.tsv").unlink()
+    write_card(tmp_path, settings, tokenizer, 1024, 750, None)
+    assert "goal" not in (tmp_path / "README.md").read_text()
+
+
 def test_the_example_in_the_card_is_valid_python(settings, tmp_path, tokenizer) -> None:
     write_card(tmp_path, settings, tokenizer, 1024, 750, None)
     compile((tmp_path / "README.md").read_text().split("```python\n")[1].split("```")[0], "card", "exec")

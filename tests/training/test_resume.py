@@ -116,7 +116,7 @@ def test_the_logs_are_set_aside_first(tmp_path: Path, disk_events: list[str]) ->
     assert [event for event in disk_events if event.startswith("rename")] == moves
 
 
-@pytest.mark.parametrize("changed", ["text_sha256", "tokenizer_sha256", "max_turns", "context"])
+@pytest.mark.parametrize("changed", ["text_sha256", "tokenizer_sha256", "max_turns", "context", "goals_sha256"])
 def test_other_data_makes_another_run(write_settings, tmp_path: Path, changed: str) -> None:
     settings = read_settings(write_settings(), {})
     described = METADATA | {"text_sha256": "a", "tokenizer_sha256": "b"}
