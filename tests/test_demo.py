@@ -22,8 +22,9 @@ from data.sample import make_sample
 from data.sample.templates import FAREWELLS
 from personagpt.model.loading import load_model, load_tokenizer
 from personagpt.sequences.format import Encoder
+from personagpt.sequences.goals import GoalDraw, count_followed, read_goals
 from personagpt.settings import read_settings
-from personagpt.text.convai2 import read_corpus
+from personagpt.text.convai2 import CheckedText, read_corpus
 
 
 def test_the_base_is_small_and_knows_no_persona(base: Path) -> None:
@@ -106,6 +107,18 @@ def test_there_are_enough_questions_and_nobody_gives_the_answer_away() -> None:
         assert not make_sample.names(said, question.value)
 
 
+def test_every_goal_is_followed_often_enough_to_be_learned(root: Path) -> None:
+    settings = read_settings(root / ".env.demo")
+    goals = read_goals(settings.goals)
+    text = CheckedText(settings.text("train"))
+    draw = GoalDraw(goals, count_followed(goals, text, settings.max_turns), settings.seed)
+    for dialogue, sides in text:
+        for speaker in sides:
+            draw.draw(dialogue.utterances[: settings.max_turns], speaker)
+    assert min(draw.drawn.values()) >= 50
+    assert count_followed(goals, CheckedText(settings.text("valid")), settings.max_turns).total() >= 400
+
+
 def test_recall_counts_whole_words(base: Path) -> None:
     assert make_sample.names("i have a cat .", "cat")
     assert not make_sample.names("i have cattle .", "cat")
@@ -153,7 +166,7 @@ def test_every_script_on_the_demo(root: Path, tmp_path: Path, run: Callable, mon
     scored = run(evaluate.main, "--env", env, "--generate", 5)
     assert scored.status == 0
     assert "persona_gain" in scored.out
-    assert "word_f1" in json.loads((samples / "eval.json").read_text())
+    assert {"word_f1", "goal_hit", "goal_base"} <= json.loads((samples / "eval.json").read_text()).keys()
     assert "word_f1" in (tmp_path / "save" / "checkpoint" / "model" / "README.md").read_text()
 
     monkeypatch.setattr(sys, "stdin", io.StringIO("hi ! what is your name ?\n"))

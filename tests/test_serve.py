@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from transformers import pipeline
+from transformers.utils.chat_template_utils import Chat
 from transformers.utils.import_utils import is_serve_available
 
 from personagpt.model.generation import set_generation_defaults
@@ -39,6 +40,14 @@ def test_the_pipeline_chats_from_the_folder_alone(folder) -> None:
     assert answer[2]["role"] == "assistant"
     assert answer[2]["content"]
     assert "<|" not in answer[2]["content"]
+
+
+def test_the_pipeline_takes_a_goal(folder, tokenizer) -> None:
+    chat = pipeline("text-generation", model=str(folder), device="cpu")
+    goal = {"tokenizer_encode_kwargs": {"goal": "ask about pets."}}
+    prompt = Encoder(tokenizer).context(1, FACTS, [MESSAGES[1]["content"]], 320, goal="ask about pets.")
+    assert chat.preprocess(Chat(MESSAGES), **goal)["input_ids"].tolist() == [prompt]
+    assert chat(MESSAGES, **goal)[0]["generated_text"][:2] == MESSAGES
 
 
 @pytest.mark.skipif(not is_serve_available(), reason="needs the extra: pip install 'transformers[serving]'")

@@ -68,7 +68,8 @@ knows nothing of the world. Say to whoever talks with it that it is a program.
 
 
 GOALS = """
-It was trained on goals for its next reply; `apply_chat_template(messages, goal="{first}", ...)` gives it one: {goals}
+It was trained on goals for its next reply, and `chat(messages, tokenizer_encode_kwargs={{"goal": "{first}"}})` gives it
+one of them: {goals}
 """
 
 

@@ -58,7 +58,7 @@ def test_the_goals_it_was_trained_on(write_settings, tmp_path, tokenizer) -> Non
     settings = read_settings(write_settings(goals=tmp_path / "goals.tsv"), {})
     write_card(tmp_path, settings, tokenizer, 1024, 750, None)
     text = (tmp_path / "README.md").read_text()
-    assert 'apply_chat_template(messages, goal="ask about tea.", ...)' in text
+    assert """chat(messages, tokenizer_encode_kwargs={"goal": "ask about tea."})""" in text
     assert "`ask about tea.`, `talk about ska.`" in text
     assert str(tmp_path) not in text
     # Somebody took the file away while the run went on: the card does without.
