@@ -65,10 +65,12 @@ class _PiecewiseNLL(torch.autograd.Function):
             products = product(piece, matrix.T, out=None if buffer is None else buffer[: len(piece)])
             logits = products.float()  # (n, V')
             logits[:, vocabulary:] = -torch.inf
-            log_likelihood = torch.log_softmax(logits, 1, out=logits)
-            total -= log_likelihood.gather(1, wanted).sum()
+            true, largest = logits.gather(1, wanted), logits.amax(1, keepdim=True)  # (n, 1)
+            # In place, and no exponential twice: the normalizer is known from the likeliest token's probability.
+            probabilities = torch.softmax(logits, 1, out=logits)
+            total += (largest - probabilities.amax(1, keepdim=True).log() - true).sum()
             # d nll / d logits = softmax - one_hot
-            error = log_likelihood.exp_().scatter_add_(1, wanted, log_likelihood.new_full(wanted.shape, -1))
+            error = probabilities.scatter_add_(1, wanted, true.new_full(wanted.shape, -1))
             error = products.copy_(error)  # into the matrix products' precision; nothing to do in float32
             if need_hidden:
                 product(error, matrix, out=grad_hidden[start : start + rows])
@@ -76,8 +78,9 @@ class _PiecewiseNLL(torch.autograd.Function):
                 grad_weight = add_product_over_rows(grad_weight, error, piece)
         if grad_weight is None and need_weight:  # a batch without a label
             grad_weight = torch.zeros_like(weight, dtype=torch.float32)
-        # Not among the saved tensors: autograd may then keep what it is given in place of a copy.
-        ctx.gradients = grad_hidden, grad_weight[:vocabulary].contiguous() if need_weight else None
+        # Not among the saved tensors, and without the padding no view: autograd may then keep what it is given, and add
+        # to it in place.
+        ctx.gradients = grad_hidden, grad_weight.resize_(weight.shape).contiguous() if need_weight else None
         return total
 
     @staticmethod
