@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import datetime
 import os
 from collections.abc import Iterator
@@ -81,6 +82,14 @@ def pick_device(local_rank: int = 0) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", local_rank)
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed for the next tensor. For large ones it asks Linux anew, who clears every page."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-4, 0)  # M_MMAP_MAX: no memory beside the heap,
+        mallopt(-1, -1)  # M_TRIM_THRESHOLD: which never shrinks
 
 
 def configure_cuda() -> None:

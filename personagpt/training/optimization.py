@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from personagpt.device import Processes, autocast, import_apex
+from personagpt.device import Processes, autocast, import_apex, keep_freed_memory
 from personagpt.errors import RunError, is_out_of_memory
 from personagpt.model.fast_cpu import use_cpu_dropout, use_cpu_products
 from personagpt.model.gpt2 import use_fused_gelu
@@ -216,6 +216,7 @@ def replace_parts(model: PreTrainedModel, gradient_checkpointing: bool) -> None:
     """Give `model` the parts that compute the same faster on its device, or with less memory."""
     use_fused_gelu(model)
     if model.device.type == "cpu":
+        keep_freed_memory()
         use_cpu_dropout(model)
         use_cpu_products(model)
     if gradient_checkpointing:
