@@ -107,7 +107,7 @@ def train(
         if warmup_steps < settings.warmup_steps:
             say(f"warmup_steps = {settings.warmup_steps} is longer than the run: it warms up over {warmup_steps} steps")
         trainer.model.train()
-        with recorder.bar:  # closed, also by an error, before anything else is printed
+        with recorder.saves, recorder.bar:  # the bar is closed, also by an error, before anything else is printed
             for step in range(state.step + 1, total_steps + 1):
                 seed = step_seed(settings.seed, step, processes.rank)
                 learn_rate = settings.learn_rate * schedule(step, total_steps, warmup_steps)
@@ -121,6 +121,8 @@ def train(
                 stopped = processes.any(stop.status != 0)
                 if step % settings.save_steps == 0 or step == total_steps or stopped:
                     recorder.save()
+                if stopped or step == total_steps:
+                    recorder.wait_for_save()
                 if stopped and step < total_steps:
                     line = f"stopped after step {step} of {total_steps} and saved; the same command goes on from there"
                     raise Stopped(line, stop.status or 143)

@@ -10,6 +10,7 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ import train
 from bench.torture import copy_base, write_data
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.text.style import read_style
-from personagpt.training import recorder
+from personagpt.training import checkpoint, recorder
 from tests.helpers import prepare_run, rows, same, train_run, weights
 
 
@@ -153,8 +154,85 @@ def test_room_and_logs_come_before_a_checkpoint(
     whole, best = f"room {4 * (3 * sum(tensors) + len(tensors))}", f"room {4 * sum(tensors)}"
     wanted = (whole, best, "fsync loss.csv", "fsync eval.csv", "fsync responses.txt", "replace model", "replace best")
     once = [event for event in disk_events if event in wanted]
-    saved = ["fsync loss.csv", "fsync eval.csv", whole, "replace model"]
-    assert once == [*saved, *saved, "fsync responses.txt", best, "replace best", *saved]
+    # The logs of a save are on the disk before its link moves; room is asked for when the save before it has ended.
+    assert [event for event in once if event.startswith(("room", "replace"))] == [
+        *[whole, "replace model"] * 2, best, "replace best", whole, "replace model",
+    ]  # fmt: skip
+    for name, count in (("loss.csv", 3), ("eval.csv", 3), ("responses.txt", 1)):
+        assert once.count(f"fsync {name}") == count
+        last = len(once) - 1 - once[::-1].index(f"fsync {name}")
+        assert last < len(once) - 1 - once[::-1].index(whole)
+
+
+def group_before(step: int, act: Callable[[], None]) -> Callable:
+    """StepPlan.group that does `act` before the sequences of `step` are given out."""
+    plan_group = train.StepPlan.group
+
+    def group(plan: train.StepPlan, asked: int) -> object:
+        if asked == step:
+            act()
+        return plan_group(plan, asked)
+
+    return group
+
+
+def test_steps_are_taken_while_a_save_is_written(
+    tmp_path: Path, data: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is saved is nevertheless the step that was asked for: going on from it ends the same."""
+    env = prepare_run(tmp_path, data)
+    save_checkpoint, step_4_begins = recorder.save_checkpoint, threading.Event()
+
+    def late(folder: Path, step: int, *rest: object) -> None:
+        assert step != 2 or step_4_begins.wait(60)
+        save_checkpoint(folder, step, *rest)
+
+    def die() -> None:
+        step_4_begins.set()
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recorder, "save_checkpoint", late)
+        patch.setattr(recorder, "save_best", lambda *_: None)  # the end of the epoch would wait for the save
+        patch.setattr(recorder.Recorder, "evaluate", lambda *_: None)
+        patch.setattr(train.StepPlan, "group", group_before(4, die))
+        with pytest.raises(Interrupted):
+            train.main(["--env", str(env)])
+    assert os.readlink(tmp_path / "save" / "checkpoint" / "model") == "step-00000002"
+    assert train_run(env) == 0
+    assert rows(env) == rows(finished)
+    assert rows(env, "eval.csv") == rows(finished, "eval.csv")
+    assert same(weights(env), weights(finished))
+
+
+@pytest.mark.parametrize("enough", [True, False])
+def test_without_memory_for_copies_training_waits(
+    tmp_path: Path, data: Path, finished: Path, enough: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = prepare_run(tmp_path, data)
+    copied = []
+    monkeypatch.setattr(recorder, "has_memory", lambda size: enough)
+    monkeypatch.setattr(recorder, "copies", lambda tensors: copied.append(1) or checkpoint.copies(tensors))
+    assert train_run(env) == 0
+    assert bool(copied) == enough
+    assert same(weights(env), weights(finished))
+
+
+@pytest.mark.parametrize("broken", ["save_checkpoint", "save_best"])
+def test_a_save_that_fails_ends_the_run_with_its_line(
+    tmp_path: Path, data: Path, broken: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = prepare_run(tmp_path, data, save_steps=2, epochs=20)
+
+    def full(folder: Path, step: int, *_: object) -> None:
+        raise OSError(28, "No space left on device", str(folder))
+
+    monkeypatch.setattr(recorder, broken, full)
+    assert train_run(env) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: the disk is full while writing ")
+    assert said.count("\n") == 1
+    assert len(rows(env)) < 4
 
 
 def test_the_checkpoint_loads_with_from_pretrained(finished: Path) -> None:
@@ -210,6 +288,9 @@ def test_what_people_do_to_the_logs_stops_no_run(
     samples, plan_group = tmp_path / "save" / "samples", train.StepPlan.group
 
     def meddle(plan: train.StepPlan, step: int) -> object:
+        for thread in threading.enumerate():
+            if thread.name == "save":  # between two saves
+                thread.join()
         if step == 2:
             shutil.rmtree(samples)
         if step == 4:

@@ -6,17 +6,20 @@
 
 A checkpoint is written into a temporary folder, listed with sizes and checksums in its manifest, flushed to the disk,
 renamed, and only then does the link move, in one atomic step: a reader of `model` finds the old one or the new one.
-Tensors are safetensors, everything else is JSON: nothing is ever unpickled.
+Tensors are safetensors, everything else is JSON: nothing is ever unpickled. All of that happens beside the next steps,
+in a thread that has copies of the tensors.
 
 Copies lose links: they arrive as folders, as small text files, or not at all, and are then made again.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +83,72 @@ def check_room(folder: Path, size: int) -> None:
             f"{folder}: a checkpoint needs {(size + SLACK) / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; nothing was "
             "written and the last checkpoint is intact: free some space, then run the same command again to go on"
         )
+
+
+class SaveThread:
+    """Runs saves beside training, one at a time. What a save raises is raised where the run next asks for it."""
+
+    def __init__(self) -> None:
+        self.thread: threading.Thread | None = None
+        self.error: BaseException | None = None
+
+    def start(self, save: Callable[[], None]) -> None:
+        """Run `save` beside what follows, after the one that is under way."""
+
+        def run() -> None:
+            try:
+                save()
+            except BaseException as error:
+                self.error = error
+
+        self.wait()
+        self.thread = threading.Thread(target=run, name="save")
+        self.thread.start()
+
+    def wait(self) -> None:
+        """Return when no save is under way. Raises what one raised."""
+        if self.thread is not None:
+            self.thread.join()
+            self.thread = None
+        self.check()
+
+    def check(self) -> None:
+        """Raise what a save raised, if one did; does not wait."""
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+
+    def __enter__(self) -> SaveThread:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Let a save come to its end, also where an error ends the run; a Ctrl-C ends it where it is."""
+        if kind is None:
+            return self.wait()
+        if self.thread is not None:
+            if not issubclass(kind, Exception):  # as if the key had been pressed in that thread: it tidies up
+                interrupt = ctypes.pythonapi.PyThreadState_SetAsyncExc
+                interrupt(ctypes.c_ulong(self.thread.ident), ctypes.py_object(KeyboardInterrupt))
+            self.thread.join()
+
+
+def copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`tensors` on the CPU, in memory of their own: the next step changes the weights in place."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
+def size_of(tensors: dict[str, Tensor]) -> int:
+    """Bytes."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def has_memory(size: int) -> bool:
+    """Whether `size` bytes of memory can be had twice over; where the system does not say, yes."""
+    try:
+        available = re.search(r"MemAvailable: +([0-9]+) kB", Path("/proc/meminfo").read_text())
+    except OSError:
+        return True
+    return available is None or int(available[1]) * 1024 > 2 * size
 
 
 def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Path | None:

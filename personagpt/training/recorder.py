@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,21 @@ from personagpt.settings import Settings
 from personagpt.text.style import STYLE, Style
 from personagpt.training import logs
 from personagpt.training.card import write_card
-from personagpt.training.checkpoint import check_room, optimizer_tensors, save_best, save_checkpoint
+from personagpt.training.checkpoint import (
+    SaveThread,
+    check_room,
+    copies,
+    has_memory,
+    optimizer_tensors,
+    save_best,
+    save_checkpoint,
+    size_of,
+)
 from personagpt.training.optimization import StepResult, Trainer, sum_dtype
 from personagpt.training.resume import RunState
+
+# Given the folder of checkpoints, what writes the model into one, and the optimizer's tensors.
+Write = Callable[[Path, Callable[[Path], None], dict[str, Tensor]], None]
 
 
 class Recorder:
@@ -52,6 +66,7 @@ class Recorder:
         self.loss_sum = torch.tensor(before, dtype=sum_dtype(processes.device), device=processes.device)
         self.last_step: StepResult | None = None
         self.finite = FiniteCheck(trainer.may_overflow)
+        self.saves = SaveThread()
         self.clock, self.sequence_tokens, self.window = time.perf_counter(), 0, 0.0
         if processes.is_first:
             self.samples = settings.save_path / "samples"
@@ -90,6 +105,7 @@ class Recorder:
         self.sequence_tokens += tokens
         self.loss_sum += result.loss_sum
         self.finite.add(step, result)
+        self.saves.check()
         self.bar.update()
 
     def log_losses(self) -> None:
@@ -142,10 +158,7 @@ class Recorder:
             self._add_to_tensorboard("valid", {"step": step} | metrics, replies)
             if self.state.best is None or metrics["loss"] < self.state.best["loss"]:
                 self.state.best = {"loss": metrics["loss"], "step": step}
-                folder = self.settings.save_path / "checkpoint"
-                folder.mkdir(parents=True, exist_ok=True)
-                check_room(folder, self._weight_bytes())
-                save_best(folder, step, self.write_model)
+                self._save({}, lambda folder, write_model, _: save_best(folder, step, write_model))
             gain = f", persona gain {metrics['persona_gain']:.2f}" if "persona_gain" in metrics else ""
             tqdm.write(
                 f"epoch {epoch:.0f}, step {step}: validation loss {metrics['loss']:.4f}, "
@@ -162,27 +175,49 @@ class Recorder:
         if self.processes.is_first:
             self.losses.flush()  # before the checkpoint: going on from it, nobody would write these rows again
             self.evaluations.flush()
-            folder = self.settings.save_path / "checkpoint"
-            folder.mkdir(parents=True, exist_ok=True)
-            tensors = optimizer_tensors(self.trainer.optimizer, with_masters=self.trainer.precision == "apex-O2")
-            moments = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-            check_room(folder, self._weight_bytes() + moments)
             self.state.scaling, self.state.batch_size = self.trainer.scaling(), self.trainer.batch_size
-            state = replace(self.state, loss_sum=total).to_json()
-            save_checkpoint(folder, self.state.step, self.write_model, state, tensors)
-            with logs.for_people(self.samples / "loss.png"):
-                logs.draw_plots(self.samples, self.losses.rows, self.evaluations.rows)
+            state = replace(self.state, loss_sum=total)
+            rows = list(self.losses.rows), list(self.evaluations.rows)
+
+            def write(folder: Path, write_model: Callable[[Path], None], tensors: dict[str, Tensor]) -> None:
+                save_checkpoint(folder, state.step, write_model, state.to_json(), tensors)
+                with logs.for_people(self.samples / "loss.png"):
+                    logs.draw_plots(self.samples, *rows)
+
+            apex_o2 = self.trainer.precision == "apex-O2"
+            self._save(optimizer_tensors(self.trainer.optimizer, with_masters=apex_o2), write)
         self.processes.wait()
         self._resume_clock()
 
-    def write_model(self, folder: Path) -> None:
+    def wait_for_save(self) -> None:
+        """Return when the last save is on the disk. Every process must ask: torchrun ends all when one ends."""
+        self.saves.wait()
+        self.processes.wait()
+
+    def _save(self, tensors: dict[str, Tensor], write: Write) -> None:
+        """Let `write` save the model and `tensors` as they are now, beside the next steps where memory allows."""
+        self.saves.wait()  # it may be the one that frees the room
+        folder = self.settings.save_path / "checkpoint"
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = self._weights()
+        size = size_of(weights) + size_of(tensors)
+        check_room(folder, size)
+        beside = has_memory(size)
+        if beside:
+            weights, tensors = copies(weights), copies(tensors)
+        write_model = functools.partial(self.write_model, weights, replace(self.state))
+        self.saves.start(lambda: write(folder, write_model, tensors))
+        if not beside:
+            self.saves.wait()
+
+    def write_model(self, weights: dict[str, Tensor], state: RunState, folder: Path) -> None:
         """Model and tokenizer, as from_pretrained loads them, the text's style and the model card, into `folder`."""
-        self.trainer.model.save_pretrained(folder, state_dict=self._weights())
+        self.trainer.model.save_pretrained(folder, state_dict=weights)
         self.tokenizer.save_pretrained(folder)
         if self.style:
             (folder / STYLE).write_text(json.dumps(self.style.plain(), indent=2), encoding="utf-8")
         context_length = self.trainer.model.config.n_positions
-        write_card(folder, self.settings, self.tokenizer, context_length, self.state.step, self.state.evaluation)
+        write_card(folder, self.settings, self.tokenizer, context_length, state.step, state.evaluation)
 
     def _add_to_tensorboard(self, group: str, row: dict[str, Any], replies: str = "") -> None:
         """The same figures for TensorBoard, where it is asked for."""
@@ -201,9 +236,6 @@ class Recorder:
         if self.trainer.model.config.tie_word_embeddings:
             del weights["lm_head.weight"]
         return weights
-
-    def _weight_bytes(self) -> int:
-        return sum(tensor.numel() * tensor.element_size() for tensor in self._weights().values())
 
     def _pause(self) -> None:
         """Stop the clock: evaluating, saving and plotting are not training."""

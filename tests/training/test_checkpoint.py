@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +20,14 @@ import torch
 
 from personagpt.errors import RunError
 from personagpt.training import checkpoint
-from personagpt.training.checkpoint import CheckpointError, find_problem, newest_checkpoint, save_best, save_checkpoint
+from personagpt.training.checkpoint import (
+    CheckpointError,
+    SaveThread,
+    find_problem,
+    newest_checkpoint,
+    save_best,
+    save_checkpoint,
+)
 
 
 def write_model(weight: float) -> Callable[[Path], None]:
@@ -379,3 +389,75 @@ def test_master_weights_that_apex_makes_late_are_made_before_they_are_filled(tmp
     (master,) = optimizer.param_groups[0]["params"]
     assert master.tolist() == [0.0, 1.0, 2.0]
     assert not half.any()
+
+
+def test_one_save_at_a_time_and_its_error_where_it_is_asked_for() -> None:
+    events: list[str] = []
+    go_on = threading.Event()
+
+    def first() -> None:
+        events.append("first begins")
+        go_on.wait(60)
+        events.append("first ends")
+
+    def second() -> None:
+        events.append("second begins")
+        raise RunError("no room")
+
+    saves = SaveThread()
+    saves.start(first)
+    saves.check()
+    threading.Timer(0.05, go_on.set).start()
+    saves.start(second)
+    with pytest.raises(RunError, match="no room"):
+        saves.wait()
+    saves.wait()
+    assert events == ["first begins", "first ends", "second begins"]
+
+
+@pytest.mark.parametrize("error", [ValueError, None])
+def test_a_save_comes_to_its_end_also_where_an_error_ends_the_run(folder: Path, error: type[Exception] | None) -> None:
+    def late() -> None:
+        time.sleep(0.1)
+        save(folder, 8)
+
+    with pytest.raises(error) if error else contextlib.nullcontext(), SaveThread() as saves:
+        saves.start(late)
+        if error:
+            raise error
+    assert weight(folder / "model") == 8
+
+
+def test_a_ctrl_c_while_it_is_waited_for_ends_a_save_in_order(folder: Path) -> None:
+    begun = threading.Event()
+
+    def write(target: Path) -> None:
+        begun.set()
+        while True:
+            time.sleep(0.01)
+
+    def press() -> None:
+        with SaveThread() as saves:
+            saves.start(lambda: save_checkpoint(folder, 8, write, {"step": 8}, {}))
+            begun.wait(60)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        press()
+    assert os.readlink(folder / "model") == "step-00000006"
+    assert not list(folder.glob("tmp-*"))
+
+
+def test_copies_do_not_follow_the_weights() -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    copied = checkpoint.copies({"weight": weight})
+    with torch.no_grad():
+        weight.add_(1)
+    assert copied["weight"].tolist() == [1, 1, 1]
+    assert not copied["weight"].requires_grad
+
+
+def test_memory_for_copies() -> None:
+    assert checkpoint.has_memory(1)
+    if Path("/proc/meminfo").exists():
+        assert not checkpoint.has_memory(1 << 60)

@@ -222,7 +222,8 @@ def test_a_single_sequence_that_does_not_fit_ends_the_run(
 @pytest.mark.parametrize("ranks", [["0"], ["1"], ["0", "1"]])
 def test_all_processes_halve_together(tmp_path: Path, data: Path, ranks: list[str]) -> None:
     copy_base(data / "plain", dropout=0.0)
-    common = {"model_name": data / "plain", "epochs": 1}
+    # A low rate: AdamW makes whole steps of gradients that are rounding errors alone.
+    common = {"model_name": data / "plain", "epochs": 1, "learn_rate": 5e-5}
     one = run_in(tmp_path, "one", data, batch_size=8, **common)
     two = run_in(tmp_path, "two", data, batch_size=4, **common)
     assert train_run(one) == 0
