@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from personagpt.settings import VALUE_TYPES
-from tests.helpers import NINE_KEYS, ROOT, SAMPLE, SHARED, Outcome
+from tests.helpers import NINE_KEYS, ROOT, SAMPLE, SHARED, Outcome, ServedPage
 from utils import exit_status
 
 
@@ -73,6 +75,46 @@ def tiny_model(base, tokenizer):  # noqa: ANN201
     from personagpt.model.loading import load_model
 
     return load_model(str(base), len(tokenizer))
+
+
+@pytest.fixture
+def serve_page(tmp_path, tiny_model, tokenizer):  # noqa: ANN201
+    """serve_page(turns=4) serves the page with the tiny base model and these limits."""
+    from personagpt.model.loading import TrainedModel
+    from personagpt.sequences.format import Encoder
+
+    encoder = Encoder(tokenizer)
+    trained = TrainedModel("m", None, tiny_model.eval(), tokenizer, encoder, nullcontext(), "c0ffee", None)
+    opened = []
+
+    def serve(**options: object) -> ServedPage:
+        opened.append(ServedPage(tmp_path / "conversations", trained, **options))
+        return opened[-1]
+
+    yield serve
+    for page in opened:
+        page.close()
+
+
+@pytest.fixture
+def gate(monkeypatch):  # noqa: ANN201
+    """Each reply stops after its first letters until the gate is opened: `gate.set()`. `gate.batches`: their sizes."""
+    from personagpt.talking import desk
+
+    opened = threading.Event()
+    opened.batches = []
+    real = desk.stream_replies
+
+    def stream(model, encoder, drafts, autocast):  # noqa: ANN202
+        opened.batches.append(len(drafts))
+        for number, texts in enumerate(real(model, encoder, drafts, autocast)):
+            yield texts
+            if number > 5 and all(texts):
+                opened.wait(timeout=60)
+
+    monkeypatch.setattr(desk, "stream_replies", stream)
+    yield opened
+    opened.set()
 
 
 @pytest.fixture(params=[True, False])

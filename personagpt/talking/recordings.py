@@ -92,6 +92,14 @@ class Recordings:
         self._saved |= {talk.id for talk in found}
         return found
 
+    def count(self, participant: str | None = None) -> int:
+        """How many talks there are; or how many of a participant."""
+        if not self._is_there():
+            return 0
+        chosen, values = _chosen(participant, None)
+        with self._transaction("DEFERRED") as database:
+            return database.execute(f"SELECT COUNT(*) FROM talks {chosen}", values).fetchone()[0]
+
     def delete(self, participant: str | None = None, ids: list[str] | None = None) -> int:
         """Delete a participant's talks, or those of these ids; returns how many there were.
 

@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from personagpt.errors import printable
@@ -16,7 +16,7 @@ from personagpt.sequences.format import DataError
 from personagpt.signals import first_ctrl_c
 from personagpt.talking.persona import Persona
 from personagpt.talking.recordings import Recordings
-from personagpt.talking.talks import Talk, Turn, new_id
+from personagpt.talking.talks import Talk, Turn
 
 
 class Session:
@@ -105,9 +105,8 @@ class Session:
         """Draw another reply in the place of the last one, which stays where there is none."""
         speaker, before = self.speakers["model"], self.talk
         history, answered = list(speaker.history), False
-        self.talk = replace(before, turns=list(before.turns))
         try:
-            self._take_back(1)
+            self.talk = before.without(1)
             said, rejected = speaker.undo()
             answered = self._answered(said, rejected)
         finally:
@@ -116,17 +115,9 @@ class Session:
 
     def undo(self) -> None:
         """Take back the human's last utterance and the reply."""
-        self._take_back(2)
+        self.talk = self.talk.without(2)
         self.speakers["model"].undo()
         self.record()
-
-    def _take_back(self, count: int) -> None:
-        """Remove the last `count` turns. A flag is evidence: the talk with it stays, and goes on as another."""
-        kept = len(self.talk.turns) - count
-        if any(flag.turn >= kept for flag in self.talk.flags):
-            flags = [flag for flag in self.talk.flags if flag.turn < kept]
-            self.talk = replace(self.talk, id=new_id(), turns=list(self.talk.turns), flags=flags)
-        del self.talk.turns[kept:]
 
     def record(self) -> None:
         """Put the talk on record as it is now."""

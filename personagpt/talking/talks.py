@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime
 import json
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 FLAGS = {
@@ -74,6 +74,16 @@ class Talk:
     @property
     def texts(self) -> list[str]:
         return [turn.text for turn in self.turns]
+
+    def without(self, count: int) -> Talk:
+        """This talk without its last `count` turns, for the caller to change.
+
+        A flag is evidence: where one of those turns has one, the talk with it stays, and this is another talk.
+        """
+        kept = len(self.turns) - count
+        flags = [flag for flag in self.flags if flag.turn < kept]
+        changed = {"id": self.id if len(flags) == len(self.flags) else new_id()}
+        return replace(self, turns=self.turns[:kept], flags=flags, **changed)
 
     def line(self) -> str:
         """The talk as one line of JSON."""

@@ -1,0 +1,132 @@
+"""Talk to a trained model in a browser, and record where it fails.
+
+    python app.py                                               then open http://127.0.0.1:7860/
+    python app.py --env .env.demo --port 8000                   another model, another port
+    python app.py --host 0.0.0.0 --password-file secret.txt     for other machines: with a password
+
+Reads   save_path/checkpoint/model, or the folder or hub name --model gives; the validation text, for personas; goals.
+Writes  save_path/conversations/talks.sqlite, as interact.py does: everything when it is said.
+
+Many visitors talk at once, each with talks of their own (personagpt/talking/page.py). Ctrl-C ends it.
+"""
+
+from __future__ import annotations
+
+from personagpt.signals import end_at_once  # isort: skip
+
+if __name__ == "__main__":
+    end_at_once()  # Ctrl-C is answered by one line from here on: before anything else is imported
+
+import argparse
+import socket
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from personagpt.errors import UserError, printable
+from personagpt.sequences.goals import read_goals
+from personagpt.settings import Settings, find_model, read_settings
+from personagpt.text.convai2 import read_corpus
+from utils import add_env_option, before_torch, command, parse_options, run_script
+
+SHORTEST_PASSWORD = 8
+
+
+def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_env_option(parser)
+    add = parser.add_argument
+    add("--model", metavar="NAME", help="a folder or hub name (default: save_path/checkpoint/model)")
+    add("--host", metavar="ADDRESS", default="127.0.0.1", help="where to listen (127.0.0.1: this machine only)")
+    add("--port", metavar="N", type=int, default=7860, help="(7860)")
+    add("--password-file", metavar="FILE", type=Path, help="a file with the password that visitors need")
+    options = parse_options(parser, arguments)
+    return options, read_settings(options.env)
+
+
+def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
+    """The command line, checked, and what it names, read; the port is taken."""
+    options, settings = command_line(arguments)
+    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    if missing:
+        raise UserError(f"app.py needs {' and '.join(missing)}: pip install -r requirements-page.txt")
+    from personagpt.talking.guard import is_loopback
+
+    options.local = is_loopback(options.host)
+    options.password = read_password(options.password_file)
+    if options.password is None and not options.local:
+        raise UserError(f"--host {options.host}: other machines can reach the page there; add --password-file FILE")
+    find_model(options.model, settings, command("train.py", options.env))
+    options.goals = [goal.text for goal in read_goals(settings.goals)]
+    path = settings.text("valid")
+    dialogues = read_corpus(path).dialogues if path.is_file() else []
+    options.personas = [facts for dialogue in dialogues for facts in dialogue.personas if facts]
+    options.socket = listen(options.host, options.port)
+    return options, settings
+
+
+def read_password(path: Path | None) -> str | None:
+    """The first line of --password-file; None without one."""
+    if path is None:
+        return None
+    try:
+        password = path.read_text(encoding="utf-8-sig").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UserError(f"--password-file {path}: cannot read it: {reason}") from None
+    if len(password) < SHORTEST_PASSWORD:
+        raise UserError(f"--password-file {path}: its first line must be a password of {SHORTEST_PASSWORD} letters")
+    return password
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there: the port is ours before the model is loaded."""
+    if not 0 <= port <= 65535:
+        raise UserError(f"--port {port}: expected 0 (any that is free) to 65535")
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"--host {host} --port {port}: cannot listen there: {error}; try another --port") from None
+
+
+if __name__ == "__main__":
+    prepared = before_torch(prepare)
+    print("loading ...", file=sys.stderr, flush=True)
+
+import uvicorn
+
+from personagpt.model.loading import load_trained
+from personagpt.talking.desk import Desk
+from personagpt.talking.page import Limits, Page, make_app
+from personagpt.talking.recordings import Recordings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return serve(*prepare(arguments))
+
+
+def serve(options: argparse.Namespace, settings: Settings) -> int:
+    trained = load_trained(options.model, settings)
+    limits = Limits()
+    desk = Desk(trained, Recordings(settings.save_path / "conversations"), limits.waiting, say)
+    try:
+        app = make_app(Page(desk, options.personas, options.goals, limits), options.password, options.local, say)
+        host, port = options.socket.getsockname()[:2]
+        print(f"talk on http://{f'[{host}]' if ':' in host else host}:{port}/   (Ctrl-C ends it)", flush=True)
+        # No access log: it would hold addresses and the ids of talks. Who forwards requests is nobody we trust.
+        config = uvicorn.Config(
+            app, log_level="error", access_log=False, proxy_headers=False, timeout_graceful_shutdown=2, ws="none"
+        )
+        uvicorn.Server(config).run(sockets=[options.socket])
+    finally:
+        desk.close()
+    return 0
+
+
+def say(line: str) -> None:
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    run_script(serve, *prepared)

@@ -1,0 +1,313 @@
+"""The page: talk in a browser. What the browser asks for, and what it is answered; the page itself is in page/.
+
+GET    /api/start             what there is: flags, goals, limits, the visitor's own key
+GET    /api/persona           a persona of the validation text, drawn at random
+GET    /api/talks             the visitor's talks in short; /api/talks.jsonl: whole
+POST   /api/talks             {persona, text, goal}: begin one
+GET    /api/talks/ID          one talk
+GET    /api/talks/ID/reply    its reply while it is made: server-sent events
+POST   /api/talks/ID/ACTION   say {text, goal}, retry {goal}, undo, correct {text}, flag {turn, kinds, note}
+DELETE /api/talks/ID          one talk; /api/talks: all of the visitor's
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import threading
+import unicodedata
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from personagpt.errors import RunError, UserError
+from personagpt.model.sampling import Sampling
+from personagpt.talking.desk import Desk, DeskFull
+from personagpt.talking.guard import Guard, Rate
+from personagpt.talking.talks import FLAGS, Flag, Talk, Turn
+
+STATIC = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+GLANCE = 0.05  # seconds between two looks at a reply that is being made
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one visitor, one address and all together may ask of the page."""
+
+    letters: int = 500  # of an utterance, a correction or a note
+    fact_letters: int = 200
+    facts: int = 20
+    turns: int = 200  # of a talk
+    talks: int = 200  # of a visitor
+    all_talks: int = 100_000
+    replies: int = 30  # a minute, of a visitor
+    requests: int = 1200  # a minute, of an address
+    guesses: int = 10  # wrong passwords a minute, of an address
+    waiting: int = 40  # replies under way
+
+
+class Refused(Exception):
+    """A request that is answered with a line that says why not."""
+
+    def __init__(self, status: int, line: str) -> None:
+        super().__init__(line)
+        self.status = status
+
+
+class Page:
+    """The answers. Every method gets the visitor's participant key, and finds that visitor's talks only."""
+
+    def __init__(self, desk: Desk, personas: list[list[str]], goals: list[str], limits: Limits) -> None:
+        self.desk, self.personas, self.goals, self.limits = desk, personas, goals, limits
+        self.recordings = desk.recordings
+        self.replies = Rate(limits.replies)
+        self.changing = threading.Lock()  # a talk is read, changed and saved by one thread
+
+    def start(self, visitor: str, data: dict) -> dict:
+        trained = self.desk.trained
+        return {
+            "model": trained.checksum[:12] if trained.folder else trained.name,  # no path of this machine
+            "flags": FLAGS,
+            "goals": self.goals,
+            "limits": asdict(self.limits),
+            "has_personas": bool(self.personas),
+            "participant": visitor,
+        }
+
+    def persona(self, visitor: str, data: dict) -> dict:
+        if not self.personas:
+            raise Refused(404, "there is no validation text here to draw a persona from")
+        return {"persona": secrets.choice(self.personas)}
+
+    def talks(self, visitor: str, data: dict) -> dict:
+        talks = self.recordings.talks(visitor)
+        return {
+            "talks": [
+                {"id": talk.id, "started": talk.started, "persona": talk.persona, "turns": len(talk.turns)}
+                for talk in reversed(talks)
+            ]
+        }
+
+    def talk(self, visitor: str, data: dict) -> dict:
+        return self.shown(self.find(visitor, data["id"]))
+
+    def begin(self, visitor: str, data: dict) -> dict:
+        limits, facts = self.limits, data.get("persona")
+        if not isinstance(facts, list) or not 1 <= len(facts) <= limits.facts:
+            raise Refused(400, f"a persona has 1 to {limits.facts} facts")
+        facts = [checked(fact, "a fact", limits.fact_letters) for fact in facts]
+        with self.changing:
+            if self.recordings.count(visitor) >= limits.talks:
+                raise Refused(403, f"you have {limits.talks} talks: delete some to begin another")
+            if self.recordings.count() >= limits.all_talks:
+                raise Refused(503, "this page has recorded all the talks it takes")
+            talk = self.desk.begin(facts, Sampling(), secrets.randbits(32), visitor, "app.py")
+            return self.ask(visitor, talk, data, said=True)
+
+    def say(self, visitor: str, data: dict) -> dict:
+        with self.changing:
+            talk = self.idle(visitor, data["id"])
+            if talk.turns[-1].speaker != "model":
+                raise Refused(409, "the last utterance has no reply yet: ask for it, or take it back")
+            return self.ask(visitor, talk, data, said=True)
+
+    def retry(self, visitor: str, data: dict) -> dict:
+        """Another reply; or the first one, where the page was ended before there was any."""
+        with self.changing:
+            return self.ask(visitor, self.idle(visitor, data["id"]), data, said=False)
+
+    def ask(self, visitor: str, talk: Talk, data: dict, said: bool) -> dict:
+        """Ask for the reply to what is `said` now, or another reply to what was said last."""
+        goal, rejected, on_record = data.get("goal") or None, None, talk.id
+        if goal is not None and goal not in self.goals:
+            raise Refused(400, "no such goal")
+        if len(talk.turns) + said > self.limits.turns:
+            raise Refused(403, f"a talk has at most {self.limits.turns} utterances: begin another")
+        if not self.replies.allows(visitor):
+            raise Refused(429, "too many replies in a minute: wait a little")
+        if said:
+            text = self.desk.brought(checked(data.get("text"), "what you say", self.limits.letters))
+            talk = replace(talk, turns=[*talk.turns, Turn("human", text)])
+        elif talk.turns[-1].speaker == "model":
+            talk, rejected = talk.without(1), talk.texts[-1]
+        self.desk.ask(talk, goal, rejected, stands=rejected is not None and talk.id == on_record)
+        return self.shown(talk)
+
+    def undo(self, visitor: str, data: dict) -> dict:
+        with self.changing:
+            talk = self.idle(visitor, data["id"])
+            shorter = talk.without(2 if talk.turns[-1].speaker == "model" else 1)
+            self.recordings.save(shorter)
+            return self.shown(shorter)
+
+    def correct(self, visitor: str, data: dict) -> dict:
+        text = checked(data.get("text"), "the correction", self.limits.letters)
+        with self.changing:
+            talk = self.idle(visitor, data["id"])
+            turn = talk.turns[-1]
+            if turn.speaker != "model":
+                raise Refused(409, "there is no reply yet")
+            if text != turn.text:
+                said = turn.replaced if turn.corrected else turn.text
+                talk.turns[-1] = replace(turn, text=text, replaced=said, corrected=True)
+                self.recordings.save(talk)
+            return self.shown(talk)
+
+    def flag(self, visitor: str, data: dict) -> dict:
+        """Let a reply have these kinds of flag, and no others."""
+        kinds, number = data.get("kinds"), data.get("turn")
+        if not isinstance(kinds, list) or not all(isinstance(kind, str) and kind in FLAGS for kind in kinds):
+            raise Refused(400, f"the kinds of flag are {', '.join(FLAGS)}")
+        note = checked(data.get("note") or " ", "the note", self.limits.letters, empty=True)
+        with self.changing:
+            talk = self.idle(visitor, data["id"])
+            if type(number) is not int or not 0 <= number < len(talk.turns) or talk.turns[number].speaker != "model":
+                raise Refused(400, "no such reply")
+            talk.flags = [flag for flag in talk.flags if flag.turn != number]
+            talk.flags += [Flag(number, kind, note) for kind in dict.fromkeys(kinds)]
+            self.recordings.save(talk)
+            return self.shown(talk)
+
+    def delete(self, visitor: str, data: dict) -> dict:
+        if not self.recordings.delete(visitor, [data["id"]]):
+            raise Refused(404, "you have no such talk")
+        return {}
+
+    def delete_all(self, visitor: str, data: dict) -> dict:
+        return {"deleted": self.recordings.delete(visitor)}
+
+    def find(self, visitor: str, talk_id: str) -> Talk:
+        found = self.recordings.talks(visitor, [talk_id])
+        if not found:  # another visitor's looks the same as none
+            raise Refused(404, "you have no such talk")
+        return found[0]
+
+    def idle(self, visitor: str, talk_id: str) -> Talk:
+        """The talk, which no reply will change meanwhile."""
+        talk = self.find(visitor, talk_id)
+        if self.desk.is_busy(talk_id):
+            raise Refused(409, "a reply is being made: wait for it")
+        return talk
+
+    def shown(self, talk: Talk) -> dict:
+        """What the page shows of a talk."""
+        busy = self.desk.is_busy(talk.id)
+        turns = talk.turns[: len(self.desk.order_of(talk.id).talk.turns)] if busy else talk.turns
+        names = ("id", "started", "persona")
+        return {name: getattr(talk, name) for name in names} | {
+            "turns": [asdict(turn) for turn in turns],
+            "flags": [asdict(flag) for flag in talk.flags],
+            "replying": busy,
+        }
+
+
+def checked(text: Any, what: str, most: int, empty: bool = False) -> str:
+    """Text of a visitor: one line without control characters. Raises Refused."""
+    if not isinstance(text, str):
+        raise Refused(400, f"{what} must be text")
+    if len(text) > 4 * most:
+        raise Refused(400, f"{what} is too long: at most {most} letters")
+    line = "".join(letter for letter in " ".join(text.split()) if unicodedata.category(letter) not in ("Cc", "Cs"))
+    if not line and not empty:
+        raise Refused(400, f"{what} is empty")
+    if len(line) > most:
+        raise Refused(400, f"{what} is too long: {len(line)} letters, at most {most}")
+    return line
+
+
+async def events(page: Page, visitor: str, talk_id: str) -> AsyncIterator[str]:
+    """Server-sent events: `text` with the whole reply so far, whenever it grew, then `end` with the talk."""
+    reply, shown, silent = page.desk.order_of(talk_id), None, 0.0
+    while reply is not None and not reply.done:
+        if reply.text != shown:
+            shown, silent = reply.text, 0.0
+            yield f"event: text\ndata: {json.dumps({'text': shown})}\n\n"
+        elif silent > 10:
+            silent = 0.0
+            yield ": still there\n\n"
+        await asyncio.sleep(GLANCE)
+        silent += GLANCE
+    problem = reply.problem if reply is not None else ""
+    talk = None
+    try:
+        talk = await run_in_threadpool(page.talk, visitor, {"id": talk_id})
+    except Refused as error:  # its only utterance was taken back, or it was deleted
+        problem = problem or str(error)
+    yield f"event: end\ndata: {json.dumps({'talk': talk, 'problem': problem})}\n\n"
+
+
+def make_app(page: Page, password: str | None, local: bool, say: Callable[[str], None]) -> Starlette:
+    """The web application; `say` is told of what is no visitor's fault."""
+
+    def answers(method: Callable[[str, dict], dict]) -> Callable:
+        async def answer(request: Request) -> Response:
+            try:
+                body = await request.body() if request.method == "POST" else b""
+                data = json.loads(body or b"{}")
+                if not isinstance(data, dict):
+                    raise ValueError
+                data |= request.path_params
+                return JSONResponse(await run_in_threadpool(method, request.scope["participant"], data))
+            except Refused as error:
+                return JSONResponse({"problem": str(error)}, error.status)
+            except DeskFull as error:
+                return JSONResponse({"problem": str(error)}, 503)
+            except UserError as error:
+                return JSONResponse({"problem": str(error)}, 400)
+            except (RunError, OSError) as error:
+                say(str(error))
+                return JSONResponse({"problem": "the talks cannot be recorded now: tell who runs this page"}, 503)
+            except (ValueError, RecursionError):
+                return JSONResponse({"problem": "not a JSON object"}, 400)
+            except ClientDisconnect:
+                return Response(status_code=413)
+
+        return answer
+
+    async def reply(request: Request) -> Response:
+        visitor, talk_id = request.scope["participant"], request.path_params["id"]
+        made = page.desk.order_of(talk_id)
+        if made is None or made.talk.participant != visitor:  # else it may have ended without anything on record
+            try:
+                await run_in_threadpool(page.find, visitor, talk_id)
+            except Refused as error:
+                return JSONResponse({"problem": str(error)}, error.status)
+        return StreamingResponse(events(page, visitor, talk_id), media_type="text/event-stream")
+
+    def download(request: Request) -> Response:
+        lines = "".join(talk.line() for talk in page.recordings.talks(request.scope["participant"]))
+        headers = {"content-disposition": 'attachment; filename="talks.jsonl"'}
+        return Response(lines, media_type="application/jsonl", headers=headers)
+
+    def static(name: str) -> Callable:
+        path = Path(__file__).with_name("page") / name
+        content, kind = path.read_bytes(), TYPES[path.suffix]
+        return lambda request: Response(content, media_type=kind)
+
+    actions = (page.say, page.retry, page.undo, page.correct, page.flag)
+    routes = [
+        *(Route(path, static(name)) for path, name in STATIC.items()),
+        Route("/api/start", answers(page.start)),
+        Route("/api/persona", answers(page.persona)),
+        Route("/api/talks.jsonl", download),
+        Route("/api/talks", answers(page.talks)),
+        Route("/api/talks", answers(page.begin), methods=["POST"]),
+        Route("/api/talks", answers(page.delete_all), methods=["DELETE"]),
+        Route("/api/talks/{id}", answers(page.talk)),
+        Route("/api/talks/{id}", answers(page.delete), methods=["DELETE"]),
+        Route("/api/talks/{id}/reply", reply),
+        *(Route("/api/talks/{id}/" + one.__name__, answers(one), methods=["POST"]) for one in actions),
+    ]
+    limits = page.limits
+    guard = Middleware(Guard, password, local, Rate(limits.requests), Rate(limits.guesses))
+    return Starlette(routes=routes, middleware=[guard])

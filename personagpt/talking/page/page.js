@@ -1,0 +1,278 @@
+// Talk in a browser. Text goes into the page as text only (textContent, value): never as markup.
+"use strict";
+
+const element = (id) => document.getElementById(id);
+let start = null; // what the server has: kinds of flag, goals, limits
+let talk = null; // the talk that is shown; null before the first utterance
+let busy = false; // a reply is being made
+let stream = null; // the reply's events, while it is made
+
+// Letters that turn the direction of what follows them are shown as a mark.
+const plain = (text) => text.replace(/[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]/g, "\ufffd");
+
+function make(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+function words(text) {
+  return make("p", { className: "words", dir: "auto", textContent: plain(text) });
+}
+
+function tell(text, isProblem = false) {
+  element("status").textContent = plain(text);
+  element("status").className = isProblem ? "problem" : "";
+}
+
+async function ask(method, path, content) {
+  let answer;
+  try {
+    answer = await fetch("api/" + path, {
+      method,
+      headers: { "content-type": "application/json" },
+      body: method === "POST" ? JSON.stringify(content) : undefined,
+    });
+  } catch {
+    throw new Error("the page's program does not answer: is it still running?");
+  }
+  const text = await answer.text();
+  let found = { problem: text };
+  try {
+    found = JSON.parse(text);
+  } catch {
+    // a line of text, from before the page
+  }
+  if (!answer.ok) throw new Error(found.problem);
+  return found;
+}
+
+// What a button does: problems are told, and nothing is done twice.
+async function act(action) {
+  try {
+    tell("");
+    await action();
+  } catch (error) {
+    tell(error.message, true);
+  }
+}
+
+const facts = () => element("persona").value.split("\n").map((line) => line.trim()).filter((line) => line);
+
+function show(found) {
+  talk = found && found.turns.length ? found : null;
+  history.replaceState(null, "", talk ? "#" + talk.id : location.pathname);
+  if (found) element("persona").value = found.persona.map(plain).join("\n");
+  draw();
+}
+
+function draw() {
+  const list = element("talk");
+  list.replaceChildren(...(talk ? talk.turns.map(turnItem) : []));
+  element("log").setAttribute("aria-busy", String(busy));
+  const last = talk && talk.turns.at(-1);
+  const answered = Boolean(last && last.speaker === "model");
+  element("send").disabled = busy || Boolean(last && !answered);
+  element("retry").disabled = busy || !talk;
+  element("retry").textContent = last && !answered ? "Ask for the reply" : "Another reply";
+  element("correct").disabled = busy || !answered;
+  element("undo").disabled = busy || !talk;
+  if (busy || !answered) element("correction").hidden = true;
+  element("log").scrollTop = element("log").scrollHeight;
+}
+
+function turnItem(turn, number) {
+  const name = turn.speaker === "human" ? "You" : turn.corrected ? "You, in its place" : "It";
+  const item = make("li", { className: turn.speaker });
+  item.append(make("span", { className: "who", textContent: name }), words(turn.text));
+  if (turn.corrected) {
+    const replaced = make("p", { className: "replaced", dir: "auto" });
+    replaced.append("It had said: ", make("s", { textContent: plain(turn.replaced) }));
+    item.append(replaced);
+  }
+  if (turn.speaker === "model" && !busy) item.append(flagForm(number));
+  return item;
+}
+
+function flagForm(number) {
+  const flags = talk.flags.filter((flag) => flag.turn === number);
+  const given = flags.map((flag) => flag.kind);
+  const summary = make("summary", { textContent: given.length ? "Flagged: " + given.join(", ") : "Flag it" });
+  const field = make("fieldset", {}, make("legend", { textContent: "What is wrong with this reply?" }));
+  for (const [kind, meaning] of Object.entries(start.flags)) {
+    const box = make("input", { type: "checkbox", value: kind, checked: given.includes(kind) });
+    field.append(make("label", {}, box, ` ${kind} (${meaning})`));
+  }
+  const note = make("input", { type: "text", autocomplete: "off", dir: "auto", value: flags.length ? flags[0].note : "" });
+  const save = make("button", { type: "submit", textContent: "Save the flags" });
+  const form = make("form", {}, field, make("label", {}, "Note", note), save);
+  const details = make("details", {}, summary, form);
+  details.id = "flags-" + number;
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    act(async () => {
+      const kinds = [...field.querySelectorAll(":checked")].map((box) => box.value);
+      show(await ask("POST", `talks/${talk.id}/flag`, { turn: number, kinds, note: note.value }));
+      tell(kinds.length ? "Flagged: " + kinds.join(", ") : "No flag on this reply any more");
+      element("flags-" + number).firstElementChild.focus();
+      await list();
+    });
+  });
+  return details;
+}
+
+// Show the reply as it is made. It is made, and recorded, whether this page stays open or not.
+function follow(found, said) {
+  busy = true;
+  show(found);
+  tell("It is thinking ...");
+  const text = words("");
+  element("talk").append(make("li", { className: "model" }, make("span", { className: "who", textContent: "It" }), text));
+  element("log").scrollTop = element("log").scrollHeight;
+  stream = new EventSource(`api/talks/${found.id}/reply`);
+  stream.addEventListener("text", (event) => {
+    text.textContent = plain(JSON.parse(event.data).text);
+    element("log").scrollTop = element("log").scrollHeight;
+  });
+  stream.addEventListener("end", (event) => {
+    const { talk: now, problem } = JSON.parse(event.data);
+    leave();
+    show(now);
+    tell(problem, true);
+    if (problem && said && !element("text").value) element("text").value = said;
+    if (document.activeElement === document.body) element("text").focus();
+    list();
+  });
+  stream.addEventListener("error", () => {
+    if (stream && stream.readyState === EventSource.CLOSED) act(() => open(found.id));
+    else tell("The connection is lost; trying again ...", true);
+  });
+}
+
+function leave() {
+  if (stream) stream.close();
+  stream = null;
+  busy = false;
+}
+
+async function open(id) {
+  leave();
+  const found = await ask("GET", "talks/" + id);
+  if (found.replying) follow(found);
+  else show(found);
+}
+
+async function list() {
+  const { talks } = await ask("GET", "talks");
+  const items = talks.map((one) => {
+    const title = `${one.started.slice(0, 16).replace("T", " ")}, ${one.turns} utterances: ${one.persona[0]}`;
+    const shown = make("button", { type: "button", className: "open", textContent: plain(title) });
+    shown.addEventListener("click", () => act(() => open(one.id)));
+    const away = make("button", { type: "button", textContent: "Delete" });
+    away.setAttribute("aria-label", "Delete the talk of " + plain(title));
+    away.addEventListener("click", () => {
+      if (!confirm("Delete this talk for ever?")) return;
+      act(async () => {
+        await ask("DELETE", "talks/" + one.id);
+        if (talk && talk.id === one.id) fresh();
+        await list();
+        tell("The talk is deleted.");
+        element("mine-title").focus();
+      });
+    });
+    return make("li", {}, shown, away);
+  });
+  element("mine").replaceChildren(...items);
+  element("delete-all").disabled = !talks.length;
+}
+
+function fresh() {
+  leave();
+  talk = null;
+  history.replaceState(null, "", location.pathname);
+  draw();
+}
+
+async function random() {
+  element("persona").value = (await ask("GET", "persona")).persona.map(plain).join("\n");
+  fresh();
+}
+
+function listen() {
+  element("persona-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    fresh();
+    tell("A new talk: say something.");
+    element("text").focus();
+  });
+  element("draw").addEventListener("click", () => act(random));
+  element("say").addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (element("send").disabled) return;
+    const text = element("text").value;
+    act(async () => {
+      element("send").disabled = true;
+      try {
+        const content = { text, goal: element("goal").value, persona: facts() };
+        const found = await ask("POST", talk ? `talks/${talk.id}/say` : "talks", content);
+        element("text").value = "";
+        follow(found, text);
+      } finally {
+        if (!busy) draw();
+      }
+    });
+  });
+  element("retry").addEventListener("click", () =>
+    act(async () => follow(await ask("POST", `talks/${talk.id}/retry`, { goal: element("goal").value }))));
+  element("undo").addEventListener("click", () =>
+    act(async () => {
+      show(await ask("POST", `talks/${talk.id}/undo`, {}));
+      tell("Taken back.");
+      element("text").focus();
+      await list();
+    }));
+  element("correct").addEventListener("click", () => {
+    element("correction").hidden = false;
+    element("correction-text").value = talk.turns.at(-1).text;
+    element("correction-text").focus();
+  });
+  element("no-correction").addEventListener("click", () => {
+    element("correction").hidden = true;
+    element("correct").focus();
+  });
+  element("correction").addEventListener("submit", (event) => {
+    event.preventDefault();
+    act(async () => {
+      show(await ask("POST", `talks/${talk.id}/correct`, { text: element("correction-text").value }));
+      element("correction").hidden = true;
+      tell("Corrected: the talk goes on from your words.");
+      element("text").focus();
+    });
+  });
+  element("delete-all").addEventListener("click", () => {
+    if (!confirm("Delete all your talks for ever?")) return;
+    act(async () => {
+      const { deleted } = await ask("DELETE", "talks");
+      fresh();
+      await list();
+      tell(`Deleted ${deleted} talks.`);
+    });
+  });
+}
+
+act(async () => {
+  start = await ask("GET", "start");
+  element("model").textContent = start.model;
+  element("participant").textContent = start.participant;
+  for (const id of ["text", "correction-text"]) element(id).maxLength = start.limits.letters;
+  for (const goal of start.goals) element("goal").append(make("option", { value: goal, textContent: goal }));
+  element("goal-field").hidden = !start.goals.length;
+  element("draw").hidden = !start.has_personas;
+  element("mine-title").tabIndex = -1;
+  listen();
+  draw();
+  await list();
+  const id = location.hash.slice(1);
+  if (/^[0-9a-f]{32}$/.test(id)) await open(id);
+  else if (start.has_personas) await random();
+});
