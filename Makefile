@@ -1,4 +1,5 @@
 # make demo    install, preprocess, train the small demo model, talk to it        (no network after installation)
+# make page    talk to the demo model in a browser
 # make test    install, run the whole test suite
 # make lint    check style and format
 # make bench   measure speed on this machine (minutes); make bench-gpu on one with a CUDA GPU
@@ -14,11 +15,15 @@ DEMO_TALK := $(BIN)/python interact.py --env .env.demo --top-k 1
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.venv/installed-dev: requirements-dev.txt .venv/installed
+.venv/installed-page: requirements-page.txt .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-page.txt
+	touch $@
+
+.venv/installed-dev: requirements-dev.txt requirements-page.txt .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-.PHONY: demo test lint bench bench-gpu mutants torture
+.PHONY: demo page test lint bench bench-gpu mutants torture
 
 demo: .venv/installed
 	$(BIN)/python preprocess_dataset.py --env .env.demo
@@ -29,8 +34,12 @@ demo: .venv/installed
 	@echo "hi ! what do you do for a living ?" | $(DEMO_TALK) --persona "my name is anna." --persona "i work as a baker." \
 		--persona "i have a hamster." --persona "my home is in lisbon." --persona "i listen to jazz music."
 	@echo; echo "Talk to it yourself:   $(BIN)/python interact.py --env .env.demo --random-persona"
+	@echo "The same in a browser: make page"
 	@echo "Score it:              $(BIN)/python evaluate.py --env .env.demo --generate 200"
 	@echo "Everything is under    save/demo/ (samples/loss.png, samples/responses.txt, checkpoint/model/)"
+
+page: .venv/installed-page
+	$(BIN)/python app.py --env .env.demo
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest

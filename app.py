@@ -7,7 +7,7 @@
 Reads   save_path/checkpoint/model, or the folder or hub name --model gives; the validation text, for personas; goals.
 Writes  save_path/conversations/talks.sqlite, as interact.py does: everything when it is said.
 
-Many visitors talk at once, each with talks of their own (personagpt/talking/page.py). Ctrl-C ends it.
+Many visitors talk at once, each with talks of their own (personagpt/talking/page.py, web.py). Ctrl-C ends it.
 """
 
 from __future__ import annotations
@@ -94,12 +94,15 @@ if __name__ == "__main__":
     prepared = before_torch(prepare)
     print("loading ...", file=sys.stderr, flush=True)
 
+import warnings
+
 import uvicorn
 
 from personagpt.model.loading import load_trained
 from personagpt.talking.desk import Desk
-from personagpt.talking.page import Limits, Page, make_app
+from personagpt.talking.page import Limits, Page
 from personagpt.talking.recordings import Recordings
+from personagpt.talking.web import make_app
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -107,6 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def serve(options: argparse.Namespace, settings: Settings) -> int:
+    warnings.simplefilter("ignore")  # what they say is for who writes the persona: a visitor
     trained = load_trained(options.model, settings)
     limits = Limits()
     desk = Desk(trained, Recordings(settings.save_path / "conversations"), limits.waiting, say)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -84,7 +83,7 @@ def serve_page(tmp_path, tiny_model, tokenizer):  # noqa: ANN201
     from personagpt.sequences.format import Encoder
 
     encoder = Encoder(tokenizer)
-    trained = TrainedModel("m", None, tiny_model.eval(), tokenizer, encoder, nullcontext(), "c0ffee", None)
+    trained = TrainedModel("m", None, tiny_model.eval(), tokenizer, encoder, "fp32", "c0ffee", None)
     opened = []
 
     def serve(**options: object) -> ServedPage:
@@ -107,9 +106,9 @@ def gate(monkeypatch):  # noqa: ANN201
 
     def stream(model, encoder, drafts, autocast):  # noqa: ANN202
         opened.batches.append(len(drafts))
-        for number, texts in enumerate(real(model, encoder, drafts, autocast)):
-            yield texts
-            if number > 5 and all(texts):
+        for replies in real(model, encoder, drafts, autocast):
+            yield replies
+            if all(reply.shown for reply in replies):
                 opened.wait(timeout=60)
 
     monkeypatch.setattr(desk, "stream_replies", stream)

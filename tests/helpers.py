@@ -22,8 +22,9 @@ from bench.torture import TIMES
 from personagpt.model.loading import TrainedModel
 from personagpt.sequences.dataset import Tensors
 from personagpt.talking.desk import Desk
-from personagpt.talking.page import Limits, Page, make_app
+from personagpt.talking.page import Limits, Page
 from personagpt.talking.recordings import Recordings
+from personagpt.talking.web import make_app
 from utils import exit_status
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 from dataclasses import replace
 
 import pytest
 
-from personagpt.talking import desk
 from personagpt.talking.guard import participant_of
 from personagpt.talking.talks import FLAGS, Talk
 from tests.helpers import ServedPage
+from tests.talking.test_page import script
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # As root in a container; and without the services that Chromium itself would ask.
@@ -26,17 +25,15 @@ EVIL = [
     "abc \u202egnihton \u2066 x",
 ]
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)"),
-    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed"),
-]
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = sync_api.expect
+expect.set_options(timeout=20_000)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")
 
 
 @pytest.fixture(scope="module")
 def chromium():  # noqa: ANN201
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
+    with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         yield browser
         browser.close()
@@ -49,19 +46,20 @@ def page(serve_page) -> ServedPage:
 
 @pytest.fixture
 def visit(chromium, page):  # noqa: ANN201
-    """visit() opens the page as another visitor. What the browser asked others for, and its complaints, must be none."""
-    from playwright.sync_api import expect
-
-    expect.set_options(timeout=20_000)
+    """visit() opens the page as another visitor. The browser asks no other host and complains of nothing."""
     contexts, asked, complaints = [], [], []
 
-    def open_page(**options: object):  # noqa: ANN202
+    def note(line: sync_api.ConsoleMessage) -> None:
+        if line.type == "error" and not line.text.startswith("Failed to load resource"):  # those the page tells itself
+            complaints.append(line.text)
+
+    def open_page(**options: object) -> sync_api.Page:
         context = chromium.new_context(**options)
         contexts.append(context)
         shown = context.new_page()
         shown.on("request", lambda request: asked.append(request.url))
         shown.on("pageerror", lambda error: complaints.append(str(error)))
-        shown.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+        shown.on("console", note)
         shown.goto(page.url)
         expect(shown.locator("#persona")).to_have_value("i have a duck .")
         return shown
@@ -72,12 +70,6 @@ def visit(chromium, page):  # noqa: ANN201
     assert asked
     assert [url for url in asked if not url.startswith((page.url, "data:"))] == []
     assert complaints == []
-
-
-def expect(*arguments: object):  # noqa: ANN201
-    from playwright import sync_api
-
-    return sync_api.expect(*arguments)
 
 
 def answered(shown, count: int) -> None:
@@ -195,7 +187,7 @@ def test_a_browser_that_leaves_in_the_middle_of_a_reply_finds_it_later(page, vis
 @pytest.mark.parametrize("evil", EVIL)
 def test_text_is_text(page, visit, monkeypatch, evil) -> None:
     """A visitor's, the persona's, a correction's, a note's, and the model's."""
-    monkeypatch.setattr(desk, "stream_replies", lambda model, encoder, drafts, autocast: iter([[evil[:20]], [evil]]))
+    script(monkeypatch, evil)
     shown = visit()
     shown.fill("#persona", evil)
     say(shown, evil, 2)
@@ -323,7 +315,7 @@ def test_a_page_that_is_gone_says_so(page, visit, monkeypatch) -> None:
 
 
 def test_a_problem_gives_the_words_back(page, visit, monkeypatch) -> None:
-    monkeypatch.setattr(desk, "stream_replies", lambda *arguments: iter([[""]]))
+    script(monkeypatch, "")
     shown = visit()
     shown.fill("#text", "hi !")
     shown.click("#send")

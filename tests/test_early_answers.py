@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import pytest
 from bench.interrupts import judge
 from tests.helpers import ROOT, SAMPLE
 
-SCRIPTS = ("preprocess_dataset.py", "train.py", "evaluate.py", "interact.py")
+SCRIPTS = ("preprocess_dataset.py", "train.py", "evaluate.py", "interact.py", "app.py")
 TALK = (
     '{"id": "a", "started": "2026-01-01", "model": "me/mine", "model_checksum": "c", "sampling": {}, "persona": '
     '["i am old ."], "partner": "human", "partner_persona": [], "turns": [{"speaker": "human", "text": "hi", "time": ""'
@@ -54,20 +55,36 @@ def test_help_and_wrong_settings(script: str, write_settings) -> None:
         ("evaluate.py", ("--model", "{tmp}"), "no model in this folder (config.json is missing)"),
         ("evaluate.py", ("--model", "me/mine", "--text", "{tmp}/bad.txt"), "bad.txt:2: no line number"),
         ("evaluate.py", ("--model", "me/mine"), "valid_data.safetensors: no such file; first run `"),
+        ("app.py", (), "no trained model there yet; run `"),
+        ("app.py", ("--host", "0.0.0.0"), "other machines can reach the page there; add --password-file FILE"),
+        ("app.py", ("--password-file", "{tmp}/none"), "none: cannot read it: No such file"),
+        ("app.py", ("--password-file", "{tmp}/short"), "its first line must be a password of 8 letters"),
+        ("app.py", ("--password-file", "{tmp}/bytes"), "bytes: cannot read it: it is not UTF-8 text"),
+        ("app.py", ("--model", "me/mine", "--port", "99999"), "--port 99999: expected 0 (any that is free) to 65535"),
+        (
+            "app.py",
+            ("--model", "me/mine", "--port", "{port}"),
+            "{port}: cannot listen there: [Errno 98]",
+        ),
         ("interact.py", (), "no trained model there yet; run `"),
         ("interact.py", ("--model", "./nowhere"), "--model ./nowhere: there is no such folder"),
         ("interact.py", ("--model", "me/mine", "--random-persona"), "a random persona comes from there"),
     ],
 )
 def test_mistakes(script, arguments, words, write_settings, tmp_path) -> None:
+    (tmp_path / "short").write_text("1234567\n89")
+    (tmp_path / "bytes").write_bytes(b"\xff1234567")
+    taken = socket.create_server(("127.0.0.1", 0))
+    names = {"tmp": tmp_path, "port": taken.getsockname()[1]}
     for name in ("bad.txt", "train_both_original_no_cands.txt"):
         (tmp_path / name).write_text("1 a\tb\nnothing\n")
     if script == "preprocess_dataset.py":
         (tmp_path / "valid_both_original_no_cands.txt").write_text("1 a\tb\n")
     env = write_settings(data_path=tmp_path, save_path=tmp_path / "save")
-    answer = without_torch(script, "--env", env, *(part.format(tmp=tmp_path) for part in arguments))
+    answer = without_torch(script, "--env", env, *(part.format(**names) for part in arguments))
+    taken.close()
     assert (answer.returncode, answer.stdout) == (2, "")
-    assert words in answer.stderr
+    assert words.format(**names) in answer.stderr
     assert answer.stderr.count("\n") == 1
 
 
@@ -99,7 +116,7 @@ def test_a_signal_while_torch_is_imported(script, number, status, write_settings
     env = write_settings(data_path=SAMPLE, save_path=tmp_path)
     signal.signal(number, signal.SIG_DFL)  # as a terminal starts programs
     pipe = subprocess.PIPE
-    command = [sys.executable, script, "--env", str(env)]
+    command = [sys.executable, script, "--env", str(env), *(["--port", "0"] if script == "app.py" else [])]
     process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
     if number == signal.SIGINT:
         signal.signal(number, signal.default_int_handler)

@@ -1,43 +1,17 @@
-"""The page: talk in a browser. What the browser asks for, and what it is answered; the page itself is in page/.
-
-GET    /api/start             what there is: flags, goals, limits, the visitor's own key
-GET    /api/persona           a persona of the validation text, drawn at random
-GET    /api/talks             the visitor's talks in short; /api/talks.jsonl: whole
-POST   /api/talks             {persona, text, goal}: begin one
-GET    /api/talks/ID          one talk
-GET    /api/talks/ID/reply    its reply while it is made: server-sent events
-POST   /api/talks/ID/ACTION   say {text, goal}, retry {goal}, undo, correct {text}, flag {turn, kinds, note}
-DELETE /api/talks/ID          one talk; /api/talks: all of the visitor's
-"""
+"""The page: what a visitor may do with talks of their own. web.py brings it to the browser."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import secrets
 import threading
 import unicodedata
-from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
-
-from personagpt.errors import RunError, UserError
 from personagpt.model.sampling import Sampling
-from personagpt.talking.desk import Desk, DeskFull
-from personagpt.talking.guard import Guard, Rate
+from personagpt.talking.desk import Desk
+from personagpt.talking.guard import Rate
 from personagpt.talking.talks import FLAGS, Flag, Talk, Turn
-
-STATIC = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-GLANCE = 0.05  # seconds between two looks at a reply that is being made
 
 
 @dataclass(frozen=True)
@@ -223,91 +197,3 @@ def checked(text: Any, what: str, most: int, empty: bool = False) -> str:
     if len(line) > most:
         raise Refused(400, f"{what} is too long: {len(line)} letters, at most {most}")
     return line
-
-
-async def events(page: Page, visitor: str, talk_id: str) -> AsyncIterator[str]:
-    """Server-sent events: `text` with the whole reply so far, whenever it grew, then `end` with the talk."""
-    reply, shown, silent = page.desk.order_of(talk_id), None, 0.0
-    while reply is not None and not reply.done:
-        if reply.text != shown:
-            shown, silent = reply.text, 0.0
-            yield f"event: text\ndata: {json.dumps({'text': shown})}\n\n"
-        elif silent > 10:
-            silent = 0.0
-            yield ": still there\n\n"
-        await asyncio.sleep(GLANCE)
-        silent += GLANCE
-    problem = reply.problem if reply is not None else ""
-    talk = None
-    try:
-        talk = await run_in_threadpool(page.talk, visitor, {"id": talk_id})
-    except Refused as error:  # its only utterance was taken back, or it was deleted
-        problem = problem or str(error)
-    yield f"event: end\ndata: {json.dumps({'talk': talk, 'problem': problem})}\n\n"
-
-
-def make_app(page: Page, password: str | None, local: bool, say: Callable[[str], None]) -> Starlette:
-    """The web application; `say` is told of what is no visitor's fault."""
-
-    def answers(method: Callable[[str, dict], dict]) -> Callable:
-        async def answer(request: Request) -> Response:
-            try:
-                body = await request.body() if request.method == "POST" else b""
-                data = json.loads(body or b"{}")
-                if not isinstance(data, dict):
-                    raise ValueError
-                data |= request.path_params
-                return JSONResponse(await run_in_threadpool(method, request.scope["participant"], data))
-            except Refused as error:
-                return JSONResponse({"problem": str(error)}, error.status)
-            except DeskFull as error:
-                return JSONResponse({"problem": str(error)}, 503)
-            except UserError as error:
-                return JSONResponse({"problem": str(error)}, 400)
-            except (RunError, OSError) as error:
-                say(str(error))
-                return JSONResponse({"problem": "the talks cannot be recorded now: tell who runs this page"}, 503)
-            except (ValueError, RecursionError):
-                return JSONResponse({"problem": "not a JSON object"}, 400)
-            except ClientDisconnect:
-                return Response(status_code=413)
-
-        return answer
-
-    async def reply(request: Request) -> Response:
-        visitor, talk_id = request.scope["participant"], request.path_params["id"]
-        made = page.desk.order_of(talk_id)
-        if made is None or made.talk.participant != visitor:  # else it may have ended without anything on record
-            try:
-                await run_in_threadpool(page.find, visitor, talk_id)
-            except Refused as error:
-                return JSONResponse({"problem": str(error)}, error.status)
-        return StreamingResponse(events(page, visitor, talk_id), media_type="text/event-stream")
-
-    def download(request: Request) -> Response:
-        lines = "".join(talk.line() for talk in page.recordings.talks(request.scope["participant"]))
-        headers = {"content-disposition": 'attachment; filename="talks.jsonl"'}
-        return Response(lines, media_type="application/jsonl", headers=headers)
-
-    def static(name: str) -> Callable:
-        path = Path(__file__).with_name("page") / name
-        content, kind = path.read_bytes(), TYPES[path.suffix]
-        return lambda request: Response(content, media_type=kind)
-
-    actions = (page.say, page.retry, page.undo, page.correct, page.flag)
-    routes = [
-        *(Route(path, static(name)) for path, name in STATIC.items()),
-        Route("/api/start", answers(page.start)),
-        Route("/api/persona", answers(page.persona)),
-        Route("/api/talks.jsonl", download),
-        Route("/api/talks", answers(page.talks)),
-        Route("/api/talks", answers(page.begin), methods=["POST"]),
-        Route("/api/talks", answers(page.delete_all), methods=["DELETE"]),
-        Route("/api/talks/{id}", answers(page.talk)),
-        Route("/api/talks/{id}", answers(page.delete), methods=["DELETE"]),
-        Route("/api/talks/{id}/reply", reply),
-        *(Route("/api/talks/{id}/" + one.__name__, answers(one), methods=["POST"]) for one in actions),
-    ]
-    limits = page.limits
-    guard = Middleware(Guard, password, local, Rate(limits.requests), Rate(limits.guesses))
-    return Starlette(routes=routes, middleware=[guard])

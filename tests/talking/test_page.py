@@ -1,10 +1,11 @@
-"""page.py, guard.py and desk.py through a real server: what a visitor may do, and what not."""
+"""page.py, web.py, guard.py and desk.py through a real server: what a visitor may do, and what not."""
 
 import base64
 import http.client
 import itertools
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,9 +42,15 @@ def talked(visitor: Visitor, *texts: str) -> dict:
 
 
 def script(monkeypatch, *texts: str) -> None:
-    """Let the replies be these texts, one batch after another."""
+    """Let the replies be these texts, one batch of one after another."""
     waiting = list(texts)
-    monkeypatch.setattr(desk, "stream_replies", lambda model, encoder, drafts, autocast: [[waiting.pop(0)]])
+
+    def stream(model, encoder, drafts, autocast):  # noqa: ANN202
+        text = waiting.pop(0)
+        for shown, stands in ((text[:20], False), (text, True)):
+            yield [SimpleNamespace(shown=shown, text=text, ended=stands, stands=stands, draft=drafts[0])]
+
+    monkeypatch.setattr(desk, "stream_replies", stream)
 
 
 def test_a_talk_is_answered_and_recorded(page, visitor) -> None:

@@ -1,0 +1,80 @@
+"""How fast the page answers many visitors at once: replies one by one, and in batches.
+
+    python -m bench.page_load [--env .env.demo] [--model FOLDER] [--visitors 20] [--rounds 5]
+
+So many visitors ask the model at the same instant, again as soon as all have been answered. Prints replies a second,
+and the seconds until a visitor sees the first letters and the whole reply: the median and the longest. Talks are
+recorded as the page does, in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from personagpt.model.generation import REPLIES_PER_BATCH
+from personagpt.model.loading import TrainedModel, load_trained
+from personagpt.model.sampling import Sampling
+from personagpt.settings import read_settings
+from personagpt.talking.desk import Desk
+from personagpt.talking.recordings import Recordings
+from personagpt.talking.talks import Talk, Turn
+from utils import add_env_option
+
+QUESTIONS = ("hi ! how are you today ?", "what do you do for a living ?", "do you have a pet ?", "what do you eat ?")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_env_option(parser)
+    parser.add_argument("--model")
+    parser.add_argument("--visitors", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    trained = load_trained(options.model, read_settings(options.env))
+    print(f"{options.visitors} visitors at once, {options.rounds} replies each, on {trained.model.device.type}")
+    for size in (1, 4, REPLIES_PER_BATCH[trained.model.device.type]):
+        with tempfile.TemporaryDirectory() as folder:
+            first, whole, seconds = ask_all(trained, Path(folder), size, options.visitors, options.rounds)
+        shown = [f"{what} {statistics.median(times):.2f} s, {max(times):.2f} s at most" for what, times in
+                 (("first letters after", first), ("whole reply after", whole))]  # fmt: skip
+        print(f"  batches of {size:<3} {len(whole) / seconds:6.1f} replies/s   {',   '.join(shown)}")
+    return 0
+
+
+def ask_all(
+    trained: TrainedModel, folder: Path, size: int, visitors: int, rounds: int
+) -> tuple[list[float], list[float], float]:
+    """Seconds to the first letters and to the end of each reply, and of all together."""
+    recordings = Recordings(folder)
+    desk = Desk(trained, recordings, visitors, print, size)
+    sampling = asdict(Sampling()) | {"seed": 1}
+    talks = [Talk("m", "c", sampling, [f"i have {number} dogs ."], source="bench") for number in range(visitors)]
+    first, whole, started = [], [], time.perf_counter()
+    for number in range(rounds):
+        for talk in talks:
+            talk.turns.append(Turn("human", QUESTIONS[number % len(QUESTIONS)]))
+        asked = time.perf_counter()
+        waiting = [desk.ask(talk) for talk in talks]
+        unseen = list(waiting)
+        while waiting:
+            now = time.perf_counter() - asked
+            first += [now for order in unseen if order.text or order.done]
+            unseen = [order for order in unseen if not order.text and not order.done]
+            whole += [now for order in waiting if order.done]
+            waiting = [order for order in waiting if not order.done]
+            time.sleep(0.002)
+        talks = recordings.talks()
+    seconds = time.perf_counter() - started
+    desk.close()
+    recordings.close()
+    return first, whole, seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

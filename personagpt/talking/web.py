@@ -1,0 +1,132 @@
+"""The web application: what the browser asks for, and what it is answered. The page itself is in page/.
+
+    GET    /api/start             what there is: flags, goals, limits, the visitor's own key
+    GET    /api/persona           a persona of the validation text, drawn at random
+    GET    /api/talks             the visitor's talks in short; /api/talks.jsonl: whole
+    POST   /api/talks             {persona, text, goal}: begin one
+    GET    /api/talks/ID          one talk
+    GET    /api/talks/ID/reply    its reply while it is made: server-sent events
+    POST   /api/talks/ID/ACTION   say {text, goal}, retry {goal}, undo, correct {text}, flag {turn, kinds, note}
+    DELETE /api/talks/ID          one talk; /api/talks: all of the visitor's
+
+All are about the talks of the visitor who asks, and answer in JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from personagpt.errors import RunError, UserError
+from personagpt.talking.desk import DeskFull
+from personagpt.talking.guard import Guard, Rate
+from personagpt.talking.page import Page, Refused
+
+STATIC = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+GLANCE = 0.05  # seconds between two looks at a reply that is being made
+
+
+async def events(page: Page, visitor: str, talk_id: str) -> AsyncIterator[str]:
+    """Server-sent events: `text` with the whole reply so far, whenever it grew, then `end` with the talk."""
+    order, shown, silent = page.desk.order_of(talk_id), None, 0.0
+    while order is not None and not order.done:
+        if order.text != shown:
+            shown, silent = order.text, 0.0
+            yield f"event: text\ndata: {json.dumps({'text': shown})}\n\n"
+        elif silent > 10:
+            silent = 0.0
+            yield ": still there\n\n"
+        await asyncio.sleep(GLANCE)
+        silent += GLANCE
+    problem = order.problem if order is not None else ""
+    talk = None
+    try:
+        talk = await run_in_threadpool(page.talk, visitor, {"id": talk_id})
+    except Refused as error:  # its only utterance was taken back, or it was deleted
+        problem = problem or str(error)
+    yield f"event: end\ndata: {json.dumps({'talk': talk, 'problem': problem})}\n\n"
+
+
+def answers(method: Callable[[str, dict], dict], say: Callable[[str], None]) -> Callable:
+    """The endpoint that gives what `method` gives, as JSON; `say` is told of what is no visitor's fault."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            body = await request.body() if request.method == "POST" else b""
+            data = json.loads(body or b"{}")
+            if not isinstance(data, dict):
+                raise ValueError
+            data |= request.path_params
+            return JSONResponse(await run_in_threadpool(method, request.scope["participant"], data))
+        except Refused as error:
+            return JSONResponse({"problem": str(error)}, error.status)
+        except DeskFull as error:
+            return JSONResponse({"problem": str(error)}, 503)
+        except UserError as error:
+            return JSONResponse({"problem": str(error)}, 400)
+        except (RunError, OSError) as error:
+            say(str(error))
+            return JSONResponse({"problem": "the talks cannot be recorded now: tell who runs this page"}, 503)
+        except (ValueError, RecursionError):
+            return JSONResponse({"problem": "not a JSON object"}, 400)
+        except ClientDisconnect:
+            return Response(status_code=413)
+
+    return answer
+
+
+def static(name: str) -> Callable:
+    """The endpoint that gives a file of page/."""
+    path = Path(__file__).with_name("page") / name
+    content, kind = path.read_bytes(), TYPES[path.suffix]
+    return lambda request: Response(content, media_type=kind)
+
+
+def make_app(page: Page, password: str | None, local: bool, say: Callable[[str], None]) -> Starlette:
+    """The application; `say` is told of what is no visitor's fault."""
+
+    async def reply(request: Request) -> Response:
+        visitor, talk_id = request.scope["participant"], request.path_params["id"]
+        made = page.desk.order_of(talk_id)
+        if made is None or made.talk.participant != visitor:  # else it may have ended without anything on record
+            try:
+                await run_in_threadpool(page.find, visitor, talk_id)
+            except Refused as error:
+                return JSONResponse({"problem": str(error)}, error.status)
+        return StreamingResponse(events(page, visitor, talk_id), media_type="text/event-stream")
+
+    def download(request: Request) -> Response:
+        lines = "".join(talk.line() for talk in page.recordings.talks(request.scope["participant"]))
+        headers = {"content-disposition": 'attachment; filename="talks.jsonl"'}
+        return Response(lines, media_type="application/jsonl", headers=headers)
+
+    def answer(method: Callable[[str, dict], dict]) -> Callable:
+        return answers(method, say)
+
+    actions = (page.say, page.retry, page.undo, page.correct, page.flag)
+    routes = [
+        *(Route(path, static(name)) for path, name in STATIC.items()),
+        Route("/api/start", answer(page.start)),
+        Route("/api/persona", answer(page.persona)),
+        Route("/api/talks.jsonl", download),
+        Route("/api/talks", answer(page.talks)),
+        Route("/api/talks", answer(page.begin), methods=["POST"]),
+        Route("/api/talks", answer(page.delete_all), methods=["DELETE"]),
+        Route("/api/talks/{id}", answer(page.talk)),
+        Route("/api/talks/{id}", answer(page.delete), methods=["DELETE"]),
+        Route("/api/talks/{id}/reply", reply),
+        *(Route("/api/talks/{id}/" + one.__name__, answer(one), methods=["POST"]) for one in actions),
+    ]
+    limits = page.limits
+    guard = Middleware(Guard, password, local, Rate(limits.requests), Rate(limits.guesses))
+    return Starlette(routes=routes, middleware=[guard])
