@@ -379,7 +379,7 @@ def test_identify_and_turns_are_printed_and_written(run, settings_file, tmp_path
     found = json.loads(out.read_text())
     assert (found["identified"], found["identified_among"], found["identified_left_out"]) == (4, 4, 0)
     assert 0 <= found["persona_at_1"] <= found["persona_mrr"] <= 1
-    assert "sides, each among 4 personas: chance 25.0 %" in outcome.out
+    assert "sides, each among 4 personas: chance 25.0 %; the text has no more" in outcome.out
     assert [(row["turn"], row["responses"]) for row in found["by_turn"]] == [(1, 2), (2, 2), (3, 2), (4, 1)]
     each = {"loss", "perplexity", "turn_perplexity", "token_f1", "persona_gain", "word_f1", "repeat_rate"}
     assert all(each < set(row) for row in found["by_turn"])
@@ -387,6 +387,16 @@ def test_identify_and_turns_are_printed_and_written(run, settings_file, tmp_path
     lines = [line.split() for line in outcome.out.splitlines()]
     header = next(number for number, words in enumerate(lines) if words[:2] == ["turn", "responses"])
     assert [words[:2] for words in lines[header + 1 : header + 5]] == [["1", "2"], ["2", "2"], ["3", "2"], ["4", "1"]]
+
+
+def test_nobody_to_be_told_from(run, settings_file, tmp_path) -> None:
+    (tmp_path / "one.txt").write_text("1 your persona: i ski .\n2 a\tb\n")
+    outcome = run(evaluate.main, "--env", settings_file, "--text", tmp_path / "one.txt", "--identify")
+    assert outcome.status == 0
+    assert re.search(r"^identified +0   .*1 left out", outcome.out, re.MULTILINE)
+    found = json.loads((tmp_path / "save" / "samples" / "eval-one.json").read_text())
+    assert "persona_at_1" not in found
+    assert found["identified_left_out"] == 1
 
 
 def test_compare_a_model_with_itself(run, settings_file, tmp_path, text) -> None:

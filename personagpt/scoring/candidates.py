@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from personagpt.model.generation import fit_context
 from personagpt.model.loss import score_hidden
-from personagpt.model.shared_context import KeysAndValues, continue_context, read_context
+from personagpt.model.shared_context import KeysAndValues, read_after, read_contexts
 from personagpt.scoring.tally import Places, Tally
 from personagpt.sequences.format import Encoder, side_sequences
 from personagpt.text.convai2 import Corpus, Dialogue
@@ -93,7 +93,7 @@ def is_hit(scores: list[float]) -> bool:
 
 def pass_scores(model: PreTrainedModel, choice_pass: ChoicePass) -> list[list[float]]:
     """For each choice, each candidate's mean log-likelihood per token."""
-    hidden, context = read_context(model, choice_pass.tokens)
+    hidden, context = read_contexts(model, [choice_pass.tokens])
     return [_choice_scores(model, choice, context, hidden) for choice in choice_pass.choices]
 
 
@@ -107,8 +107,10 @@ def _choice_scores(
     ids = torch.tensor([ids[:-1] + [0] * (width - len(ids)) for ids in choice.candidates], dtype=torch.int64)
     hidden = context_hidden[:, choice.start - 1 : choice.start].expand(count, -1, -1)  # predicts every first token
     if width > 1:
-        after = continue_context(model, context, choice.start, ids.to(model.device))
-        hidden = torch.cat([hidden, after], dim=1)  # (K, L, C)
+        before = [(keys[:, :, : choice.start], values[:, :, : choice.start]) for keys, values in context]
+        same, everywhere = torch.zeros(count, dtype=torch.int64), torch.arange(ids.numel())
+        after = read_after(model, before, *(part.to(model.device) for part in (same, ids, everywhere)))
+        hidden = torch.cat([hidden, after.unflatten(0, ids.shape)], dim=1)  # (K, L, C)
     sizes = [len(ids) for ids in choice.candidates]
     # Counted here, not on the device: how many rows there are depends on no value that a GPU would be waited for.
     scored = (torch.arange(width) < torch.tensor(sizes)[:, None]).flatten().nonzero()[:, 0]  # rows of (K * L)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from personagpt.model.loss import score_hidden
-from personagpt.model.shared_context import continue_context, read_context
+from personagpt.model.shared_context import read_after, read_contexts
 from personagpt.scoring.metrics import Sequence, by_length, cut_talk
 from personagpt.scoring.tally import Places, Tally
 from personagpt.sequences.batches import Batch, collate
@@ -33,7 +33,7 @@ class Side:
 
     dialogue: int
     speaker: int
-    persona: int  # its number in Text.personas
+    persona: int  # its number among the text's different ones
     talks: list[Sequence] = field(default_factory=list)  # from <|start|> on, and the responses in it
 
 
@@ -66,12 +66,14 @@ def identify(
     """
     sides, personas, left_out = read_sides(dataset, encoder)
     found: list[tuple[int, float, float]] = []  # dialogue, whether the own one comes first, 1 / its rank
-    groups = deal(len(personas), seed)
+    sides_of: list[list[Side]] = [[] for _ in personas]
+    for side in sides:
+        sides_of[side.persona].append(side)
     was_training = model.training
     model.eval()
     with autocast, tqdm(total=len(sides), desc="identify", unit="side", leave=False, disable=None) as bar:
-        for group in groups:
-            own = [side for side in sides if side.persona in group.personas[: group.members]]
+        for group in deal(len(personas), seed):
+            own = [side for number in group.personas[: group.members] for side in sides_of[number]]
             nll = group_nll(model, own, [personas[number] for number in group.personas], encoder)
             for side, row in zip(own, nll, strict=True):
                 if np.isfinite(row).all():
@@ -128,47 +130,46 @@ def deal(count: int, seed: int) -> list[Group]:
     return groups
 
 
+@torch.inference_mode()
 def group_nll(model: PreTrainedModel, sides: list[Side], personas: list[list[int]], encoder: Encoder) -> np.ndarray:
     """Negative log-likelihood of each side's own utterances under each persona, (S, P), nats.
 
     All are read after the same utterances: the oldest go where the longest persona leaves no room. Infinite where no
     response is left.
     """
-    total, heard = np.zeros((len(sides), len(personas))), np.zeros(len(sides), bool)
     room = model.config.n_positions - 1 - max(map(len, personas))  # <|start|> and the talk
-    for speaker, token in enumerate(encoder.speakers):
-        owners, talks = [], []
-        for number, side in enumerate(sides):
-            for talk, spans in side.talks if side.speaker == speaker else ():
-                kept, labelled = cut_talk(talk[1:], spans - 1, encoder.eos, room - 1)
-                if len(labelled):
-                    owners.append(number)
-                    talks.append((np.concatenate([talk[:1], kept]), labelled + 1))
-        heard[owners] = True
-        batches = list(_batches(talks, np.array(owners), model.device))
-        for column, facts in enumerate(personas if batches else ()):
-            _, context = read_context(model, [token, *facts])
-            for batch, owner in batches:
-                hidden = continue_context(model, context, 1 + len(facts), batch.input_ids)
-                nll = label_nll(model, hidden, batch)
-                total[:, column] += np.bincount(owner, nll, minlength=len(sides))
-    total[~heard] = np.inf
+    owners, talks = [], []
+    for number, side in enumerate(sides):
+        for talk, spans in side.talks:
+            kept, labelled = cut_talk(talk[1:], spans - 1, encoder.eos, room - 1)
+            if len(labelled):
+                owners.append(number)
+                talks.append((np.concatenate([talk[:1], kept]), labelled + 1))
+    total = np.full((len(sides), len(personas)), np.inf)
+    total[owners] = 0
+    speakers = np.array([sides[number].speaker for number in owners], int)
+    batches = list(_batches(talks, speakers, np.array(owners, int), model.device))
+    for column, facts in enumerate(personas):
+        # The two differ in their first token only: a batch may hold sides of both.
+        _, contexts = read_contexts(model, [[token, *facts] for token in encoder.speakers])
+        for batch, which, owner in batches:
+            hidden = read_after(model, contexts, which, batch.input_ids, batch.label_index)
+            nll, _ = score_hidden(hidden, model.lm_head.weight, batch.targets)
+            total[:, column] += np.bincount(owner, nll.cpu().numpy().astype(np.float64), minlength=len(sides))
     return total
 
 
-def _batches(talks: list[Sequence], owners: np.ndarray, device: torch.device) -> Iterator[tuple[Batch, np.ndarray]]:
-    """Talks of similar length together, and the side of each of their labels (N,)."""
-    for indices in by_length(talks, device.type):
+def _batches(
+    talks: list[Sequence], speakers: np.ndarray, owners: np.ndarray, device: torch.device
+) -> Iterator[tuple[Batch, torch.Tensor, np.ndarray]]:
+    """Talks of similar length together, the speaker of each (B,), and the side of each of their labels (N,)."""
+    for indices in by_length(
+        talks, device.type, 0.8 if device.type == "cpu" else 0.0
+    ):  # a GPU computes padding for nothing
         chosen = [talks[index] for index in indices]
         labels = [int((spans[:, 1] - spans[:, 0]).sum()) for _, spans in chosen]
-        yield collate(chosen).to(device), np.repeat(owners[indices], labels)
-
-
-def label_nll(model: PreTrainedModel, hidden: torch.Tensor, batch: Batch) -> np.ndarray:
-    """Negative log-likelihood of the batch's labels, (N,) float64, from hidden (B, T, C)."""
-    with torch.inference_mode():
-        nll, _ = score_hidden(hidden.flatten(0, 1)[batch.label_index], model.lm_head.weight, batch.targets)
-    return nll.cpu().numpy().astype(np.float64)
+        which = torch.from_numpy(speakers[indices]).to(device)
+        yield collate(chosen).to(device), which, np.repeat(owners[indices], labels)
 
 
 def rank(nll: np.ndarray, own: int) -> tuple[float, float]:

@@ -105,11 +105,16 @@ def score_batch(model: torch.nn.Module, batch: Batch) -> tuple[np.ndarray, np.nd
     return nll.cpu().numpy(), predicted.cpu().numpy(), batch.targets.cpu().numpy()
 
 
-def by_length(sequences: list[Sequence], device: str) -> Iterator[list[int]]:
-    """Indices in batches of similar length, longest first, each padded to at most TOKENS_PER_BATCH."""
+def by_length(sequences: list[Sequence], device: str, shortest: float = 0.0) -> Iterator[list[int]]:
+    """Indices in batches of similar length, longest first, each padded to at most TOKENS_PER_BATCH.
+
+    `shortest` is the least share of a batch's width that each of its sequences fills.
+    """
     order = sorted(range(len(sequences)), key=lambda index: -len(sequences[index][0]))
     while order:
-        count = max(1, TOKENS_PER_BATCH[device] // len(sequences[order[0]][0]))
+        width = len(sequences[order[0]][0])
+        count = max(1, TOKENS_PER_BATCH[device] // width)
+        count = sum(len(sequences[index][0]) >= shortest * width for index in order[:count])
         yield order[:count]
         order = order[count:]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from personagpt.scoring.comparison import PERCENT, RESAMPLES
+from personagpt.scoring.identification import PERSONAS
 from personagpt.scoring.metrics import METRICS
 from personagpt.scoring.published import PUBLISHED
 from personagpt.scoring.tally import Metric
@@ -27,8 +28,8 @@ def table(found: dict[str, Any], comparable: bool) -> str:
         lines.append(f"{'generated':<16}{found['generated']:>9,}   replies, greedy")
     if "goal_replies" in found:
         lines.append(f"{'goal_replies':<16}{found['goal_replies']:>9,}   replies, greedy, with a goal and without it")
-    if "identified" in found:
-        lines.append(f"{'identified':<16}{found['identified']:>9,}   {_identified(found)}")
+    if "identified_among" in found:
+        lines.append(f"{'identified':<16}{found.get('identified', 0):>9,}   {_identified(found)}")
     if not comparable:
         return "\n".join(lines)
     lines += ["", f"{'published on ConvAI2':<24}{'perplexity':>15}{'F1':>11}"]
@@ -40,7 +41,8 @@ def table(found: dict[str, Any], comparable: bool) -> str:
 
 def _identified(found: dict[str, Any]) -> str:
     among = found["identified_among"]
-    chance = f"sides, each among {among} personas: chance {100 / among:.1f} %"
+    chance = f"sides, each among {among} personas" + (f": chance {100 / among:.1f} %" if among else "")
+    chance += "; the text has no more" if among < PERSONAS else ""
     left_out = found["identified_left_out"]
     return chance + (f"; {left_out} left out (no persona, or no room for another one)" if left_out else "")
 
