@@ -19,6 +19,7 @@ from personagpt.talking.persona import Persona
 from personagpt.talking.recordings import Recordings
 from personagpt.talking.talks import Talk, Turn
 
+GLANCE = 0.05  # seconds between two looks at a reply that is being made
 REMEMBERED = 60.0  # seconds for which a finished reply can still be asked about
 
 
@@ -143,12 +144,15 @@ class Desk:
     def _make(self, batch: list[Order]) -> None:
         """Each ends as soon as its last token is there: nobody waits for the longest."""
         model = self.trained
-        drafts = [order.draft for order in batch]
+        drafts, looked = [order.draft for order in batch], 0.0
         for replies in stream_replies(model.model, model.encoder, drafts, model.autocast):
+            if is_time := time.monotonic() - looked >= GLANCE:
+                looked = time.monotonic()
             for order, reply in zip(batch, replies, strict=True):
                 if order.done:
                     continue
-                order.text = reply.shown
+                if is_time:  # not after each token: in a large batch, making text takes longer than making tokens
+                    order.text = reply.shown
                 if reply.stands or (reply.ended and reply.text not in reply.draft.unwanted):
                     order.text = reply.text
                     self._end(order)

@@ -27,13 +27,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from personagpt.errors import RunError, UserError
-from personagpt.talking.desk import DeskFull
+from personagpt.talking.desk import GLANCE, DeskFull
 from personagpt.talking.guard import Guard, Rate
 from personagpt.talking.page import Page, Refused
 
 STATIC = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-GLANCE = 0.05  # seconds between two looks at a reply that is being made
 
 
 async def events(page: Page, visitor: str, talk_id: str) -> AsyncIterator[str]:
