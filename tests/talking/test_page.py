@@ -4,6 +4,7 @@ import base64
 import http.client
 import itertools
 import json
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -94,6 +95,24 @@ def test_replies_that_wait_are_made_together(page, visitor, gate) -> None:
     assert sum(gate.batches) == 9
     assert max(gate.batches) > 1
     assert [len(talk.turns) for talk in page.recordings.talks()] == [2] * 9
+
+
+def test_twenty_visitors_at_once(page) -> None:
+    def talk(number: int) -> None:
+        visitor = Visitor(page)
+        done[number] = (visitor, talked(visitor, f"i am {number}", f"still {number}"))
+
+    done: dict[int, tuple[Visitor, dict]] = {}
+    threads = [threading.Thread(target=talk, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, (visitor, found) in done.items():
+        assert [turn["text"] for turn in found["turns"][::2]] == [f"i am {number}", f"still {number}"]
+        assert len(found["turns"]) == 4
+        assert [one["id"] for one in visitor.ask("GET", "/api/talks").json["talks"]] == [found["id"]]
+    assert len(page.recordings.talks()) == len(done) == 20
 
 
 def test_a_full_queue_says_so_and_nothing_is_recorded(serve_page, gate) -> None:
