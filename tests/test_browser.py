@@ -248,6 +248,7 @@ def test_a_phones_width(page, visit) -> None:
     say(shown, "hi ! " + "w" * 200, 2)
     shown.tap("#flags-1 summary")
     assert shown.evaluate("document.documentElement.scrollWidth") <= 320
+    assert shown.locator("#log").evaluate("(log) => log.scrollWidth - log.clientWidth") == 0  # long words break
     for name in ("#text", "#send", "#retry", "#correct", "#undo", "#persona", "#delete-all"):
         box = shown.locator(name).bounding_box()
         assert box["x"] >= 0
