@@ -7,8 +7,8 @@
 Reads   ../shared/convai2 and ../shared/dialogpt-medium where they are, else data/sample. Weights are random.
 Prints  responses per second of both, taken in turns, medians over rounds; their ratio; the share each reaches of a
         large matrix product's rate, measured in the same run and number format; the time three epochs of ConvAI2 would
-        take. On a GPU, where the reference runs in float32 with TF32, also the best batch size, the time of a
-        checkpoint and peak memory.
+        take; the time of a checkpoint, and how much of it training notices. On a GPU, where the reference runs in
+        float32 with TF32, also the best batch size and peak memory.
 Operations are counted as 6 x parameters of the blocks x tokens (without padding) + 6 x parameters of the vocabulary
 projection x label tokens; the reference's tokens are those it reads, each context anew for every response.
 """
@@ -32,13 +32,14 @@ from bench.common import SIZES, TRAINED_DIALOGUES, Material, Training, Work, mat
 from bench.reference_loop import dialogue_pairs, train_pairs
 from personagpt.device import hardware, pick_device
 from personagpt.sequences.format import IGNORED
-from personagpt.training.checkpoint import optimizer_tensors, save_checkpoint
+from personagpt.training.checkpoint import SaveThread, copies, optimizer_tensors, save_checkpoint
 from personagpt.training.optimization import schedule
 
 CONVAI2_TOKENS = 491_447 * TRAINED_DIALOGUES // 1_000  # an epoch: 491,447 tokens in 1,000 dialogues
 BATCH_SIZES = (8, 16, 32, 64, 128)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CHECKED_STEPS, TOLERANCE = 20, 1e-5
+SAVES = 5  # how often a save is timed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,10 +63,10 @@ def main(arguments: list[str] | None = None) -> int:
             training.use_batch_size(best_batch_size(training))
         tokens_per_second = compare(material, training, options.seconds, options.rounds)
         projection(tokens_per_second)
+        steps = 2 * TRAINED_DIALOGUES * 3 / training.plan.per_step
+        print(f"three epochs have {steps:,.0f} steps, with a checkpoint every {training.settings.save_steps}")
+        report_save(material, training, folder)
         if device.type == "cuda":
-            steps = 2 * TRAINED_DIALOGUES * 3 / training.plan.per_step
-            print(f"a checkpoint takes {checkpoint_seconds(material, training, folder):.1f} s; ", end="")
-            print(f"three epochs have {steps:,.0f} steps, with a checkpoint every {training.settings.save_steps}")
             del training
             memory(options.model, folder, device)
     return 0
@@ -166,18 +167,32 @@ def projection(tokens_per_second: float) -> None:
     )
 
 
-def checkpoint_seconds(material: Material, training: Training, folder: Path) -> float:
-    """How long training stands still for a checkpoint, flushed to the disk."""
+def report_save(material: Material, training: Training, folder: Path) -> None:
+    """Print what a checkpoint takes, flushed to the disk, and what of that the steps beside it notice."""
+    model, saves, numbers = training.trainer.model, SaveThread(), itertools.count(1)
 
-    def write_model(target: Path) -> None:
-        training.trainer.model.save_pretrained(target)
-        material.tokenizer.save_pretrained(target)
+    def save(beside: Callable[[], object]) -> None:
+        weights = copies(model.state_dict())
+        tensors = copies(optimizer_tensors(training.trainer.optimizer, with_masters=False))
 
-    def save() -> None:
-        tensors = optimizer_tensors(training.trainer.optimizer, with_masters=False)
-        save_checkpoint(folder / "checkpoint", 1, write_model, {"step": 1}, tensors)
+        def write_model(target: Path) -> None:
+            model.save_pretrained(target, state_dict=weights)
+            material.tokenizer.save_pretrained(target)
 
-    return seconds(save, training.device)
+        saves.start(lambda: save_checkpoint(folder / "checkpoint", 1, write_model, {"step": 1}, tensors))
+        beside()
+        saves.wait()
+
+    alone = median(seconds(functools.partial(save, lambda: None), training.device) for _ in range(SAVES))
+    steps = count_within(3 * alone, (functools.partial(training.step, k) for k in numbers), training.device)
+    train = functools.partial(run_steps, training, range(1, 1 + steps))
+    lost = [
+        seconds(functools.partial(save, train), training.device) - seconds(train, training.device) for _ in range(SAVES)
+    ]
+    print(
+        f"a checkpoint takes {alone:.2f} s; beside {steps} steps it costs {median(lost):.2f} s "
+        f"({min(lost):.2f} to {max(lost):.2f})"
+    )
 
 
 def memory(size: str, folder: Path, device: torch.device) -> None:
