@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from personagpt.errors import is_out_of_memory
 from personagpt.model.generation import Draft, fit_context, generate_replies
 from personagpt.model.gpt2 import hidden_states
 from personagpt.model.loss import score_hidden
@@ -87,7 +88,7 @@ def score(
         batches = list(by_length(sequences, model.device.type))
         for indices in tqdm(batches, desc=title, unit="batch", leave=False, disable=None):
             chosen = [sequences[index] for index in indices]
-            nll, predicted, targets = score_batch(model, collate(chosen).to(model.device))
+            nll, predicted, targets = score_in_memory(model, chosen)
             start = 0
             for index, (_, spans) in zip(indices, chosen, strict=True):
                 for size in (spans[:, 1] - spans[:, 0]).tolist():
@@ -96,6 +97,21 @@ def score(
                     start += size
     model.train(was_training)
     return scores
+
+
+def score_in_memory(model: torch.nn.Module, sequences: list[Sequence]) -> tuple[np.ndarray, ...]:
+    """`score_batch` of the sequences; where memory gives out, of one half and then of the other.
+
+    Training may have left little of it, and a smaller `batch_size` would not help here.
+    """
+    try:
+        return score_batch(model, collate(sequences).to(model.device))
+    except Exception as error:
+        if len(sequences) == 1 or not is_out_of_memory(error):
+            raise
+    middle = len(sequences) // 2
+    halves = [score_in_memory(model, half) for half in (sequences[:middle], sequences[middle:])]
+    return tuple(np.concatenate(parts) for parts in zip(*halves, strict=True))
 
 
 def score_batch(model: torch.nn.Module, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from personagpt.scoring import metrics
 from personagpt.scoring.metrics import (
     METRICS,
     ResponseScores,
@@ -27,6 +28,7 @@ from personagpt.scoring.metrics import (
     words,
 )
 from personagpt.scoring.tally import Metric, Places, Tally, perplexity
+from personagpt.sequences.batches import Batch
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
 from personagpt.text.convai2 import Corpus, Dialogue, read_corpus
@@ -377,3 +379,28 @@ def test_word_metrics_against_the_slow_way(sample) -> None:
             listed = slow_words(text)
             grams.update(zip(*(listed[i:] for i in range(n)), strict=False))
         assert distinct(said, n) == pytest.approx(len(grams) / grams.total())
+
+
+@pytest.mark.parametrize("most", [0, 1, 3])
+def test_little_memory_changes_no_score(sample, dataset, sharp_model, monkeypatch, most: int) -> None:
+    data = dataset(read_corpus(sample / "valid_both_original_no_cands.txt").dialogues[:4])
+    sequences = [data.sequence(i) for i in range(len(data))]
+    enough = score(sharp_model, sequences, contextlib.nullcontext())
+    score_batch = metrics.score_batch
+
+    def in_little_memory(model: torch.nn.Module, batch: Batch) -> tuple[np.ndarray, ...]:
+        if len(batch.input_ids) > most:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return score_batch(model, batch)
+
+    monkeypatch.setattr(metrics, "score_batch", in_little_memory)
+    if most == 0:  # not even one sequence fits
+        with pytest.raises(RuntimeError, match="out of memory"):
+            score(sharp_model, sequences, contextlib.nullcontext())
+        return
+    little = score(sharp_model, sequences, contextlib.nullcontext())
+    for ours, theirs in zip(little, enough, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            assert a.tokens.tolist() == b.tokens.tolist()
+            assert a.predicted.tolist() == b.predicted.tolist()
+            np.testing.assert_allclose(a.nll, b.nll, atol=1e-4)
