@@ -24,17 +24,20 @@ if __name__ == "__main__":
 
 import argparse
 import random
+import re
 import sys
 from pathlib import Path
 
 from personagpt.errors import Stopped, UserError, printable
 from personagpt.model.sampling import RANGES, Sampling
+from personagpt.sequences.goals import read_goals
 from personagpt.settings import Settings, find_model, read_settings
 from personagpt.talking.export import export, statistics
 from personagpt.talking.recordings import Recordings
-from personagpt.talking.talks import FLAGS, Flag
 from personagpt.text.convai2 import read_corpus
 from utils import add_env_option, before_torch, command, parse_options, run_script
+
+TYPED = "typed_lines"  # beside the recorded talks: what was typed on a terminal
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
@@ -50,6 +53,8 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     add("--top-p", metavar="P", type=float, default=0.92, help="... of those from the fewest that make up P (0.92)")
     add("--temperature", metavar="T", type=float, default=1.0, help="below 1: safer, above: bolder (1.0)")
     add("--max-new-tokens", metavar="N", type=int, default=40, help="longest reply (40)")
+    add("--goal", metavar="GOAL", help="what the replies shall do: 'ask about pets.' (a model trained with goals)")
+    add("--no-repeat", metavar="N", type=int, default=4, help="repeat no N tokens in a row (4; 0: may repeat)")
     add("--history", metavar="N", type=int, help="utterances the model is shown (as in training; 0: all that fit)")
     add("--as-typed", action="store_true", help="leave what you type as it is, not in the training text's style")
     add("--seed", metavar="N", type=int, help="makes a talk repeatable")
@@ -123,6 +128,7 @@ def use_records(options: argparse.Namespace, settings: Settings) -> int:
         count = recordings.delete(options.delete_participant, options.delete_talk)
         if not count:
             raise UserError(f"{recordings.path}: no such talk; --export lists them in talks.jsonl, with their ids")
+        recordings.path.with_name(TYPED).unlink(missing_ok=True)  # may hold what was said
         print(f"deleted {count} talk{'s' * (count > 1)} from {recordings.path}; what was exported before is not")
     elif options.stats:
         print("\n".join(statistics(recordings.talks())))
@@ -140,6 +146,7 @@ def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Set
     options, settings = command_line(arguments)
     if not wants_records(options):
         find_model(options.model, settings, command("train.py", options.env))
+        options.goals = read_goals(settings.goals)
         if options.self_play or options.random_persona:
             options.partner_persona, drawn = random_personas(settings, options.seed)
             options.persona = options.persona or drawn
@@ -156,19 +163,10 @@ import contextlib
 from collections.abc import Iterator
 
 from personagpt.model.loading import load_trained
-from personagpt.sequences.format import DataError
-from personagpt.talking.session import Session, self_play
+from personagpt.talking.commands import Commands, answer_lines, type_persona
+from personagpt.talking.session import Session, label, self_play
 
-HELP = {
-    "/persona [FACT | FACT]": "show the model's persona, or set another one and start a new talk",
-    "/new": "start a new talk with the same persona",
-    "/undo": "take back your last utterance and the reply",
-    "/retry": "draw another reply",
-    "/flag KIND [NOTE]": "mark the last reply: " + ", ".join(FLAGS),
-    "/save": "where the talk is recorded (everything is, when it is said)",
-    "/help": "this list",
-    "/quit": "end (Ctrl-D does, too)",
-}
+TYPED_LINES = 1000  # how many are kept
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -182,108 +180,72 @@ def talk(options: argparse.Namespace, settings: Settings) -> int:
     recordings = Recordings(settings.save_path / "conversations")
     style = {"max_history": options.history, "as_typed": options.as_typed}
     session = Session(trained, sampling, options.seed, recordings, **style)
+    session.goal = options.goal
     try:
         if options.self_play:
             session.begin(options.persona, "partner", options.partner_persona)
             self_play(session, options.turns)
         else:
-            lines = read_lines()
-            session.begin(options.persona or type_persona(lines))
-            answer_lines(session, lines)
+            lines = read_lines(recordings.path.with_name(TYPED))
+            if persona := options.persona or type_persona(lines):
+                session.begin(persona)
+                answer_lines(Commands(session, options.goals, lambda: other_persona(options, settings)), lines)
     finally:
         if session.recorded:
             print(f"recorded in {recordings.path}: {', '.join(session.recorded)}")
     return 0
 
 
-def answer_lines(session: Session, lines: Iterator[str]) -> None:
-    """Answer what the human types, until they leave."""
-    print("type what you say; /help lists the commands")
-    for line in lines:
-        text = line.strip()
-        if text.startswith("/"):
-            command, _, rest = text.partition(" ")
-            if command == "/quit":
-                return
-            print(run_command(session, command, rest.strip()), end="")
-        elif text:
-            session.answer(text)
+def other_persona(options: argparse.Namespace, settings: Settings) -> list[str]:
+    """One of the validation text to compare with; none where there is no such text."""
+    with contextlib.suppress(UserError):
+        return random_personas(settings, options.seed)[0]
+    return []
 
 
-def run_command(session: Session, command: str, rest: str) -> str:
-    """Carry out a command; returns what to say about it."""
-    current = session.talk
-    if command == "/help":
-        return "".join(f"  {usage:<24}{meaning}\n" for usage, meaning in HELP.items())
-    if command == "/persona" and not rest:
-        return "".join(f"  {printable(fact)}\n" for fact in current.persona)
-    if command == "/persona":
-        facts = [fact.strip() for fact in rest.split("|") if fact.strip()]
-        if not facts:
-            return "an empty persona: write /persona FACT | FACT\n"
-        try:
-            session.begin(facts)
-        except DataError as error:
-            return f"{error}\n"
-        return ""
-    if command == "/new":
-        session.begin(current.persona)
-        return ""
-    if command == "/save":
-        return f"recorded in {session.recordings.path}: {current.id}\n" if current.turns else "nothing was said yet\n"
-    if command in ("/undo", "/retry", "/flag") and not current.turns:
-        return f"{command}: the model has not said anything yet\n"
-    if command == "/undo":
-        session.undo()
-        return f"taken back; {len(session.talk.turns)} utterances left\n"
-    if command == "/retry":
-        session.retry()
-        return ""
-    if command == "/flag":
-        kind, _, note = rest.partition(" ")
-        if kind not in FLAGS:
-            reason = "unknown kind" if kind else "which kind?"
-            return f"/flag {printable(kind) or 'KIND'}: {reason}; the kinds are {', '.join(FLAGS)}\n"
-        current.flags.append(Flag(len(current.turns) - 1, kind, note.strip()))
-        session.record()
-        return f"flagged as {kind}: {current.texts[-1]}\n"
-    return f"{printable(command)}: unknown command; /help lists them\n"
+def read_lines(typed: Path) -> Iterator[str]:
+    """What the human types, line by line, until the input ends; piped input is printed, as if typed.
 
-
-def read_lines() -> Iterator[str]:
-    """What the human types, line by line, until the input ends; piped input is printed, as if typed."""
+    The file `typed` keeps the lines of a terminal, for its arrow keys.
+    """
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="replace")
-    if sys.stdin.isatty():
-        with contextlib.suppress(ImportError):
-            import readline  # noqa: F401  arrow keys and history for input()
+    if not sys.stdin.isatty():
+        for line in sys.stdin:
+            print(f"{label('you')}{printable(line.rstrip())}")
+            yield line
+        return
+    with kept_lines(typed):
         while True:
             try:
-                yield input("you: ")
+                # Between \x01 and \x02 stands what takes no room: else a long line would be drawn wrongly.
+                yield input(re.sub("(\x1b[[][0-9]+m)", "\x01\\1\x02", label("you")))
             except EOFError:
                 print()
                 return
             except Stopped:
                 print()  # what follows starts on a line of its own
                 raise
-    for line in sys.stdin:
-        print(f"you: {printable(line.rstrip())}")
-        yield line
 
 
-def type_persona(lines: Iterator[str]) -> list[str]:
-    """The facts typed before an empty line."""
-    print("the model's persona: type one fact a line, such as `i have two dogs.`; an empty line ends it")
-    facts = []
-    for line in lines:
-        if not line.strip():
-            break
-        facts.append(line.strip())
-    if not facts:
-        raise UserError(
-            "an empty persona: type at least one fact, or use --persona, --persona-file or --random-persona"
-        )
-    return facts
+@contextlib.contextmanager
+def kept_lines(path: Path) -> Iterator[None]:
+    """Arrow keys for input(), which bring back the lines of earlier sessions; those of this one are kept in `path`."""
+    try:
+        import readline
+    except ImportError:  # a Python without it
+        yield
+        return
+    with contextlib.suppress(OSError):
+        readline.read_history_file(path)
+    readline.set_history_length(TYPED_LINES)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # nobody's talk ends badly for want of arrow keys
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(0o600)
+            readline.write_history_file(path)
 
 
 if __name__ == "__main__":

@@ -38,14 +38,19 @@ def sentences(text: str) -> list[str]:
     return re.split(r"(?<=[.!?]) ", slots)
 
 
+def known_text() -> tuple[set[str], set[str], set[str]]:
+    """The words and the sentences of the training text, and the sentences that say goodbye."""
+    uttered = [said for dialogue in make_sample.read_corpus(make_sample.TRAIN_FILE) for said in dialogue.utterances]
+    words = set(re.findall(r"\w+", " ".join(uttered))) | set(make_sample.VALUES)
+    farewells = {sentence for farewell in FAREWELLS for sentence in sentences(farewell)}
+    return words, {sentence for said in uttered for sentence in sentences(said)}, farewells
+
+
 def long_talks(model: PreTrainedModel, encoder: Encoder) -> list[dict[str, list[bool]]]:
     """For each turn, what holds of its replies: COLUMNS, the last one only where the persona has a value."""
     chance, drawn = random.Random(SEED), random.Random(SEED)
     corpus = make_sample.read_corpus(make_sample.VALID_FILE)[:PERSONAS]
-    uttered = [said for dialogue in make_sample.read_corpus(make_sample.TRAIN_FILE) for said in dialogue.utterances]
-    known_words = set(re.findall(r"\w+", " ".join(uttered))) | set(make_sample.VALUES)
-    known_sentences = {sentence for said in uttered for sentence in sentences(said)}
-    farewells = {sentence for farewell in FAREWELLS for sentence in sentences(farewell)}
+    known_words, known_sentences, farewells = known_text()
     personas = [dialogue.personas[1] for dialogue in corpus] * ROUNDS
     asked = [chance.sample([*ASKED, *SMALL_TALK], QUESTIONS) for _ in personas]
     talks: list[list[str]] = [[] for _ in personas]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -30,12 +31,18 @@ ROOT = Path(__file__).resolve().parents[1]
 SEED = 0
 
 
-def persona_recall(model: PreTrainedModel, encoder: Encoder, limit: int | None = None) -> dict[str, float]:
-    """`questions`, and the fractions `own`, `exchanged_old` and `exchanged_new` of replies that name the value."""
+def persona_recall(
+    model: PreTrainedModel, encoder: Encoder, limit: int | None = None, no_repeat: int = 0
+) -> dict[str, float]:
+    """`questions`, and the fractions `own`, `exchanged_old` and `exchanged_new` of replies that name the value.
+
+    With `no_repeat`, what the speaker said before the question is held back from the reply.
+    """
+    sampling = replace(GREEDY, no_repeat=no_repeat)
     chance = random.Random(SEED)
     corpus = make_sample.read_corpus(make_sample.VALID_FILE)
     questions = [question for question in make_sample.persona_questions(make_sample.VALID_FILE) if not question.uttered]
-    contexts, wanted = {"own": [], "exchanged": []}, []
+    drafts, wanted = {"own": [], "exchanged": []}, []
     for question in questions[:limit]:
         dialogue = corpus[question.dialogue]
         facts, history = dialogue.personas[question.speaker], dialogue.utterances[: question.utterance + 1]
@@ -45,9 +52,11 @@ def persona_recall(model: PreTrainedModel, encoder: Encoder, limit: int | None =
         exchanged = make_sample.with_value(facts, question.kind, other)
         room = model.config.n_positions - GREEDY.max_new_tokens
         for name, persona in (("own", facts), ("exchanged", exchanged)):
-            contexts[name].append(encoder.context(question.speaker, persona, history, room))
+            context = encoder.context(question.speaker, persona, history, room)
+            drafts[name].append(Draft(context, sampling, earlier=tuple(history[-2::-2])))
         wanted.append((question.value, other))
-    own, exchanged = (_replies(model, encoder, contexts[name]) for name in ("own", "exchanged"))
+    products = autocast("fp32", model.device)
+    own, exchanged = (generate_replies(model, encoder, drafts[name], products) for name in ("own", "exchanged"))
 
     def share(replies: list[str], which: int) -> float:
         named = [make_sample.names(reply, values[which]) for reply, values in zip(replies, wanted, strict=True)]
@@ -59,10 +68,6 @@ def persona_recall(model: PreTrainedModel, encoder: Encoder, limit: int | None =
         "exchanged_old": share(exchanged, 0),
         "exchanged_new": share(exchanged, 1),
     }
-
-
-def _replies(model: PreTrainedModel, encoder: Encoder, contexts: list[list[int]]) -> list[str]:
-    return generate_replies(model, encoder, list(map(Draft, contexts)), autocast("fp32", model.device))
 
 
 def checkpoint_of_command_line(description: str | None) -> tuple[PreTrainedModel, Encoder]:

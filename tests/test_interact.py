@@ -1,11 +1,16 @@
 """interact.py: talks with a real (tiny) model through the script's own main()."""
 
+import contextlib
 import io
 import json
 import os
+import pty
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +26,7 @@ from personagpt.talking import persona
 from personagpt.talking.recordings import Recordings, read_talks
 from personagpt.text.convai2 import read_corpus
 from personagpt.text.style import STYLE, Style, Writing
+from tests.helpers import ROOT
 from tests.talking.test_talks import make_talk
 
 
@@ -66,7 +72,14 @@ def test_a_talk_is_printed_and_recorded(chat, recorded, tmp_path) -> None:
     assert talk.texts[::2] == ["hi ! how are you ?", "what do you do ?"]
     assert [text.rstrip() for text in replies(outcome)] == talk.texts[1::2]
     assert talk.persona == ["i have two dogs.", "i work as a nurse."]
-    assert talk.sampling == {"top_k": 10, "top_p": 0.92, "temperature": 1.0, "max_new_tokens": 40, "seed": 7}
+    assert talk.sampling == {
+        "top_k": 10,
+        "top_p": 0.92,
+        "temperature": 1.0,
+        "max_new_tokens": 40,
+        "no_repeat": 4,
+        "seed": 7,
+    }
     assert len(talk.model_checksum) == 64
     assert talk.started <= talk.turns[0].time <= talk.turns[1].time
 
@@ -122,7 +135,7 @@ def test_a_flag_survives_undo_and_retry(chat, recorded) -> None:
 def test_everything_is_on_record_when_it_is_said(chat, recorded, monkeypatch) -> None:
     seen = []
 
-    def typed():  # noqa: ANN202
+    def typed(kept: Path):  # noqa: ANN202
         for line in ("hi !", "and you ?", "/flag other", "/undo", "/retry", "/quit", "never read"):
             yield line
             seen.append([(len(talk.turns), len(talk.flags)) for talk in recorded()])
@@ -323,6 +336,121 @@ def test_how_far_back_the_model_is_shown_the_talk(chat, monkeypatch) -> None:
     assert chat("", "--history", -1).err == "error: --history -1: expected 0 (all that fit the context) or more\n"
 
 
+def test_a_corrected_reply_goes_on_record_and_into_the_export(chat, recorded, monkeypatch, tokenizer, tmp_path) -> None:
+    scripted(monkeypatch, tokenizer, "i have a cat .", "they are fine .")
+    typed = "do you have a pet ?\n/fix i have two birds .\n/fix i have two dogs .\nhow are they ?\n/history\n"
+    outcome = chat(typed, *DOGS)
+    (talk,) = recorded()
+    assert talk.texts == ["do you have a pet ?", "i have two dogs .", "how are they ?", "they are fine ."]
+    assert [(turn.replaced, turn.corrected) for turn in talk.turns[1::2]] == [("i have a cat .", True), (None, False)]
+    assert "  model: i have two dogs .\n  human: how are they ?\n" in outcome.out
+    chat("", "--export", tmp_path / "text")
+    (dialogue,) = read_corpus(tmp_path / "text" / TEXT_NAMES["train"]).dialogues
+    assert dialogue.utterances[1] == "i have two dogs ."
+
+
+def test_a_flag_stays_with_the_reply_that_was_corrected(chat, recorded) -> None:
+    chat("hi !\n/flag inconsistent\n/fix hello !\n", *DOGS)
+    flagged, kept = recorded()
+    assert flagged.flags
+    assert flagged.texts[1] != "hello !"
+    assert (kept.flags, kept.texts[1]) == ([], "hello !")
+
+
+def test_another_reply_is_chosen(chat, recorded, monkeypatch, tokenizer) -> None:
+    outcome = chat("hi !\n/alternatives 4\n/choose 2\n/choose 1\nand you ?\n", *DOGS, "--seed", 1)
+    (talk,) = recorded()
+    others = dict(re.findall(r"^  (\d): (.*)$", outcome.out, re.MULTILINE))
+    assert len(others) == len(set(others.values())) == 4
+    assert talk.texts[1] == others["2"]
+    assert talk.turns[1].replaced == replies(outcome)[0]
+    assert not talk.turns[1].corrected
+    assert "first let /alternatives show other replies" in outcome.out  # they were for another reply
+    assert len(talk.turns) == 4
+
+
+def test_why(chat) -> None:
+    outcome = chat("hi !\n/why\n", *DOGS, "--seed", 1)
+    own, other, leans = outcome.out.splitlines()[-4:-1]
+    assert re.fullmatch(r"  perplexity \d+\.\d\d under this persona", own)
+    assert re.fullmatch(r"  perplexity \d+\.\d\d under .+ \| .+", other)  # a persona of the validation text
+    assert re.fullmatch(r"  leans on: .* \(without it \d+\.\d\d nats less likely\)|  no fact .*", leans)
+
+
+def test_sampling_changes_while_talking(chat, recorded) -> None:
+    typed = "/set temperature 0.5\nhi !\n/set top-k 1\nand you ?\n/set\n"
+    outcome = chat(typed, *DOGS, "--seed", 1)
+    first, second = recorded()
+    assert (first.sampling["temperature"], first.sampling["top_k"], len(first.turns)) == (0.5, 10, 2)
+    assert (second.sampling["top_k"], second.sampling["seed"], len(second.turns)) == (1, 1, 4)
+    assert second.texts[:2] == first.texts
+    assert outcome.out.rstrip().rpartition("recorded in")[0].endswith("  no_repeat 4\n")
+
+
+def test_goals(chat, recorded, monkeypatch, tmp_path, settings_file) -> None:
+    asked = []
+    context = Encoder.context
+    monkeypatch.setattr(Encoder, "context", lambda *rest: asked.append(rest[5:]) or context(*rest))
+    goals = tmp_path / "goals.tsv"
+    goals.write_text("ask about pets.\task\tpet dog\ntalk about work.\ttalk\twork\n")
+    monkeypatch.setenv("goals", str(goals))
+    outcome = chat("/goals\n/goal 2\nhi !\n/goal my own\nhi\n/goal off\nhey\n/goal 3\n", *DOGS)
+    (talk,) = recorded()
+    assert "  1: ask about pets.\n  2: talk about work.\nyou: /goal 2\ngoal: talk about work.\n" in outcome.out
+    assert [turn.goal for turn in talk.turns[1::2]] == ["talk about work.", "my own", None]
+    assert asked[-3:] == [("talk about work.",), ("my own",), (None,)]
+    assert "/goal 3: there is no such number in /goals\n" in outcome.out
+    chat("hi\n", *DOGS, "--goal", "ask about pets.")
+    assert recorded()[1].turns[1].goal == "ask about pets."
+
+
+def test_commands_while_a_persona_is_typed(chat, recorded) -> None:
+    outcome = chat("/help\n/retry\ni like tea .\n\nhi\n")
+    assert outcome.out.count("/flag KIND [NOTE]") == 1
+    assert "/retry: no talk yet; type facts, an empty line after them, or /help or /quit\n" in outcome.out
+    assert recorded()[0].persona == ["i like tea ."]
+    chat("i like\n/persona i am old . | i ski .\nhi\n")
+    assert recorded()[1].persona == ["i am old .", "i ski ."]
+    assert chat("i like tea .\n/quit\n").status == 0
+    assert len(recorded()) == 2
+
+
+@pytest.fixture
+def terminal(settings_file):  # noqa: ANN201
+    """terminal("hi\n", NO_COLOR="1") talks on a pseudo-terminal; returns what stood there."""
+
+    def call(typed: str, **environment: str) -> str:
+        ours, theirs = pty.openpty()
+        arguments = [sys.executable, "interact.py", "--env", settings_file, *DOGS]
+        variables = {**os.environ, "TERM": "xterm", **environment}
+        process = subprocess.Popen(arguments, stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, env=variables)
+        os.close(theirs)
+        said = b""
+        with contextlib.suppress(OSError):  # the other end closes
+            while b"you:" not in said:
+                said += os.read(ours, 4096)
+            os.write(ours, typed.encode())
+            while piece := os.read(ours, 4096):
+                said += piece
+        os.close(ours)
+        assert process.wait() == 0, said.decode()
+        return said.decode()
+
+    return call
+
+
+def test_a_terminal_has_colours_and_keeps_what_was_typed(terminal, tmp_path) -> None:
+    said = terminal("hi !\n/quit\n")
+    assert "\x1b[36mmodel:\x1b[0m " in said
+    kept = tmp_path / "save" / "conversations" / "typed_lines"
+    assert "hi !" in kept.read_text().splitlines()
+    assert kept.stat().st_mode & 0o077 == 0
+    said = terminal("\x1b[A\x1b[A\n/quit\n", NO_COLOR="1")  # two lines up: hi ! once more
+    assert "hi !" in said
+    assert "\x1b[36m" not in said
+    assert kept.read_text().splitlines().count("hi !") == 2
+
+
 def test_self_play(chat, recorded) -> None:
     outcome = chat("", "--self-play", "--turns", 5, *DOGS, "--seed", 1)
     assert outcome.status == 0
@@ -339,7 +467,7 @@ def test_self_play(chat, recorded) -> None:
 def test_a_talk_that_is_ended_by_a_signal_is_recorded(
     run, settings_file, recorded, monkeypatch, number, status
 ) -> None:
-    def typed():  # noqa: ANN202
+    def typed(kept: Path):  # noqa: ANN202
         yield "hi !\n"
         os.kill(os.getpid(), number)
         yield "never answered\n"

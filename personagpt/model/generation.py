@@ -30,12 +30,13 @@ INCOMPLETE = "\ufffd"  # what a decoder shows for the first bytes of a character
 
 @dataclass(frozen=True)
 class Draft:
-    """A reply that is asked for: after which tokens, how it is drawn, and which texts are drawn again."""
+    """A reply that is asked for: after which tokens, how it is drawn, and what it is not to say."""
 
     context: list[int]
     sampling: Sampling = GREEDY
     random: Random | None = None  # its numbers decide; the most likely tokens need none
-    unwanted: tuple[str, ...] = ()
+    unwanted: tuple[str, ...] = ()  # texts that are drawn again
+    earlier: tuple[str, ...] = ()  # its speaker's replies so far, which `sampling.no_repeat` is about
 
 
 def generate_replies(
@@ -75,7 +76,7 @@ def stream_replies(
         for _ in range(DRAWS):
             for _ in _draw(model, drawn, encoder.eos, autocast):
                 yield replies
-            drawn = [reply for reply in drawn if reply.text in reply.draft.unwanted]
+            drawn = [reply for reply in drawn if reply.draft.sampling.top_k != 1 and reply.text in reply.unwanted]
             if not drawn:
                 break
         for reply in replies:
@@ -91,9 +92,23 @@ class Reply:
 
     def __init__(self, draft: Draft, encoder: Encoder) -> None:
         self.draft, self.encoder = draft, encoder
+        self.unwanted = draft.unwanted + (draft.earlier if draft.sampling.no_repeat else ())
         self.tokens: list[int] = []
         self.stands = False  # whether it is not drawn again, whatever it says
         self._shown = ""
+        # What the speaker has said: n - 1 tokens in a row -> those that came next.
+        self._said: dict[tuple[int, ...], list[int]] = {}
+        if n := draft.sampling.no_repeat:
+            for ids in encoder.texts(list(draft.earlier)):
+                for start in range(len(ids) - n + 1):
+                    *before, following = ids[start : start + n]
+                    self._said.setdefault(tuple(before), []).append(following)
+
+    @property
+    def held_back(self) -> list[int]:
+        """The tokens with which it would say n tokens in a row that its speaker has said before."""
+        last = self.tokens[1 - self.draft.sampling.no_repeat :] if self._said else []
+        return self._said.get(tuple(last), [])
 
     @property
     def ended(self) -> bool:
@@ -113,7 +128,7 @@ class Reply:
         """
         grown = printable(self.encoder.decode_reply(self.tokens))
         certain = grown.strip() if self.stands else grown.rstrip(INCOMPLETE).lstrip()
-        held = not self.stands and any(other.startswith(certain) for other in self.draft.unwanted)
+        held = not self.stands and any(other.startswith(certain) for other in self.unwanted)
         if len(certain) > len(self._shown) and not held:
             self._shown = certain
         return self._shown
@@ -167,9 +182,13 @@ def _next_tokens(
         seen = torch.cat([seen, seen.new_ones(len(seen), 1)], dim=1)
 
 
+@torch.inference_mode()
 def _choose(logits: Tensor, replies: list[Reply]) -> Tensor:
     """Each reply's next token: logits (B, V) -> (B,)."""
     tokens = torch.empty(len(replies), dtype=torch.long, device=logits.device)
+    for row, reply in enumerate(replies):
+        if held_back := reply.held_back:
+            logits[row, held_back] = -torch.inf
     for sampling in dict.fromkeys(reply.draft.sampling for reply in replies):
         rows = [row for row, reply in enumerate(replies) if reply.draft.sampling == sampling]
         tokens[rows] = sampling.draw(logits[rows], [replies[row].number() for row in rows])

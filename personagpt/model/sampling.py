@@ -19,6 +19,7 @@ RANGES = {
         "0.001 to 1000000 (top_k 1 always takes the most likely token)",
     ),
     "max_new_tokens": (lambda value: value >= 1, "1 or more"),
+    "no_repeat": (lambda value: value == 0 or value >= 2, "0 (off), or 2 or more"),
 }
 
 
@@ -33,6 +34,7 @@ class Sampling:
     top_p: float = 0.92  # nucleus sampling, Holtzman et al. 2020
     temperature: float = 1.0
     max_new_tokens: int = 40  # the longest reply
+    no_repeat: int = 4  # how many tokens in a row no reply has in common with its speaker's earlier ones; 0: any
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -58,4 +60,4 @@ class Sampling:
         return tokens.gather(1, passed.sum(1, keepdim=True).minimum(last))[:, 0]
 
 
-GREEDY = Sampling(top_k=1)
+GREEDY = Sampling(top_k=1, no_repeat=0)

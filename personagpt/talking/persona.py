@@ -44,6 +44,15 @@ class Score:
         return perplexity(-self.other / self.tokens)
 
 
+@dataclass(frozen=True)
+class Reason:
+    """Where a reply comes from."""
+
+    score: Score
+    fact: str | None  # the one it leans on most: without it, it is least likely; None where none makes it likelier
+    loss: float  # by how many nats
+
+
 class Persona:
     """A talk with a model in the voice of a persona.
 
@@ -65,7 +74,8 @@ class Persona:
     ) -> None:
         """`seed` repeats a talk. `max_history` is how many utterances the model is shown at most (0: what its context
         holds; None: as many as a dialogue of its training text has). What is given is brought into the style of that
-        text, unless `as_typed`. The others are Sampling's: top_k, top_p, temperature, max_new_tokens.
+        text, unless `as_typed`. The others are Sampling's: top_k, top_p, temperature, max_new_tokens,
+        no_repeat.
         """
         self.model, self.sampling, self._random = model, Sampling(**sampling), Random(seed)
         self._style = None if as_typed else model.style
@@ -136,6 +146,35 @@ class Persona:
         del self.history[-2:]
         return taken
 
+    def fix(self, text: str) -> str:
+        """Put `text` in the place of the last reply; returns what joins the history."""
+        (reply,) = _texts([text], "the correction") or [""]
+        if not reply or not self.history:
+            raise UserError("no reply to correct" if reply else "an empty correction: give the right reply")
+        self.history[-1] = self.brought(reply)
+        return self.history[-1]
+
+    def alternatives(self, count: int, *, goal: str | None = None) -> list[str]:
+        """Up to `count` other replies in the place of the last one, each one different; the history stays as it is."""
+        if not self.history:
+            return []
+        draft = self._draft(self.history[:-1], goal, [self.history[-1]])
+        model = self.model
+        made = generate_replies(model.model, model.encoder, [draft] * count, model.autocast)
+        return [reply for reply in dict.fromkeys(made) if reply not in draft.unwanted]
+
+    def why(self, other: Persona | Sequence[str] = ()) -> Reason:
+        """How likely the last reply is here and under another persona, and which fact makes it so."""
+        if not self.history:
+            raise UserError("no reply yet")
+        without = [self.facts[:index] + self.facts[index + 1 :] for index in range(len(self.facts))]
+        personas = [self.facts, self._facts_of(other), *without]
+        (own, beside, *left_out), tokens = self._log_likelihoods(self.history[-1], self.history[:-1], personas)
+        losses = [own - less for less in left_out]
+        loss = max(losses, default=0.0)
+        fact = self.facts[losses.index(loss)] if loss > 0 else None
+        return Reason(Score(own, beside, tokens), fact, max(loss, 0.0))
+
     def score(self, text: str, to: str | None = None, other: Persona | Sequence[str] = ()) -> Score:
         """How likely `text` is as this persona's reply, here and under another persona.
 
@@ -143,11 +182,12 @@ class Persona:
         persona's facts, or itself; none: the same model without a persona.
         """
         before = self.history[:-1] if to is None else [*self.history, *self._said(to)]
-        if not isinstance(other, Persona):
-            other = Persona(self.model, other, as_typed=self._style is None)
         reply = "".join(map(self.brought, _texts([text], "the reply")))
-        sums, tokens = self._log_likelihoods(reply, before, [self.facts, other.facts])
+        sums, tokens = self._log_likelihoods(reply, before, [self.facts, self._facts_of(other)])
         return Score(*sums, tokens)
+
+    def _facts_of(self, other: Persona | Sequence[str]) -> list[str]:
+        return (other if isinstance(other, Persona) else Persona(self.model, other, as_typed=self._style is None)).facts
 
     def _log_likelihoods(self, reply: str, before: list[str], personas: list[list[str]]) -> tuple[list[float], int]:
         """The reply's log-likelihood (nats) after the utterances `before` under each persona, and its tokens."""
@@ -191,7 +231,7 @@ class Persona:
         context = self.model.encoder.context(
             len(utterances) % 2, self.facts, self._shown(utterances), self._room, goal or None
         )
-        return Draft(context, self.sampling, self._random, ("", *utterances[-2:-1], *avoid))
+        return Draft(context, self.sampling, self._random, ("", *avoid), tuple(utterances[-2::-2]))
 
     def _add(self, said: list[str], reply: str) -> None:
         if reply:

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
+import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from typing import Any
 
-from personagpt.errors import printable
+from personagpt.errors import UserError, printable
 from personagpt.model.loading import TrainedModel
-from personagpt.model.sampling import Sampling
+from personagpt.model.sampling import RANGES, Sampling
 from personagpt.sequences.format import DataError
 from personagpt.signals import first_ctrl_c
 from personagpt.talking.persona import Persona
 from personagpt.talking.recordings import Recordings
-from personagpt.talking.talks import Talk, Turn
+from personagpt.talking.talks import Talk, Turn, new_id
+
+COLOURS = {"you": 32, "model": 36, "partner": 33}  # ANSI's: green, cyan, yellow
+
+
+def label(name: str) -> str:
+    """A speaker's name before what they say: in a colour on a terminal, unless NO_COLOR is set (no-color.org)."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return f"{name}: "
+    return f"\x1b[{COLOURS[name]}m{name}:\x1b[0m "
 
 
 class Session:
@@ -31,6 +42,7 @@ class Session:
         """
         self.trained, self.sampling, self.seed, self.recordings = trained, sampling, seed, recordings
         self.options = options
+        self.goal: str | None = None  # what the model's replies shall do
         Persona(trained, **options, **asdict(sampling))
         self.talks = 0
         self.talk: Talk | None = None
@@ -66,8 +78,9 @@ class Session:
         Raises DataError where persona and the last utterance do not fit the context.
         """
         reply, avoid = "", [rejected] if rejected else []
-        with contextlib.closing(self.speakers[name].stream(text, avoid=avoid)) as pieces:
-            print(f"{name}: ", end="", flush=True)
+        goal = self.goal if name == "model" else None
+        with contextlib.closing(self.speakers[name].stream(text, goal=goal, avoid=avoid)) as pieces:
+            print(label(name), end="", flush=True)
             for piece in pieces:
                 print(piece, end="", flush=True)
                 reply += piece
@@ -75,7 +88,7 @@ class Session:
                     break
         print()
         if reply.strip():
-            self.talk.turns.append(Turn(name, reply.strip(), replaced=rejected))
+            self.talk.turns.append(Turn(name, reply.strip(), goal=goal, replaced=rejected))
             self.record()
         return bool(reply.strip())
 
@@ -118,6 +131,37 @@ class Session:
         self.talk = self.talk.without(2)
         self.speakers["model"].undo()
         self.record()
+
+    def replace_last(self, text: str, corrected: bool) -> str:
+        """Put a correction, or another draw, in the place of the last reply, which stays on record as what it was."""
+        before = self.talk.turns[-1]
+        text = self.speakers["model"].fix(text)
+        self.talk = self.talk.without(1)
+        self.talk.turns.append(
+            Turn("model", text, goal=before.goal, replaced=before.replaced or before.text, corrected=corrected)
+        )
+        self.record()
+        return text
+
+    def set(self, name: str, value: str) -> None:
+        """Change how replies are drawn from now on. Raises UserError where there is no such value.
+
+        A talk that has begun goes on as another: a recorded talk has one way to draw.
+        """
+        types = {field.name: field.type for field in fields(Sampling)}
+        if name not in types:
+            raise UserError(f"{name}: expected one of {', '.join(types)}")
+        try:
+            number = int(value) if types[name] == "int" else float(value)
+        except ValueError:
+            raise UserError(f"{name} {value}: expected {RANGES[name][1]}") from None
+        sampling = replace(self.sampling, **{name: number})
+        for speaker in self.speakers.values():
+            speaker.sampling = sampling
+        self.sampling = sampling
+        recorded = self.talk.sampling | asdict(sampling)
+        others = {"id": new_id(), "turns": list(self.talk.turns), "flags": []} if self.talk.turns else {}
+        self.talk = replace(self.talk, sampling=recorded, **others)
 
     def record(self) -> None:
         """Put the talk on record as it is now."""

@@ -195,6 +195,46 @@ def test_a_score_is_the_sum_over_the_reply_s_tokens(model) -> None:
     assert oscar.score(reply, other=["i am a pilot ."]) == score  # in the place of the last reply
 
 
+def test_a_fixed_reply_is_the_talk_s(model, says) -> None:
+    oscar = Persona(model, FACTS)
+    says("i am fine .")
+    with pytest.raises(UserError, match="no reply to correct"):
+        oscar.fix("i am old .")
+    oscar.reply("hi")
+    assert oscar.fix(" i am old . ") == "i am old ."
+    assert oscar.history == ["hi", "i am old ."]
+    with pytest.raises(UserError, match="an empty correction"):
+        oscar.fix(" ")
+
+
+def test_alternatives_differ_from_each_other_and_the_reply(model, says) -> None:
+    oscar = Persona(model, FACTS, seed=1)
+    assert oscar.alternatives(3) == []
+    reply = oscar.reply("hi")
+    others = oscar.alternatives(5)
+    assert len({reply, *others}) == len(others) + 1
+    assert len(others) >= 4
+    assert oscar.history == ["hi", reply]
+
+
+def test_why_names_the_fact_without_which_the_reply_is_least_likely(model) -> None:
+    facts = [*FACTS, "i like tea ."]
+    oscar = Persona(model, facts, history=["what do you do ?", "i work as a nurse ."])
+    own = oscar.score("i work as a nurse .").own
+    losses = {
+        fact: own
+        - Persona(model, [f for f in facts if f != fact], history=oscar.history).score("i work as a nurse .").own
+        for fact in facts
+    }
+    reason = oscar.why(["i am old ."])
+    worst = max(losses, key=losses.get)
+    assert reason.loss == pytest.approx(max(losses[worst], 0), abs=1e-4)
+    assert reason.fact == (worst if losses[worst] > 0 else None)
+    assert reason.score.own == pytest.approx(own, abs=1e-4)
+    assert reason.score.other == pytest.approx(oscar.score("i work as a nurse .", other=["i am old ."]).other, abs=1e-4)
+    assert Persona(model, [], history=["hi", "hello ."]).why().fact is None
+
+
 def test_a_goal_stands_in_front(model, monkeypatch) -> None:
     contexts = []
     context = model.encoder.context

@@ -1,0 +1,200 @@
+"""What a person types while they talk: utterances, and commands that start with `/`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+
+from personagpt.errors import UserError, printable
+from personagpt.sequences.goals import Goal
+from personagpt.talking.session import Session
+from personagpt.talking.talks import FLAGS, Flag
+
+HELP = {
+    "/persona [FACT | FACT]": "show the model's persona, or set another one and start a new talk",
+    "/new": "start a new talk with the same persona",
+    "/history": "the talk so far",
+    "/undo": "take back your last utterance and the reply",
+    "/retry": "draw another reply",
+    "/alternatives [N]": "show N other replies (3)",
+    "/choose K": "... and put the K-th of them in the last one's place",
+    "/fix TEXT": "put the right reply in the last one's place; an export trains on it",
+    "/why": "how likely the last reply is, here and under another persona, and the fact it leans on",
+    "/goal [TEXT]": "what the replies shall do from now on: a goal, its number, or off",
+    "/goals": "the goals that the settings name",
+    "/set [NAME VALUE]": "how replies are drawn, such as /set temperature 0.7",
+    "/flag KIND [NOTE]": "mark the last reply: " + ", ".join(FLAGS),
+    "/save": "where the talk is recorded (everything is, when it is said)",
+    "/help": "this list",
+    "/quit": "end (Ctrl-D does, too)",
+}
+HELP_TEXT = "".join(f"  {usage:<24}{meaning}\n" for usage, meaning in HELP.items())
+NEED_A_REPLY = ("/undo", "/retry", "/flag", "/alternatives", "/choose", "/fix", "/why")
+MOST_ALTERNATIVES = 20
+
+
+class Commands:
+    """The commands of a talk; each returns what to say about it, and raises UserError where it cannot be done."""
+
+    def __init__(self, session: Session, goals: Sequence[Goal], other: Callable[[], list[str]]) -> None:
+        """`goals` are those of /goals; `other` gives the persona that /why compares with, or no facts."""
+        self.session, self.goals, self.other = session, goals, other
+        self.alternatives: list[str] = []  # those shown last
+        self.shown_for: tuple[str, ...] = ()  # the talk they were shown for
+
+    def run(self, line: str) -> str:
+        """Carry out the command in `line`; returns what to say about it."""
+        name, _, rest = line.partition(" ")
+        if name not in {usage.split()[0] for usage in HELP}:
+            return f"{printable(name)}: unknown command; /help lists them\n"
+        if name in NEED_A_REPLY and not self.session.talk.turns:
+            return f"{name}: the model has not said anything yet\n"
+        try:
+            return getattr(self, f"_{name[1:]}")(rest.strip())
+        except UserError as error:
+            return f"{printable(str(error))}\n"
+
+    def _help(self, rest: str) -> str:
+        return HELP_TEXT
+
+    def _persona(self, rest: str) -> str:
+        if not rest:
+            return "".join(f"  {printable(fact)}\n" for fact in self.session.talk.persona)
+        self.session.begin(split_facts(rest))
+        return ""
+
+    def _new(self, rest: str) -> str:
+        self.session.begin(self.session.talk.persona)
+        return ""
+
+    def _history(self, rest: str) -> str:
+        turns = self.session.talk.turns
+        return "".join(f"  {turn.speaker}: {printable(turn.text)}\n" for turn in turns) or "nothing was said yet\n"
+
+    def _undo(self, rest: str) -> str:
+        self.session.undo()
+        return f"taken back; {len(self.session.talk.turns)} utterances left\n"
+
+    def _retry(self, rest: str) -> str:
+        self.session.retry()
+        return ""
+
+    def _alternatives(self, rest: str) -> str:
+        if not (rest or "3").isdecimal() or not 1 <= int(rest or 3) <= MOST_ALTERNATIVES:
+            raise UserError(f"/alternatives {rest}: expected a number of replies, 1 to {MOST_ALTERNATIVES}")
+        speaker = self.session.speakers["model"]
+        self.alternatives = speaker.alternatives(int(rest or 3), goal=self.session.goal)
+        self.shown_for = tuple(speaker.history)
+        if not self.alternatives:
+            return "the model has no other reply (try a higher temperature)\n"
+        listed = "".join(f"  {number}: {text}\n" for number, text in enumerate(self.alternatives, 1))
+        return f"{listed}/choose K puts one in the last one's place\n"
+
+    def _choose(self, rest: str) -> str:
+        if self.shown_for != tuple(self.session.speakers["model"].history):
+            raise UserError("/choose: first let /alternatives show other replies")
+        if not rest.isdecimal() or not 1 <= int(rest) <= len(self.alternatives):
+            raise UserError(f"/choose {rest}: expected a number from 1 to {len(self.alternatives)}")
+        return f"model: {self.session.replace_last(self.alternatives[int(rest) - 1], corrected=False)}\n"
+
+    def _fix(self, rest: str) -> str:
+        return f"model: {printable(self.session.replace_last(rest, corrected=True))}\n"
+
+    def _why(self, rest: str) -> str:
+        facts = self.other()
+        reason = self.session.speakers["model"].why(facts)
+        other = printable(" | ".join(facts)) or "no persona"
+        lines = [
+            f"perplexity {reason.score.perplexity:.2f} under this persona",
+            f"perplexity {reason.score.other_perplexity:.2f} under {other}",
+        ]
+        if reason.fact is None:
+            lines.append("no fact makes it more likely")
+        else:
+            lines.append(f"leans on: {printable(reason.fact)} (without it {reason.loss:.2f} nats less likely)")
+        return "".join(f"  {line}\n" for line in lines)
+
+    def _goals(self, rest: str) -> str:
+        if not self.goals:
+            return "the settings name no goals file; /goal TEXT takes any goal\n"
+        return "".join(f"  {number}: {goal.text}\n" for number, goal in enumerate(self.goals, 1))
+
+    def _goal(self, rest: str) -> str:
+        if rest == "off":
+            self.session.goal = None
+        elif rest.isdecimal():
+            if not 1 <= int(rest) <= len(self.goals):
+                raise UserError(f"/goal {rest}: there is no such number in /goals")
+            self.session.goal = self.goals[int(rest) - 1].text
+        elif rest:
+            self.session.goal = rest
+        return f"goal: {printable(self.session.goal or 'none')}\n"
+
+    def _set(self, rest: str) -> str:
+        if rest:
+            name, _, value = rest.replace("=", " ").partition(" ")
+            self.session.set(name.replace("-", "_"), value.strip())
+        return "".join(f"  {name} {value}\n" for name, value in asdict(self.session.sampling).items())
+
+    def _flag(self, rest: str) -> str:
+        kind, _, note = rest.partition(" ")
+        if kind not in FLAGS:
+            reason = "unknown kind" if kind else "which kind?"
+            raise UserError(f"/flag {kind or 'KIND'}: {reason}; the kinds are {', '.join(FLAGS)}")
+        current = self.session.talk
+        current.flags.append(Flag(len(current.turns) - 1, kind, note.strip()))
+        self.session.record()
+        return f"flagged as {kind}: {current.texts[-1]}\n"
+
+    def _save(self, rest: str) -> str:
+        current = self.session.talk
+        if not current.turns:
+            return "nothing was said yet\n"
+        return f"recorded in {self.session.recordings.path}: {current.id}\n"
+
+
+def answer_lines(commands: Commands, lines: Iterator[str]) -> None:
+    """Answer what the human types, until they leave."""
+    print("type what you say; /help lists the commands")
+    for line in lines:
+        text = line.strip()
+        if text == "/quit":
+            return
+        if text.startswith("/"):
+            print(commands.run(text), end="")
+        elif text:
+            commands.session.answer(text)
+
+
+def type_persona(lines: Iterator[str]) -> list[str] | None:
+    """The facts typed before an empty line, or after /persona; None where the human leaves. Raises UserError."""
+    print("the model's persona: type one fact a line, such as `i have two dogs.`; an empty line ends it")
+    facts: list[str] = []
+    for line in lines:
+        text = line.strip()
+        name, _, rest = text.partition(" ")
+        if not text:
+            break
+        if name == "/quit":
+            return None
+        if name == "/persona" and rest.strip("| "):
+            return split_facts(rest)
+        if name == "/help":
+            print(HELP_TEXT, end="")
+        elif text.startswith("/"):
+            print(f"{printable(name)}: no talk yet; type facts, an empty line after them, or /help or /quit")
+        else:
+            facts.append(text)
+    if not facts:
+        raise UserError(
+            "an empty persona: type at least one fact, or use --persona, --persona-file or --random-persona"
+        )
+    return facts
+
+
+def split_facts(text: str) -> list[str]:
+    """FACT | FACT -> facts. Raises UserError where there is none."""
+    facts = [fact.strip() for fact in text.split("|") if fact.strip()]
+    if not facts:
+        raise UserError("an empty persona: write /persona FACT | FACT")
+    return facts
