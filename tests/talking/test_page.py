@@ -67,7 +67,7 @@ def test_a_talk_is_answered_and_recorded(page, visitor) -> None:
     assert found.texts[:2] == [turn["text"] for turn in end["talk"]["turns"]]
     assert (found.persona, found.source, found.model) == (["i have a duck .", "i am old ."], "app.py", "m")
     assert found.participant == visitor.ask("GET", "/api/start").json["participant"]
-    assert set(found.sampling) == {"top_k", "top_p", "temperature", "max_new_tokens", "seed"}
+    assert set(found.sampling) == {"top_k", "top_p", "temperature", "max_new_tokens", "no_repeat", "seed"}
 
 
 def test_what_is_said_is_on_record_before_it_is_answered(page, visitor, gate) -> None:
