@@ -56,7 +56,7 @@ def table_by_turn(rows: list[dict[str, float]]) -> str:
             f"  {shown(metric, row[metric.name]) if metric.name in row else '':>{max(9, len(metric.name))}}"
             for metric in columns
         ]
-        lines.append(f"{row['turn']:>4}  {row['responses']:>9,}" + "".join(cells))
+        lines.append((f"{row['turn']:>4}  {row['responses']:>9,}" + "".join(cells)).rstrip())
     return "\n".join(lines)
 
 
