@@ -4,6 +4,7 @@
     python interact.py --persona "i have two dogs." --persona "i work as a nurse."
     python interact.py --random-persona --seed 7                a validation dialogue's persona, a repeatable talk
     python interact.py --self-play --turns 10                   two personas talk to each other
+    python interact.py --self-play --talks 200                  many such talks, made together, for detect.py
     echo "hi ! how are you ?" | python interact.py --random-persona
     python interact.py --export FOLDER [--only-flagged]         recorded talks -> text for preprocess_dataset.py
     python interact.py --stats                                  how many talks and flags are on record
@@ -25,6 +26,7 @@ if __name__ == "__main__":
 import argparse
 import random
 import re
+import secrets
 import sys
 from pathlib import Path
 
@@ -60,6 +62,7 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     add("--seed", metavar="N", type=int, help="makes a talk repeatable")
     add("--self-play", action="store_true", help="two personas talk to each other")
     add("--turns", metavar="N", type=int, default=10, help="utterances of a self-play (10)")
+    add("--talks", metavar="N", type=int, help="... N talks between personas of the validation text, not printed")
     records = parser.add_mutually_exclusive_group()
     add_one = records.add_argument
     add_one("--export", metavar="FOLDER", type=Path, help="write the recorded talks: ConvAI2 text, JSON, flags")
@@ -79,6 +82,7 @@ def check_options(options: argparse.Namespace) -> None:
         *((name, in_range(getattr(options, name)), allowed) for name, (in_range, allowed) in RANGES.items()),
         ("history", (options.history or 0) >= 0, "0 (all that fit the context) or more"),
         ("turns", options.turns >= 1, "1 or more"),
+        ("talks", options.talks is None or (options.self_play and options.talks >= 1), "1 or more, with --self-play"),
         ("seed", options.seed is None or 0 <= options.seed < 2**62, "0 or more, below 2**62"),
         ("only_flagged", options.export or not options.only_flagged, "used together with --export FOLDER"),
     ):
@@ -105,15 +109,15 @@ def read_persona(options: argparse.Namespace) -> list[str] | None:
     return facts
 
 
-def random_personas(settings: Settings, seed: int | None) -> tuple[list[str], list[str]]:
-    """Both personas of a random validation dialogue. Raises UserError where there is no text with personas."""
+def known_personas(settings: Settings) -> list[tuple[list[str], list[str]]]:
+    """Both personas of each validation dialogue. Raises UserError where there is no text with personas."""
     path = settings.text("valid")
     if not path.is_file():
         raise UserError(f"{path} not found: a random persona comes from there; give one with --persona")
     dialogues = [dialogue for dialogue in read_corpus(path).dialogues if all(dialogue.personas)]
     if not dialogues:
         raise UserError(f"{path}: no dialogue gives both personas; give one with --persona")
-    return random.Random(seed).choice(dialogues).personas
+    return [dialogue.personas for dialogue in dialogues]
 
 
 def wants_records(options: argparse.Namespace) -> bool:
@@ -148,7 +152,8 @@ def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Set
         find_model(options.model, settings, command("train.py", options.env))
         options.goals = read_goals(settings.goals)
         if options.self_play or options.random_persona:
-            options.partner_persona, drawn = random_personas(settings, options.seed)
+            options.pairs = known_personas(settings)
+            options.partner_persona, drawn = random.Random(options.seed).choice(options.pairs)
             options.persona = options.persona or drawn
     return options, settings
 
@@ -162,8 +167,9 @@ if __name__ == "__main__":
 import contextlib
 from collections.abc import Iterator
 
-from personagpt.model.loading import load_trained
+from personagpt.model.loading import TrainedModel, load_trained
 from personagpt.talking.commands import Commands, answer_lines, type_persona
+from personagpt.talking.self_play import play
 from personagpt.talking.session import Session, label, self_play
 
 TYPED_LINES = 1000  # how many are kept
@@ -179,6 +185,8 @@ def talk(options: argparse.Namespace, settings: Settings) -> int:
     sampling = Sampling(**{name: getattr(options, name) for name in RANGES})
     recordings = Recordings(settings.save_path / "conversations")
     style = {"max_history": options.history, "as_typed": options.as_typed}
+    if options.talks:
+        return play_talks(options, trained, sampling, recordings, style)
     session = Session(trained, sampling, options.seed, recordings, **style)
     session.goal = options.goal
     try:
@@ -196,10 +204,24 @@ def talk(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def play_talks(
+    options: argparse.Namespace, trained: TrainedModel, sampling: Sampling, recordings: Recordings, style: dict
+) -> int:
+    """--self-play --talks N: the talks are recorded as they are done, some dozens at a time."""
+    seed = secrets.randbits(32) if options.seed is None else options.seed
+    done = 0
+    for talks in play(trained, options.pairs, options.talks, options.turns, sampling, seed, **style):
+        for talk in talks:
+            recordings.save(talk)
+        done += len(talks)
+        print(f"{done} of {options.talks} talks recorded in {recordings.path}")
+    return 0
+
+
 def other_persona(options: argparse.Namespace, settings: Settings) -> list[str]:
     """One of the validation text to compare with; none where there is no such text."""
     with contextlib.suppress(UserError):
-        return random_personas(settings, options.seed)[0]
+        return random.Random(options.seed).choice(known_personas(settings))[0]
     return []
 
 

@@ -194,6 +194,16 @@ def teacher_forced(
     return tallies
 
 
+def response_losses(
+    model: torch.nn.Module, dataset: PersonaChatDataset, encoder: Encoder, autocast: AbstractContextManager
+) -> Tally:
+    """The `loss` of each response: nats, and tokens."""
+    sequences = [dataset.sequence(index) for index in range(len(dataset))]
+    responses = [response for scores in score(model, sequences, autocast) for response in scores]
+    sizes = np.array([len(response.nll) for response in responses])
+    return Tally(response_places(sequences, dataset.tensors.dialogues, encoder), _nll_sums(responses), sizes)
+
+
 def _nll_sums(responses: list[ResponseScores]) -> np.ndarray:
     return np.array([response.nll.sum(dtype=np.float64) for response in responses])
 

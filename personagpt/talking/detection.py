@@ -1,0 +1,128 @@
+"""Programs or people? A logistic regression on the markers of a side, cross-validated; saved as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from personagpt.errors import UserError
+from personagpt.talking.sides import Side
+
+FOLDS, RESAMPLES, PERCENT = 5, 2000, 95
+FEWEST = 20  # sides of each class
+ENOUGH = 0.75  # of the sides of each class have the utterances that are looked at
+
+
+@dataclass(frozen=True)
+class Detector:
+    """What a side's markers say: the probability that a program spoke is 1 / (1 + exp(-logit))."""
+
+    markers: list[str]
+    mean: np.ndarray  # (M,)
+    scale: np.ndarray  # (M,)
+    weights: np.ndarray  # (M,) of the standardized markers
+    intercept: float
+
+    @classmethod
+    def fit(cls, markers: list[str], values: np.ndarray, is_program: np.ndarray) -> Detector:
+        """From values (S, M); both classes weigh alike, however many sides they have."""
+        from sklearn.linear_model import LogisticRegression  # only who learns needs it
+
+        mean, scale = values.mean(0), values.std(0)
+        scale = np.where(scale > 0, scale, 1.0)
+        found = LogisticRegression(class_weight="balanced", max_iter=1000).fit((values - mean) / scale, is_program)
+        return cls(markers, mean, scale, found.coef_[0], float(found.intercept_[0]))
+
+    def logits(self, values: np.ndarray) -> np.ndarray:
+        """(S, M) -> (S,); above 0 a program is likelier."""
+        return (values - self.mean) / self.scale @ self.weights + self.intercept
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        parts = zip(self.markers, self.weights.tolist(), self.mean.tolist(), self.scale.tolist(), strict=True)
+        found = {name: {"weight": weight, "mean": mean, "scale": scale} for name, weight, mean, scale in parts}
+        return {"markers": found, "intercept": self.intercept}
+
+    @classmethod
+    def of_plain(cls, raw: dict[str, Any]) -> Detector:
+        """Raises KeyError, TypeError or ValueError where it is none."""
+        parts = [[float(part[key]) for part in raw["markers"].values()] for key in ("mean", "scale", "weight")]
+        return cls(list(raw["markers"]), *map(np.array, parts), float(raw["intercept"]))
+
+
+def utterances_seen(sides: list[Side]) -> int:
+    """How many own utterances are looked at: as many as ENOUGH of the sides of each class have.
+
+    Of all sides the same number, or their length would give them away. Raises UserError where there are too few sides.
+    """
+    counts = {program: [len(side.own) for side in sides if side.is_program == program] for program in (False, True)}
+    for program, listed in counts.items():
+        if len(listed) < FEWEST:
+            who, how = ("programs", "interact.py --self-play --talks 200") if program else ("people", "--people FILE")
+            raise UserError(f"{len(listed)} sides of {who}: at least {FEWEST} are needed; add some with {how}")
+    return int(min(np.quantile(listed, 1 - ENOUGH, method="lower") for listed in counts.values()))
+
+
+def parts(sides: list[Side], seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """FOLDS times the sides (by index) to learn from and those to judge: of no talk and no persona in common.
+
+    Every persona is judged once; sides that share a talk with one that is judged are left out of learning.
+    """
+    keys = list(dict.fromkeys(side.persona_or_talk for side in sides))
+    order = np.random.RandomState(seed).permutation(len(keys))
+    part_of = {keys[number]: place % FOLDS for place, number in enumerate(order)}
+    of_side = np.array([part_of[side.persona_or_talk] for side in sides])
+    for part in range(FOLDS):
+        judged = np.flatnonzero(of_side == part)
+        talks = {sides[index].talk for index in judged}
+        others = [index for index in np.flatnonzero(of_side != part) if sides[index].talk not in talks]
+        yield np.array(others, int), judged
+
+
+@dataclass(frozen=True)
+class Validated:
+    """How well sides that were not learnt from are told apart."""
+
+    auc: float
+    low: float
+    high: float
+    accuracy: float  # the mean over both classes
+
+
+def cross_validate(
+    sides: list[Side], markers: list[str], values: np.ndarray, is_program: np.ndarray, seed: int
+) -> Validated:
+    """Judge each side by a detector that learnt from other talks and personas.
+
+    AUC is the share of pairs, a program and a person of one part, of which the program has the higher logit (ties
+    count half). Its interval comes from RESAMPLES resamples of the talks.
+    """
+    numbers = {talk: number for number, talk in enumerate(dict.fromkeys(side.talk for side in sides))}
+    talks = np.array([numbers[side.talk] for side in sides])
+    compared, right = [], np.zeros(len(sides), bool)
+    for learnt, judged in parts(sides, seed):
+        if len(set(is_program[learnt].tolist())) < 2 or not len(judged):
+            continue
+        logits = Detector.fit(markers, values[learnt], is_program[learnt]).logits(values[judged])
+        right[judged] = (logits > 0) == is_program[judged]
+        programs, people = judged[is_program[judged]], judged[~is_program[judged]]
+        high, low = logits[is_program[judged]][:, None], logits[~is_program[judged]][None]
+        compared.append((talks[programs], talks[people], (high > low) + 0.5 * (high == low)))  # (P, Q)
+    random, found = np.random.RandomState(seed), []
+    for _ in range(RESAMPLES):
+        found.append(
+            _auc(compared, np.bincount(random.randint(len(numbers), size=len(numbers)), minlength=len(numbers)))
+        )
+    low, high = np.nanpercentile(found, [50 - PERCENT / 2, 50 + PERCENT / 2]).tolist()
+    accuracy = np.mean([right[is_program].mean(), right[~is_program].mean()])
+    return Validated(_auc(compared, np.ones(len(numbers))), low, high, float(accuracy))
+
+
+def _auc(compared: list[tuple[np.ndarray, np.ndarray, np.ndarray]], weights: np.ndarray) -> float:
+    """The share of won pairs, a side counted as often as `weights` says of its talk; nan without any pair."""
+    won = sum(float(weights[programs] @ wins @ weights[people]) for programs, people, wins in compared)
+    pairs = sum(float(weights[programs].sum() * weights[people].sum()) for programs, people, _ in compared)
+    return won / pairs if pairs else float("nan")
