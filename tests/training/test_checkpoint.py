@@ -457,7 +457,20 @@ def test_copies_do_not_follow_the_weights() -> None:
     assert not copied["weight"].requires_grad
 
 
-def test_memory_for_copies() -> None:
+def test_memory_for_copies(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checkpoint.has_memory(1)
     if Path("/proc/meminfo").exists():
         assert not checkpoint.has_memory(1 << 60)
+    monkeypatch.setattr(Path, "read_text", lambda path: "MemTotal: 90 kB\nMemFree: 80 kB\nMemAvailable:    4 kB\n")
+    assert checkpoint.has_memory(2047)
+    assert not checkpoint.has_memory(2048)  # 4 kB are 4,096 bytes, which must be more than twice as many
+    monkeypatch.setattr(Path, "read_text", lambda path: "MemTotal: 90 kB\n")
+    assert checkpoint.has_memory(1 << 60)
+    monkeypatch.undo()
+    monkeypatch.setattr(Path, "read_text", lambda path: (path / "nothing").read_bytes())  # another system has no file
+    assert checkpoint.has_memory(1 << 60)
+
+
+def test_a_size_in_bytes() -> None:
+    assert checkpoint.size_of({"a": torch.zeros(3, 5), "b": torch.zeros(7, dtype=torch.bfloat16)}) == 60 + 14
+    assert checkpoint.size_of({}) == 0

@@ -1,0 +1,83 @@
+"""The tables, whole: every column where it stands."""
+
+from __future__ import annotations
+
+from personagpt.scoring.report import COMPARABLE, table, table_by_turn, table_of_differences
+
+FIGURES = {
+    "loss": 2.34567,
+    "perplexity": 10.4402,
+    "turn_perplexity": 12.25,
+    "token_f1": 0.4321,
+    "responses": 1234,
+    "response_tokens": 56789,
+}
+
+
+def test_the_metrics_that_there_are() -> None:
+    found = FIGURES | {"generated": 1000, "goal_replies": 2000, "identified": 3000}
+    counts = {"identified_among": 15, "identified_left_out": 0}
+    expected = """\
+loss               2.3457   nats per response token
+perplexity          10.44   exp(loss)
+turn_perplexity     12.25   mean over responses, first token left out
+token_f1           43.2 %   teacher-forced: an untrained model already reaches about 70 %
+responses           1,234   of 56,789 tokens"""
+    assert table(FIGURES, comparable=False) == expected
+    more = """
+generated           1,000   replies, greedy
+goal_replies        2,000   replies, greedy, with a goal and without it
+identified          3,000   sides, each among 15 personas: chance 6.7 %"""
+    assert table(found | counts, comparable=False) == expected + more
+    left_out = table(found | counts | {"identified_left_out": 7}, comparable=False)
+    assert left_out == expected + more + "; 7 left out (no persona, or no room for another one)"
+
+
+def test_the_published_figures_beside_them() -> None:
+    assert table(FIGURES, comparable=True) == table(FIGURES, comparable=False) + "\n" + (
+        """
+published on ConvAI2         perplexity         F1
+this model                         12.2     43.2 %
+PersonaGPT                         10.2     43.4 %
+DialoGPT, fine-tuned               11.4     22.7 %
+TransferTransfo                    16.3     19.5 %
+
+"""
+        + COMPARABLE
+    )
+
+
+def test_a_line_for_each_turn() -> None:
+    rows = [
+        {"turn": 1, "responses": 1000, "perplexity": 9.5, "turn_perplexity": 8.0},
+        {"turn": 12, "responses": 2, "perplexity": 10.25},
+    ]
+    assert table_by_turn(rows) == (
+        "turn  responses  perplexity  turn_perplexity\n"
+        "   1      1,000        9.50             8.00\n"
+        "  12          2       10.25                 "
+    )
+    assert table_by_turn([{"turn": 1, "responses": 3, "loss": 1.0}]) == (
+        "turn  responses       loss\n   1          3     1.0000"
+    )
+
+
+def test_two_models() -> None:
+    ours = {"perplexity": 10.0, "word_f1": 0.2, "distinct_1": 0.1, "hits_at_1": 0.5}
+    theirs = {"perplexity": 9.0, "word_f1": 0.25, "distinct_1": 0.125, "loss": 2.0}
+    differences = {
+        "word_f1": {"difference": 0.05, "low": -0.01, "high": 0.11},
+        "distinct_1": {"difference": 0.025},
+    }
+    expected = """\
+                         A         B      B - A   95 % interval
+perplexity           10.00      9.00
+word_f1             20.0 %    25.0 %     +5.0 %   -1.0 % to +11.0 %
+distinct_1          10.0 %    12.5 %     +2.5 %
+
+Intervals: 2,000 resamples of the text's dialogues; where 0 lies outside, it is hardly chance."""
+    assert table_of_differences(ours, theirs, differences, True) == expected
+    words = """
+The two cut text into different tokens, so figures per token have no difference here. word_perplexity,
+of the same words for both, compares them."""
+    assert table_of_differences(ours, theirs, differences, False) == expected + words
