@@ -117,7 +117,7 @@ def learn(options: argparse.Namespace, settings: Settings, sides: list[Side]) ->
         return np.array([[marker[name] for name in names] for marker in told])
 
     print(
-        f"\nutterances seen   accuracy     AUC   {PERCENT} % interval   ({FOLDS} parts, of no talk or persona in common)"
+        f"\nutterances seen   accuracy     AUC   {PERCENT} % interval   ({FOLDS} parts, no talk or persona in common)"
     )
     by_seen = []
     for seen in range(1, count + 1):

@@ -27,7 +27,7 @@ responses           1,234   of 56,789 tokens"""
     more = """
 generated           1,000   replies, greedy
 goal_replies        2,000   replies, greedy, with a goal and without it
-identified          3,000   sides, each among 15 personas: chance 6.7 %"""
+identified          3,000   sides, each among 15 personas: chance 6.7 %; the text has no more"""
     assert table(found | counts, comparable=False) == expected + more
     left_out = table(found | counts | {"identified_left_out": 7}, comparable=False)
     assert left_out == expected + more + "; 7 left out (no persona, or no room for another one)"
@@ -55,7 +55,7 @@ def test_a_line_for_each_turn() -> None:
     assert table_by_turn(rows) == (
         "turn  responses  perplexity  turn_perplexity\n"
         "   1      1,000        9.50             8.00\n"
-        "  12          2       10.25                 "
+        "  12          2       10.25"
     )
     assert table_by_turn([{"turn": 1, "responses": 3, "loss": 1.0}]) == (
         "turn  responses       loss\n   1          3     1.0000"

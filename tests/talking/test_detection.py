@@ -1,4 +1,4 @@
-"""Programs or people: sides and markers by hand, validation in parts that share nothing, the detector as it is saved."""
+"""Programs or people: sides and markers by hand, parts that share nothing, the detector as it is saved."""
 
 from __future__ import annotations
 
