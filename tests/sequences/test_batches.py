@@ -120,6 +120,8 @@ def test_a_datasets_sequences_become_a_batch() -> None:
         assert batch.input_ids.tolist() == [[5, 6, 7, pad], [5, 6, 7, 8]]
         assert batch.label_index.tolist() == [1, 2, 4, 6, 7]
         assert batch.targets.tolist() == [7, 8, 6, 8, 9]
+    assert load_batch(data, np.array([1])).input_ids.tolist() == [[5, 6, 7]]
+    assert load_batch(data, np.array([1]), multiple=5).input_ids.tolist() == [[5, 6, 7, 0, 0]]
 
 
 def test_an_empty_batch_has_no_labels() -> None:

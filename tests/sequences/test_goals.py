@@ -38,6 +38,9 @@ def test_a_goals_file(tmp_path) -> None:
     data = b"\xef\xbb\xbf" + FILE.encode().replace(b"\n", b"\r\n").removesuffix(b"\r\n")
     assert read_goals(written(tmp_path, data)) == [PETS, WORK]
     assert read_goals("") == []
+    # Only white space goes from a line's ends, and the mark only from the file's.
+    odd = read_goals(written(tmp_path, "X-rays.\ttalk\tray XX\n\ufeffx\task\ty\n"))
+    assert odd == [Goal("X-rays.", False, frozenset({"ray", "xx"})), Goal("\ufeffx", True, frozenset({"y"}))]
 
 
 def test_the_published_goals(root) -> None:
@@ -145,8 +148,14 @@ def test_rarer_goals_come_first_and_a_response_is_drawn() -> None:
     assert {draw.draw(said, 1) for draw in draws} == {(WORK.text, 1), (WORK.text, 3)}
     assert [draw.draw(["hi"], 0) for draw in draws] == [None] * 20
     assert draws[0].drawn == {PETS.text: 1, WORK.text: 1}
-    again = GoalDraw([PETS, WORK], counts, 3)
-    assert [again.draw(said, 0) for _ in range(9)] != [GoalDraw([PETS, WORK], counts, 4).draw(said, 0)] * 9
+    one, again, other = ([draw.draw(said, 0) for _ in range(40)] for draw in (
+        GoalDraw([PETS, WORK], counts, 3), GoalDraw([PETS, WORK], counts, 3), GoalDraw([PETS, WORK], counts, 4)
+    ))  # fmt: skip
+    assert one == again != other
+    thrice = GoalDraw([PETS, WORK], counts, 3)
+    assert thrice.counts == counts
+    assert [thrice.draw(said, 0) for _ in range(3)] == one[:3]
+    assert dict(thrice.drawn) == {PETS.text: 3, WORK.text: 0}
     # Equally rare ones: in the order of the file.
     assert GoalDraw([WORK, PETS], {PETS.text: 1, WORK.text: 1}, 0).draw(said[3:], 0) == (WORK.text, 0)
 

@@ -280,6 +280,41 @@ def test_the_best_model_that_the_checkpoint_knows_of_is_preferred(folder: Path) 
     assert os.readlink(folder / "best") == "best-00000009"
 
 
+def test_of_two_best_models_the_linked_one_stays_while_it_is_whole(folder: Path) -> None:
+    save_best(folder, 5, write_model(5))
+    save_checkpoint(folder, 8, write_model(8), {"step": 8, "best": {"step": 9, "loss": 1.0}}, {})
+    for name in ("best-00000003", "best-00000009"):  # one not yet removed, one written when a kill came before the link
+        shutil.copytree(folder / "best", folder / name)
+    assert newest_checkpoint(folder, pytest.fail)
+    assert os.readlink(folder / "best") == "best-00000005"
+    (folder / "best" / "model.safetensors").write_text("half a copy")
+    assert newest_checkpoint(folder, pytest.fail)
+    assert os.readlink(folder / "best") == "best-00000009"
+
+
+def test_a_checkpoint_that_no_link_names_takes_no_place(folder: Path) -> None:
+    save_best(folder, 7, write_model(7))
+    shutil.copytree(folder / "previous", folder / "step-00000005")
+    assert newest_checkpoint(folder, pytest.fail) == folder / "step-00000006"
+    assert os.readlink(folder / "previous") == "step-00000004"
+    # It is used where those with a link are damaged. The best model, which cannot go on, is not asked.
+    for name in ("model", "previous"):
+        (folder / name / "model.safetensors").write_bytes(b"x")
+    said: list[str] = []
+    assert newest_checkpoint(folder, said.append) == folder / "step-00000005"
+    assert len(said) == 3
+    assert not any("best" in line for line in said)
+    assert weight(folder / "best") == 7
+
+
+def test_what_a_killed_save_left_of_the_same_step_is_no_part_of_the_next(folder: Path) -> None:
+    (folder / "tmp-step-00000008").mkdir()
+    (folder / "tmp-step-00000008" / "half").write_text("a file")
+    save(folder, 8)
+    assert weight(folder / "model") == 8
+    assert not (folder / "model" / "half").exists()
+
+
 def test_a_best_model_without_a_checkpoint_is_found_again(folder: Path) -> None:
     save_best(folder, 5, write_model(5))
     for path in [folder / "best", *folder.glob("step-*"), folder / "model", folder / "previous"]:
