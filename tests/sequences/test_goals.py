@@ -114,6 +114,8 @@ def test_which_responses_follow_a_goal(response, goals) -> None:
 def test_how_many_responses_follow_a_goal() -> None:
     talk = b"1 your persona: a\n2 partner's persona: b\n3 any pets ?\ti work .\n4 a dog , you ?\tmy job . any pets ?\n"
     assert count_followed([PETS, WORK], parse_corpus(talk, "t"), 20) == {"ask about pets.": 3, "talk about work.": 2}
+    unfollowed = count_followed([WORK], parse_corpus(b"1 your persona: a\n2 b\tc\n", "t"), 20)
+    assert dict(unfollowed) == {"talk about work.": 0}
     # Only what is used of a dialogue, and only the sides that are made.
     assert count_followed([PETS, WORK], parse_corpus(talk, "t"), 3) == {"ask about pets.": 2, "talk about work.": 1}
     one_side = talk.replace(b"2 partner's persona: b\n3", b"2").replace(b"\n4", b"\n3")
@@ -148,13 +150,15 @@ def test_rarer_goals_come_first_and_a_response_is_drawn() -> None:
     assert {draw.draw(said, 1) for draw in draws} == {(WORK.text, 1), (WORK.text, 3)}
     assert [draw.draw(["hi"], 0) for draw in draws] == [None] * 20
     assert draws[0].drawn == {PETS.text: 1, WORK.text: 1}
-    one, again, other = ([draw.draw(said, 0) for _ in range(40)] for draw in (
-        GoalDraw([PETS, WORK], counts, 3), GoalDraw([PETS, WORK], counts, 3), GoalDraw([PETS, WORK], counts, 4)
-    ))  # fmt: skip
-    assert one == again != other
+
+    def drawn(seed: int) -> list[tuple[str, int] | None]:
+        draw = GoalDraw([PETS, WORK], counts, seed)
+        return [draw.draw(said, 0) for _ in range(40)]
+
+    assert drawn(3) == drawn(3) != drawn(4)
     thrice = GoalDraw([PETS, WORK], counts, 3)
     assert thrice.counts == counts
-    assert [thrice.draw(said, 0) for _ in range(3)] == one[:3]
+    assert [thrice.draw(said, 0) for _ in range(3)] == drawn(3)[:3]
     assert dict(thrice.drawn) == {PETS.text: 3, WORK.text: 0}
     # Equally rare ones: in the order of the file.
     assert GoalDraw([WORK, PETS], {PETS.text: 1, WORK.text: 1}, 0).draw(said[3:], 0) == (WORK.text, 0)
