@@ -57,7 +57,7 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     add("--max-new-tokens", metavar="N", type=int, default=40, help="longest reply (40)")
     add("--goal", metavar="GOAL", help="what the replies shall do: 'ask about pets.' (a model trained with goals)")
     add("--no-repeat", metavar="N", type=int, default=4, help="repeat no N tokens in a row (4; 0: may repeat)")
-    add("--history", metavar="N", type=int, help="utterances the model is shown (as in training; 0: all that fit)")
+    add("--history", metavar="N", type=int, help="utterances the model is shown (see docs/talk.md; 0: all that fit)")
     add("--as-typed", action="store_true", help="leave what you type as it is, not in the training text's style")
     add("--seed", metavar="N", type=int, help="makes a talk repeatable")
     add("--self-play", action="store_true", help="two personas talk to each other")

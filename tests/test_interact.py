@@ -17,7 +17,7 @@ import torch
 
 import interact
 import preprocess_dataset
-from personagpt.model.generation import Draft, Reply, stream_replies
+from personagpt.model.generation import DRAWS, Draft, Reply, stream_replies
 from personagpt.model.sampling import Sampling
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
@@ -156,7 +156,7 @@ def test_where_a_talk_is_recorded(chat, recorded) -> None:
 
 
 def test_a_reply_that_cannot_be_drawn_again_stays(chat, recorded, monkeypatch, tokenizer) -> None:
-    scripted(monkeypatch, tokenizer, "i am fine .", *[""] * 4)
+    scripted(monkeypatch, tokenizer, "i am fine .", *[""] * DRAWS)
     outcome = chat("hi\n/retry\n", *DOGS)
     assert "(the model said nothing)" in outcome.out
     assert recorded()[0].texts == ["hi", "i am fine ."]
@@ -255,7 +255,7 @@ def test_an_empty_or_repeated_reply_is_drawn_again_unseen(chat, recorded, monkey
 
 
 def test_a_few_draws_are_enough(chat, recorded, monkeypatch, tokenizer) -> None:
-    waiting = scripted(monkeypatch, tokenizer, "fine .", *["fine ."] * 4, *[""] * 4, "fine . i am")
+    waiting = scripted(monkeypatch, tokenizer, "fine .", *["fine ."] * DRAWS, *[""] * DRAWS, "fine . i am")
     outcome = chat("hi\nand you ?\nsay something !\ngo on\n", *DOGS)
     assert replies(outcome) == ["fine .", "fine .", "", "fine . i am"]
     assert "your utterance was taken back" in outcome.out
@@ -265,7 +265,8 @@ def test_a_few_draws_are_enough(chat, recorded, monkeypatch, tokenizer) -> None:
 
 def test_a_reply_that_is_the_beginning_of_the_last_one_is_shown(chat, monkeypatch, tokenizer) -> None:
     scripted(monkeypatch, tokenizer, "i am fine . and you ?", "i am fine .")
-    assert replies(chat("hi\nand you ?\n", *DOGS)) == ["i am fine . and you ?", "i am fine ."]
+    said = replies(chat("hi\nand you ?\n", *DOGS, "--no-repeat", 9))
+    assert said == ["i am fine . and you ?", "i am fine ."]
 
 
 def test_text_from_outside_cannot_control_the_terminal(chat, recorded) -> None:

@@ -22,9 +22,10 @@ from personagpt.model.sampling import GREEDY, Sampling
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
 
-DRAWS = 4  # how often a reply nobody wants is drawn before it stands
+DRAWS = 8  # how often a reply, or the rest of one, is drawn at most
 REPLIES_PER_BATCH = {"cpu": 16, "cuda": 64, "mps": 32}
 SAMPLED_DIALOGUES, SHOWN_TURNS = 4, 3  # of a run's sample replies: how many, and how many utterances before each
+SENTENCE_ENDS = (".", "!", "?")
 INCOMPLETE = "\ufffd"  # what a decoder shows for the first bytes of a character
 
 
@@ -65,7 +66,8 @@ def stream_replies(
 ) -> Iterator[list[Reply]]:
     """The replies to one batch of drafts after each new token, and last when all are whole.
 
-    A reply that stays unwanted after DRAWS draws stands.
+    A reply is drawn again from its start where it is unwanted, and from its last sentence where that repeats what its
+    speaker said before. After DRAWS draws it stands; in the last one, tokens that would repeat something are held back.
     """
     replies = [Reply(draft, encoder) for draft in drafts]
     was_training = model.training
@@ -73,10 +75,10 @@ def stream_replies(
         model.eval()
     try:
         drawn = replies
-        for _ in range(DRAWS):
+        for left in reversed(range(DRAWS)):
             for _ in _draw(model, drawn, encoder.eos, autocast):
                 yield replies
-            drawn = [reply for reply in drawn if reply.draft.sampling.top_k != 1 and reply.text in reply.unwanted]
+            drawn = [reply for reply in drawn if left and reply.drawn_again(is_last=left == 1)]
             if not drawn:
                 break
         for reply in replies:
@@ -96,6 +98,11 @@ class Reply:
         self.tokens: list[int] = []
         self.stands = False  # whether it is not drawn again, whatever it says
         self._shown = ""
+        self._sure = 0  # how many tokens are sentences that repeat nothing
+        self._repeats = False  # whether the last token made it repeat something
+        # Whether such tokens are held back. A sentence that is drawn again is better language than one that is bent,
+        # but the most likely tokens would be the same once more.
+        self.holds_back = draft.sampling.top_k == 1
         # What the speaker has said: n - 1 tokens in a row -> those that came next.
         self._said: dict[tuple[int, ...], list[int]] = {}
         if n := draft.sampling.no_repeat:
@@ -105,14 +112,33 @@ class Reply:
                     self._said.setdefault(tuple(before), []).append(following)
 
     @property
-    def held_back(self) -> list[int]:
+    def repeating(self) -> list[int]:
         """The tokens with which it would say n tokens in a row that its speaker has said before."""
         last = self.tokens[1 - self.draft.sampling.no_repeat :] if self._said else []
         return self._said.get(tuple(last), [])
 
+    def add(self, token: int) -> None:
+        self._repeats = token in self.repeating
+        self.tokens.append(token)
+        if self._said and not self._repeats and self.text.endswith(SENTENCE_ENDS):
+            self._sure = len(self.tokens)
+
+    def drawn_again(self, is_last: bool) -> bool:
+        """Whether this draw does not stand; then what is drawn again is forgotten."""
+        if self._repeats:
+            del self.tokens[self._sure :]
+        elif self.text in self.unwanted and self.draft.sampling.top_k != 1:
+            self.tokens, self._sure = [], 0
+        else:
+            return False
+        self._repeats, self.holds_back = False, is_last
+        return True
+
     @property
     def ended(self) -> bool:
-        return self.tokens[-1:] == [self.encoder.eos] or len(self.tokens) == self.draft.sampling.max_new_tokens
+        """Whether this draw of it is over."""
+        complete = len(self.tokens) == self.draft.sampling.max_new_tokens
+        return complete or self._repeats or self.tokens[-1:] == [self.encoder.eos]
 
     @property
     def text(self) -> str:
@@ -123,10 +149,11 @@ class Reply:
     def shown(self) -> str:
         """As much of it as is certain; this only ever grows.
 
-        What may still become a text that is drawn again is held back, and so is a character whose bytes are not all
-        there yet.
+        What may still become a text that is drawn again is kept back: a sentence under way, where it may repeat
+        something; and so is a character whose bytes are not all there yet.
         """
-        grown = printable(self.encoder.decode_reply(self.tokens))
+        may_repeat = self._said and not self.stands and not self.holds_back
+        grown = printable(self.encoder.decode_reply(self.tokens[: self._sure] if may_repeat else self.tokens))
         certain = grown.strip() if self.stands else grown.rstrip(INCOMPLETE).lstrip()
         held = not self.stands and any(other.startswith(certain) for other in self.unwanted)
         if len(certain) > len(self._shown) and not held:
@@ -139,13 +166,11 @@ class Reply:
 
 
 def _draw(model: PreTrainedModel, replies: list[Reply], pad: int, autocast: AbstractContextManager) -> Iterator[None]:
-    """Draw the replies from their start to their end, a token of each at a time."""
-    for reply in replies:
-        reply.tokens.clear()
+    """Draw the replies to their end, a token of each at a time."""
     for tokens in _next_tokens(model, replies, pad, autocast):
         for reply, token in zip(replies, tokens, strict=True):
             if not reply.ended:
-                reply.tokens.append(token)
+                reply.add(token)
         yield
         if all(reply.ended for reply in replies):
             return
@@ -158,8 +183,8 @@ def _next_tokens(
 
     Raises ValueError where a context and its new tokens do not fit the model's positions together.
     """
-    contexts = [reply.draft.context for reply in replies]
-    counts = [reply.draft.sampling.max_new_tokens for reply in replies]
+    contexts = [reply.draft.context + reply.tokens for reply in replies]
+    counts = [reply.draft.sampling.max_new_tokens - len(reply.tokens) for reply in replies]
     most = model.config.n_positions
     for context, count in zip(contexts, counts, strict=True):
         if len(context) + count - 1 > most:
@@ -187,8 +212,8 @@ def _choose(logits: Tensor, replies: list[Reply]) -> Tensor:
     """Each reply's next token: logits (B, V) -> (B,)."""
     tokens = torch.empty(len(replies), dtype=torch.long, device=logits.device)
     for row, reply in enumerate(replies):
-        if held_back := reply.held_back:
-            logits[row, held_back] = -torch.inf
+        if reply.holds_back and reply.repeating:
+            logits[row, reply.repeating] = -torch.inf
     for sampling in dict.fromkeys(reply.draft.sampling for reply in replies):
         rows = [row for row, reply in enumerate(replies) if reply.draft.sampling == sampling]
         tokens[rows] = sampling.draw(logits[rows], [replies[row].number() for row in rows])

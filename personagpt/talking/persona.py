@@ -73,9 +73,8 @@ class Persona:
         **sampling: float,
     ) -> None:
         """`seed` repeats a talk. `max_history` is how many utterances the model is shown at most (0: what its context
-        holds; None: as many as a dialogue of its training text has). What is given is brought into the style of that
-        text, unless `as_typed`. The others are Sampling's: top_k, top_p, temperature, max_new_tokens,
-        no_repeat.
+        holds; None: `Style.max_history`). What is given is brought into the style of the text the model learned from,
+        unless `as_typed`. The others are Sampling's: top_k, top_p, temperature, max_new_tokens, no_repeat.
         """
         self.model, self.sampling, self._random = model, Sampling(**sampling), Random(seed)
         self._style = None if as_typed else model.style
@@ -83,7 +82,7 @@ class Persona:
         self.history = [self.brought(text) for text in _texts(history, "the history")]
         self.max_history = max_history
         if max_history is None:
-            self.max_history = model.style.utterances_a_dialogue if model.style else 0
+            self.max_history = model.style.max_history if model.style else 0
         if self.max_history < 0:
             raise UserError(f"max_history {max_history}: expected 0 (what the context holds) or more")
         if model.style and len(self.facts) > model.style.facts_a_persona:

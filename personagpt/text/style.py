@@ -49,12 +49,20 @@ class Writing:
 
 @dataclass(frozen=True)
 class Style:
-    """How a text is written, and how much of it stands before a reply at most."""
+    """How a text is written, and how much of it stands before a reply."""
 
     facts: Writing
     utterances: Writing
     facts_a_persona: int  # the most
-    utterances_a_dialogue: int  # the most
+    utterances_a_dialogue: int  # nineteen in twenty dialogues have at least as many
+
+    @property
+    def max_history(self) -> int:
+        """How many utterances a model of this text is shown: after more of them some dialogues were about to end.
+
+        Shown a longer talk, it says goodbye, and is answered with goodbye, for ever (bench/RESULTS.md).
+        """
+        return max(3, self.utterances_a_dialogue - 3)
 
     def plain(self) -> dict[str, Any]:
         """What style.json holds."""
@@ -67,7 +75,8 @@ class StyleMeter:
     def __init__(self, text: CheckedText, max_turns: int) -> None:
         self.text, self.max_turns = text, max_turns
         self._counts = {"facts": Counter[str](), "utterances": Counter[str]()}
-        self._most_facts = self._most_utterances = 0
+        self._most_facts = 0
+        self._lengths = Counter[int]()  # utterances -> dialogues
 
     def __len__(self) -> int:
         return len(self.text)
@@ -78,7 +87,7 @@ class StyleMeter:
                 self._most_facts = max(self._most_facts, len(persona))
                 self._count("facts", persona)
             utterances = dialogue.utterances[: self.max_turns]
-            self._most_utterances = max(self._most_utterances, len(utterances))
+            self._lengths[len(utterances)] += 1
             self._count("utterances", utterances)
             yield dialogue, sides
 
@@ -86,7 +95,8 @@ class StyleMeter:
     def style(self) -> Style:
         """That of the dialogues that have passed."""
         facts, utterances = (_writing(self._counts[kind]) for kind in ("facts", "utterances"))
-        return Style(facts, utterances, self._most_facts, self._most_utterances)
+        lengths = sorted(self._lengths.elements())
+        return Style(facts, utterances, self._most_facts, lengths[len(lengths) // 20])
 
     def _count(self, kind: str, texts: list[str]) -> None:
         counts = self._counts[kind]

@@ -10,7 +10,7 @@ from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsW
 
 from personagpt.errors import UserError
 from personagpt.model import generation
-from personagpt.model.generation import Draft, fit_context, generate_replies, stream_replies
+from personagpt.model.generation import DRAWS, Draft, fit_context, generate_replies, stream_replies
 from personagpt.model.sampling import GREEDY, Sampling
 from personagpt.sequences.format import Encoder
 
@@ -219,6 +219,63 @@ def test_no_context_is_left_open_between_tokens(tiny_model, encoder) -> None:
     next(pieces)
     assert not torch.is_autocast_enabled("cpu")
     assert not torch.is_inference_mode_enabled()
+
+
+def test_a_sentence_that_repeats_is_drawn_again_and_never_shown(tiny_model, encoder, monkeypatch) -> None:
+    earlier = ("hi . what is your name ?",)
+    whole, first, other = encoder.texts(["i am old . what is your name ?", "i am old .", " do you ski ?"])
+    repeat = next(end for end in range(len(first) + 1, len(whole)) if whole[end - 3 : end] in windows(earlier, encoder))
+    waiting = spell(monkeypatch, [*whole[:repeat], *other, encoder.eos])
+    draft = Draft([5], Sampling(no_repeat=3), Random(1), earlier=earlier)
+    shown = [replies[0].shown for replies in stream_replies(tiny_model, encoder, [draft], PLAIN)]
+    assert shown[-1] == "i am old . do you ski ?"
+    assert list(dict.fromkeys(shown)) == ["", "i am old .", "i am old . do you ski ?"]  # whole sentences
+    assert waiting == []
+
+
+def windows(texts: tuple[str, ...], encoder: Encoder, n: int = 3) -> list[list[int]]:
+    """All n tokens in a row of the texts."""
+    return [ids[start : start + n] for ids in encoder.texts(list(texts)) for start in range(len(ids) - n + 1)]
+
+
+def test_in_the_last_draw_tokens_are_held_back(tiny_model, encoder, monkeypatch) -> None:
+    ids = encoder.texts(["i am old ."])[0]
+    held, real = [], Sampling.draw
+
+    def draw(self: Sampling, logits: torch.Tensor, numbers: list[float]) -> torch.Tensor:
+        held.append(torch.isinf(logits[0]).nonzero()[:, 0].tolist())
+        place = len(held) - 1 - 3 * (DRAWS - 1)
+        wanted = ids[place if place >= 0 else (len(held) - 1) % 3] if place < 2 else None
+        return torch.tensor([wanted]) if wanted is not None else real(self, logits, numbers)
+
+    monkeypatch.setattr(Sampling, "draw", draw)
+    draft = Draft([5], Sampling(no_repeat=3), Random(1), earlier=("i am old .",))
+    (reply,) = generate_replies(tiny_model, encoder, [draft], PLAIN)
+    assert held[: 3 * (DRAWS - 1)] == [[]] * 3 * (DRAWS - 1)
+    assert held[3 * (DRAWS - 1) + 2] == [ids[2]]
+    assert not any(window in windows((reply,), encoder) for window in windows(draft.earlier, encoder))
+
+
+def test_the_most_likely_tokens_repeat_nothing(tiny_model, encoder, contexts) -> None:
+    first = generate_replies(tiny_model, encoder, greedy(contexts, max_new_tokens=20), PLAIN)
+    drafts = [
+        Draft(context, replace(GREEDY, no_repeat=3, max_new_tokens=20), earlier=(reply,))
+        for context, reply in zip(contexts, first, strict=True)
+    ]
+    assert max(len(ids) for ids in encoder.texts(first)) > 3
+    for reply, other in zip(first, generate_replies(tiny_model, encoder, drafts, PLAIN), strict=True):
+        assert not any(window in windows((other,), encoder) for window in windows((reply,), encoder))
+    off = [replace(draft, sampling=replace(draft.sampling, no_repeat=0)) for draft in drafts]
+    assert generate_replies(tiny_model, encoder, off, PLAIN) == first
+
+
+def test_replies_that_repeat_nothing_are_in_a_batch_as_alone(tiny_model, encoder, contexts) -> None:
+    def drafts() -> list[Draft]:
+        earlier = ("i have a dog . what do you do ?", "i am a big fan of rock . and you ?")
+        return [Draft(context, Sampling(no_repeat=2), Random(3), earlier=earlier) for context in contexts]
+
+    batch = generate_replies(tiny_model, encoder, drafts(), PLAIN)
+    assert batch == [generate_replies(tiny_model, encoder, [draft], PLAIN)[0] for draft in drafts()]
 
 
 def test_a_context_is_cut_at_whole_utterances(encoder) -> None:

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 
 from personagpt import Persona, load
 from personagpt.errors import UserError
+from personagpt.model.generation import DRAWS
 from personagpt.model.loading import TrainedModel, load_model
 from personagpt.model.sampling import Sampling
 from personagpt.sequences.format import CLS, SEP, SPECIAL_TOKENS, DataError
@@ -166,7 +167,7 @@ def test_an_empty_or_repeated_reply_is_drawn_again(model, says) -> None:
 
 def test_a_model_with_nothing_to_say_leaves_the_history_alone(model, says) -> None:
     oscar = Persona(model, FACTS)
-    waiting = says(*[""] * 4)
+    waiting = says(*[""] * DRAWS)
     assert oscar.reply("hi") == ""
     assert oscar.history == []
     assert waiting == []
@@ -320,8 +321,8 @@ def test_loading_what_is_not_there(name, precision, words) -> None:
 
 @pytest.fixture
 def styled(model) -> TrainedModel:
-    """The model of a text in ConvAI2's style, whose personas have 2 facts and whose dialogues 3 utterances at most."""
-    style = Style(Writing(1.0, 0.0, 1.0), Writing(1.0, 1.0, 0.5), 2, 3)
+    """The model of a text in ConvAI2's style, whose personas have 2 facts at most and whose dialogues 8 utterances."""
+    style = Style(Writing(1.0, 0.0, 1.0), Writing(1.0, 1.0, 0.5), 2, 8)
     return replace(model, style=style)
 
 
@@ -345,8 +346,8 @@ def test_more_facts_than_training_had_are_told(styled) -> None:
         Persona(styled, ["a", "b", "c"])
 
 
-def test_the_history_shown_is_as_long_as_in_training(styled) -> None:
-    assert Persona(styled).max_history == 3
+def test_the_history_shown_ends_before_training_s_dialogues_did(styled) -> None:
+    assert Persona(styled).max_history == 5
     assert Persona(styled, max_history=0).max_history == 0
     assert Persona(styled, max_history=7).max_history == 7
 

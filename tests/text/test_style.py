@@ -30,6 +30,14 @@ def test_measured_by_hand() -> None:
     assert (style.facts_a_persona, style.utterances_a_dialogue) == (2, 4)
 
 
+def test_how_far_back_a_talk_is_shown() -> None:
+    dialogues = ["1 a\tb\n"] + ["1 a\tb\n2 c\td\n3 e\tf\n4 g\th\n"] * 19
+    assert measured("".join(dialogues)).utterances_a_dialogue == 8  # one in twenty is shorter
+    assert measured("".join(dialogues)).max_history == 5
+    assert measured("".join(dialogues[:19])).utterances_a_dialogue == 2
+    assert measured("".join(dialogues[:19])).max_history == 3
+
+
 def test_a_script_without_capitals_tells_nothing() -> None:
     style = measured("1 你好。\t你好！\n")
     assert style.utterances == Writing(lower=None, spaced=None, ended=0.0)
