@@ -55,6 +55,8 @@ def test_the_same_seed_the_same_interval() -> None:
     ours, theirs = tally(range(30), np.arange(30.0)), tally(range(30), np.arange(30.0) ** 2)
     assert interval(MEAN, ours, theirs, 1) == interval(MEAN, ours, theirs, 1)
     assert interval(MEAN, ours, theirs, 1) != interval(MEAN, ours, theirs, 2)
+    found = differences({"loss": ours}, {"loss": theirs}, True, 1)["loss"]
+    assert found == {"difference": pytest.approx(8555 / 30 - 435 / 30)} | interval(MEAN, ours, theirs, 1)
 
 
 def test_what_has_no_interval() -> None:

@@ -167,7 +167,7 @@ def test_every_side_is_ranked_in_its_own_group(sample, encoder, sharp_model, mon
     asked = []
 
     def nll(model, sides, personas, encoder):  # noqa: ANN202  every side is sure of its own persona
-        asked.append((len(sides), len(personas)))
+        asked.append((len(sides), personas))
         own = [[personas.index(everyone[side.persona])] for side in sides]
         table = np.ones((len(sides), len(personas)))
         np.put_along_axis(table, np.array(own), 0.0, axis=1)
@@ -177,7 +177,12 @@ def test_every_side_is_ranked_in_its_own_group(sample, encoder, sharp_model, mon
     monkeypatch.setattr(identification, "group_nll", nll)
     found = identify(sharp_model.train(), dataset, encoder, PLAIN, 0)
     assert sharp_model.training
-    assert asked == [(20, 20), (20, 20), (5, 20)]
+    assert [(count, len(personas)) for count, personas in asked] == [(20, 20), (20, 20), (5, 20)]
+    assert [personas for _, personas in asked] == [
+        [everyone[number] for number in group.personas] for group in deal(45, 0)
+    ]
     assert found.tallies["persona_at_1"].values.tolist() == [1.0] * 45
     assert found.tallies["persona_mrr"].values.tolist() == [1.0] * 45
     assert found.tallies["persona_mrr"].places.dialogues.tolist() == [0] + [n for n in range(1, 23) for _ in "ab"]
+    turns = found.tallies["persona_mrr"].places.turns
+    assert (turns.dtype, turns.any()) == (np.int64, False)

@@ -64,16 +64,17 @@ def test_a_line_for_each_turn() -> None:
 
 def test_two_models() -> None:
     ours = {"perplexity": 10.0, "word_f1": 0.2, "distinct_1": 0.1, "hits_at_1": 0.5}
-    theirs = {"perplexity": 9.0, "word_f1": 0.25, "distinct_1": 0.125, "loss": 2.0}
+    theirs = {"perplexity": 9.0, "word_f1": 0.25, "distinct_1": 0.125, "hits_at_1": 0.6, "loss": 2.0}
     differences = {
         "word_f1": {"difference": 0.05, "low": -0.01, "high": 0.11},
-        "distinct_1": {"difference": 0.025},
+        "distinct_1": {"difference": 0.025, "low": 0.0125, "high": 0.05},
     }
     expected = """\
                          A         B      B - A   95 % interval
 perplexity           10.00      9.00
 word_f1             20.0 %    25.0 %     +5.0 %   -1.0 % to +11.0 %
-distinct_1          10.0 %    12.5 %     +2.5 %
+distinct_1          10.0 %    12.5 %     +2.5 %   +1.2 % to +5.0 %
+hits_at_1           50.0 %    60.0 %
 
 Intervals: 2,000 resamples of the text's dialogues; where 0 lies outside, it is hardly chance."""
     assert table_of_differences(ours, theirs, differences, True) == expected
