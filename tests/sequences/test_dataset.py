@@ -23,9 +23,10 @@ from personagpt.sequences.dataset import (
     tensor_metadata,
 )
 from personagpt.sequences.format import DataError, Encoder, add_special_tokens, tokenizer_checksum
-from personagpt.sequences.goals import Goal, GoalDraw
+from personagpt.sequences.goals import Goal, GoalDraw, goals_checksum
 from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import TextError, parse_corpus, read_corpus
+from personagpt.text.style import Style, Writing
 from tests.helpers import METADATA, VALID
 
 
@@ -208,6 +209,22 @@ def test_a_full_disk_while_saving_is_an_os_error(tmp_path) -> None:
 
 
 TALK = b"1 your persona: i sing.\n2 hi !\thello .\n"
+
+
+def test_what_a_tensor_file_says_of_itself(tokenizer) -> None:
+    plain = {
+        "tokenizer_sha256": tokenizer_checksum(tokenizer),
+        "vocabulary": str(len(tokenizer)),
+        "context": "320",
+        "max_turns": "20",
+        "text_sha256": "c0ffee",
+    }
+    assert tensor_metadata("c0ffee", tokenizer, 20, 320) == plain
+    goals = [Goal("sing.", False, frozenset({"sing"}))]
+    assert tensor_metadata("c0ffee", tokenizer, 20, 320, goals) == plain | {"goals_sha256": goals_checksum(goals)}
+    style = Style(Writing(1.0, None, 0.5), Writing(0.0, 1.0, 0.25), 5, 20)
+    with_style = tensor_metadata("c0ffee", tokenizer, 20, 320, style=style)
+    assert with_style == plain | {"style": json.dumps(style.plain())}
 
 
 def test_tensors_of_other_settings_are_refused(tokenizer, encoder, tmp_path) -> None:
