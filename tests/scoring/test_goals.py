@@ -74,3 +74,23 @@ def test_long_talks_leave_room_for_goal_and_reply(encoder, tiny_model) -> None:
     data = PersonaChatDataset.from_tensors(encode_corpus(parse_corpus(long, "t"), encoder, 20, 320, "t"), 320)
     found = goal_metrics(tiny_model, data, encoder, PLAIN, [PETS, WORK], 10)
     assert {name: len(tally) for name, tally in found.items()} == {"goal_hit": 3, "goal_base": 3}
+
+
+def test_a_context_is_cut_by_no_more_than_goal_and_reply_need(dataset, encoder, tiny_model, monkeypatch) -> None:
+    asked: list[list[list[int]]] = []
+
+    def listen(model, encoder, drafts, *others):  # noqa: ANN202
+        asked.append([draft.context for draft in drafts])
+        return [""] * len(drafts)
+
+    monkeypatch.setattr(scored, "generate_replies", listen)
+    said = ["any pets ?", "i work ."]
+    goal = 1 + len(encoder.texts([PETS.text])[0])
+    whole = len(encoder.context(0, ["b ."], said, 320))
+    for room, begins in ((whole + goal, 0), (whole + goal - 1, 1)):
+        asked.clear()
+        tiny_model.config.n_positions = room + 40
+        goal_metrics(tiny_model, dataset, encoder, PLAIN, [PETS], 10)
+        (_, with_goal), (_, without) = asked
+        assert with_goal == encoder.context(0, ["b ."], said[begins:], 320, goal=PETS.text)
+        assert without == encoder.context(0, ["b ."], said[begins:], 320)

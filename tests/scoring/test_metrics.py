@@ -15,8 +15,10 @@ from personagpt.scoring import metrics
 from personagpt.scoring.metrics import (
     METRICS,
     ResponseScores,
+    by_length,
     distinct,
     exchange_personas,
+    figures,
     figures_by_turn,
     repeats,
     response_places,
@@ -145,6 +147,25 @@ def test_figures_of_entries() -> None:
     assert metric("distinct_1").figure(grams) == 2 / 4
     assert metric("distinct_1").figure(grams[PLACES.turns == 1]) == 1 / 2
     assert metric("distinct_1").figure(grams[PLACES.turns == 7]) == 0
+
+
+def test_figures_say_of_how_many_they_are() -> None:
+    def tally(count: int, hits: int) -> Tally:
+        return Tally.of_equals(PLACES[:count], np.arange(count) < hits)
+
+    loss = Tally(PLACES, np.array([2.0, 4.0, 4.0, 2.0]), np.array([2, 2, 1, 1]))
+    assert figures({"loss": loss}) == {"loss": 2.0, "responses": 4, "response_tokens": 6}
+    assert figures({"loss": loss, "word_f1": tally(2, 1), "goal_hit": tally(1, 1), "persona_at_1": tally(3, 0)}) == {
+        "loss": 2.0, "word_f1": 0.5, "goal_hit": 1.0, "persona_at_1": 0.0,
+        "responses": 4, "response_tokens": 6, "generated": 2, "goal_replies": 1, "identified": 3,
+    }  # fmt: skip
+
+
+def test_batches_by_length(monkeypatch) -> None:
+    monkeypatch.setattr("personagpt.scoring.metrics.TOKENS_PER_BATCH", {"cpu": 10})
+    sequences = [(np.zeros(length), np.empty((0, 2))) for length in (3, 12, 5, 5, 2)]
+    assert list(by_length(sequences, "cpu")) == [[1], [2, 3], [0, 4]]
+    assert list(by_length([], "cpu")) == []
 
 
 def test_figures_by_turn() -> None:

@@ -227,6 +227,19 @@ def test_what_a_tensor_file_says_of_itself(tokenizer) -> None:
     assert with_style == plain | {"style": json.dumps(style.plain())}
 
 
+def test_a_text_s_style_comes_back(tmp_path) -> None:
+    path, style = tmp_path / "t", Style(Writing(1.0, None, 0.5), Writing(0.0, 1.0, 0.25), 5, 20)
+    VALID.save(path, METADATA | {"style": json.dumps(style.plain())})
+    assert PersonaChatDataset(path).style == style
+    VALID.save(path, METADATA)
+    assert PersonaChatDataset(path).style is None
+    VALID.save(path, METADATA | {"style": "{}"})
+    with pytest.raises(DataError, match=r"damaged tensors \('facts'\); run"):
+        PersonaChatDataset(path)
+    made = PersonaChatDataset.from_tensors(VALID, 5)
+    assert (made.metadata, made.style) == ({"context": "5", "text_sha256": ""}, None)
+
+
 def test_tensors_of_other_settings_are_refused(tokenizer, encoder, tmp_path) -> None:
     path, text = tmp_path / "t.safetensors", tmp_path / "t.txt"
     text.write_bytes(TALK)
@@ -354,6 +367,26 @@ def test_texts_longer_than_a_batch_of_dialogues_stay_in_order(tokenizer, monkeyp
             assert np.array_equal(array, vars(in_batches)[name])
             assert array.dtype == vars(in_batches)[name].dtype
     assert whole.dialogues.tolist() == list(range(25))
+
+
+def test_how_many_dialogues_are_encoded_together(tokenizer, monkeypatch) -> None:
+    # Of 8 + 6 + 4 letters with the first utterance alone, 6 more with both.
+    one = "1 partner's persona: a fact {0}\n2 your persona: me {0}\n3 line {0}\tother{0}\n"
+    text = "".join(one.format(number) for number in range(7)).encode()
+
+    def together(max_turns: int) -> list[int]:
+        pieces = encode_pieces(parse_corpus(text, "t"), Encoder(tokenizer), max_turns, 320, "t")
+        return [len(set(piece.dialogues.tolist())) for piece in pieces]
+
+    assert together(20) == [7]
+    for letters, max_turns in ((36, 1), (48, 20)):
+        monkeypatch.setattr(dataset, "LETTERS_PER_BATCH", letters)  # as many as two dialogues have: the third is more
+        assert together(max_turns) == [3, 3, 1]
+        monkeypatch.setattr(dataset, "LETTERS_PER_BATCH", letters - 1)
+        assert together(max_turns) == [2, 2, 2, 1]
+    monkeypatch.setattr(dataset, "LETTERS_PER_BATCH", 1000)
+    monkeypatch.setattr(dataset, "DIALOGUES_PER_BATCH", 4)
+    assert together(20) == [4, 3]
 
 
 def test_a_small_context_labels_every_response_once(sample, tokenizer, tmp_path) -> None:

@@ -156,6 +156,10 @@ def test_a_tokenizer_saved_while_it_cut_and_padded(base, encoder, tmp_path) -> N
 def test_a_tokenizer_without_the_tokens_is_refused(base) -> None:
     with pytest.raises(DataError, match="no persona tokens"):
         Encoder(AutoTokenizer.from_pretrained(base))
+    endless = add_special_tokens(AutoTokenizer.from_pretrained(base))
+    endless.eos_token = None
+    with pytest.raises(DataError, match="no persona tokens"):
+        Encoder(endless)
 
 
 def other_vocabulary(parts: dict) -> None:
