@@ -27,7 +27,7 @@ from personagpt.errors import UserError, printable
 from personagpt.files import read_json
 from personagpt.settings import Settings, find_model, read_settings
 from personagpt.talking.recordings import Recordings
-from personagpt.talking.sides import Side, read_file, read_talks, sides_of_people, sides_of_talks
+from personagpt.talking.sides import Side, read_exported, read_file, sides_of_people, sides_of_talks, utterances_seen
 from personagpt.text.convai2 import read_corpus
 from utils import add_env_option, before_torch, command, parse_options, run_script
 
@@ -69,9 +69,10 @@ def prepare(
     if options.score:
         return options, settings, read_file(options.score), saved
     recorded = Recordings(settings.save_path / "conversations")
-    sides = sides_of_talks(read_talks(options.talks) if options.talks else recorded.talks())
+    sides = sides_of_talks(read_exported(options.talks) if options.talks else recorded.talks())
     if options.people:
         sides += sides_of_people(read_corpus(options.people), options.people.name)
+    utterances_seen(sides)  # raises where they are too few
     return options, settings, sides, None
 
 
@@ -82,7 +83,7 @@ import numpy as np
 
 from personagpt.files import write_json
 from personagpt.model.loading import load_trained
-from personagpt.talking.detection import FOLDS, PERCENT, Detector, cross_validate, utterances_seen
+from personagpt.talking.detection import FOLDS, PERCENT, Detector, cross_validate
 from personagpt.talking.markers import MARKERS, Known, surprises, tell
 
 
@@ -116,9 +117,8 @@ def learn(options: argparse.Namespace, settings: Settings, sides: list[Side]) ->
         told = [tell(side, seen, nats) for side, nats in zip(chosen, losses, strict=True)]
         return np.array([[marker[name] for name in names] for marker in told])
 
-    print(
-        f"\nutterances seen   accuracy     AUC   {PERCENT} % interval   ({FOLDS} parts, no talk or persona in common)"
-    )
+    print(f"\n{FOLDS} parts that share no talk and no persona:")
+    print(f"utterances seen   accuracy     AUC   {PERCENT} % interval")
     by_seen = []
     for seen in range(1, count + 1):
         found = cross_validate(chosen, names, values(seen), is_program, settings.seed)

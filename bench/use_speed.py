@@ -30,7 +30,7 @@ from personagpt.model.generation import Draft, generate_replies
 from personagpt.model.loading import TrainedModel, load_model, load_tokenizer
 from personagpt.model.sampling import Sampling
 from personagpt.scoring.identification import PERSONAS, identify
-from personagpt.scoring.metrics import score, teacher_forced_metrics
+from personagpt.scoring.metrics import cut_talk, score, teacher_forced_metrics
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
 from personagpt.settings import read_settings
@@ -118,18 +118,20 @@ def train_once(trainer: Trainer, dataset: PersonaChatDataset) -> None:
 
 
 def score_under_twenty(
-    model: PreTrainedModel, dataset: PersonaChatDataset, encoder: Encoder, precision: AbstractContextManager
+    model: PreTrainedModel, dataset: PersonaChatDataset, encoder: Encoder, products: AbstractContextManager
 ) -> None:
-    """Twenty passes, each with other personas: those of the same speakers of the next dialogues."""
+    """Twenty passes, each with other personas: those of the next sequences."""
     sequences = [dataset.sequence(index) for index in range(len(dataset))]
     starts = [int(np.argmax(tokens == encoder.start)) + 1 for tokens, _ in sequences]
     for shift in range(PERSONAS):
-        others = np.roll(np.arange(len(sequences)), 2 * shift)
         exchanged = []
-        for (tokens, spans), start, other in zip(sequences, starts, others, strict=True):
+        for index, ((tokens, spans), start) in enumerate(zip(sequences, starts, strict=True)):
+            other = (index + shift) % len(sequences)
             prefix = sequences[other][0][: starts[other]]
-            exchanged.append((np.concatenate([prefix, tokens[start:]]), spans + len(prefix) - start))
-        score(model, exchanged, precision)
+            room = model.config.n_positions - len(prefix)
+            talk, kept = cut_talk(tokens[start:], spans - start, encoder.eos, room)
+            exchanged.append((np.concatenate([prefix, talk]), kept + len(prefix)))
+        score(model, [sequence for sequence in exchanged if len(sequence[1])], products)
 
 
 class Clock(io.StringIO):

@@ -15,7 +15,7 @@ import pytest
 from bench.interrupts import judge
 from tests.helpers import ROOT, SAMPLE
 
-SCRIPTS = ("preprocess_dataset.py", "train.py", "evaluate.py", "interact.py", "app.py")
+SCRIPTS = ("preprocess_dataset.py", "train.py", "evaluate.py", "interact.py", "app.py", "detect.py")
 TALK = (
     '{"id": "a", "started": "2026-01-01", "model": "me/mine", "model_checksum": "c", "sampling": {}, "persona": '
     '["i am old ."], "partner": "human", "partner_persona": [], "turns": [{"speaker": "human", "text": "hi", "time": ""'
@@ -55,6 +55,8 @@ def test_help_and_wrong_settings(script: str, write_settings) -> None:
         ("evaluate.py", ("--model", "{tmp}"), "no model in this folder (config.json is missing)"),
         ("evaluate.py", ("--model", "me/mine", "--text", "{tmp}/bad.txt"), "bad.txt:2: no line number"),
         ("evaluate.py", ("--model", "me/mine"), "valid_data.safetensors: no such file; first run `"),
+        ("evaluate.py", ("--compare", "me/mine", "./nowhere"), "--model ./nowhere: there is no such folder"),
+        ("detect.py", ("--model", "me/mine"), "0 sides of people: at least 20 are needed"),
         ("app.py", (), "no trained model there yet; run `"),
         ("app.py", ("--host", "0.0.0.0"), "other machines can reach the page there; add --password-file FILE"),
         ("app.py", ("--password-file", "{tmp}/none"), "none: cannot read it: No such file"),
@@ -106,7 +108,7 @@ def test_with_nothing_to_answer_they_go_on(write_settings) -> None:
     assert answer.stderr.startswith("loading ...\n")
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", SCRIPTS[:-1])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGHUP, 143)])
 def test_a_signal_while_torch_is_imported(script, number, status, write_settings, tmp_path) -> None:
     """bench/interrupts.py does this at 40 instants of whole runs."""

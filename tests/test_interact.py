@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import pty
@@ -26,8 +27,10 @@ from personagpt.talking import persona
 from personagpt.talking.recordings import Recordings, read_talks
 from personagpt.text.convai2 import read_corpus
 from personagpt.text.style import STYLE, Style, Writing
-from tests.helpers import ROOT
+from tests.helpers import ROOT, SAMPLE
 from tests.talking.test_talks import make_talk
+
+SAMPLE_TEXT = SAMPLE / "valid_both_original_no_cands.txt"
 
 
 @pytest.fixture
@@ -450,6 +453,44 @@ def test_a_terminal_has_colours_and_keeps_what_was_typed(terminal, tmp_path) -> 
     assert "hi !" in said
     assert "\x1b[36m" not in said
     assert kept.read_text().splitlines().count("hi !") == 2
+
+
+def test_many_self_plays_at_once(chat, recorded, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("personagpt.talking.self_play.TOGETHER", 2)
+    options = ["--self-play", "--talks", 3, "--turns", 5, "--seed", 4, "--max-new-tokens", 6]
+    outcome = chat("", *options)
+    assert outcome.status == 0
+    where = f"talks recorded in {tmp_path / 'save' / 'conversations' / 'talks.sqlite'}"
+    assert outcome.out.splitlines() == [f"2 of 3 {where}", f"3 of 3 {where}"]
+    first = recorded()
+    known = [list(map(list, dialogue.personas)) for dialogue in read_corpus(SAMPLE_TEXT).dialogues]
+    for number, talk in enumerate(first):
+        assert (talk.partner, talk.source, talk.sampling["seed"]) == ("partner", "self-play", 4 + number)
+        assert [turn.speaker for turn in talk.turns] == ["partner", "model", "partner", "model", "partner"]
+        assert [talk.partner_persona, talk.persona] in known
+    assert len({tuple(talk.texts) for talk in first}) == 3
+    chat("", *options)
+    assert [talk.texts for talk in recorded()[3:]] == [talk.texts for talk in first]
+
+
+def test_a_talk_ends_where_somebody_has_nothing_to_say(chat, recorded, monkeypatch) -> None:
+    """Every third reply is empty."""
+    counted = itertools.count(1)
+
+    def replies(pairs: list) -> list[str]:
+        made = ["" if next(counted) % 3 == 0 else "hello" for _ in pairs]
+        for (speaker, text), reply in zip(pairs, made, strict=True):
+            speaker.history += [text, reply] if reply and text else [reply] * bool(reply)
+        return made
+
+    monkeypatch.setattr(persona.Persona, "replies", replies)
+    assert chat("", "--self-play", "--talks", 2, "--turns", 4, "--seed", 4).status == 0
+    assert sorted(len(talk.turns) for talk in recorded()) == [1, 3]
+
+
+def test_talks_without_self_play(chat) -> None:
+    outcome = chat("", "--talks", 3)
+    assert (outcome.status, outcome.err) == (2, "error: --talks 3: expected 1 or more, with --self-play\n")
 
 
 def test_self_play(chat, recorded) -> None:

@@ -8,12 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from personagpt.errors import UserError
 from personagpt.talking.sides import Side
 
 FOLDS, RESAMPLES, PERCENT = 5, 2000, 95
-FEWEST = 20  # sides of each class
-ENOUGH = 0.75  # of the sides of each class have the utterances that are looked at
 
 
 @dataclass(frozen=True)
@@ -51,19 +48,6 @@ class Detector:
         """Raises KeyError, TypeError or ValueError where it is none."""
         parts = [[float(part[key]) for part in raw["markers"].values()] for key in ("mean", "scale", "weight")]
         return cls(list(raw["markers"]), *map(np.array, parts), float(raw["intercept"]))
-
-
-def utterances_seen(sides: list[Side]) -> int:
-    """How many own utterances are looked at: as many as ENOUGH of the sides of each class have.
-
-    Of all sides the same number, or their length would give them away. Raises UserError where there are too few sides.
-    """
-    counts = {program: [len(side.own) for side in sides if side.is_program == program] for program in (False, True)}
-    for program, listed in counts.items():
-        if len(listed) < FEWEST:
-            who, how = ("programs", "interact.py --self-play --talks 200") if program else ("people", "--people FILE")
-            raise UserError(f"{len(listed)} sides of {who}: at least {FEWEST} are needed; add some with {how}")
-    return int(min(np.quantile(listed, 1 - ENOUGH, method="lower") for listed in counts.values()))
 
 
 def parts(sides: list[Side], seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -10,6 +10,9 @@ from personagpt.errors import UserError
 from personagpt.talking.talks import Talk, parse_talk
 from personagpt.text.convai2 import Corpus, read_corpus
 
+FEWEST = 20  # sides of each class
+ENOUGH = 0.75  # of the sides of each class have the utterances that are looked at
+
 
 @dataclass(frozen=True)
 class Side:
@@ -55,7 +58,7 @@ def sides_of_people(corpus: Corpus, name: str) -> list[Side]:
     ]
 
 
-def read_talks(path: Path) -> list[Talk]:
+def read_exported(path: Path) -> list[Talk]:
     """The talks of a file as `interact.py --export` writes it, one a line. Raises UserError."""
     talks = []
     with open(path, "rb") as file:
@@ -73,4 +76,17 @@ def read_file(path: Path) -> list[Side]:
     """The sides of a file of recorded talks, or of a text in the ConvAI2 format. Raises UserError."""
     with open(path, "rb") as file:
         is_json = file.read(1) == b"{"
-    return sides_of_talks(read_talks(path)) if is_json else sides_of_people(read_corpus(path), path.name)
+    return sides_of_talks(read_exported(path)) if is_json else sides_of_people(read_corpus(path), path.name)
+
+
+def utterances_seen(sides: list[Side]) -> int:
+    """How many own utterances are looked at: as many as ENOUGH of the sides of each class have.
+
+    Of all sides the same number, or their length would give them away. Raises UserError where there are too few sides.
+    """
+    counts = {program: [len(side.own) for side in sides if side.is_program == program] for program in (False, True)}
+    for program, listed in counts.items():
+        if len(listed) < FEWEST:
+            who, how = ("programs", "interact.py --self-play --talks 200") if program else ("people", "--people FILE")
+            raise UserError(f"{len(listed)} sides of {who}: at least {FEWEST} are needed; add some with {how}")
+    return min(sorted(listed)[int((1 - ENOUGH) * len(listed))] for listed in counts.values())
