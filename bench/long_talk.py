@@ -1,4 +1,4 @@
-"""Does a long talk stay a talk? Ask the demo model 20 questions in a row, at the sampling interact.py has by default.
+"""Does a long talk stay a talk? Ask the demo model 20 questions in a row, as interact.py asks it by default.
 
     python -m bench.long_talk [--env .env.demo] [--model FOLDER]
 
@@ -15,15 +15,11 @@ import random
 import re
 import sys
 
-from transformers import PreTrainedModel
-
-from bench.persona_recall import checkpoint_of_command_line
+from bench.persona_recall import model_of_command_line
 from data.sample import make_sample
 from data.sample.templates import FACT_KINDS, FAREWELLS, SMALL_TALK
-from personagpt.device import autocast
-from personagpt.model.generation import Draft, generate_replies
-from personagpt.model.sampling import Sampling
-from personagpt.sequences.format import Encoder
+from personagpt.model.loading import TrainedModel
+from personagpt.talking.persona import Persona
 from utils import exit_status
 
 PERSONAS, QUESTIONS, ROUNDS = 24, 20, 5
@@ -46,22 +42,20 @@ def known_text() -> tuple[set[str], set[str], set[str]]:
     return words, {sentence for said in uttered for sentence in sentences(said)}, farewells
 
 
-def long_talks(model: PreTrainedModel, encoder: Encoder) -> list[dict[str, list[bool]]]:
+def long_talks(model: TrainedModel) -> list[dict[str, list[bool]]]:
     """For each turn, what holds of its replies: COLUMNS, the last one only where the persona has a value."""
-    chance, drawn = random.Random(SEED), random.Random(SEED)
+    chance = random.Random(SEED)
     corpus = make_sample.read_corpus(make_sample.VALID_FILE)[:PERSONAS]
     known_words, known_sentences, farewells = known_text()
     personas = [dialogue.personas[1] for dialogue in corpus] * ROUNDS
     asked = [chance.sample([*ASKED, *SMALL_TALK], QUESTIONS) for _ in personas]
-    talks: list[list[str]] = [[] for _ in personas]
+    asked_of = [Persona(model, facts, seed=SEED + number) for number, facts in enumerate(personas)]
     turns = []
     for turn in range(QUESTIONS):
-        for talk, questions in zip(talks, asked, strict=True):
-            talk.append(questions[turn] if turn else f"hi ! {questions[turn]}")
-        replies = _replies(model, encoder, personas, talks, drawn)
+        said = [questions[turn] if turn else f"hi ! {questions[turn]}" for questions in asked]
+        replies = Persona.replies(list(zip(asked_of, said, strict=True)))
         found: dict[str, list[bool]] = {name: [] for name in COLUMNS}
-        for talk, persona, questions, reply in zip(talks, personas, asked, replies, strict=True):
-            talk.append(reply)
+        for persona, questions, reply in zip(personas, asked, replies, strict=True):
             found["farewells"].append(not farewells.isdisjoint(sentences(reply)))
             found["unknown words"].append(not known_words.issuperset(re.findall(r"\w+", reply)))
             found["unknown sentences"].append(not known_sentences.issuperset(sentences(reply)))
@@ -71,22 +65,8 @@ def long_talks(model: PreTrainedModel, encoder: Encoder) -> list[dict[str, list[
     return turns
 
 
-def _replies(
-    model: PreTrainedModel,
-    encoder: Encoder,
-    personas: list[list[str]],
-    talks: list[list[str]],
-    drawn: random.Random,
-) -> list[str]:
-    sampling = Sampling()
-    room = model.config.n_positions - sampling.max_new_tokens
-    contexts = [encoder.context(1, facts, talk, room) for facts, talk in zip(personas, talks, strict=True)]
-    drafts = [Draft(context, sampling, drawn) for context in contexts]
-    return generate_replies(model, encoder, drafts, autocast("fp32", model.device))
-
-
 def main() -> int:
-    turns = long_talks(*checkpoint_of_command_line(__doc__))
+    turns = long_talks(model_of_command_line(__doc__))
     print("turn" + "".join(f"{name:>19}" for name in COLUMNS))
     everything = {name: [held for found in turns for held in found[name]] for name in COLUMNS}
     for label, found in [*((str(number), found) for number, found in enumerate(turns, 1)), ("all", everything)]:

@@ -16,12 +16,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from data.sample import make_sample
-from personagpt.device import autocast, pick_device
+from personagpt.device import autocast
 from personagpt.model.generation import Draft, generate_replies
-from personagpt.model.loading import load_tokenizer
+from personagpt.model.loading import TrainedModel, load
 from personagpt.model.sampling import GREEDY
 from personagpt.sequences.format import Encoder
 from personagpt.settings import read_settings
@@ -70,20 +70,18 @@ def persona_recall(
     }
 
 
-def checkpoint_of_command_line(description: str | None) -> tuple[PreTrainedModel, Encoder]:
-    """The model that the command line names, and its encoder; `description` is what --help prints."""
+def model_of_command_line(description: str | None) -> TrainedModel:
+    """The model that the command line names; `description` is what --help prints."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", type=Path, default=ROOT / ".env.demo")
     parser.add_argument("--model", type=Path, help="a checkpoint (default: the newest under save_path)")
     options = parser.parse_args()
-    folder = options.model or read_settings(options.env).save_path / "checkpoint" / "model"
-    tokenizer = load_tokenizer(str(folder))
-    model = AutoModelForCausalLM.from_pretrained(folder).to(pick_device())
-    return model, Encoder(tokenizer)
+    return load(options.model or read_settings(options.env).save_path / "checkpoint" / "model", "fp32")
 
 
 def main() -> int:
-    found = persona_recall(*checkpoint_of_command_line(__doc__))
+    model = model_of_command_line(__doc__)
+    found = persona_recall(model.model, model.encoder)
     print(f"{found['questions']} questions about a persona that training never showed")
     print(f"own persona:       {found['own']:.1%} of the replies name its value")
     old, new = found["exchanged_old"], found["exchanged_new"]

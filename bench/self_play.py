@@ -12,7 +12,6 @@ goodbye, that hold a word or a sentence the corpus does not have; distinct pairs
 from __future__ import annotations
 
 import argparse
-import random
 import re
 import sys
 from pathlib import Path
@@ -24,7 +23,7 @@ from personagpt.model.loading import TrainedModel, load
 from personagpt.model.sampling import Sampling
 from personagpt.scoring.metrics import distinct, repeats
 from personagpt.settings import read_settings
-from personagpt.talking.persona import Persona
+from personagpt.talking import self_play
 from utils import exit_status
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,20 +33,10 @@ COLUMNS = ("repeats", "same reply", "farewells", "unknown words", "unknown sente
 
 def play(model: TrainedModel, no_repeat: int, max_history: int | None) -> list[list[str]]:
     """The talks' utterances."""
-    chance = random.Random(0)
-    dialogues = make_sample.read_corpus(make_sample.VALID_FILE)
-    pairs = []
-    for number in range(TALKS):
-        personas = chance.choice(dialogues).personas
-        options = {"no_repeat": no_repeat, "max_history": max_history}
-        pairs.append([Persona(model, facts, seed=2 * number + i, **options) for i, facts in enumerate(personas)])
-    last: list[str | None] = [None] * TALKS
-    talks: list[list[str]] = [[] for _ in pairs]
-    for turn in range(TURNS):
-        last = Persona.replies([(pair[turn % 2], text) for pair, text in zip(pairs, last, strict=True)])
-        for talk, text in zip(talks, last, strict=True):
-            talk.append(text)
-    return talks
+    personas = [dialogue.personas for dialogue in make_sample.read_corpus(make_sample.VALID_FILE)]
+    sampling = Sampling(no_repeat=no_repeat)
+    batches = self_play.play(model, personas, TALKS, TURNS, sampling, seed=0, max_history=max_history)
+    return [talk.texts for talks in batches for talk in talks]
 
 
 def measure(talks: list[list[str]]) -> list[dict[str, list[bool]]]:
@@ -56,7 +45,7 @@ def measure(talks: list[list[str]]) -> list[dict[str, list[bool]]]:
     turns = []
     for turn in range(TURNS):
         found: dict[str, list[bool]] = {name: [] for name in COLUMNS}
-        for talk in talks:
+        for talk in (talk for talk in talks if len(talk) > turn):  # one in which nobody has more to say ends
             reply, earlier = talk[turn], talk[turn % 2 : turn : 2]
             if earlier:
                 found["repeats"].append(repeats(reply, earlier))

@@ -20,7 +20,7 @@ from bench import long_talk, persona_recall
 from bench.torture import write_data
 from data.sample import make_sample
 from data.sample.templates import FAREWELLS
-from personagpt.model.loading import load_model, load_tokenizer
+from personagpt.model.loading import TrainedModel, load_model, load_tokenizer
 from personagpt.sequences.format import Encoder
 from personagpt.sequences.goals import GoalDraw, count_followed, read_goals
 from personagpt.settings import read_settings
@@ -137,7 +137,9 @@ def test_a_long_talk_is_judged_by_what_the_corpus_says(base: Path, monkeypatch: 
     monkeypatch.setattr(long_talk, "PERSONAS", 2)
     monkeypatch.setattr(long_talk, "QUESTIONS", 3)
     tokenizer = load_tokenizer(str(base))
-    turns = long_talk.long_talks(load_model(str(base), len(tokenizer)), Encoder(tokenizer))
+    model = load_model(str(base), len(tokenizer)).eval()
+    trained = TrainedModel(str(base), None, model, tokenizer, Encoder(tokenizer), "fp32", "", None)
+    turns = long_talk.long_talks(trained)
     assert [len(turn["farewells"]) for turn in turns] == [2 * long_talk.ROUNDS] * 3
     assert all(sum(turn["unknown sentences"]) >= sum(turn["unknown words"]) for turn in turns)
 
