@@ -94,6 +94,7 @@ def test_recorded_talks_alone(run, write_settings, played, tmp_path) -> None:
     for number in range(20):
         talk = make_talk()
         talk.id, talk.partner, talk.partner_persona, talk.flags = f"t{number}", "human", [], []
+        talk.persona = [f"i am {number} ."]
         said = ["hello", "i ski", f"what else {number}", "i swim"]
         talk.turns = [
             Turn(("human", "model")[i % 2], text, f"2026-01-01T10:00:0{i}+00:00") for i, text in enumerate(said)
