@@ -88,7 +88,7 @@ def test_shuffled_labels_tell_nothing_and_save_nothing(run, played, text, tmp_pa
     assert not out.exists()
 
 
-def test_recorded_talks_alone(run, write_settings, played, tmp_path) -> None:
+def test_recorded_talks_alone(run, played, tmp_path) -> None:
     """Of the humans nobody knows a persona, so no marker looks at one; of all of them there are times."""
     talks = []
     for number in range(20):
@@ -110,6 +110,14 @@ def test_recorded_talks_alone(run, write_settings, played, tmp_path) -> None:
     assert "persona_words" not in saved["markers"]
     assert not saved["with_personas"]
     assert saved["by_utterances"][-1]["auc"] == 1.0
+    for talk in talks:
+        talk.persona = ["i have a dog ."]
+    (tmp_path / "talks.jsonl").write_text("".join(talk.line() for talk in talks))
+    found = run(detect.main, "--env", played, "--talks", tmp_path / "talks.jsonl", "--detector", out)
+    assert found.status == 2
+    assert found.line == (
+        "error: all sides of programs, or of people, share a persona: there is no other one to learn from"
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from personagpt.errors import UserError
 from personagpt.talking.sides import Side
 
 FOLDS, RESAMPLES, PERCENT = 5, 2000, 95
@@ -82,7 +83,7 @@ def cross_validate(
     """Judge each side by a detector that learnt from other talks and personas.
 
     AUC is the share of pairs, a program and a person of one part, of which the program has the higher logit (ties
-    count half). Its interval comes from RESAMPLES resamples of the talks.
+    count half). Its interval comes from RESAMPLES resamples of the talks. Raises UserError where nobody can be judged.
     """
     numbers = {talk: number for number, talk in enumerate(dict.fromkeys(side.talk for side in sides))}
     talks = np.array([numbers[side.talk] for side in sides])
@@ -95,6 +96,9 @@ def cross_validate(
         programs, people = judged[is_program[judged]], judged[~is_program[judged]]
         high, low = logits[is_program[judged]][:, None], logits[~is_program[judged]][None]
         compared.append((talks[programs], talks[people], (high > low) + 0.5 * (high == low)))  # (P, Q)
+    auc = _auc(compared, np.ones(len(numbers)))
+    if np.isnan(auc):
+        raise UserError("all sides of programs, or of people, share a persona: there is no other one to learn from")
     random, found = np.random.RandomState(seed), []
     for _ in range(RESAMPLES):
         found.append(
@@ -102,7 +106,7 @@ def cross_validate(
         )
     low, high = np.nanpercentile(found, [50 - PERCENT / 2, 50 + PERCENT / 2]).tolist()
     accuracy = np.mean([right[is_program].mean(), right[~is_program].mean()])
-    return Validated(_auc(compared, np.ones(len(numbers))), low, high, float(accuracy))
+    return Validated(auc, low, high, float(accuracy))
 
 
 def _auc(compared: list[tuple[np.ndarray, np.ndarray, np.ndarray]], weights: np.ndarray) -> float:
