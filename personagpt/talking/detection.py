@@ -87,7 +87,7 @@ def cross_validate(
     """
     numbers = {talk: number for number, talk in enumerate(dict.fromkeys(side.talk for side in sides))}
     talks = np.array([numbers[side.talk] for side in sides])
-    compared, right = [], np.zeros(len(sides), bool)
+    compared, right = [], np.full(len(sides), np.nan)  # nan: a part without anybody to learn from
     for learnt, judged in parts(sides, seed):
         if len(set(is_program[learnt].tolist())) < 2 or not len(judged):
             continue
@@ -105,7 +105,7 @@ def cross_validate(
             _auc(compared, np.bincount(random.randint(len(numbers), size=len(numbers)), minlength=len(numbers)))
         )
     low, high = np.nanpercentile(found, [50 - PERCENT / 2, 50 + PERCENT / 2]).tolist()
-    accuracy = np.mean([right[is_program].mean(), right[~is_program].mean()])
+    accuracy = np.mean([np.nanmean(right[is_program]), np.nanmean(right[~is_program])])
     return Validated(auc, low, high, float(accuracy))
 
 
