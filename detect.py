@@ -39,7 +39,7 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     add("--model", metavar="NAME", help="whose surprise is a marker (default: save_path/checkpoint/model)")
     add("--people", metavar="FILE", type=Path, help="dialogues of people in the ConvAI2 format")
     add("--talks", metavar="FILE", type=Path, help="recorded talks as interact.py --export writes them")
-    add("--shuffle", action="store_true", help="learn from shuffled labels, and save nothing")
+    add("--shuffle", action="store_true", help="learn from shuffled labels 100 times, and save nothing")
     add("--score", metavar="FILE", type=Path, help="judge the talks of a file")
     add("--detector", metavar="FILE", type=Path, help="default: save_path/samples/detector.json")
     options = parse_options(parser, arguments)
@@ -83,7 +83,7 @@ import numpy as np
 
 from personagpt.files import write_json
 from personagpt.model.loading import load_trained
-from personagpt.talking.detection import FOLDS, PERCENT, Detector, cross_validate
+from personagpt.talking.detection import FOLDS, PERCENT, Detector, cross_validate, validate_shuffled
 from personagpt.talking.markers import MARKERS, Known, surprises, tell
 
 
@@ -103,8 +103,6 @@ def learn(options: argparse.Namespace, settings: Settings, sides: list[Side]) ->
     chosen = [side for side in sides if len(side.own) >= count]
     known = Known.of(chosen)
     is_program = np.array([side.is_program for side in chosen])
-    if options.shuffle:
-        is_program = np.random.RandomState(settings.seed).permutation(is_program)
     programs, people = int(is_program.sum()), int((~is_program).sum())
     print(f"{programs} sides of programs, {people} of people; of each its first {count} utterances", end="")
     print(f" ({len(sides) - len(chosen)} shorter ones left out)" if len(chosen) < len(sides) else "")
@@ -117,22 +115,24 @@ def learn(options: argparse.Namespace, settings: Settings, sides: list[Side]) ->
         told = [tell(side, seen, nats) for side, nats in zip(chosen, losses, strict=True)]
         return np.array([[marker[name] for name in names] for marker in told])
 
-    print(f"\n{FOLDS} parts that share no talk and no persona:")
+    validate = validate_shuffled if options.shuffle else cross_validate
+    print(f"\n{FOLDS} parts that share no talk and no persona{', labels shuffled' if options.shuffle else ''}:")
     print(f"utterances seen   accuracy     AUC   {PERCENT} % interval")
     by_seen = []
     for seen in range(1, count + 1):
-        found = cross_validate(chosen, names, values(seen), is_program, settings.seed)
+        found = validate(chosen, names, values(seen), is_program, settings.seed)
         by_seen.append({"utterances": seen} | vars(found))
         print(f"{seen:>15}{100 * found.accuracy:>9.1f} %{found.auc:>8.3f}   {found.low:.3f} to {found.high:.3f}")
+    if options.shuffle:
+        return 0
     detector = Detector.fit(names, values(count), is_program)
     print("\nmarker             weight   a program's, if above 0")
     for index in np.argsort(-np.abs(detector.weights), kind="stable"):
         print(f"{names[index]:<16}{detector.weights[index]:>+9.2f}   {MARKERS[names[index]]}")
-    if not options.shuffle:
-        about = {"model": trained.name, "model_checksum": trained.checksum, "utterances": count}
-        about |= {"with_personas": known.personas, "programs": programs, "people": people, "seed": settings.seed}
-        write_json(options.detector, about | detector.plain() | {"by_utterances": by_seen})
-        print(f"\ndetector in {options.detector}")
+    about = {"model": trained.name, "model_checksum": trained.checksum, "utterances": count}
+    about |= {"with_personas": known.personas, "programs": programs, "people": people, "seed": settings.seed}
+    write_json(options.detector, about | detector.plain() | {"by_utterances": by_seen})
+    print(f"\ndetector in {options.detector}")
     return 0
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from personagpt.errors import UserError
 from personagpt.talking.sides import Side
 
-FOLDS, RESAMPLES, PERCENT = 5, 2000, 95
+FOLDS, RESAMPLES, SHUFFLES, PERCENT = 5, 2000, 100, 95
 
 
 @dataclass(frozen=True)
@@ -83,30 +83,71 @@ def cross_validate(
     """Judge each side by a detector that learnt from other talks and personas.
 
     AUC is the share of pairs, a program and a person of one part, of which the program has the higher logit (ties
-    count half). Its interval comes from RESAMPLES resamples of the talks. Raises UserError where nobody can be judged.
+    count half). Its interval comes from RESAMPLES resamples of the talks; the detectors stay as they are. Raises
+    UserError where nobody can be judged.
     """
+    compared, right = _judge(sides, markers, values, is_program, seed)
+    numbers = 1 + max(max(programs.max(initial=0), people.max(initial=0)) for programs, people, _ in compared)
+    random, found = np.random.RandomState(seed), []
+    for _ in range(RESAMPLES):
+        drawn = random.randint(numbers, size=numbers)
+        found.append(_auc(compared, np.bincount(drawn, minlength=numbers)))
+    low, high = np.nanpercentile(found, [50 - PERCENT / 2, 50 + PERCENT / 2]).tolist()
+    return Validated(_auc(compared, np.ones(numbers)), low, high, _accuracy(right, is_program))
+
+
+def validate_shuffled(
+    sides: list[Side], markers: list[str], values: np.ndarray, is_program: np.ndarray, seed: int
+) -> Validated:
+    """The same with the labels shuffled among talks, SHUFFLES times: the means, and between what PERCENT of the AUCs
+    lie. One shuffle alone may leave some marker's values a little uneven by chance, in all parts alike."""
+    random, aucs, accuracies = np.random.RandomState(seed), [], []
+    for _ in range(SHUFFLES):
+        labels = shuffled(sides, is_program, random)
+        compared, right = _judge(sides, markers, values, labels, seed)
+        aucs.append(_auc(compared, np.ones(len(sides))))
+        accuracies.append(_accuracy(right, labels))
+    low, high = np.percentile(aucs, [50 - PERCENT / 2, 50 + PERCENT / 2]).tolist()
+    return Validated(float(np.mean(aucs)), low, high, float(np.mean(accuracies)))
+
+
+def shuffled(sides: list[Side], is_program: np.ndarray, random: np.random.RandomState) -> np.ndarray:
+    """The labels of each talk's sides given to another talk with as many sides, in any order."""
+    of_talk: dict[str, list[int]] = {}
+    for index, side in enumerate(sides):
+        of_talk.setdefault(side.talk, []).append(index)
+    labels = is_program.copy()
+    for size in {len(indices) for indices in of_talk.values()}:
+        talks = [indices for indices in of_talk.values() if len(indices) == size]
+        for place, taken in enumerate(random.permutation(len(talks))):
+            labels[talks[place]] = random.permutation(is_program[talks[taken]])
+    return labels
+
+
+def _judge(
+    sides: list[Side], markers: list[str], values: np.ndarray, is_program: np.ndarray, seed: int
+) -> tuple[list[tuple[np.ndarray, np.ndarray, np.ndarray]], np.ndarray]:
+    """For each part the talks of its programs (P,) and of its people (Q,), numbered, and which pairs are won (P, Q);
+    and for each side whether it was judged rightly, nan where there was nobody to learn from."""
     numbers = {talk: number for number, talk in enumerate(dict.fromkeys(side.talk for side in sides))}
     talks = np.array([numbers[side.talk] for side in sides])
-    compared, right = [], np.full(len(sides), np.nan)  # nan: a part without anybody to learn from
+    compared, right = [], np.full(len(sides), np.nan)
     for learnt, judged in parts(sides, seed):
         if len(set(is_program[learnt].tolist())) < 2 or not len(judged):
             continue
         logits = Detector.fit(markers, values[learnt], is_program[learnt]).logits(values[judged])
         right[judged] = (logits > 0) == is_program[judged]
-        programs, people = judged[is_program[judged]], judged[~is_program[judged]]
         high, low = logits[is_program[judged]][:, None], logits[~is_program[judged]][None]
-        compared.append((talks[programs], talks[people], (high > low) + 0.5 * (high == low)))  # (P, Q)
-    auc = _auc(compared, np.ones(len(numbers)))
-    if np.isnan(auc):
+        programs, people = judged[is_program[judged]], judged[~is_program[judged]]
+        compared.append((talks[programs], talks[people], (high > low) + 0.5 * (high == low)))
+    if not any(wins.size for _, _, wins in compared):
         raise UserError("all sides of programs, or of people, share a persona: there is no other one to learn from")
-    random, found = np.random.RandomState(seed), []
-    for _ in range(RESAMPLES):
-        found.append(
-            _auc(compared, np.bincount(random.randint(len(numbers), size=len(numbers)), minlength=len(numbers)))
-        )
-    low, high = np.nanpercentile(found, [50 - PERCENT / 2, 50 + PERCENT / 2]).tolist()
-    accuracy = np.mean([np.nanmean(right[is_program]), np.nanmean(right[~is_program])])
-    return Validated(auc, low, high, float(accuracy))
+    return compared, right
+
+
+def _accuracy(right: np.ndarray, is_program: np.ndarray) -> float:
+    """The mean over both kinds."""
+    return float(np.mean([np.nanmean(right[is_program]), np.nanmean(right[~is_program])]))
 
 
 def _auc(compared: list[tuple[np.ndarray, np.ndarray, np.ndarray]], weights: np.ndarray) -> float:

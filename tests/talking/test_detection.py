@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from personagpt.errors import UserError
-from personagpt.talking.detection import Detector, cross_validate, parts
+from personagpt.talking.detection import Detector, cross_validate, parts, shuffled, validate_shuffled
 from personagpt.talking.markers import MARKERS, Known, tell
 from personagpt.talking.sides import Side, read_file, sides_of_talks, utterances_seen
 from personagpt.talking.talks import Talk, Turn
@@ -131,6 +131,33 @@ def test_auc_of_what_can_and_what_cannot_be_told() -> None:
     assert chance.low < 0.5 < chance.high
     equal = cross_validate(sides, ["x"], np.zeros((300, 1)), is_program, 0)
     assert equal.auc == 0.5  # nothing but ties
+
+
+def test_shuffled_labels_tell_nothing_even_of_two_heaps() -> None:
+    """All sides of a talk are of one kind, and far from the other's: a single shuffle leaves the heaps uneven."""
+    random = np.random.RandomState(0)
+    is_program = np.arange(200) % 4 < 2
+    sides = [side(number // 2, bool(program), number) for number, program in enumerate(is_program)]
+    values = is_program[:, None] * 10 + random.normal(size=(200, 1))
+    found = validate_shuffled(sides, ["x"], values, is_program, 0)
+    assert found.low < 0.5 < found.high
+    assert found.auc == pytest.approx(0.5, abs=0.05)
+    assert cross_validate(sides, ["x"], values, is_program, 0).auc == 1.0
+
+
+def test_labels_go_to_other_talks_as_they_are() -> None:
+    """Three talks of two programs, three of a person and a program, two sides that stand alone."""
+    is_program = np.array([True] * 6 + [False, True] * 3 + [True, False])
+    talks = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 7]
+    sides = [side(talk, bool(program)) for talk, program in zip(talks, is_program, strict=True)]
+    random, seen = np.random.RandomState(0), set()
+    for _ in range(50):
+        labels = shuffled(sides, is_program, random)
+        pairs = sorted(tuple(sorted(labels[i : i + 2].tolist())) for i in range(0, 12, 2))
+        assert pairs == [(False, True)] * 3 + [(True, True)] * 3
+        assert labels[12:].sum() == 1
+        seen.add(tuple(labels.tolist()))
+    assert len(seen) > 30
 
 
 def test_a_detector_is_plain_json() -> None:
