@@ -42,7 +42,7 @@ page: .venv/installed-page
 	$(BIN)/python app.py --env .env.demo
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

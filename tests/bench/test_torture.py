@@ -21,8 +21,8 @@ def server():  # noqa: ANN201
 
 
 def test_nothing_is_lost_under_kills(server: torture.RunServer, tmp_path: Path) -> None:
-    tally = torture.torture(server, tmp_path, kills=8, seed=1)
-    assert tally.kills >= 8
+    tally = torture.torture(server, tmp_path, kills=4, seed=1)
+    assert tally.kills >= 4
     assert tally.kills_inside_save >= 1
     assert tally.runs_finished >= 1
     assert tally.checkpoints_read > 0
@@ -83,5 +83,6 @@ def test_two_runs_on_one_save_path(server: torture.RunServer, tmp_path: Path) ->
     assert sorted(statuses) == [0, 2]
     refused, other = statuses.index(2), pids[statuses.index(0)]
     said = (tmp_path / f"log{refused}").read_text()
-    assert f"process {other} on " in said
+    # It may have looked before the other one had written who it is.
+    assert f"process {other} on " in said or "another process" in said
     assert "is training there; wait for it, stop it, or choose another save_path" in said

@@ -219,7 +219,7 @@ def test_a_single_sequence_that_does_not_fit_ends_the_run(
     assert "error: out of memory (DefaultCPUAllocator: can't allocate memory" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("ranks", [["0"], ["1"], ["0", "1"]])
+@pytest.mark.parametrize("ranks", [["0"], ["1"]])
 def test_all_processes_halve_together(tmp_path: Path, data: Path, ranks: list[str]) -> None:
     copy_base(data / "plain", dropout=0.0)
     # A low rate: AdamW makes whole steps of gradients that are rounding errors alone.
@@ -253,16 +253,17 @@ def break_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_compiling_fails_auto_goes_on(
     tmp_path: Path, data: Path, setting: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plain = run_in(tmp_path, "plain", data, batch_size=4)
-    assert train_run(plain) == 0
     env = run_in(tmp_path, "compiled", data, batch_size=4, compile=setting)
-    break_compiler(monkeypatch)
-    monkeypatch.setattr(optimization, "compiles_by_itself", lambda device: True)  # as CUDA does
-    status = train_run(env)
+    with monkeypatch.context() as patched:
+        break_compiler(patched)
+        patched.setattr(optimization, "compiles_by_itself", lambda device: True)  # as CUDA does
+        status = train_run(env)
     said = capsys.readouterr()
     if setting == "auto":
         assert status == 0
         assert said.out.count("compiling the model failed (") == 1
+        plain = run_in(tmp_path, "plain", data, batch_size=4)
+        assert train_run(plain) == 0
         assert rows(env) == rows(plain)
     else:
         assert status == 1
