@@ -30,21 +30,41 @@ class Writing:
     """How facts, or utterances, are written: shares, None where nothing tells."""
 
     lower: float | None  # of those with letters that have a case, those without capitals
-    spaced: float | None  # of the punctuation marks at the end of a word, those after a space
+    spaced: float | None  # of the punctuation marks that end a text, those after a space
     ended: float | None  # of the texts, those that end in a mark
+    spaced_inside: float | None = None  # of the other marks at the end of a word: facts often have `tea , and cake.`
+
+    @property
+    def is_lower(self) -> bool:
+        """Whether it is decided that there are no capitals."""
+        return (self.lower or 0) >= DECIDED
+
+    @property
+    def gaps(self) -> tuple[str | None, str | None]:
+        """What stands before a mark inside a text and before its last one: a space or nothing, None if not decided."""
+        return _gap(self.spaced_inside, self.spaced), _gap(self.spaced, self.spaced_inside)
 
     def bring(self, text: str) -> str:
         """`text` in this style; unchanged where it is not decided, or has capitals."""
-        if (self.lower or 0) < DECIDED:
+        if not self.is_lower:
             return text
         text = " ".join(text.lower().split())
-        before = {True: " ", False: ""}
-        if self.spaced is not None and (self.spaced >= DECIDED or self.spaced <= 1 - DECIDED):
-            gap = before[self.spaced >= DECIDED]
-            text = MARKS.sub(lambda found: gap + gap.join(found[2]), text)
+        inside, at_end = self.gaps
+
+        def respaced(found: re.Match[str]) -> str:
+            gap = at_end if found.end() == len(text) else inside
+            return found[0] if gap is None else gap + gap.join(found[2])
+
+        text = MARKS.sub(respaced, text)
         if (self.ended or 0) >= DECIDED and text and not END.search(text):
-            text += before[(self.spaced or 0) >= DECIDED] + "."
+            text += f"{at_end or ''}."
         return text
+
+
+def _gap(*shares: float | None) -> str | None:
+    """What stands before a mark, by the first of the `shares` that tells; None where it is not decided."""
+    share = next((share for share in shares if share is not None), 0.5)
+    return " " if share >= DECIDED else "" if share <= 1 - DECIDED else None
 
 
 @dataclass(frozen=True)
@@ -104,9 +124,10 @@ class StyleMeter:
             lower = text.lower()
             counts["cased"] += lower != text.upper()
             counts["capitals"] += text != lower
-            marks = [bool(gap) for gap, _ in MARKS.findall(text)]
-            counts["marks"] += len(marks)
-            counts["spaced"] += sum(marks)
+            for mark in MARKS.finditer(text):
+                where = "end" if mark.end() == len(text) else "inside"
+                counts[where] += 1
+                counts[f"spaced {where}"] += bool(mark[1])
             counts["ended"] += END.search(text) is not None
         counts["texts"] += len(texts)
 
@@ -117,8 +138,9 @@ def _writing(counts: Counter[str]) -> Writing:
 
     return Writing(
         lower=share(counts["cased"] - counts["capitals"], "cased"),
-        spaced=share(counts["spaced"], "marks"),
+        spaced=share(counts["spaced end"], "end"),
         ended=share(counts["ended"], "texts"),
+        spaced_inside=share(counts["spaced inside"], "inside"),
     )
 
 

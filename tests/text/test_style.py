@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pytest
 
@@ -26,7 +27,8 @@ def test_measured_by_hand() -> None:
         max_turns=4,
     )
     assert style.facts == Writing(lower=0.6667, spaced=0.0, ended=0.6667)
-    assert style.utterances == Writing(lower=0.75, spaced=0.6667, ended=0.5)  # 4 of 6 marks: `cat?` and `no.` are not
+    # Two marks end a text. Of the other four, `cat?` and `no.` are not spaced.
+    assert style.utterances == Writing(lower=0.75, spaced=1.0, ended=0.5, spaced_inside=0.5)
     assert (style.facts_a_persona, style.utterances_a_dialogue) == (2, 4)
 
 
@@ -75,6 +77,16 @@ def test_a_fact_as_the_text_has_it(typed, written) -> None:
     assert CLOSE.bring(written) == written
 
 
+def test_marks_inside_a_text_and_at_its_end_are_two_styles() -> None:
+    style = measured("1 your persona: my car is red , like all.\n2 hi !\tho !\n")
+    assert style.facts == Writing(lower=1.0, spaced=0.0, ended=1.0, spaced_inside=1.0)
+    for typed in ("My car is red, like all", "my car is red , like all ."):
+        assert style.facts.bring(typed) == "my car is red , like all."
+    # Where a text has only one of them, it stands for both.
+    assert style.utterances.bring("Yes, hi!") == "yes , hi !"
+    assert Writing(1.0, None, 0.0, spaced_inside=0.0).bring("yes , hi !") == "yes, hi!"
+
+
 def test_what_is_not_decided_is_left_alone() -> None:
     typed = "What is this?  I see."
     assert Writing(lower=0.94, spaced=1.0, ended=1.0).bring(typed) == typed
@@ -85,9 +97,13 @@ def test_what_is_not_decided_is_left_alone() -> None:
 
 def test_the_sample_and_convai2_are_decided(sample, shared) -> None:
     for folder in (sample, shared / "convai2"):
-        style = measured((folder / "train_both_original_no_cands.txt").read_text(), 24)
+        text = (folder / "train_both_original_no_cands.txt").read_text()
+        style = measured(text, 24)
         assert style.utterances.bring("What is your name?") == "what is your name ?"
         assert style.facts.bring("I have a dog") == "i have a dog."
+        facts = re.findall(r"(?m)^\d+ .* persona: (.*)$", text)
+        assert len(facts) > 3000
+        assert list(map(style.facts.bring, facts)) == facts  # what training showed stays as it is
 
 
 def test_reading_it_back(tmp_path) -> None:
