@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from personagpt.scoring.metrics import METRICS
 from personagpt.scoring.published import has_published_vocabulary, is_published_text
 from personagpt.sequences.goals import read_goals
 from personagpt.settings import Settings
-from personagpt.text.convai2 import SILENCE
+from personagpt.text.style import Style, Writing, read_style
 
 HUB_CONVAI2 = "conv_ai_2"
 MIT_BASES = {
@@ -50,7 +48,7 @@ messages = [
 print(chat(messages)[0]["generated_text"][-1]["content"])
 ```
 
-{style}: write to it the same way. Context: {context} tokens. Defaults (`generation_config.json`): {sampling}.
+{style}Context: {context} tokens. Defaults (`generation_config.json`): {sampling}.
 {goals}
 ## Scores
 
@@ -108,7 +106,10 @@ def write_card(
     )
     kept = {key: value for key, value in settings.plain().items() if key not in PRIVATE}
     sampling = Sampling()
-    facts, utterances = text_styles(settings.text("valid"))
+    style = read_style(folder)
+    facts, said = ("I have two dogs.", "I work as a nurse."), "Hi! What do you do for a living?"
+    if style:
+        facts, said = map(style.facts.bring, facts), style.utterances.bring(said)
     comparable = data_id == HUB_CONVAI2 and has_published_vocabulary(tokenizer)
     text = CARD.format(
         title=title,
@@ -118,9 +119,9 @@ def write_card(
         context=context_length,
         sampling=f"top-k {sampling.top_k}, top-p {sampling.top_p}, at most {sampling.max_new_tokens} new tokens",
         scores=_scores(evaluation, comparable),
-        style=_style_in_words(facts, utterances),
-        facts="\\n".join(map(facts.write, ("i have two dogs .", "i work as a nurse ."))),
-        utterance=utterances.write("hi ! what do you do for a living ?"),
+        style=_style_in_words(style),
+        facts="\\n".join(facts),
+        utterance=said,
         settings=_table(("setting", "value"), kept),
         goals=_goals(settings),
     )
@@ -142,40 +143,6 @@ def _license(settings: Settings, local: bool) -> str:
     return "mit" if own or settings.model_name in MIT_BASES else "unknown"
 
 
-@dataclass(frozen=True)
-class Style:
-    """How a text is written."""
-
-    lower: bool = True  # no capital letters
-    spaced: bool = True  # spaces before punctuation
-
-    @classmethod
-    def of(cls, texts: list[str]) -> Style:
-        """What holds for nine of ten texts, and marks."""
-        capitals = sum(text != text.lower() for text in texts)
-        before = [mark[0] for text in texts for mark in re.findall(r".[.,!?](?= |$)", text) if mark[0] not in ".,!?"]
-        return cls(lower=capitals <= len(texts) / 10, spaced=before.count(" ") >= 0.9 * len(before))
-
-    def write(self, text: str) -> str:
-        """`text`, given in lower case with spaces before punctuation, in this style."""
-        text = text if self.spaced else re.sub(" ([.,!?])", r"\1", text)
-        return text if self.lower else re.sub(r"(^|[.!?] )([a-z])|\bi\b", lambda found: found[0].upper(), text)
-
-    def __str__(self) -> str:
-        case = "lower case" if self.lower else "upper and lower case"
-        return f"{case}, {'with' if self.spaced else 'without'} spaces before punctuation"
-
-
-def text_styles(text: Path) -> tuple[Style, Style]:
-    """How the facts and the utterances of a ConvAI2 text are written; ConvAI2's own utterances' style without one."""
-    if not text.is_file():
-        return Style(), Style()
-    lines = [line.partition(" ")[2] for line in text.read_text("utf-8", errors="replace").splitlines()]
-    facts = [line.partition(" persona: ")[2] for line in lines if " persona: " in line and "\t" not in line]
-    said = [part for line in lines if "\t" in line for part in line.split("\t")[:2] if part != SILENCE]
-    return Style.of(facts), Style.of(said)
-
-
 def _goals(settings: Settings) -> str:
     """The goals it was trained on; nothing where there are none, or where somebody took the file away meanwhile."""
     try:
@@ -185,10 +152,20 @@ def _goals(settings: Settings) -> str:
     return GOALS.format(first=goals[0].text, goals=", ".join(f"`{goal.text}`" for goal in goals)) if goals else ""
 
 
-def _style_in_words(facts: Style, utterances: Style) -> str:
-    if facts == utterances:
-        return f"It learned from text in {facts}"
-    return f"It learned from utterances in {utterances}, and from facts in {facts}"
+def _style_in_words(style: Style | None) -> str:
+    """A sentence, and the space after it; nothing where the style was not measured."""
+    if style is None:
+        return ""
+    facts, utterances = map(_writing_in_words, (style.facts, style.utterances))
+    text = f"text in {facts}" if facts == utterances else f"utterances in {utterances}, and from facts in {facts}"
+    return f"It learned from {text}: write to it the same way. "
+
+
+def _writing_in_words(writing: Writing) -> str:
+    case = "lower case" if writing.is_lower else "upper and lower case"
+    inside, at_end = ({" ": "with", "": "without", None: "with and without"}[gap] for gap in writing.gaps)
+    last = f", {at_end} one before the last" if at_end != inside else ""
+    return f"{case}, {inside} spaces before punctuation marks{last}"
 
 
 def _scores(evaluation: dict[str, Any] | None, comparable: bool) -> str:

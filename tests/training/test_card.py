@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from personagpt.model.generation import set_generation_defaults
 from personagpt.settings import read_settings
+from personagpt.text.style import STYLE, Style, Writing
 from personagpt.training.card import write_card
 
 EVALUATION = {
@@ -104,32 +105,36 @@ def test_published_figures_only_for_their_text_and_vocabulary(
             assert shown == (text and given is real_tokenizer)
 
 
+LOWER, PROSE = Writing(1.0, 0.0, 1.0, spaced_inside=1.0), Writing(0.1, 0.0, 1.0)
+
+
 @pytest.mark.parametrize(
-    ("text", "words", "facts", "said"),
+    ("facts", "utterances", "words", "example", "said"),
     [
         (
-            "1 your persona: i sing .\n2 hi !\tho , ho .\n", "text in lower case, with spaces before punctuation:",
+            Writing(1.0, 1.0, 0.5), Writing(1.0, 1.0, 0.9), "text in lower case, with spaces before punctuation marks:",
             "i have two dogs .\\ni work", "hi ! what do",
         ),
         (
-            "1 your persona: i sing.\n2 hi !\tho , ho .\n",
-            "utterances in lower case, with spaces before punctuation, and from facts in lower case, without",
+            LOWER, Writing(1.0, 1.0, 0.5),
+            "utterances in lower case, with spaces before punctuation marks, and from facts in lower case, with spaces "
+            "before punctuation marks, without one before the last: write",
             "i have two dogs.\\ni work", "hi ! what do",
         ),
         (
-            "1 your persona: I sing.\n2 Hi! Who?\tHo, ho.\n",
-            "text in upper and lower case, without spaces before punctuation: write",
+            PROSE, PROSE, "text in upper and lower case, without spaces before punctuation marks: write",
             "I have two dogs.\\nI work", "Hi! What do",
         ),
     ],
 )  # fmt: skip
-def test_the_text_s_style_as_it_is(settings, tmp_path, tokenizer, text, words, facts, said) -> None:
-    settings.data_path.mkdir()
-    settings.text("valid").write_text(text)
+def test_the_text_s_style_as_it_is(settings, tmp_path, tokenizer, facts, utterances, words, example, said) -> None:
+    write_card(tmp_path, settings, tokenizer, 1024, 250, None)
+    assert "learned" not in (tmp_path / "README.md").read_text()  # of older tensors no style is known
+    (tmp_path / STYLE).write_text(json.dumps(Style(facts, utterances, 5, 16).plain()))
     write_card(tmp_path, settings, tokenizer, 1024, 250, None)
     card = (tmp_path / "README.md").read_text()
     assert f"It learned from {words}" in card
-    assert f'"content": "{facts}' in card
+    assert f'"content": "{example}' in card
     assert f'"content": "{said}' in card
 
 
