@@ -9,6 +9,7 @@ its sentences has. Nobody has to annotate anything; `data/goals.tsv` has the pub
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import random
@@ -45,7 +46,7 @@ def read_goals(path: Path | str) -> list[Goal]:
         with open(path, "rb") as file:
             for number, data in enumerate(file, start=1):
                 where = f"{path}:{number}"
-                line = _decoded(data, where)
+                line = _decoded(data.removeprefix(codecs.BOM_UTF8) if number == 1 else data, where)
                 if not line or line.startswith("#"):
                     continue
                 goal = _parse(line, where)
@@ -62,7 +63,7 @@ def read_goals(path: Path | str) -> list[Goal]:
 
 def _decoded(data: bytes, where: str) -> str:
     try:
-        return data.decode("utf-8-sig" if where.endswith(":1") else "utf-8").strip(" \r\n")
+        return data.decode().strip(" \r\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{where}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8") from None
 

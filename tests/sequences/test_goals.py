@@ -69,6 +69,7 @@ EXPECTED = "expected GOAL<TAB>ask or talk<TAB>words separated by spaces"
         (b"a\task\tb\nc\task\td\n a \ttalk\td\n", ":3: the goal 'a' stands on line 1 already"),
         (b"a\task\tb\nc\task\t\xe9\n", ":2: byte 0xe9 is not UTF-8; save the file as UTF-8"),
         (b"\xff\xfea\0", ":1: byte 0xff is not UTF-8; save the file as UTF-8"),
+        (b"\xef\xbb\xbf\xe9\task\ta\n", ":1: byte 0xe9 is not UTF-8; save the file as UTF-8"),
     ],
 )
 def test_mistakes_in_a_goals_file(tmp_path, data, line) -> None:
