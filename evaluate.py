@@ -50,6 +50,8 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
         raise UserError(f"--generate {options.generate}: expected a number of replies, 0 or more")
     if options.compare and options.model is not None:
         raise UserError(f"--compare takes both models: leave out --model {options.model}")
+    if options.out is not None and options.out.is_dir():
+        raise UserError(f"--out {options.out}: a folder; name a file in it")
     if options.text is not None and not options.text.is_file():
         raise UserError(f"--text {options.text}: there is no such file")
     return options, read_settings(options.env)

@@ -393,7 +393,7 @@ def test_nobody_to_be_told_from(run, settings_file, tmp_path) -> None:
     (tmp_path / "one.txt").write_text("1 your persona: i ski .\n2 a\tb\n")
     outcome = run(evaluate.main, "--env", settings_file, "--text", tmp_path / "one.txt", "--identify")
     assert outcome.status == 0
-    assert re.search(r"^identified +0   .*1 left out", outcome.out, re.MULTILINE)
+    assert re.search(r"^identified +0   sides: the text has no two personas to tell apart$", outcome.out, re.MULTILINE)
     found = json.loads((tmp_path / "save" / "samples" / "eval-one.json").read_text())
     assert "persona_at_1" not in found
     assert found["identified_left_out"] == 1
@@ -462,6 +462,7 @@ def test_a_model_without_persona_tokens(run, settings_file, base) -> None:
         (["--compare", "a", "b", "--model", "c"], "--compare takes both models: leave out --model c"),
         (["--text", "nowhere.txt"], "there is no such file"),
         (["--generate", "-1"], "expected a number of replies"),
+        (["--out", "{tmp}/data"], "/data: a folder; name a file in it"),
         (["--text", "{tmp}/bad.txt"], "bad.txt:1: no line number"),
     ],
 )

@@ -41,7 +41,9 @@ def table(found: dict[str, Any], comparable: bool) -> str:
 
 def _identified(found: dict[str, Any]) -> str:
     among = found["identified_among"]
-    chance = f"sides, each among {among} personas" + (f": chance {100 / among:.1f} %" if among else "")
+    if among < 2:
+        return "sides: the text has no two personas to tell apart"
+    chance = f"sides, each among {among} personas: chance {100 / among:.1f} %"
     chance += "; the text has no more" if among < PERSONAS else ""
     left_out = found["identified_left_out"]
     return chance + (f"; {left_out} left out (no persona, or no room for another one)" if left_out else "")
@@ -68,10 +70,10 @@ def table_of_differences(
     for metric in METRICS:
         if metric.name not in ours or metric.name not in theirs:
             continue
-        line = f"{metric.name:<16}{shown(metric, ours[metric.name]):>10}{shown(metric, theirs[metric.name]):>10}"
+        line = f"{metric.name:<16}{shown(metric, ours[metric.name]):>10} {shown(metric, theirs[metric.name]):>9}"
         found = differences.get(metric.name)
         if found is not None:
-            line += f"{shown(metric, found['difference'], '+'):>11}"
+            line += f" {shown(metric, found['difference'], '+'):>10}"
             if "low" in found:
                 line += f"   {shown(metric, found['low'], '+')} to {shown(metric, found['high'], '+')}"
         lines.append(line)

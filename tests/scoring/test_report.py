@@ -31,6 +31,9 @@ identified          3,000   sides, each among 15 personas: chance 6.7 %; the tex
     assert table(found | counts, comparable=False) == expected + more
     left_out = table(found | counts | {"identified_left_out": 7}, comparable=False)
     assert left_out == expected + more + "; 7 left out (no persona, or no room for another one)"
+    alone = FIGURES | {"identified_among": 1, "identified_left_out": 2}
+    last = "identified              0   sides: the text has no two personas to tell apart"
+    assert table(alone, comparable=False) == f"{expected}\n{last}"
 
 
 def test_the_published_figures_beside_them() -> None:
@@ -63,15 +66,15 @@ def test_a_line_for_each_turn() -> None:
 
 
 def test_two_models() -> None:
-    ours = {"perplexity": 10.0, "word_f1": 0.2, "distinct_1": 0.1, "hits_at_1": 0.5}
-    theirs = {"perplexity": 9.0, "word_f1": 0.25, "distinct_1": 0.125, "hits_at_1": 0.6, "loss": 2.0}
+    ours = {"perplexity": 4027180.88, "word_f1": 0.2, "distinct_1": 0.1, "hits_at_1": 0.5}
+    theirs = {"perplexity": 1234567.89, "word_f1": 0.25, "distinct_1": 0.125, "hits_at_1": 0.6, "loss": 2.0}
     differences = {
         "word_f1": {"difference": 0.05, "low": -0.01, "high": 0.11},
         "distinct_1": {"difference": 0.025, "low": 0.0125, "high": 0.05},
     }
     expected = """\
                          A         B      B - A   95 % interval
-perplexity           10.00      9.00
+perplexity      4027180.88 1234567.89
 word_f1             20.0 %    25.0 %     +5.0 %   -1.0 % to +11.0 %
 distinct_1          10.0 %    12.5 %     +2.5 %   +1.2 % to +5.0 %
 hits_at_1           50.0 %    60.0 %
