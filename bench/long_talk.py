@@ -15,7 +15,7 @@ import random
 import re
 import sys
 
-from bench.persona_recall import model_of_command_line
+from bench.persona_recall import chosen_model, model_parser
 from data.sample import make_sample
 from data.sample.templates import FACT_KINDS, FAREWELLS, SMALL_TALK
 from personagpt.model.loading import TrainedModel
@@ -49,7 +49,7 @@ def long_talks(model: TrainedModel) -> list[dict[str, list[bool]]]:
     known_words, known_sentences, farewells = known_text()
     personas = [dialogue.personas[1] for dialogue in corpus] * ROUNDS
     asked = [chance.sample([*ASKED, *SMALL_TALK], QUESTIONS) for _ in personas]
-    asked_of = [Persona(model, facts, seed=SEED + number) for number, facts in enumerate(personas)]
+    asked_of = [Persona(model, facts, seed=SEED + number, keep_facts=True) for number, facts in enumerate(personas)]
     turns = []
     for turn in range(QUESTIONS):
         said = [questions[turn] if turn else f"hi ! {questions[turn]}" for questions in asked]
@@ -66,7 +66,7 @@ def long_talks(model: TrainedModel) -> list[dict[str, list[bool]]]:
 
 
 def main() -> int:
-    turns = long_talks(model_of_command_line(__doc__))
+    turns = long_talks(chosen_model(model_parser(__doc__).parse_args()))
     print("turn" + "".join(f"{name:>19}" for name in COLUMNS))
     everything = {name: [held for found in turns for held in found[name]] for name in COLUMNS}
     for label, found in [*((str(number), found) for number, found in enumerate(turns, 1)), ("all", everything)]:

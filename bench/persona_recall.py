@@ -70,17 +70,21 @@ def persona_recall(
     }
 
 
-def model_of_command_line(description: str | None) -> TrainedModel:
-    """The model that the command line names; `description` is what --help prints."""
+def model_parser(description: str | None) -> argparse.ArgumentParser:
+    """A command line that names a model; `description` is what --help prints."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", type=Path, default=ROOT / ".env.demo")
     parser.add_argument("--model", type=Path, help="a checkpoint (default: the newest under save_path)")
-    options = parser.parse_args()
+    return parser
+
+
+def chosen_model(options: argparse.Namespace) -> TrainedModel:
+    """The model that the command line names."""
     return load(options.model or read_settings(options.env).save_path / "checkpoint" / "model", "fp32")
 
 
 def main() -> int:
-    model = model_of_command_line(__doc__)
+    model = chosen_model(model_parser(__doc__).parse_args())
     found = persona_recall(model.model, model.encoder)
     print(f"{found['questions']} questions about a persona that training never showed")
     print(f"own persona:       {found['own']:.1%} of the replies name its value")

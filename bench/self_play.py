@@ -11,22 +11,18 @@ goodbye, that hold a word or a sentence the corpus does not have; distinct pairs
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
-from pathlib import Path
 
 from bench.long_talk import known_text, sentences
-from bench.persona_recall import persona_recall
+from bench.persona_recall import chosen_model, model_parser, persona_recall
 from data.sample import make_sample
-from personagpt.model.loading import TrainedModel, load
+from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import Sampling
 from personagpt.scoring.metrics import distinct, repeats
-from personagpt.settings import read_settings
 from personagpt.talking import self_play
 from utils import exit_status
 
-ROOT = Path(__file__).resolve().parents[1]
 TALKS, TURNS = 200, 20
 COLUMNS = ("repeats", "same reply", "farewells", "unknown words", "unknown sentences")
 
@@ -58,13 +54,11 @@ def measure(talks: list[list[str]]) -> list[dict[str, list[bool]]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--env", type=Path, default=ROOT / ".env.demo")
-    parser.add_argument("--model", type=Path, help="a checkpoint (default: the newest under save_path)")
+    parser = model_parser(__doc__)
     parser.add_argument("--no-repeat", type=int, nargs="+", default=[0, Sampling().no_repeat])
     parser.add_argument("--history", type=int, help="utterances the model is shown (default: as interact.py)")
     options = parser.parse_args()
-    model = load(options.model or read_settings(options.env).save_path / "checkpoint" / "model", "fp32")
+    model = chosen_model(options)
     print("no-repeat" + "".join(f"{name:>19}" for name in (*COLUMNS, "distinct_2", "own value", "exchanged: new")))
     by_turn = {}
     for no_repeat in options.no_repeat:
