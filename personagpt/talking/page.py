@@ -125,15 +125,14 @@ class Page:
             return self.shown(shorter)
 
     def correct(self, visitor: str, data: dict) -> dict:
-        text = checked(data.get("text"), "the correction", self.limits.letters)
+        text = self.desk.brought(checked(data.get("text"), "the correction", self.limits.letters))
         with self.changing:
             talk = self.idle(visitor, data["id"])
             turn = talk.turns[-1]
             if turn.speaker != "model":
                 raise Refused(409, "there is no reply yet")
             if text != turn.text:
-                said = turn.replaced if turn.corrected else turn.text
-                talk.turns[-1] = replace(turn, text=text, replaced=said, corrected=True)
+                talk.turns[-1] = turn.instead(text, corrected=True)
                 self.recordings.save(talk)
             return self.shown(talk)
 

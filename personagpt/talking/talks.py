@@ -45,6 +45,10 @@ class Turn:
     replaced: str | None = None  # the reply that stood here before: another draw, or what a person corrected
     corrected: bool = False  # a person wrote this text in the model's place
 
+    def instead(self, text: str, corrected: bool) -> Turn:
+        """This reply with another text in its place; what the model said there stays on record."""
+        return replace(self, text=text, replaced=self.replaced if self.corrected else self.text, corrected=corrected)
+
 
 @dataclass
 class Flag:

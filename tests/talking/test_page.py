@@ -177,9 +177,10 @@ def test_taking_back(page, visitor) -> None:
     assert visitor.do(talk, "undo").status == 404
 
 
-def test_a_correction_keeps_what_the_model_said(page, visitor) -> None:
+def test_a_correction_keeps_what_the_model_said(page, visitor, monkeypatch) -> None:
     talk = talked(visitor, "hi")
-    for text in ("i am fine .", "i am well ."):
+    monkeypatch.setattr(page.desk, "brought", str.lower)
+    for text in ("i am fine .", "I am well ."):
         shown = visitor.do(talk, "correct", text=text).json
         assert shown["turns"][1]["replaced"] == talk["turns"][1]["text"]
     turn = recorded(page).turns[1]
