@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -25,6 +25,7 @@ from personagpt.model.sampling import Sampling
 from personagpt.scoring.metrics import score_batch
 from personagpt.scoring.tally import perplexity
 from personagpt.sequences.batches import collate
+from personagpt.sequences.format import DataError
 
 
 @dataclass(frozen=True)
@@ -64,35 +65,43 @@ class Persona:
     def __init__(
         self,
         model: TrainedModel,
-        facts: Sequence[str] = (),
+        facts: Iterable[str] = (),
         *,
-        history: Sequence[str] = (),
+        history: Iterable[str] = (),
         seed: int | None = None,
         max_history: int | None = None,
         as_typed: bool = False,
+        keep_facts: bool = False,
         **sampling: float,
     ) -> None:
         """`seed` repeats a talk. `max_history` is how many utterances the model is shown at most (0: what its context
         holds; None: `Style.max_history`). What is given is brought into the style of the text the model learned from,
-        unless `as_typed`. The others are Sampling's: top_k, top_p, temperature, max_new_tokens, no_repeat.
+        unless `as_typed`; with `keep_facts`, which come from a dialogue text, only what is said is. The others are
+        Sampling's: top_k, top_p, temperature, max_new_tokens, no_repeat.
         """
-        self.model, self.sampling, self._random = model, Sampling(**sampling), Random(seed)
+        self.model, self._random = model, Random(seed)
         self._style = None if as_typed else model.style
-        self.facts = [self._style.facts.bring(fact) if self._style else fact for fact in _texts(facts, "the facts")]
+        self.facts = _texts(facts, "the facts")
+        if self._style and not keep_facts:
+            self.facts = list(map(self._style.facts.bring, self.facts))
         self.history = [self.brought(text) for text in _texts(history, "the history")]
-        self.max_history = max_history
         if max_history is None:
-            self.max_history = model.style.max_history if model.style else 0
-        if self.max_history < 0:
-            raise UserError(f"max_history {max_history}: expected 0 (what the context holds) or more")
+            max_history = model.style.max_history if model.style else 0
+        if type(max_history) is not int or max_history < 0:
+            raise UserError(f"max_history {max_history!r}: expected 0 (what the context holds) or more")
+        self.max_history = max_history
         if model.style and len(self.facts) > model.style.facts_a_persona:
             most = model.style.facts_a_persona
             warnings.warn(f"{len(self.facts)} facts: in training a persona had {most} at most", stacklevel=2)
-        if self.sampling.max_new_tokens >= model.context_length:
-            raise UserError(
-                f"max_new_tokens {self.sampling.max_new_tokens}: the model's context is {model.context_length} tokens"
-            )
-        model.encoder.context(1, self.facts, [], self._room)  # raises where they do not fit
+        self.draw_with(Sampling(**sampling))
+
+    def draw_with(self, sampling: Sampling) -> None:
+        """Draw replies so from now on. Raises UserError where the longest one leaves no room for the persona."""
+        length = self.model.context_length
+        if sampling.max_new_tokens >= length:
+            raise UserError(f"max_new_tokens {sampling.max_new_tokens}: the model's context is {length} tokens")
+        self.model.encoder.context(1, self.facts, [], length - sampling.max_new_tokens)  # raises where it does not fit
+        self.sampling = sampling
 
     def reply(self, text: str | None = None, *, goal: str | None = None, avoid: Sequence[str] = ()) -> str:
         """The persona's reply to `text`; both join the history. Without a text, it opens the talk.
@@ -122,11 +131,12 @@ class Persona:
             self._add(said, shown.strip())
 
     @staticmethod
-    def replies(pairs: Sequence[tuple[Persona, str | None]], *, goal: str | None = None) -> list[str]:
+    def replies(pairs: Iterable[tuple[Persona, str | None]], *, goal: str | None = None) -> list[str]:
         """The reply of each persona to its text, made in batches: on a GPU many take hardly longer than one.
 
         Raises UserError where a persona stands there twice, or where they do not share one model.
         """
+        pairs = list(pairs)
         if len({id(persona) for persona, _ in pairs}) < len(pairs):
             raise UserError("a persona stands there twice: its second reply would have to wait for the first")
         if len({id(persona.model) for persona, _ in pairs}) > 1:
@@ -192,8 +202,10 @@ class Persona:
         """The reply's log-likelihood (nats) after the utterances `before` under each persona, and its tokens."""
         encoder, sequences = self.model.encoder, []
         ids = [*encoder.texts([reply])[0], encoder.eos]
+        room = self.model.context_length - len(ids)
+        if room <= 0:
+            raise DataError(f"a reply of {len(ids)} tokens: the model's context is {self.model.context_length} tokens")
         for facts in personas:
-            room = self.model.context_length - len(ids)
             context = encoder.context(len(before) % 2, facts, self._shown(before), room)
             spans = np.array([[len(context), len(context) + len(ids)]])
             sequences.append((np.array([*context, *ids], np.int64), spans))
@@ -237,8 +249,10 @@ class Persona:
             self.history += [*said, reply]  # at once: another thread sees both or neither
 
 
-def _texts(texts: Sequence[str], what: str) -> list[str]:
+def _texts(texts: Iterable[str], what: str) -> list[str]:
     """The texts, stripped, without empty ones. Raises UserError where they are something else."""
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+    is_list = isinstance(texts, Iterable) and not isinstance(texts, str)
+    listed = list(texts) if is_list else []
+    if not is_list or not all(isinstance(text, str) for text in listed):
         raise UserError(f"{what}: expected a list of texts, such as ['i have two dogs .']")
-    return [text.strip() for text in texts if text.strip()]
+    return [text.strip() for text in listed if text.strip()]

@@ -55,7 +55,8 @@ def talk(persona: Persona) -> list[str]:
 
 
 def test_a_talk_is_kept_and_taken_back(model, says) -> None:
-    oscar = Persona(model, FACTS)
+    oscar = Persona(model, (fact for fact in FACTS))
+    assert oscar.facts == FACTS
     says("i am fine .", "i am a nurse .")
     assert oscar.reply(" hi ! ") == "i am fine ."
     assert oscar.reply("and you ?") == "i am a nurse ."
@@ -143,7 +144,7 @@ def test_many_replies_at_once_are_those_one_by_one(model) -> None:
     single, together = personas(), personas()
     for text in TALK:
         expected = [persona.reply(text) for persona in single]
-        assert Persona.replies([(persona, text) for persona in together]) == expected
+        assert Persona.replies((persona, text) for persona in together) == expected
     assert [persona.history for persona in together] == [persona.history for persona in single]
     assert Persona.replies([]) == []
 
@@ -283,9 +284,11 @@ def test_a_published_tokenizer_s_layout(tmp_path, base, tokenizer) -> None:
     [
         ("i am a pilot .", {}, "the facts: expected a list of texts"),
         ([1], {}, "the facts: expected a list of texts"),
+        (None, {}, "the facts: expected a list of texts"),
         ([], {"history": "hi"}, "the history: expected a list of texts"),
         ([], {"top_p": 0}, "top_p 0: expected above 0 and at most 1"),
         ([], {"max_history": -1}, "max_history -1: expected 0"),
+        ([], {"max_history": "3"}, "max_history '3': expected 0"),
         ([], {"max_new_tokens": 320}, "max_new_tokens 320: the model's context is 320 tokens"),
     ],
 )
@@ -302,6 +305,8 @@ def test_a_persona_or_utterance_that_does_not_fit(model) -> None:
     oscar = Persona(model, FACTS)
     with pytest.raises(DataError, match="do not fit into 280 tokens"):
         oscar.stream("dogs " * 400)  # at once, not at the first piece
+    with pytest.raises(DataError, match=r"a reply of \d+ tokens: the model's context is 320 tokens"):
+        oscar.score("dogs " * 400)
     with pytest.raises(UserError, match="an empty utterance"):
         oscar.reply(" ")
     assert oscar.reply("hi")
@@ -334,6 +339,8 @@ def test_what_is_given_is_brought_into_the_style(styled, says) -> None:
     assert oscar.history == ["hi !", "hello .", "what is your name ?", "fine ."]
     plain = Persona(styled, ["I have a dog"], history=["Hi!"], as_typed=True)
     assert plain.facts + plain.history == ["I have a dog", "Hi!"]
+    of_a_text = Persona(styled, ["I have a dog"], history=["Hi!"], keep_facts=True)
+    assert of_a_text.facts + of_a_text.history == ["I have a dog", "hi !"]
     assert oscar.score("Fine.", other=["I am old"]) == plain_score(styled, oscar.facts, oscar.history)
 
 
