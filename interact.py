@@ -25,12 +25,12 @@ if __name__ == "__main__":
 
 import argparse
 import random
-import re
 import secrets
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
-from personagpt.errors import Stopped, UserError, printable
+from personagpt.errors import UserError
 from personagpt.model.sampling import RANGES, Sampling
 from personagpt.sequences.goals import read_goals
 from personagpt.settings import Settings, find_model, read_settings
@@ -51,12 +51,13 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     persona.add_argument("--persona", metavar="FACT", action="append", help="a fact of the model's persona; repeat it")
     persona.add_argument("--persona-file", metavar="FILE", type=Path, help="a persona, one fact a line")
     persona.add_argument("--random-persona", action="store_true", help="a persona of the validation text")
-    add("--top-k", metavar="K", type=int, default=10, help="draw from the K most likely tokens (10; 0: all)")
-    add("--top-p", metavar="P", type=float, default=0.92, help="... of those from the fewest that make up P (0.92)")
-    add("--temperature", metavar="T", type=float, default=1.0, help="below 1: safer, above: bolder (1.0)")
-    add("--max-new-tokens", metavar="N", type=int, default=40, help="longest reply (40)")
+    add("--top-k", metavar="K", type=int, help="draw from the K most likely tokens (%(default)s; 0: all)")
+    add("--top-p", metavar="P", type=float, help="... of those from the fewest that make up P (%(default)s)")
+    add("--temperature", metavar="T", type=float, help="below 1: safer, above: bolder (%(default)s)")
+    add("--max-new-tokens", metavar="N", type=int, help="longest reply (%(default)s)")
     add("--goal", metavar="GOAL", help="what the replies shall do: 'ask about pets.' (a model trained with goals)")
-    add("--no-repeat", metavar="N", type=int, default=4, help="repeat no N tokens in a row (4; 0: may repeat)")
+    add("--no-repeat", metavar="N", type=int, help="repeat no N tokens in a row (%(default)s; 0: may repeat)")
+    parser.set_defaults(**asdict(Sampling()))
     add("--history", metavar="N", type=int, help="utterances the model is shown (see docs/talk.md; 0: all that fit)")
     add("--as-typed", action="store_true", help="leave what you type as it is, not in the training text's style")
     add("--seed", metavar="N", type=int, help="makes a talk repeatable")
@@ -78,11 +79,16 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
 
 def check_options(options: argparse.Namespace) -> None:
     """Raise UserError for a value out of range."""
+    facts_given = options.persona is not None or options.persona_file is not None
     for name, holds, allowed in (
         *((name, in_range(getattr(options, name)), allowed) for name, (in_range, allowed) in RANGES.items()),
         ("history", (options.history or 0) >= 0, "0 (all that fit the context) or more"),
         ("turns", options.turns >= 1, "1 or more"),
-        ("talks", options.talks is None or (options.self_play and options.talks >= 1), "1 or more, with --self-play"),
+        (
+            "talks",
+            options.talks is None or (options.self_play and options.talks >= 1 and not facts_given),
+            "1 or more, with --self-play and without a persona: they are the validation text's",
+        ),
         ("seed", options.seed is None or 0 <= options.seed < 2**62, "0 or more, below 2**62"),
         ("only_flagged", options.export or not options.only_flagged, "used together with --export FOLDER"),
     ):
@@ -150,11 +156,11 @@ def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Set
     options, settings = command_line(arguments)
     if not wants_records(options):
         find_model(options.model, settings, command("train.py", options.env))
-        options.goals = read_goals(settings.goals)
+        options.goals, options.drawn = read_goals(settings.goals), False
         if options.self_play or options.random_persona:
             options.pairs = known_personas(settings)
             options.partner_persona, drawn = random.Random(options.seed).choice(options.pairs)
-            options.persona = options.persona or drawn
+            options.drawn, options.persona = not options.persona, options.persona or drawn
     return options, settings
 
 
@@ -165,14 +171,12 @@ if __name__ == "__main__":
     print("loading ...", file=sys.stderr, flush=True)
 
 import contextlib
-from collections.abc import Iterator
 
 from personagpt.model.loading import TrainedModel, load_trained
 from personagpt.talking.commands import Commands, answer_lines, type_persona
 from personagpt.talking.self_play import play
-from personagpt.talking.session import Session, label, self_play
-
-TYPED_LINES = 1000  # how many are kept
+from personagpt.talking.session import Session, self_play
+from personagpt.talking.terminal import typed_lines
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -184,19 +188,20 @@ def talk(options: argparse.Namespace, settings: Settings) -> int:
     trained = load_trained(options.model, settings)
     sampling = Sampling(**{name: getattr(options, name) for name in RANGES})
     recordings = Recordings(settings.save_path / "conversations")
-    style = {"max_history": options.history, "as_typed": options.as_typed}
     if options.talks:
-        return play_talks(options, trained, sampling, recordings, style)
-    session = Session(trained, sampling, options.seed, recordings, **style)
+        return play_talks(options, trained, sampling, recordings)
+    session = Session(
+        trained, sampling, options.seed, recordings, max_history=options.history, as_typed=options.as_typed
+    )
     session.goal = options.goal
     try:
         if options.self_play:
-            session.begin(options.persona, "partner", options.partner_persona)
+            session.begin(options.persona, options.drawn, "partner", options.partner_persona)
             self_play(session, options.turns)
         else:
-            lines = read_lines(recordings.path.with_name(TYPED))
+            lines = typed_lines(recordings.path.with_name(TYPED))
             if persona := options.persona or type_persona(lines):
-                session.begin(persona)
+                session.begin(persona, options.drawn)
                 answer_lines(Commands(session, options.goals, lambda: other_persona(options, settings)), lines)
     finally:
         if session.recorded:
@@ -204,17 +209,15 @@ def talk(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def play_talks(
-    options: argparse.Namespace, trained: TrainedModel, sampling: Sampling, recordings: Recordings, style: dict
-) -> int:
+def play_talks(options: argparse.Namespace, trained: TrainedModel, sampling: Sampling, recordings: Recordings) -> int:
     """--self-play --talks N: the talks are recorded as they are done, some dozens at a time."""
     seed = secrets.randbits(32) if options.seed is None else options.seed
-    done = 0
-    for talks in play(trained, options.pairs, options.talks, options.turns, sampling, seed, **style):
+    count, turns, done = options.talks, options.turns, 0
+    for talks in play(trained, options.pairs, count, turns, sampling, seed, options.history, options.goal):
         for talk in talks:
             recordings.save(talk)
         done += len(talks)
-        print(f"{done} of {options.talks} talks recorded in {recordings.path}")
+        print(f"{done} of {count} talks recorded in {recordings.path}")
     return 0
 
 
@@ -223,51 +226,6 @@ def other_persona(options: argparse.Namespace, settings: Settings) -> list[str]:
     with contextlib.suppress(UserError):
         return random.Random(options.seed).choice(known_personas(settings))[0]
     return []
-
-
-def read_lines(typed: Path) -> Iterator[str]:
-    """What the human types, line by line, until the input ends; piped input is printed, as if typed.
-
-    The file `typed` keeps the lines of a terminal, for its arrow keys.
-    """
-    if hasattr(sys.stdin, "reconfigure"):
-        sys.stdin.reconfigure(errors="replace")
-    if not sys.stdin.isatty():
-        for line in sys.stdin:
-            print(f"{label('you')}{printable(line.rstrip())}")
-            yield line
-        return
-    with kept_lines(typed):
-        while True:
-            try:
-                # Between \x01 and \x02 stands what takes no room: else a long line would be drawn wrongly.
-                yield input(re.sub("(\x1b[[][0-9]+m)", "\x01\\1\x02", label("you")))
-            except EOFError:
-                print()
-                return
-            except Stopped:
-                print()  # what follows starts on a line of its own
-                raise
-
-
-@contextlib.contextmanager
-def kept_lines(path: Path) -> Iterator[None]:
-    """Arrow keys for input(), which bring back the lines of earlier sessions; those of this one are kept in `path`."""
-    try:
-        import readline
-    except ImportError:  # a Python without it
-        yield
-        return
-    with contextlib.suppress(OSError):
-        readline.read_history_file(path)
-    readline.set_history_length(TYPED_LINES)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # nobody's talk ends badly for want of arrow keys
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(0o600)
-            readline.write_history_file(path)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,11 @@
 """interact.py: talks with a real (tiny) model through the script's own main()."""
 
-import contextlib
 import io
 import itertools
 import json
 import os
-import pty
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +23,7 @@ from personagpt.talking import persona
 from personagpt.talking.recordings import Recordings, read_talks
 from personagpt.text.convai2 import read_corpus
 from personagpt.text.style import STYLE, Style, Writing
-from tests.helpers import ROOT, SAMPLE
+from tests.helpers import SAMPLE
 from tests.talking.test_talks import make_talk
 
 SAMPLE_TEXT = SAMPLE / "valid_both_original_no_cands.txt"
@@ -102,7 +98,7 @@ def test_personas_from_everywhere(chat, recorded, tmp_path, sample) -> None:
     file = tmp_path / "persona.txt"
     file.write_text("\ufeffi am old.\r\n\r\ni play the banjo.", encoding="utf-8")
     chat("hi\n", "--persona-file", file)
-    chat("i like tea.\ni am called tom.\n\nhi\n")
+    chat("\ufeffi like tea.\ni am called tom.\n\nhi\n")
     chat("hi\n", "--random-persona", "--seed", 3)
     first, second, third = (talk.persona for talk in recorded())
     assert first == ["i am old.", "i play the banjo."]
@@ -143,7 +139,7 @@ def test_everything_is_on_record_when_it_is_said(chat, recorded, monkeypatch) ->
             yield line
             seen.append([(len(talk.turns), len(talk.flags)) for talk in recorded()])
 
-    monkeypatch.setattr(interact, "read_lines", typed)
+    monkeypatch.setattr(interact, "typed_lines", typed)
     outcome = chat("", *DOGS)
     assert seen == [[(2, 0)], [(4, 0)], [(4, 1)], [(4, 1), (2, 0)], [(4, 1), (2, 0)]]
     talk = recorded()[1]
@@ -174,6 +170,10 @@ def test_a_reply_that_cannot_be_drawn_again_stays(chat, recorded, monkeypatch, t
         ("hi\n/flag boring\n", "/flag boring: unknown kind; the kinds are inconsistent, contradicts,"),
         ("/dance\n", "/dance: unknown command; /help lists them"),
         ("/persona |\n", "an empty persona"),
+        ("/set max_new_tokens 320\n", "max_new_tokens 320: the model's context is 320 tokens"),
+        ("/set top_k\n", "top_k: expected 0 (all tokens) or more"),
+        ("/set colour 3\n", "colour: expected one of top_k, top_p, temperature, max_new_tokens, no_repeat"),
+        ("hi\n/choose 0\n", "/choose: first let /alternatives show other replies"),
         ("/persona " + "dogs " * 400 + "\n", "do not fit into 280 tokens"),
         ("dogs " * 400 + "\n", "do not fit into 280 tokens"),
         ("/save\n", "nothing was said yet"),
@@ -202,6 +202,8 @@ def test_a_mistake_while_talking_is_one_line_and_the_talk_goes_on(chat, recorded
         (["--turns", "0"], "--turns 0"),
         (["--seed", "-1"], "--seed -1"),
         (["--only-flagged"], "--export FOLDER"),
+        (["--talks", "3"], "--talks 3: expected 1 or more, with --self-play and without a persona: they are"),
+        (["--talks", "3", "--self-play", "--persona", "i ski."], "--talks 3: expected 1 or more, with --self-play and"),
         (["--model", "./nowhere"], "there is no such folder"),
         ([], "an empty persona: type at least one fact"),
     ],
@@ -257,6 +259,13 @@ def test_an_empty_or_repeated_reply_is_drawn_again_unseen(chat, recorded, monkey
     assert waiting == []
 
 
+def test_where_there_is_no_other_reply_there_is_none_to_choose(chat, monkeypatch, tokenizer) -> None:
+    scripted(monkeypatch, tokenizer, "fine .", *[""] * DRAWS)
+    outcome = chat("hi\n/alternatives 1\n/choose 1\n", *DOGS)
+    assert "the model has no other reply (try a higher temperature)\n" in outcome.out
+    assert "/choose: first let /alternatives show other replies\n" in outcome.out
+
+
 def test_a_few_draws_are_enough(chat, recorded, monkeypatch, tokenizer) -> None:
     waiting = scripted(monkeypatch, tokenizer, "fine .", *["fine ."] * DRAWS, *[""] * DRAWS, "fine . i am")
     outcome = chat("hi\nand you ?\nsay something !\ngo on\n", *DOGS)
@@ -274,7 +283,8 @@ def test_a_reply_that_is_the_beginning_of_the_last_one_is_shown(chat, monkeypatc
 
 def test_text_from_outside_cannot_control_the_terminal(chat, recorded) -> None:
     red = "\x1b[31m"
-    outcome = chat(f"hi {red}\n/persona\n/{red}\n/flag {red}\n", "--persona", f"i am {red} .")
+    typed = f"hi {red}\n/persona\n/{red}\n/flag {red}\n/fix {red}\n/flag other\n/history\n/goal {red}\n"
+    outcome = chat(typed, "--persona", f"i am {red} .")
     assert outcome.status == 0
     assert "\x1b" not in outcome.out + outcome.err
     assert outcome.out.count("i am  [31m .") == 2
@@ -329,6 +339,21 @@ def test_typed_text_is_brought_into_the_style(chat, recorded, tmp_path) -> None:
     assert (typed.texts[0], typed.persona) == ("What do you do?", ["I have two dogs"])
 
 
+def test_facts_of_the_text_stay_as_they_are(chat, recorded, tmp_path) -> None:
+    style = Style(Writing(1.0, 1.0, 1.0), Writing(1.0, 1.0, 0.5), 5, 6)  # the text's own facts have no space
+    (tmp_path / "save" / "checkpoint" / "model" / STYLE).write_text(json.dumps(style.plain()))
+    known = [facts for dialogue in read_corpus(SAMPLE_TEXT).dialogues for facts in dialogue.personas]
+    chat("Hi!\n/why\n/new\nhi\n", "--random-persona")
+    chat("", "--self-play", "--turns", 1, "--persona", "I ski")
+    chat("", "--self-play", "--turns", 1, "--talks", 1)
+    first, again, mixed, played = recorded()
+    assert first.texts[0] == "hi !"
+    assert first.persona == again.persona
+    assert mixed.persona == ["i ski ."]
+    drawn = first.persona, mixed.partner_persona, played.persona, played.partner_persona
+    assert all(facts in known for facts in drawn)
+
+
 def test_how_far_back_the_model_is_shown_the_talk(chat, monkeypatch) -> None:
     shown = []
     context = Encoder.context
@@ -341,13 +366,13 @@ def test_how_far_back_the_model_is_shown_the_talk(chat, monkeypatch) -> None:
 
 
 def test_a_corrected_reply_goes_on_record_and_into_the_export(chat, recorded, monkeypatch, tokenizer, tmp_path) -> None:
-    scripted(monkeypatch, tokenizer, "i have a cat .", "they are fine .")
-    typed = "do you have a pet ?\n/fix i have two birds .\n/fix i have two dogs .\nhow are they ?\n/history\n"
+    scripted(monkeypatch, tokenizer, "no .", "i have a cat .", "they are fine .")
+    typed = "any pet ?\n/retry\n/fix i have two birds .\n/fix i have two dogs .\nhow are they ?\n/history\n"
     outcome = chat(typed, *DOGS)
     (talk,) = recorded()
-    assert talk.texts == ["do you have a pet ?", "i have two dogs .", "how are they ?", "they are fine ."]
+    assert talk.texts == ["any pet ?", "i have two dogs .", "how are they ?", "they are fine ."]
     assert [(turn.replaced, turn.corrected) for turn in talk.turns[1::2]] == [("i have a cat .", True), (None, False)]
-    assert "  model: i have two dogs .\n  human: how are they ?\n" in outcome.out
+    assert "  model: i have two dogs .\n  you: how are they ?\n" in outcome.out
     chat("", "--export", tmp_path / "text")
     (dialogue,) = read_corpus(tmp_path / "text" / TEXT_NAMES["train"]).dialogues
     assert dialogue.utterances[1] == "i have two dogs ."
@@ -417,47 +442,13 @@ def test_commands_while_a_persona_is_typed(chat, recorded) -> None:
     assert recorded()[1].persona == ["i am old .", "i ski ."]
     assert chat("i like tea .\n/quit\n").status == 0
     assert len(recorded()) == 2
-
-
-@pytest.fixture
-def terminal(settings_file):  # noqa: ANN201
-    """terminal("hi\n", NO_COLOR="1") talks on a pseudo-terminal; returns what stood there."""
-
-    def call(typed: str, **environment: str) -> str:
-        ours, theirs = pty.openpty()
-        arguments = [sys.executable, "interact.py", "--env", settings_file, *DOGS]
-        variables = {**os.environ, "TERM": "xterm", **environment}
-        process = subprocess.Popen(arguments, stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, env=variables)
-        os.close(theirs)
-        said = b""
-        with contextlib.suppress(OSError):  # the other end closes
-            while b"you:" not in said:
-                said += os.read(ours, 4096)
-            os.write(ours, typed.encode())
-            while piece := os.read(ours, 4096):
-                said += piece
-        os.close(ours)
-        assert process.wait() == 0, said.decode()
-        return said.decode()
-
-    return call
-
-
-def test_a_terminal_has_colours_and_keeps_what_was_typed(terminal, tmp_path) -> None:
-    said = terminal("hi !\n/quit\n")
-    assert "\x1b[36mmodel:\x1b[0m " in said
-    kept = tmp_path / "save" / "conversations" / "typed_lines"
-    assert "hi !" in kept.read_text().splitlines()
-    assert kept.stat().st_mode & 0o077 == 0
-    said = terminal("\x1b[A\x1b[A\n/quit\n", NO_COLOR="1")  # two lines up: hi ! once more
-    assert "hi !" in said
-    assert "\x1b[36m" not in said
-    assert kept.read_text().splitlines().count("hi !") == 2
+    assert chat("i like tea .\n\n/quit now\nhi\n").status == 0
+    assert len(recorded()) == 2
 
 
 def test_many_self_plays_at_once(chat, recorded, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("personagpt.talking.self_play.TOGETHER", 2)
-    options = ["--self-play", "--talks", 3, "--turns", 5, "--seed", 4, "--max-new-tokens", 6]
+    options = ["--self-play", "--talks", 3, "--turns", 5, "--seed", 4, "--max-new-tokens", 6, "--goal", "ask about x."]
     outcome = chat("", *options)
     assert outcome.status == 0
     where = f"talks recorded in {tmp_path / 'save' / 'conversations' / 'talks.sqlite'}"
@@ -467,6 +458,7 @@ def test_many_self_plays_at_once(chat, recorded, tmp_path, monkeypatch) -> None:
     for number, talk in enumerate(first):
         assert (talk.partner, talk.source, talk.sampling["seed"]) == ("partner", "self-play", 4 + number)
         assert [turn.speaker for turn in talk.turns] == ["partner", "model", "partner", "model", "partner"]
+        assert [turn.goal for turn in talk.turns] == [None, "ask about x.", None, "ask about x.", None]
         assert [talk.partner_persona, talk.persona] in known
     assert len({tuple(talk.texts) for talk in first}) == 3
     chat("", *options)
@@ -477,7 +469,7 @@ def test_a_talk_ends_where_somebody_has_nothing_to_say(chat, recorded, monkeypat
     """Every third reply is empty."""
     counted = itertools.count(1)
 
-    def replies(pairs: list) -> list[str]:
+    def replies(pairs: list, goal: str | None) -> list[str]:
         made = ["" if next(counted) % 3 == 0 else "hello" for _ in pairs]
         for (speaker, text), reply in zip(pairs, made, strict=True):
             speaker.history += [text, reply] if reply and text else [reply] * bool(reply)
@@ -486,11 +478,6 @@ def test_a_talk_ends_where_somebody_has_nothing_to_say(chat, recorded, monkeypat
     monkeypatch.setattr(persona.Persona, "replies", replies)
     assert chat("", "--self-play", "--talks", 2, "--turns", 4, "--seed", 4).status == 0
     assert sorted(len(talk.turns) for talk in recorded()) == [1, 3]
-
-
-def test_talks_without_self_play(chat) -> None:
-    outcome = chat("", "--talks", 3)
-    assert (outcome.status, outcome.err) == (2, "error: --talks 3: expected 1 or more, with --self-play\n")
 
 
 def test_self_play(chat, recorded) -> None:
@@ -514,7 +501,7 @@ def test_a_talk_that_is_ended_by_a_signal_is_recorded(
         os.kill(os.getpid(), number)
         yield "never answered\n"
 
-    monkeypatch.setattr(interact, "read_lines", typed)
+    monkeypatch.setattr(interact, "typed_lines", typed)
     before = signal.getsignal(signal.SIGTERM)
     assert run(interact.main, "--env", settings_file, *DOGS).status == status
     assert len(recorded()[0].turns) == 2

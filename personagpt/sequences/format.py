@@ -141,9 +141,8 @@ class Encoder:
         while turns and len(prefix) + sum(map(len, turns)) > room:
             turns.pop(0)
         if len(prefix) > room or (utterances and not turns):
-            raise DataError(
-                f"the persona ({len(prefix)} tokens) and the last utterance do not fit into {room} tokens: shorten them"
-            )
+            before = f"the persona{' with the goal' if goal else ''} ({len(prefix)} tokens)"
+            raise DataError(f"{before} and the last utterance do not fit into {room} tokens: shorten them")
         return prefix + [token for turn in turns for token in turn]
 
     def decode(self, tokens: list[int]) -> tuple[int, list[str], list[str]]:

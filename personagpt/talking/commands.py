@@ -7,8 +7,10 @@ from dataclasses import asdict
 
 from personagpt.errors import UserError, printable
 from personagpt.sequences.goals import Goal
+from personagpt.talking.persona import Persona
 from personagpt.talking.session import Session
 from personagpt.talking.talks import FLAGS, Flag
+from personagpt.talking.terminal import name_before
 
 HELP = {
     "/persona [FACT | FACT]": "show the model's persona, or set another one and start a new talk",
@@ -64,12 +66,12 @@ class Commands:
         return ""
 
     def _new(self, rest: str) -> str:
-        self.session.begin(self.session.talk.persona)
+        self.session.begin(self.session.talk.persona, keep_facts=True)
         return ""
 
     def _history(self, rest: str) -> str:
-        turns = self.session.talk.turns
-        return "".join(f"  {turn.speaker}: {printable(turn.text)}\n" for turn in turns) or "nothing was said yet\n"
+        lines = [f"  {name_before(turn.speaker)}{printable(turn.text)}\n" for turn in self.session.talk.turns]
+        return "".join(lines) or "nothing was said yet\n"
 
     def _undo(self, rest: str) -> str:
         self.session.undo()
@@ -91,18 +93,20 @@ class Commands:
         return f"{listed}/choose K puts one in the last one's place\n"
 
     def _choose(self, rest: str) -> str:
-        if self.shown_for != tuple(self.session.speakers["model"].history):
+        if not self.alternatives or self.shown_for != tuple(self.session.speakers["model"].history):
             raise UserError("/choose: first let /alternatives show other replies")
         if not rest.isdecimal() or not 1 <= int(rest) <= len(self.alternatives):
-            raise UserError(f"/choose {rest}: expected a number from 1 to {len(self.alternatives)}")
-        return f"model: {self.session.replace_last(self.alternatives[int(rest) - 1], corrected=False)}\n"
+            raise UserError(f"{f'/choose {rest}'.strip()}: expected a number from 1 to {len(self.alternatives)}")
+        chosen = self.session.replace_last(self.alternatives[int(rest) - 1], corrected=False)
+        return f"{name_before('model')}{chosen}\n"
 
     def _fix(self, rest: str) -> str:
-        return f"model: {printable(self.session.replace_last(rest, corrected=True))}\n"
+        return f"{name_before('model')}{printable(self.session.replace_last(rest, corrected=True))}\n"
 
     def _why(self, rest: str) -> str:
         facts = self.other()
-        reason = self.session.speakers["model"].why(facts)
+        speaker = self.session.speakers["model"]
+        reason = speaker.why(Persona(speaker.model, facts, keep_facts=True))
         other = printable(" | ".join(facts)) or "no persona"
         lines = [
             f"perplexity {reason.score.perplexity:.2f} under this persona",
@@ -144,7 +148,7 @@ class Commands:
         current = self.session.talk
         current.flags.append(Flag(len(current.turns) - 1, kind, note.strip()))
         self.session.record()
-        return f"flagged as {kind}: {current.texts[-1]}\n"
+        return f"flagged as {kind}: {printable(current.texts[-1])}\n"
 
     def _save(self, rest: str) -> str:
         current = self.session.talk
@@ -158,7 +162,7 @@ def answer_lines(commands: Commands, lines: Iterator[str]) -> None:
     print("type what you say; /help lists the commands")
     for line in lines:
         text = line.strip()
-        if text == "/quit":
+        if text.partition(" ")[0] == "/quit":
             return
         if text.startswith("/"):
             print(commands.run(text), end="")

@@ -74,7 +74,7 @@ class Desk:
         sampling = {name: value for name, value in talk.sampling.items() if name != "seed"}
         # The talk as it is decides, so that a recorded one can be repeated.
         seed = zlib.crc32(f"{talk.sampling['seed']} {len(history)} {rejected}".encode())
-        persona = Persona(self.trained, talk.persona, history=history, seed=seed, **sampling)
+        persona = Persona(self.trained, talk.persona, history=history, seed=seed, as_typed=True, **sampling)
         draft = persona.draft(said, goal=goal, avoid=[rejected] if rejected else [])
         order = Order(talk, draft, goal, rejected)
         with self._changed:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
-import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
@@ -19,15 +17,7 @@ from personagpt.signals import first_ctrl_c
 from personagpt.talking.persona import Persona
 from personagpt.talking.recordings import Recordings
 from personagpt.talking.talks import Talk, Turn, new_id
-
-COLOURS = {"you": 32, "model": 36, "partner": 33}  # ANSI's: green, cyan, yellow
-
-
-def label(name: str) -> str:
-    """A speaker's name before what they say: in a colour on a terminal, unless NO_COLOR is set (no-color.org)."""
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
-        return f"{name}: "
-    return f"\x1b[{COLOURS[name]}m{name}:\x1b[0m "
+from personagpt.talking.terminal import name_before
 
 
 class Session:
@@ -49,16 +39,25 @@ class Session:
         self.speakers: dict[str, Persona] = {}  # "model", and in a self-play "partner"
         self.recorded: list[str] = []  # the ids of the talks on record
 
-    def begin(self, persona: list[str], partner: str = "human", partner_persona: list[str] | None = None) -> None:
-        """Start another talk. Raises DataError where a persona does not fit the context."""
+    def begin(
+        self,
+        persona: list[str],
+        keep_facts: bool = False,
+        partner: str = "human",
+        partner_persona: list[str] | None = None,
+    ) -> None:
+        """Start another talk; the partner's facts are a dialogue text's, and so are the model's with `keep_facts`.
+
+        Raises DataError where a persona does not fit the context.
+        """
         seed = secrets.randbits(32) if self.seed is None else self.seed + self.talks
         # The partner's seed is one that no talk has.
-        seeds_and_facts = {"partner": (seed + 2**62, partner_persona or []), "model": (seed, persona)}
+        given = {"partner": (seed + 2**62, partner_persona or [], True), "model": (seed, persona, keep_facts)}
         with warnings.catch_warnings(record=True) as notices:
             warnings.simplefilter("always")
             self.speakers = {
-                name: Persona(self.trained, facts, seed=own, **self.options, **asdict(self.sampling))
-                for name, (own, facts) in seeds_and_facts.items()
+                name: Persona(self.trained, facts, seed=own, keep_facts=kept, **self.options, **asdict(self.sampling))
+                for name, (own, facts, kept) in given.items()
             }
         self.talks += 1
         names = self.trained.name, self.trained.checksum
@@ -80,7 +79,7 @@ class Session:
         reply, avoid = "", [rejected] if rejected else []
         goal = self.goal if name == "model" else None
         with contextlib.closing(self.speakers[name].stream(text, goal=goal, avoid=avoid)) as pieces:
-            print(label(name), end="", flush=True)
+            print(name_before(name), end="", flush=True)
             for piece in pieces:
                 print(piece, end="", flush=True)
                 reply += piece
@@ -137,9 +136,7 @@ class Session:
         before = self.talk.turns[-1]
         text = self.speakers["model"].fix(text)
         self.talk = self.talk.without(1)
-        self.talk.turns.append(
-            Turn("model", text, goal=before.goal, replaced=before.replaced or before.text, corrected=corrected)
-        )
+        self.talk.turns.append(before.instead(text, corrected))
         self.record()
         return text
 
@@ -154,10 +151,10 @@ class Session:
         try:
             number = int(value) if types[name] == "int" else float(value)
         except ValueError:
-            raise UserError(f"{name} {value}: expected {RANGES[name][1]}") from None
+            raise UserError(f"{f'{name} {value}'.strip()}: expected {RANGES[name][1]}") from None
         sampling = replace(self.sampling, **{name: number})
         for speaker in self.speakers.values():
-            speaker.sampling = sampling
+            speaker.draw_with(sampling)
         self.sampling = sampling
         recorded = self.talk.sampling | asdict(sampling)
         others = {"id": new_id(), "turns": list(self.talk.turns), "flags": []} if self.talk.turns else {}
