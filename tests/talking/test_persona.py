@@ -305,6 +305,8 @@ def test_a_persona_or_utterance_that_does_not_fit(model) -> None:
     oscar = Persona(model, FACTS)
     with pytest.raises(DataError, match="do not fit into 280 tokens"):
         oscar.stream("dogs " * 400)  # at once, not at the first piece
+    with pytest.raises(DataError, match=r"the persona with the goal \(\d+ tokens\) and the last utterance do not fit"):
+        oscar.reply("hi", goal="dogs " * 400)
     with pytest.raises(DataError, match=r"a reply of \d+ tokens: the model's context is 320 tokens"):
         oscar.score("dogs " * 400)
     with pytest.raises(UserError, match="an empty utterance"):
