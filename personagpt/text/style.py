@@ -151,8 +151,8 @@ def read_style(folder: Path | None) -> Style | None:
         return None
     try:
         return parse_style(read_json(path))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a style ({error}): mend it, or delete it to leave typed text alone") from None
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: not a style: mend it, or delete it to leave typed text alone") from None
 
 
 def parse_style(raw: Any) -> Style:
