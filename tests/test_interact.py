@@ -157,8 +157,16 @@ def test_where_a_talk_is_recorded(chat, recorded) -> None:
 def test_a_reply_that_cannot_be_drawn_again_stays(chat, recorded, monkeypatch, tokenizer) -> None:
     scripted(monkeypatch, tokenizer, "i am fine .", *[""] * DRAWS)
     outcome = chat("hi\n/retry\n", *DOGS)
-    assert "(the model said nothing)" in outcome.out
+    assert "(the model said nothing else: the reply stays)" in outcome.out
     assert recorded()[0].texts == ["hi", "i am fine ."]
+
+
+def test_the_same_reply_once_more_is_no_other_one(chat, recorded) -> None:
+    outcome = chat("hi\n/flag other\n/retry\n/alternatives\n", *DOGS, "--top-k", 1)
+    (talk,) = recorded()
+    assert (len(talk.turns), len(talk.flags), talk.turns[1].replaced) == (2, 1, None)
+    assert "(the model said nothing else: the reply stays)" in outcome.out
+    assert "or another top_k than 1" in outcome.out
 
 
 @pytest.mark.parametrize(
@@ -262,7 +270,7 @@ def test_an_empty_or_repeated_reply_is_drawn_again_unseen(chat, recorded, monkey
 def test_where_there_is_no_other_reply_there_is_none_to_choose(chat, monkeypatch, tokenizer) -> None:
     scripted(monkeypatch, tokenizer, "fine .", *[""] * DRAWS)
     outcome = chat("hi\n/alternatives 1\n/choose 1\n", *DOGS)
-    assert "the model has no other reply (try a higher temperature)\n" in outcome.out
+    assert "the model has no other reply (try a higher temperature, or another top_k than 1)\n" in outcome.out
     assert "/choose: first let /alternatives show other replies\n" in outcome.out
 
 

@@ -88,7 +88,7 @@ class Commands:
         self.alternatives = speaker.alternatives(int(rest or 3), goal=self.session.goal)
         self.shown_for = tuple(speaker.history)
         if not self.alternatives:
-            return "the model has no other reply (try a higher temperature)\n"
+            return "the model has no other reply (try a higher temperature, or another top_k than 1)\n"
         listed = "".join(f"  {number}: {text}\n" for number, text in enumerate(self.alternatives, 1))
         return f"{listed}/choose K puts one in the last one's place\n"
 

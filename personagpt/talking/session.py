@@ -73,8 +73,9 @@ class Session:
     def reply(self, name: str, text: str | None, rejected: str | None = None, stop: Sequence[int] = ()) -> bool:
         """Print what `name` ("model" or "partner") replies to `text` and record it; False where it is none.
 
-        One that is `rejected` is drawn again; once there is something in `stop`, what has been printed so far stands.
-        Raises DataError where persona and the last utterance do not fit the context.
+        One that is `rejected` is drawn again, and counts as none if it comes once more; once there is something in
+        `stop`, what has been printed so far stands. Raises DataError where persona and the last utterance do not fit
+        the context.
         """
         reply, avoid = "", [rejected] if rejected else []
         goal = self.goal if name == "model" else None
@@ -86,10 +87,11 @@ class Session:
                 if stop:
                     break
         print()
-        if reply.strip():
-            self.talk.turns.append(Turn(name, reply.strip(), goal=goal, replaced=rejected))
-            self.record()
-        return bool(reply.strip())
+        if reply.strip() in ("", rejected):
+            return False
+        self.talk.turns.append(Turn(name, reply.strip(), goal=goal, replaced=rejected))
+        self.record()
+        return True
 
     def answer(self, text: str) -> None:
         """Record what the human said, and the reply to it; without a reply neither. Ctrl-C stops the reply only."""
@@ -107,7 +109,7 @@ class Session:
             with first_ctrl_c() as stop:
                 replied = self.reply("model", text, rejected, stop)
             if not replied:
-                print("(the model said nothing)")
+                print("(the model said nothing else: the reply stays)" if rejected else "(the model said nothing)")
             return replied
         except DataError as error:
             print(f"({error})")
