@@ -65,12 +65,13 @@ class Desk:
 
     def ask(self, talk: Talk, goal: str | None = None, rejected: str | None = None, stands: bool = False) -> Order:
         """Record the talk and ask for the reply to its last turn, a person's; that is recorded when it is made.
+        Without a turn, the reply opens the talk.
 
         It is another one than `rejected`, in whose place it comes. With `stands` the talk is on record, up to that
         reply, and stays so until there is another. Raises DeskFull, and DataError where persona and last turn do not
         fit the context; then nothing is recorded.
         """
-        *history, said = talk.texts
+        history, said = talk.texts[:-1], talk.texts[-1] if talk.turns else None
         sampling = {name: value for name, value in talk.sampling.items() if name != "seed"}
         # The talk as it is decides, so that a recorded one can be repeated.
         seed = zlib.crc32(f"{talk.sampling['seed']} {len(history)} {rejected}".encode())
@@ -104,9 +105,13 @@ class Desk:
         """What a person says, in the style of the model's training text: so it is shown and recorded."""
         return Persona(self.trained).brought(text)
 
+    def facts(self, persona: list[str], sampling: Sampling) -> list[str]:
+        """A persona in that style. Raises DataError where it does not fit the context."""
+        return list(Persona(self.trained, persona, **asdict(sampling)).facts)
+
     def begin(self, persona: list[str], sampling: Sampling, seed: int, participant: str, source: str) -> Talk:
         """A talk with this persona, not on record yet. Raises DataError where the persona does not fit the context."""
-        facts = list(Persona(self.trained, persona, **asdict(sampling)).facts)
+        facts = self.facts(persona, sampling)
         names = self.trained.name, self.trained.checksum
         return Talk(*names, asdict(sampling) | {"seed": seed}, facts, source=source, participant=participant)
 
@@ -163,7 +168,7 @@ class Desk:
         if order.text:
             turns.append(Turn("model", order.text, goal=order.goal, replaced=order.rejected))
         elif order.rejected is None:
-            turns.pop()
+            del turns[-1:]
             problem = "the model said nothing: your utterance was taken back"
         else:
             problem = "the model said nothing else: the reply stays as it was"

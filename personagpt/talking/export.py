@@ -13,7 +13,7 @@ from typing import Any
 from personagpt.errors import UserError
 from personagpt.files import write_atomically
 from personagpt.settings import TEXT_NAMES
-from personagpt.talking.talks import FLAGS, Talk
+from personagpt.talking.talks import DELETED, FLAGS, Talk
 from personagpt.text.convai2 import Dialogue, is_writable, write_corpus
 
 VALID_EVERY = 10  # of the exported talks every tenth is for validation
@@ -60,9 +60,9 @@ def export(
         say("no training text: no talk has a reply that is not flagged")
         return
     changed = {"data_path": target, "save_path": target / "save"}
-    model = max((talk for talk, _ in kept), key=lambda talk: talk.started).model
-    if Path(model).is_dir() or not Path(model).is_absolute():  # a folder that is there, or a hub name
-        changed["model_name"] = model
+    models = [talk.model for talk, _ in sorted(kept, key=lambda pair: pair[0].started) if talk.model]
+    if models and (Path(models[-1]).is_dir() or not Path(models[-1]).is_absolute()):  # a folder, or a hub name
+        changed["model_name"] = models[-1]
     say(f"text in {target}; next: {next_command(**changed)}")
 
 
@@ -85,13 +85,18 @@ def first_flag(talk: Talk) -> int:
 
 
 def to_dialogue(talk: Talk, count: int) -> Dialogue | None:
-    """The first `count` turns, without a person's last words that got no answer; None where nothing can be used."""
-    if talk.partner == "human":
-        count -= count % 2
+    """The first `count` turns, without a person's last words that a model did not answer.
+
+    None where nothing can be used: of two people's talk one is taken, that of who began, if all of it is there.
+    """
+    if talk.partner == "person" and (talk.speakers[0] != "human" or DELETED in talk.texts):
+        return None
+    if talk.partner == "human" and count and talk.turns[count - 1].speaker == "human":
+        count -= 1
     texts = [_one_line(text) for text in talk.texts[:count]]
     if not is_writable(texts):
         return None
-    personas = tuple([_one_line(fact) for fact in facts] for facts in (talk.partner_persona, talk.persona))
+    personas = tuple([_one_line(fact) for fact in facts] for facts in map(talk.facts_of, talk.speakers))
     return Dialogue(personas=personas, utterances=texts)
 
 
@@ -115,7 +120,7 @@ def flag_table(talks: list[Talk]) -> str:
         for flag in sorted(talk.flags, key=lambda flag: flag.turn):
             turn, before = talk.turns[flag.turn], talk.texts[flag.turn - 1] if flag.turn else ""
             said = (turn.replaced, turn.text) if turn.corrected else (turn.text, "")
-            facts = " | ".join(talk.persona if turn.speaker == "model" else talk.partner_persona)
+            facts = " | ".join(talk.facts_of(turn.speaker))
             writer.writerow([talk.id, flag.turn, flag.kind, flag.note, facts, before, *said, talk.model_checksum])
     return text.getvalue()
 
@@ -128,11 +133,12 @@ def count_flags(talks: list[Talk]) -> list[str]:
 
 def statistics(talks: list[Talk]) -> list[str]:
     """How many talks, utterances, corrections and flags there are, and from where: lines to print."""
-    turns = [turn for talk in talks for turn in talk.turns]
+    # What a person said to a person stands in both talks: it counts in their own.
+    turns = [turn for talk in talks for turn in talk.turns if (talk.partner, turn.speaker) != ("person", "partner")]
     lines = [f"{len(talks)} talks" + (f", {talks[0].started[:10]} to {talks[-1].started[:10]}" if talks else "")]
     for title, counts in (
         ("recorded by", Counter(talk.source for talk in talks)),
-        ("model", Counter(f"{talk.model_checksum[:12]}  {talk.model}" for talk in talks)),
+        ("model", Counter(f"{talk.model_checksum[:12]}  {talk.model}" for talk in talks if talk.model)),
         ("rated", Counter(question for talk in talks for question in talk.ratings)),
     ):
         lines += [f"  {title}" for _ in counts.most_common(1)]

@@ -11,7 +11,7 @@ from typing import Any
 from personagpt.model.sampling import Sampling
 from personagpt.talking.desk import Desk
 from personagpt.talking.guard import Rate
-from personagpt.talking.talks import FLAGS, Flag, Talk, Turn
+from personagpt.talking.talks import FLAGS, Flag, Talk, Turn, is_blind
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,10 @@ class Page:
         return {"persona": secrets.choice(self.personas)}
 
     def talks(self, visitor: str, data: dict) -> dict:
-        talks = self.recordings.talks(visitor)
         return {
             "talks": [
                 {"id": talk.id, "started": talk.started, "persona": talk.persona, "turns": len(talk.turns)}
-                for talk in reversed(talks)
+                for talk in reversed(self.own(visitor))
             ]
         }
 
@@ -138,16 +137,8 @@ class Page:
 
     def flag(self, visitor: str, data: dict) -> dict:
         """Let a reply have these kinds of flag, and no others."""
-        kinds, number = data.get("kinds"), data.get("turn")
-        if not isinstance(kinds, list) or not all(isinstance(kind, str) and kind in FLAGS for kind in kinds):
-            raise Refused(400, f"the kinds of flag are {', '.join(FLAGS)}")
-        note = checked(data.get("note") or " ", "the note", self.limits.letters, empty=True)
         with self.changing:
-            talk = self.idle(visitor, data["id"])
-            if type(number) is not int or not 0 <= number < len(talk.turns) or talk.turns[number].speaker != "model":
-                raise Refused(400, "no such reply")
-            talk.flags = [flag for flag in talk.flags if flag.turn != number]
-            talk.flags += [Flag(number, kind, note) for kind in dict.fromkeys(kinds)]
+            talk = flagged(self.idle(visitor, data["id"]), data, self.limits.letters)
             self.recordings.save(talk)
             return self.shown(talk)
 
@@ -161,13 +152,19 @@ class Page:
 
     def find(self, visitor: str, talk_id: str) -> Talk:
         found = self.recordings.talks(visitor, [talk_id])
-        if not found:  # another visitor's looks the same as none
+        if not found or is_blind(found[0]):  # another visitor's looks the same as none
             raise Refused(404, "you have no such talk")
         return found[0]
+
+    def own(self, visitor: str) -> list[Talk]:
+        """The visitor's talks, without one of a study that still runs."""
+        return [talk for talk in self.recordings.talks(visitor) if not is_blind(talk)]
 
     def idle(self, visitor: str, talk_id: str) -> Talk:
         """The talk, which no reply will change meanwhile."""
         talk = self.find(visitor, talk_id)
+        if talk.source != "app.py":
+            raise Refused(409, "this talk was recorded elsewhere, and stays as it is")
         if self.desk.is_busy(talk_id):
             raise Refused(409, "a reply is being made: wait for it")
         return talk
@@ -182,6 +179,18 @@ class Page:
             "flags": [asdict(flag) for flag in talk.flags],
             "replying": busy,
         }
+
+
+def flagged(talk: Talk, data: dict, letters: int) -> Talk:
+    """The talk, with the kinds of flag that `data` has on its reply, and no others there. Raises Refused."""
+    kinds, number = data.get("kinds"), data.get("turn")
+    if not isinstance(kinds, list) or not all(isinstance(kind, str) and kind in FLAGS for kind in kinds):
+        raise Refused(400, f"the kinds of flag are {', '.join(FLAGS)}")
+    note = checked(data.get("note") or " ", "the note", letters, empty=True)
+    if type(number) is not int or not 0 <= number < len(talk.turns) or talk.turns[number].speaker == "human":
+        raise Refused(400, "no such reply")
+    flags = [flag for flag in talk.flags if flag.turn != number]
+    return replace(talk, flags=flags + [Flag(number, kind, note) for kind in dict.fromkeys(kinds)])
 
 
 def checked(text: Any, what: str, most: int, empty: bool = False) -> str:

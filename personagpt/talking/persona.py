@@ -116,7 +116,7 @@ class Persona:
         said = self._said(text)
         return self._pieces(said, self._draft([*self.history, *said], goal, avoid))
 
-    def draft(self, text: str, *, goal: str | None = None, avoid: Sequence[str] = ()) -> Draft:
+    def draft(self, text: str | None = None, *, goal: str | None = None, avoid: Sequence[str] = ()) -> Draft:
         """The reply to `text` as generation.stream_replies makes it beside others; the history stays as it is."""
         return self._draft([*self.history, *self._said(text)], goal, avoid)
 

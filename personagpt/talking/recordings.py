@@ -14,11 +14,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from personagpt.errors import RunError, UserError, printable
 from personagpt.files import write_atomically
-from personagpt.talking.talks import Flag, Talk, Turn, parse_talk
+from personagpt.talking.talks import DELETED, Flag, Talk, Turn, parse_talk, twin_of
 
 NAME = "talks.sqlite"
 VERSION = 1  # the schema's; in the file's user_version
@@ -71,16 +72,21 @@ class Recordings:
         self._connection: sqlite3.Connection | None = None
         self._saved: set[str] = set()  # ids: one that is no longer in the file was deleted
 
-    def save(self, talk: Talk) -> None:
-        """Make the file hold `talk` as it is now; without a turn it holds none. On the disk when this returns.
+    def save(self, *talks: Talk) -> None:
+        """Make the file hold the talks as they are now; without a turn it holds none. On the disk when this returns.
 
-        Raises TalkDeleted where it was saved before, and deleted since.
+        All or none. Raises TalkDeleted where one was saved before, and deleted since.
         """
-        if not talk.turns and talk.id not in self._saved:
+        changed = [talk for talk in talks if talk.turns or talk.id in self._saved]
+        if not changed:
             return
         with self._transaction() as database:
-            _save(database, talk, is_new=talk.id not in self._saved)
-        (self._saved.add if talk.turns else self._saved.discard)(talk.id)
+            together = {talk.id for talk in changed}
+            for talk in changed:
+                alone = talk.partner == "person" and twin_of(talk.id) not in together and not _has_twin(database, talk)
+                _save(database, _without_partner(talk) if alone else talk, is_new=talk.id not in self._saved)
+        for talk in changed:
+            (self._saved.add if talk.turns else self._saved.discard)(talk.id)
 
     def talks(self, participant: str | None = None, ids: list[str] | None = None) -> list[Talk]:
         """All talks, oldest first; or a participant's, or those of these ids."""
@@ -100,16 +106,32 @@ class Recordings:
         with self._transaction("DEFERRED") as database:
             return database.execute(f"SELECT COUNT(*) FROM talks {chosen}", values).fetchone()[0]
 
+    def count_by_source(self, prefix: str) -> dict[str, int]:
+        """How many talks there are of each source that begins so, without those that were given up."""
+        if not self._is_there():
+            return {}
+        with self._transaction("DEFERRED") as database:
+            rows = database.execute(
+                """SELECT source, COUNT(*) FROM talks WHERE substr(source, 1, ?) = ? AND NOT EXISTS (SELECT 1 FROM
+                ratings WHERE talk = id AND question = 'ended' AND answer = '"left"') GROUP BY source""",
+                (len(prefix), prefix),
+            )
+            return dict(rows.fetchall())
+
     def delete(self, participant: str | None = None, ids: list[str] | None = None) -> int:
         """Delete a participant's talks, or those of these ids; returns how many there were.
 
-        Their text is gone from the file and from its log when this returns, whatever it returns.
+        Their text is gone from the file and from its log when this returns, whatever it returns. Where the participant
+        talked with another one, it is gone from the other one's talk, too.
         """
         if not self._is_there():
             return 0
         chosen, values = _chosen(participant, ids)
         with self._transaction() as database:
+            people = database.execute(f"SELECT id, partner FROM talks {chosen}", values).fetchall()
             count = database.execute(f"DELETE FROM talks {chosen}", values).rowcount
+            twins = [(DELETED, twin_of(talk_id)) for talk_id, partner in people if partner == "person"]
+            database.executemany("UPDATE turns SET text = ? WHERE talk = ? AND speaker = 'partner'", twins)
         with self._lock, self._told():
             # In the file deleted text is overwritten (secure_delete); the log is emptied here.
             if self._opened().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
@@ -229,6 +251,16 @@ def _save(database: sqlite3.Connection, talk: Talk, is_new: bool) -> None:
     database.executemany("INSERT INTO flags (talk, turn, kind, note) VALUES (?, ?, ?, ?)", flags)
     ratings = [(talk.id, question, json.dumps(answer)) for question, answer in talk.ratings.items()]
     database.executemany("INSERT OR REPLACE INTO ratings (talk, question, answer) VALUES (?, ?, ?)", ratings)
+
+
+def _has_twin(database: sqlite3.Connection, talk: Talk) -> bool:
+    return database.execute("SELECT 1 FROM talks WHERE id = ?", (twin_of(talk.id),)).fetchone() is not None
+
+
+def _without_partner(talk: Talk) -> Talk:
+    """A person's talk without what their partner said."""
+    turns = [replace(turn, text=DELETED) if turn.speaker == "partner" else turn for turn in talk.turns]
+    return replace(talk, turns=turns)
 
 
 def _columns(talk: Talk) -> dict[str, object]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from personagpt.errors import UserError
-from personagpt.talking.talks import Talk, parse_talk
+from personagpt.talking.talks import Talk, parse_talk, twin_of
 from personagpt.text.convai2 import Corpus, read_corpus
 
 FEWEST = 20  # sides of each class
@@ -18,7 +18,7 @@ ENOUGH = 0.75  # of the sides of each class have the utterances that are looked 
 class Side:
     """One speaker's side of a talk; utterance i of the talk is its own where i % 2 is `speaker`."""
 
-    talk: str  # the talk's id
+    talk: str  # the talk's id; the same for both talks of two people
     speaker: int  # 0 talks first
     is_program: bool
     persona: tuple[str, ...]  # none where it is not known
@@ -36,15 +36,21 @@ class Side:
 
 
 def sides_of_talks(talks: list[Talk]) -> list[Side]:
-    """Both sides of each recorded talk; a program's side in which a person corrected a reply is left out."""
+    """Both sides of each recorded talk, a person's once: from their own talk.
+
+    A program's side in which a person corrected a reply is left out.
+    """
     sides = []
     for talk in talks:
         times = [datetime.datetime.fromisoformat(turn.time).timestamp() for turn in talk.turns]
         seconds = tuple(time - times[0] for time in times)
-        personas = tuple(talk.partner_persona), tuple(talk.persona)
-        for speaker, is_program in enumerate((talk.partner != "human", True)):
-            if talk.turns[speaker::2] and not any(turn.corrected for turn in talk.turns[speaker::2]):
-                sides.append(Side(talk.id, speaker, is_program, personas[speaker], tuple(talk.texts), seconds))
+        dialogue = min(talk.id, twin_of(talk.id)) if talk.partner == "person" else talk.id
+        for speaker, name in enumerate(talk.speakers):
+            of_other = talk.partner == "person" and name == "partner"
+            own = talk.turns[speaker::2]
+            if own and not of_other and not any(turn.corrected for turn in own):
+                persona = tuple(talk.facts_of(name))
+                sides.append(Side(dialogue, speaker, name != "human", persona, tuple(talk.texts), seconds))
     return sides
 
 

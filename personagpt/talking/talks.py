@@ -5,7 +5,9 @@
      "turns": [{"speaker": "human", "text": ..., "time": ..., "goal": null, "replaced": null, "corrected": false}, ...],
      "flags": [{"turn": 1, "kind": "inconsistent", "note": ...}], "ratings": {"fluency": 4}}
 
-The partner talks first: a person ("human"), or in a self-play the model under another persona ("partner").
+A person ("human") talks first, or in a self-play the model under another persona ("partner"); in some talks of a study
+the model does. In a study two people talk with each other, too (partner "person"): each has a talk of their own, with
+the same turns, in which they are the human and the other one is the partner; `persona` is the other one's.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ FLAGS = {
     "unsafe": "hurtful or dangerous",
     "other": "see the note",
 }
+DELETED = "(deleted)"  # stands in a person's talk for what their partner said, who has deleted it
+SPEAKERS = {"human": ("human", "model"), "partner": ("partner", "model"), "person": ("human", "partner")}
 
 
 def now() -> str:
@@ -36,9 +40,14 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
+def twin_of(talk_id: str) -> str:
+    """The id of the other participant's talk, where two people talked with each other."""
+    return f"{int(talk_id, 16) ^ 1:032x}"
+
+
 @dataclass
 class Turn:
-    speaker: str  # "human" or "partner" (who talk first), or "model"
+    speaker: str  # "human", "partner" or "model"
     text: str
     time: str = field(default_factory=now)
     goal: str | None = None  # what a model was asked to do with this reply
@@ -52,7 +61,7 @@ class Turn:
 
 @dataclass
 class Flag:
-    turn: int  # index of a reply
+    turn: int  # index of a reply, or of what the other person said
     kind: str
     note: str = ""
 
@@ -79,6 +88,15 @@ class Talk:
     def texts(self) -> list[str]:
         return [turn.text for turn in self.turns]
 
+    @property
+    def speakers(self) -> tuple[str, str]:
+        """Who talks first, and who second."""
+        first, second = SPEAKERS[self.partner]
+        return (second, first) if self.turns and self.turns[0].speaker == second else (first, second)
+
+    def facts_of(self, speaker: str) -> list[str]:
+        return self.persona if speaker == SPEAKERS[self.partner][1] else self.partner_persona
+
     def without(self, count: int) -> Talk:
         """This talk without its last `count` turns, for the caller to change.
 
@@ -92,6 +110,15 @@ class Talk:
     def line(self) -> str:
         """The talk as one line of JSON."""
         return json.dumps(asdict(self)) + "\n"
+
+
+def is_blind(talk: Talk) -> bool:
+    """Whether it is a study's, and its participant has not answered the questions nor given it up.
+
+    Until then nobody may show them who they talk with.
+    """
+    is_over = "partner" in talk.ratings or talk.ratings.get("ended") == "left"
+    return talk.source.startswith("study:") and not is_over
 
 
 def parse_talk(line: bytes) -> Talk:
@@ -113,10 +140,12 @@ def parse_talk(line: bytes) -> Talk:
     json.dumps([texts, talk.participant, talk.sampling, talk.ratings], ensure_ascii=False).encode()  # half a surrogate
     if not all(fact.strip() for fact in facts):
         raise ValueError("an empty fact")
-    if talk.partner not in ("human", "partner"):
+    if talk.partner not in SPEAKERS:
         raise ValueError(f"unknown partner {talk.partner!r}")
+    if talk.partner == "person":
+        twin_of(talk.id)  # raises where it can have none
     for number, turn in enumerate(turns):
-        if turn.speaker != (talk.partner, "model")[number % 2] or not turn.text.strip():
+        if turn.speaker != talk.speakers[number % 2] or not turn.text.strip():
             raise ValueError(f"turn {number} is empty or another speaker's")
     for flag in flags:
         known = flag.kind in FLAGS and isinstance(flag.note, str)

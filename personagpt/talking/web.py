@@ -105,7 +105,7 @@ def make_app(page: Page, password: str | None, local: bool, say: Callable[[str],
         return StreamingResponse(events(page, visitor, talk_id), media_type="text/event-stream")
 
     def download(request: Request) -> Response:
-        lines = "".join(talk.line() for talk in page.recordings.talks(request.scope["participant"]))
+        lines = "".join(talk.line() for talk in page.own(request.scope["participant"]))
         headers = {"content-disposition": 'attachment; filename="talks.jsonl"'}
         return Response(lines, media_type="application/jsonl", headers=headers)
 
