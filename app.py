@@ -3,8 +3,10 @@
     python app.py                                               then open http://127.0.0.1:7860/
     python app.py --env .env.demo --port 8000                   another model, another port
     python app.py --host 0.0.0.0 --password-file secret.txt     for other machines: with a password
+    python app.py --study data/study.toml                       a blind study: people talk with models and people
 
-Reads   save_path/checkpoint/model, or the folder or hub name --model gives; the validation text, for personas; goals.
+Reads   save_path/checkpoint/model, or the folder or hub name --model gives; the validation text, for personas; goals;
+        the models that a study names.
 Writes  save_path/conversations/talks.sqlite, as interact.py does: everything when it is said.
 
 Many visitors talk at once, each with talks of their own (personagpt/talking/page.py, web.py). Ctrl-C ends it.
@@ -26,6 +28,7 @@ from pathlib import Path
 from personagpt.errors import UserError, printable
 from personagpt.sequences.goals import read_goals
 from personagpt.settings import Settings, find_model, read_settings
+from personagpt.talking.study import read_study
 from personagpt.text.convai2 import read_corpus
 from utils import add_env_option, before_torch, command, parse_options, run_script
 
@@ -39,6 +42,7 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     add("--model", metavar="NAME", help="a folder or hub name (default: save_path/checkpoint/model)")
     add("--host", metavar="ADDRESS", default="127.0.0.1", help="where to listen (127.0.0.1: this machine only)")
     add("--port", metavar="N", type=int, default=7860, help="(7860)")
+    add("--study", metavar="FILE", type=Path, help="a blind study, as this file describes it")
     add("--password-file", metavar="FILE", type=Path, help="a file with the password that visitors need")
     options = parse_options(parser, arguments)
     return options, read_settings(options.env)
@@ -56,7 +60,15 @@ def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Set
     options.password = read_password(options.password_file)
     if options.password is None and not options.local:
         raise UserError(f"--host {options.host}: other machines can reach the page there; add --password-file FILE")
-    find_model(options.model, settings, command("train.py", options.env))
+
+    def default_model() -> str:
+        return find_model(options.model, settings, command("train.py", options.env))
+
+    if options.study:
+        options.study = read_study(options.study, settings.text("valid"), default_model)
+        options.socket = listen(options.host, options.port)
+        return options, settings
+    default_model()
     options.goals = [goal.text for goal in read_goals(settings.goals)]
     path = settings.text("valid")
     dialogues = read_corpus(path).dialogues if path.is_file() else []
@@ -102,6 +114,8 @@ from personagpt.model.loading import load_trained
 from personagpt.talking.desk import Desk
 from personagpt.talking.page import Limits, Page
 from personagpt.talking.recordings import Recordings
+from personagpt.talking.rounds import Rounds
+from personagpt.talking.study_page import StudyPage
 from personagpt.talking.web import make_app
 
 
@@ -111,20 +125,27 @@ def main(arguments: list[str] | None = None) -> int:
 
 def serve(options: argparse.Namespace, settings: Settings) -> int:
     warnings.simplefilter("ignore")  # what they say is for who writes the persona: a visitor
-    trained = load_trained(options.model, settings)
-    limits = Limits()
-    desk = Desk(trained, Recordings(settings.save_path / "conversations"), limits.waiting, say)
+    recordings, limits, desks = Recordings(settings.save_path / "conversations"), Limits(), {}
+    models = {one.model for one in options.study.programs} if options.study else {options.model}
     try:
-        app = make_app(Page(desk, options.personas, options.goals, limits), options.password, options.local, say)
+        for model in sorted(models, key=str):
+            desks[model] = Desk(load_trained(model, settings), recordings, limits.waiting, say)
+        if options.study:
+            page = StudyPage(Rounds(options.study, desks, recordings), limits)
+        else:
+            page = Page(desks[options.model], options.personas, options.goals, limits)
+        app = make_app(page, options.password, options.local, say)
         host, port = options.socket.getsockname()[:2]
-        print(f"talk on http://{f'[{host}]' if ':' in host else host}:{port}/   (Ctrl-C ends it)", flush=True)
+        what = "the study is" if options.study else "talk"
+        print(f"{what} on http://{f'[{host}]' if ':' in host else host}:{port}/   (Ctrl-C ends it)", flush=True)
         # No access log: it would hold addresses and the ids of talks. Who forwards requests is nobody we trust.
         config = uvicorn.Config(
             app, log_level="error", access_log=False, proxy_headers=False, timeout_graceful_shutdown=2, ws="none"
         )
         uvicorn.Server(config).run(sockets=[options.socket])
     finally:
-        desk.close()
+        for desk in desks.values():
+            desk.close()
     return 0
 
 

@@ -24,6 +24,9 @@ from personagpt.sequences.dataset import Tensors
 from personagpt.talking.desk import Desk
 from personagpt.talking.page import Limits, Page
 from personagpt.talking.recordings import Recordings
+from personagpt.talking.rounds import Rounds
+from personagpt.talking.study import Study
+from personagpt.talking.study_page import StudyPage
 from personagpt.talking.web import make_app
 from utils import exit_status
 
@@ -111,14 +114,23 @@ def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool
 
 
 class ServedPage:
-    """The page with a model, on a port of its own, in a thread."""
+    """The page with a model, on a port of its own, in a thread; with a study, the study's."""
 
-    def __init__(self, folder: Path, trained: TrainedModel, password: str | None = None, **limits: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        trained: TrainedModel,
+        password: str | None = None,
+        study: Study | None = None,
+        **limits: int,
+    ) -> None:
         self.told: list[str] = []
         self.recordings = Recordings(folder)
         limits = Limits(**limits)
         self.desk = Desk(trained, self.recordings, limits.waiting, self.told.append)
         page = Page(self.desk, [["i have a duck ."]], ["ask about pets."], limits)
+        if study:
+            page = StudyPage(Rounds(study, {one.model: self.desk for one in study.programs}, self.recordings), limits)
         app = make_app(page, password, True, self.told.append)
         config = uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1, lifespan="off")
         self.server = uvicorn.Server(config)

@@ -9,7 +9,12 @@
     POST   /api/talks/ID/ACTION   say {text, goal}, retry {goal}, undo, correct {text}, flag {turn, kinds, note}
     DELETE /api/talks/ID          one talk; /api/talks: all of the visitor's
 
-All are about the talks of the visitor who asks, and answer in JSON.
+All are about the talks of the visitor who asks, and answer in JSON. In a study (study_page.py) there are, beside
+/api/start, and /api/talks to see, download and delete:
+
+    GET    /api/round             the participant's stage, whenever it changes: server-sent events
+    POST   /api/round/ACTION      begin {agreed}, say {text}, flag {turn, kinds, note}, leave, finish,
+                                  rate {fluency, consistency, engagement, persona, partner}
 """
 
 from __future__ import annotations
@@ -30,8 +35,11 @@ from personagpt.errors import RunError, UserError
 from personagpt.talking.desk import GLANCE, DeskFull
 from personagpt.talking.guard import Guard, Rate
 from personagpt.talking.page import Page, Refused
+from personagpt.talking.study_page import StudyPage
 
-STATIC = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
+STATIC = {"/": "index.html", "/page.css": "page.css", "/text.js": "text.js", "/page.js": "page.js"}
+STUDY_STATIC = STATIC | {"/": "study.html", "/page.js": "study.js"}
+LOOK = 0.3  # seconds between two looks at a participant's stage
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 
 
@@ -54,6 +62,25 @@ async def events(page: Page, visitor: str, talk_id: str) -> AsyncIterator[str]:
     except Refused as error:  # its only utterance was taken back, or it was deleted
         problem = problem or str(error)
     yield f"event: end\ndata: {json.dumps({'talk': talk, 'problem': problem})}\n\n"
+
+
+async def states(page: StudyPage, participant: str, say: Callable[[str], None]) -> AsyncIterator[str]:
+    """Server-sent events: `state` with the participant's stage, whenever it changes. They end with the connection."""
+    shown, silent = None, 0.0
+    while True:
+        try:
+            state = json.dumps(await run_in_threadpool(page.state, participant))
+        except (UserError, RunError, OSError) as error:
+            say(str(error))
+            return  # the browser asks again
+        if state != shown:
+            shown, silent = state, 0.0
+            yield f"event: state\ndata: {state}\n\n"
+        elif silent > 10:
+            silent = 0.0
+            yield ": still there\n\n"
+        await asyncio.sleep(LOOK)
+        silent += LOOK
 
 
 def answers(method: Callable[[str, dict], dict], say: Callable[[str], None]) -> Callable:
@@ -91,9 +118,44 @@ def static(name: str) -> Callable:
     return lambda request: Response(content, media_type=kind)
 
 
-def make_app(page: Page, password: str | None, local: bool, say: Callable[[str], None]) -> Starlette:
+def make_app(page: Page | StudyPage, password: str | None, local: bool, say: Callable[[str], None]) -> Starlette:
     """The application; `say` is told of what is no visitor's fault."""
 
+    def download(request: Request) -> Response:
+        lines = "".join(talk.line() for talk in page.own(request.scope["participant"]))
+        headers = {"content-disposition": 'attachment; filename="talks.jsonl"'}
+        return Response(lines, media_type="application/jsonl", headers=headers)
+
+    def answer(method: Callable[[str, dict], dict]) -> Callable:
+        return answers(method, say)
+
+    routes = study_routes(page, answer, say) if isinstance(page, StudyPage) else talk_routes(page, answer)
+    routes += [
+        Route("/api/start", answer(page.start)),
+        Route("/api/talks.jsonl", download),
+        Route("/api/talks", answer(page.talks)),
+        Route("/api/talks", answer(page.delete_all), methods=["DELETE"]),
+        Route("/api/talks/{id}", answer(page.talk)),
+        Route("/api/talks/{id}", answer(page.delete), methods=["DELETE"]),
+    ]
+    limits = page.limits
+    guard = Middleware(Guard, password, local, Rate(limits.requests), Rate(limits.guesses))
+    return Starlette(routes=routes, middleware=[guard])
+
+
+def study_routes(page: StudyPage, answer: Callable, say: Callable[[str], None]) -> list[Route]:
+    async def stages(request: Request) -> Response:
+        return StreamingResponse(states(page, request.scope["participant"], say), media_type="text/event-stream")
+
+    actions = (page.begin, page.say, page.flag, page.leave, page.finish, page.rate)
+    return [
+        *(Route(path, static(name)) for path, name in STUDY_STATIC.items()),
+        Route("/api/round", stages),
+        *(Route("/api/round/" + one.__name__, answer(one), methods=["POST"]) for one in actions),
+    ]
+
+
+def talk_routes(page: Page, answer: Callable) -> list[Route]:
     async def reply(request: Request) -> Response:
         visitor, talk_id = request.scope["participant"], request.path_params["id"]
         made = page.desk.order_of(talk_id)
@@ -104,28 +166,11 @@ def make_app(page: Page, password: str | None, local: bool, say: Callable[[str],
                 return JSONResponse({"problem": str(error)}, error.status)
         return StreamingResponse(events(page, visitor, talk_id), media_type="text/event-stream")
 
-    def download(request: Request) -> Response:
-        lines = "".join(talk.line() for talk in page.own(request.scope["participant"]))
-        headers = {"content-disposition": 'attachment; filename="talks.jsonl"'}
-        return Response(lines, media_type="application/jsonl", headers=headers)
-
-    def answer(method: Callable[[str, dict], dict]) -> Callable:
-        return answers(method, say)
-
     actions = (page.say, page.retry, page.undo, page.correct, page.flag)
-    routes = [
+    return [
         *(Route(path, static(name)) for path, name in STATIC.items()),
-        Route("/api/start", answer(page.start)),
         Route("/api/persona", answer(page.persona)),
-        Route("/api/talks.jsonl", download),
-        Route("/api/talks", answer(page.talks)),
         Route("/api/talks", answer(page.begin), methods=["POST"]),
-        Route("/api/talks", answer(page.delete_all), methods=["DELETE"]),
-        Route("/api/talks/{id}", answer(page.talk)),
-        Route("/api/talks/{id}", answer(page.delete), methods=["DELETE"]),
         Route("/api/talks/{id}/reply", reply),
         *(Route("/api/talks/{id}/" + one.__name__, answer(one), methods=["POST"]) for one in actions),
     ]
-    limits = page.limits
-    guard = Middleware(Guard, password, local, Rate(limits.requests), Rate(limits.guesses))
-    return Starlette(routes=routes, middleware=[guard])

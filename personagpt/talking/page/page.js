@@ -1,61 +1,10 @@
-// Talk in a browser. Text goes into the page as text only (textContent, value): never as markup.
+// Talk in a browser.
 "use strict";
 
-const element = (id) => document.getElementById(id);
 let start = null; // what the server has: kinds of flag, goals, limits
 let talk = null; // the talk that is shown; null before the first utterance
 let busy = false; // a reply is being made
 let stream = null; // the reply's events, while it is made
-
-// Letters that turn the direction of what follows them are shown as a mark.
-const plain = (text) => text.replace(/[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]/g, "\ufffd");
-
-function make(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
-
-function words(text) {
-  return make("p", { className: "words", dir: "auto", textContent: plain(text) });
-}
-
-function tell(text, isProblem = false) {
-  element("status").textContent = plain(text);
-  element("status").className = isProblem ? "problem" : "";
-}
-
-async function ask(method, path, content) {
-  let answer;
-  try {
-    answer = await fetch("api/" + path, {
-      method,
-      headers: { "content-type": "application/json" },
-      body: method === "POST" ? JSON.stringify(content) : undefined,
-    });
-  } catch {
-    throw new Error("the page's program does not answer: is it still running?");
-  }
-  const text = await answer.text();
-  let found = { problem: text };
-  try {
-    found = JSON.parse(text);
-  } catch {
-    // a line of text, from before the page
-  }
-  if (!answer.ok) throw new Error(found.problem);
-  return found;
-}
-
-// What a button does: problems are told, and nothing is done twice.
-async function act(action) {
-  try {
-    tell("");
-    await action();
-  } catch (error) {
-    tell(error.message, true);
-  }
-}
 
 const facts = () => element("persona").value.split("\n").map((line) => line.trim()).filter((line) => line);
 
@@ -90,35 +39,14 @@ function turnItem(turn, number) {
     replaced.append("It had said: ", make("s", { textContent: plain(turn.replaced) }));
     item.append(replaced);
   }
-  if (turn.speaker === "model" && !busy) item.append(flagForm(number));
-  return item;
-}
-
-function flagForm(number) {
-  const flags = talk.flags.filter((flag) => flag.turn === number);
-  const given = flags.map((flag) => flag.kind);
-  const summary = make("summary", { textContent: given.length ? "Flagged: " + given.join(", ") : "Flag it" });
-  const field = make("fieldset", {}, make("legend", { textContent: "What is wrong with this reply?" }));
-  for (const [kind, meaning] of Object.entries(start.flags)) {
-    const box = make("input", { type: "checkbox", value: kind, checked: given.includes(kind) });
-    field.append(make("label", {}, box, ` ${kind} (${meaning})`));
-  }
-  const note = make("input", { type: "text", autocomplete: "off", dir: "auto", value: flags.length ? flags[0].note : "" });
-  const save = make("button", { type: "submit", textContent: "Save the flags" });
-  const form = make("form", {}, field, make("label", {}, "Note", note), save);
-  const details = make("details", {}, summary, form);
-  details.id = "flags-" + number;
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    act(async () => {
-      const kinds = [...field.querySelectorAll(":checked")].map((box) => box.value);
-      show(await ask("POST", `talks/${talk.id}/flag`, { turn: number, kinds, note: note.value }));
-      tell(kinds.length ? "Flagged: " + kinds.join(", ") : "No flag on this reply any more");
-      element("flags-" + number).firstElementChild.focus();
+  if (turn.speaker === "model" && !busy) {
+    const flags = talk.flags.filter((flag) => flag.turn === number);
+    item.append(flagForm(start.flags, number, flags, async (marked) => {
+      show(await ask("POST", `talks/${talk.id}/flag`, marked));
       await list();
-    });
-  });
-  return details;
+    }));
+  }
+  return item;
 }
 
 // Show the reply as it is made. It is made, and recorded, whether this page stays open or not.
