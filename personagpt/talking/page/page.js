@@ -41,10 +41,8 @@ function turnItem(turn, number) {
   }
   if (turn.speaker === "model" && !busy) {
     const flags = talk.flags.filter((flag) => flag.turn === number);
-    item.append(flagForm(start.flags, number, flags, async (marked) => {
-      show(await ask("POST", `talks/${talk.id}/flag`, marked));
-      await list();
-    }));
+    const save = async (marked) => show(await ask("POST", `talks/${talk.id}/flag`, marked));
+    item.append(flagForm(start.flags, number, flags, save));
   }
   return item;
 }
