@@ -142,7 +142,9 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
         config = uvicorn.Config(
             app, log_level="error", access_log=False, proxy_headers=False, timeout_graceful_shutdown=2, ws="none"
         )
-        uvicorn.Server(config).run(sockets=[options.socket])
+        server = uvicorn.Server(config)
+        app.state.is_ending = lambda: server.should_exit
+        server.run(sockets=[options.socket])
     finally:
         for desk in desks.values():
             desk.close()

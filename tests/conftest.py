@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,51 @@ def serve_page(tmp_path, tiny_model, tokenizer):  # noqa: ANN201
     yield serve
     for page in opened:
         page.close()
+
+
+@pytest.fixture(scope="module")
+def chromium():  # noqa: ANN201
+    """Headless Chromium."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("no Chromium here (Debian: apt-get install chromium)")
+    # As root in a container; and without the services that Chromium itself would ask.
+    options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    options += ["--disable-component-update", "--disable-sync"]
+    sync_api.expect.set_options(timeout=20_000)
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def browse(chromium):  # noqa: ANN201
+    """browse(url) opens a page in a browser of its own, which asks no other host and complains of nothing."""
+    contexts, asked, complaints, urls = [], [], [], []
+
+    def note(line) -> None:
+        if line.type == "error" and not line.text.startswith("Failed to load resource"):  # those the page tells itself
+            complaints.append(line.text)
+
+    def open_page(url: str, **options: object):  # noqa: ANN202
+        urls.append(url)
+        context = chromium.new_context(**options)
+        contexts.append(context)
+        shown = context.new_page()
+        shown.on("request", lambda request: asked.append(request.url))
+        shown.on("pageerror", lambda error: complaints.append(str(error)))
+        shown.on("console", note)
+        shown.goto(url)
+        return shown
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert asked
+    assert [url for url in asked if not url.startswith((*urls, "data:"))] == []
+    assert complaints == []
 
 
 @pytest.fixture

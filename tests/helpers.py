@@ -134,6 +134,7 @@ class ServedPage:
         app = make_app(page, password, True, self.told.append)
         config = uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1, lifespan="off")
         self.server = uvicorn.Server(config)
+        app.state.is_ending = lambda: self.server.should_exit
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
         while not self.server.started:

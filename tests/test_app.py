@@ -1,5 +1,6 @@
 """app.py as a user runs it: a process of its own, with a password, ended by Ctrl-C."""
 
+import http.client
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 from personagpt.talking.recordings import read_talks
 from tests.helpers import ROOT, Visitor
 from tests.talking.test_page import basic
+from tests.talking.test_study_page import Participant
 
 PASSWORD, SAID = "correct horse", "a secret utterance"
 
@@ -24,41 +26,67 @@ def settings_file(tmp_path, write_settings, tiny_model, tokenizer, sample):  # n
     return write_settings(save_path=tmp_path / "save", data_path=sample, model_name=sample / "base", goals=goals)
 
 
-def test_from_start_to_ctrl_c(settings_file, tmp_path) -> None:
+@pytest.fixture
+def start(settings_file):  # noqa: ANN201
+    """start("--option", ...) starts app.py on a free port; `page.line` is what it printed then."""
+    pages = []
+
+    def call(*options: object) -> subprocess.Popen:
+        command = [sys.executable, "app.py", "--env", settings_file, "--port", "0", *options]
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # else it would stay ignored where it is now
+        pipe = subprocess.PIPE
+        page = subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, env=os.environ)
+        pages.append(page)
+        signal.signal(signal.SIGINT, before)
+        page.line = page.stdout.readline()
+        assert "http://127.0.0.1:" in page.line, page.communicate()
+        page.port = int(page.line.partition("127.0.0.1:")[2].partition("/")[0])
+        return page
+
+    yield call
+    for page in pages:
+        page.kill()
+        page.wait()
+
+
+def test_from_start_to_ctrl_c(start, tmp_path) -> None:
     (tmp_path / "password").write_text(PASSWORD + "\n")
-    command = [
-        sys.executable,
-        "app.py",
-        "--env",
-        settings_file,
-        "--port",
-        "0",
-        "--password-file",
-        tmp_path / "password",
-    ]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # else it would stay ignored where it is now
-    pipe = subprocess.PIPE
-    page = subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, env=os.environ)
-    signal.signal(signal.SIGINT, before)
-    line = page.stdout.readline()
-    assert line.startswith("talk on http://127.0.0.1:"), page.communicate()
-    page.port = int(line.partition("127.0.0.1:")[2].partition("/")[0])
+    page = start("--password-file", tmp_path / "password")
+    assert page.line.startswith("talk on http://127.0.0.1:")
     assert Visitor(page, cookie="").ask("GET", "/").status == 401
     assert Visitor(page, cookie="").ask("GET", "/", authorization=basic("wrong " + PASSWORD)).status == 401
     visitor = Visitor(page, cookie="")
     visitor.headers["authorization"] = basic(PASSWORD)
     cookie = visitor.ask("GET", "/").headers["set-cookie"].partition(";")[0]
     visitor.headers["cookie"] = cookie
-    start = visitor.ask("GET", "/api/start").json
-    assert len(start["goals"]) == 11
-    assert str(tmp_path) not in str(start)
+    there = visitor.ask("GET", "/api/start").json
+    assert len(there["goals"]) == 11
+    assert str(tmp_path) not in str(there)
     persona = visitor.ask("GET", "/api/persona").json["persona"]
-    talk = visitor.begin(SAID, *persona, goal=start["goals"][0])
+    talk = visitor.begin(SAID, *persona, goal=there["goals"][0])
     assert visitor.reply(talk)["problem"] == ""
     page.send_signal(signal.SIGINT)
     out, err = page.communicate()
     assert (page.returncode, err.splitlines()) == (130, ["loading ...", "stopped by Ctrl-C"])
-    for secret in (PASSWORD, SAID, cookie.partition("=")[2], talk["id"], start["participant"], "wrong"):
-        assert secret not in line + out + err
+    for secret in (PASSWORD, SAID, cookie.partition("=")[2], talk["id"], there["participant"], "wrong"):
+        assert secret not in page.line + out + err
     (found,) = read_talks(tmp_path / "save" / "conversations", pytest.fail)
     assert (found.persona, found.texts[0], len(found.turns)) == (persona, SAID, 2)
+
+
+def test_a_study_from_start_to_ctrl_c(start, tmp_path) -> None:
+    (tmp_path / "consent.txt").write_text("you agree")
+    study = 'name = "s"\ntitle = "T"\nconsent = "consent.txt"\nturns = 1\nwait = 0\n[[condition]]\nname = "usual"\n'
+    (tmp_path / "study.toml").write_text(study)
+    page = start("--study", tmp_path / "study.toml")
+    assert page.line.startswith("the study is on http://127.0.0.1:")
+    who = Participant(page)
+    assert who.ask("GET", "/api/start").json["consent"] == "you agree"
+    assert who.begin()["stage"] == "talk"
+    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=60)
+    connection.request("GET", "/api/round", headers=who.headers)  # a page that stays open
+    assert connection.getresponse().readline() == b"event: state\n"
+    page.send_signal(signal.SIGINT)
+    _, err = page.communicate()
+    connection.close()
+    assert (page.returncode, err.splitlines()) == (130, ["loading ...", "stopped by Ctrl-C"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -13,10 +12,6 @@ from personagpt.talking.talks import FLAGS, Talk
 from tests.helpers import ServedPage
 from tests.talking.test_page import script
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-# As root in a container; and without the services that Chromium itself would ask.
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-OPTIONS += ["--disable-component-update", "--disable-sync"]
 EVIL = [
     "<script>document.title = 'evil'</script>",
     "<img src=x onerror=\"document.title = 'evil'\">",
@@ -25,18 +20,7 @@ EVIL = [
     "abc \u202egnihton \u2066 x",
 ]
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-expect = sync_api.expect
-expect.set_options(timeout=20_000)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")
-
-
-@pytest.fixture(scope="module")
-def chromium():  # noqa: ANN201
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield browser
-        browser.close()
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 
 
 @pytest.fixture
@@ -45,31 +29,15 @@ def page(serve_page) -> ServedPage:
 
 
 @pytest.fixture
-def visit(chromium, page):  # noqa: ANN201
-    """visit() opens the page as another visitor. The browser asks no other host and complains of nothing."""
-    contexts, asked, complaints = [], [], []
+def visit(page, browse):  # noqa: ANN201
+    """visit() opens the page as another visitor."""
 
-    def note(line: sync_api.ConsoleMessage) -> None:
-        if line.type == "error" and not line.text.startswith("Failed to load resource"):  # those the page tells itself
-            complaints.append(line.text)
-
-    def open_page(**options: object) -> sync_api.Page:
-        context = chromium.new_context(**options)
-        contexts.append(context)
-        shown = context.new_page()
-        shown.on("request", lambda request: asked.append(request.url))
-        shown.on("pageerror", lambda error: complaints.append(str(error)))
-        shown.on("console", note)
-        shown.goto(page.url)
+    def open_page(**options: object):  # noqa: ANN202
+        shown = browse(page.url, **options)
         expect(shown.locator("#persona")).to_have_value("i have a duck .")
         return shown
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert asked
-    assert [url for url in asked if not url.startswith((page.url, "data:"))] == []
-    assert complaints == []
+    return open_page
 
 
 def answered(shown, count: int) -> None:

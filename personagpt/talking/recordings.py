@@ -88,6 +88,10 @@ class Recordings:
         for talk in changed:
             (self._saved.add if talk.turns else self._saved.discard)(talk.id)
 
+    def refuse(self, talk_id: str) -> None:
+        """Take nothing of this talk that is not in the file: it counts as deleted."""
+        self._saved.add(talk_id)
+
     def talks(self, participant: str | None = None, ids: list[str] | None = None) -> list[Talk]:
         """All talks, oldest first; or a participant's, or those of these ids."""
         if not self._is_there():

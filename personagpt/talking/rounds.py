@@ -101,7 +101,9 @@ class Rounds:
 
     def drop(self, participant: str) -> None:
         """Forget the participant's round: it is on record, or given up."""
-        self._rounds.pop(participant, None)
+        found = self._rounds.pop(participant, None)
+        if found is not None and found.talk is not None:
+            self.recordings.refuse(found.talk.id)  # a program's first words may be under way
 
     def is_gone(self, participant: str, found: Round) -> bool:
         """Whether the one that the participant was joined with has left."""

@@ -163,6 +163,9 @@ class StudyPage:
         with self.rounds.lock:
             if not self.recordings.delete(participant, [data["id"]]):
                 raise Refused(404, "you have no such talk")
+            found = self.rounds.of(participant)
+            if found is not None and found.talk is not None and found.talk.id == data["id"]:
+                self.rounds.drop(participant)
         return {}
 
     def delete_all(self, participant: str, data: dict) -> dict:
@@ -198,7 +201,8 @@ class StudyPage:
             recorded = self.recordings.talks(participant, [found.talk.id]) if found.talk else []
             if not recorded:
                 return self._stage_of_round(participant, found)
-            self.rounds.drop(participant)
+            if found.other or any(turn.speaker == "model" for turn in recorded[0].turns):
+                self.rounds.drop(participant)  # a program may leave the first words unanswered: then there is no talk
         talks = [one for one in self.recordings.talks(participant) if self.study.condition_of(one.source)]
         if not talks:
             return "start", None

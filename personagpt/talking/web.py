@@ -64,10 +64,12 @@ async def events(page: Page, visitor: str, talk_id: str) -> AsyncIterator[str]:
     yield f"event: end\ndata: {json.dumps({'talk': talk, 'problem': problem})}\n\n"
 
 
-async def states(page: StudyPage, participant: str, say: Callable[[str], None]) -> AsyncIterator[str]:
-    """Server-sent events: `state` with the participant's stage, whenever it changes. They end with the connection."""
+async def states(
+    page: StudyPage, participant: str, say: Callable[[str], None], is_ending: Callable[[], bool]
+) -> AsyncIterator[str]:
+    """Server-sent events: `state` with the participant's stage, whenever it changes, until connection or server end."""
     shown, silent = None, 0.0
-    while True:
+    while not is_ending():
         try:
             state = json.dumps(await run_in_threadpool(page.state, participant))
         except (UserError, RunError, OSError) as error:
@@ -119,7 +121,10 @@ def static(name: str) -> Callable:
 
 
 def make_app(page: Page | StudyPage, password: str | None, local: bool, say: Callable[[str], None]) -> Starlette:
-    """The application; `say` is told of what is no visitor's fault."""
+    """The application; `say` is told of what is no visitor's fault.
+
+    Who serves it sets its `state.is_ending`, which says whether the server is to end: then a study's events do.
+    """
 
     def download(request: Request) -> Response:
         lines = "".join(talk.line() for talk in page.own(request.scope["participant"]))
@@ -145,7 +150,8 @@ def make_app(page: Page | StudyPage, password: str | None, local: bool, say: Cal
 
 def study_routes(page: StudyPage, answer: Callable, say: Callable[[str], None]) -> list[Route]:
     async def stages(request: Request) -> Response:
-        return StreamingResponse(states(page, request.scope["participant"], say), media_type="text/event-stream")
+        found = states(page, request.scope["participant"], say, request.app.state.is_ending)
+        return StreamingResponse(found, media_type="text/event-stream")
 
     actions = (page.begin, page.say, page.flag, page.leave, page.finish, page.rate)
     return [

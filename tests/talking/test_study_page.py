@@ -321,7 +321,7 @@ def test_a_restart_goes_on_in_the_middle(serve_page) -> None:
 
 
 def test_a_reply_that_was_never_made_is_made_after_a_restart(serve_page, gate) -> None:
-    study = study_of(PROGRAM, turns=2)
+    study = study_of(PROGRAM, turns=3)
     gate.set()
     page = serve_page(study=study)
     who = Participant(page)
@@ -333,7 +333,8 @@ def test_a_reply_that_was_never_made_is_made_after_a_restart(serve_page, gate) -
     page.recordings.save(replace(talk, turns=[*talk.turns, Turn("human", "and now ?")]))
     page = serve_page(study=study)
     who.port = page.port
-    state = who.until() if len(talk.turns) == 2 else who.until("questions")
+    state = who.until()
+    assert len(state["turns"]) == len(talk.turns) + 2
     assert state["turns"][len(talk.turns)] == {"mine": True, "text": "and now ?"}
 
 
@@ -361,6 +362,18 @@ def test_how_long_a_person_would_take() -> None:
     assert seconds_to_answer("a" * 100, "b" * 40, 0, draw) == 0
     for _ in range(100):  # 5 to read, 0.5 to 2.5 to think, 8 to 12.5 to type
         assert 13.5 <= seconds_to_answer("a" * 100, "b" * 40, 4.0, draw) <= 20
+
+
+def test_who_leaves_while_a_program_begins_leaves_nothing_on_record(serve_page, gate, monkeypatch) -> None:
+    page = serve_page(study=study_of(PROGRAM))
+    monkeypatch.setattr(rounds.random.SystemRandom, "random", lambda self: 0.9)  # the program begins
+    who = Participant(page)
+    assert who.begin()["yours"] is False
+    assert who.do("leave").json["stage"] == "start"
+    gate.set()
+    page.desk.close()
+    assert page.recordings.talks() == []
+    assert who.state() == {"stage": "start"}
 
 
 def test_either_side_may_begin(serve_page) -> None:
@@ -391,6 +404,10 @@ def test_a_program_with_nothing_to_say(serve_page, monkeypatch) -> None:
     who.do("say", text="hi")
     state = who.until()
     assert (state["unanswered"], state["turns"]) == ("hi", [])
+    assert page.recordings.talks() == []
+    monkeypatch.undo()
+    who.do("say", text="hello")
+    assert [turn["mine"] for turn in who.until()["turns"]] == [True, False]
 
 
 @pytest.mark.parametrize(

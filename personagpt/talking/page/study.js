@@ -31,8 +31,9 @@ function show(found) {
   if (found.stage === "result") drawResult(found);
   if (found.unanswered && (!before || !before.yours)) giveBack(found.unanswered);
   document.title = (found.yours ? "Your turn: " : "") + start.title;
+  const isFirst = before && before.turns && !before.turns.length && found.turns;
+  if (isFirst || (isNew && before)) list().catch((error) => tell(error.message, true));
   if (isNew && before) {
-    list().catch((error) => tell(error.message, true));
     (found.stage === "talk" ? element("text") : element(`${found.stage === "gone" ? "talk" : found.stage}-title`)).focus();
   }
 }
