@@ -50,6 +50,8 @@ def joined(page: ServedPage, browse):  # noqa: ANN201
         expect(shown.locator("#consent")).to_have_text("you agree")
         shown.click("#begin button")  # without agreeing
         visible(shown, "start")
+    assert not page.recordings.path.parent.exists()
+    for shown in both:
         begin(shown)
     for shown in both:
         shown.on("dialog", lambda dialog: dialog.accept())
@@ -60,7 +62,7 @@ def joined(page: ServedPage, browse):  # noqa: ANN201
 def test_two_people_from_consent_to_deletion(serve_page, browse) -> None:
     page = serve_page(study=study_of(PEOPLE, turns=2))
     first, second = joined(page, browse)
-    assert not page.recordings.path.parent.exists()
+    assert not page.recordings.path.exists()
     expect(first.locator("#turn")).to_have_text("You begin: utterance 1 of 2.")
     expect(second.locator("#turn")).to_have_text("Your partner begins, and is writing ...")
     say(first, EVIL)

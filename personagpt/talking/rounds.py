@@ -64,9 +64,13 @@ class Rounds:
         self._rounds: dict[str, Round] = {}
         self._seen: dict[str, float] = {}  # when each participant's page was last there
         self._started = time.monotonic()
+        self._in_style: dict[tuple[str, ...], list[str]] = {}
 
     def see(self, participant: str) -> None:
+        """The participant's page is there."""
         self._seen[participant] = time.monotonic()
+        if len(self._seen) > 10_000:
+            self._seen = {name: seen for name, seen in self._seen.items() if self._is_near(name)}
 
     def is_here(self, participant: str, seconds: float) -> bool:
         """Whether the participant's page was there in the last `seconds`."""
@@ -154,10 +158,12 @@ class Rounds:
         self._rounds[first] = Round(condition, asked, one, begins, True, second)
         self._rounds[second] = Round(condition, asked, other, begins, False, first)
 
-    def in_style(self, facts: Sequence[str]) -> list[str]:
+    def in_style(self, facts: tuple[str, ...]) -> list[str]:
         """A persona as all of the study are written."""
-        desk = self._first_desk
-        return desk.facts(list(facts), Sampling()) if desk else list(facts)
+        if facts not in self._in_style:
+            desk = self._first_desk
+            self._in_style[facts] = desk.facts(list(facts), Sampling()) if desk else list(facts)
+        return self._in_style[facts]
 
     def brought(self, text: str) -> str:
         """What a person says, as all of the study write."""
