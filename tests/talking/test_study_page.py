@@ -6,8 +6,10 @@ import contextlib
 import http.client
 import json
 import random
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -16,10 +18,11 @@ from personagpt.model.sampling import Sampling
 from personagpt.talking import rounds
 from personagpt.talking.export import text_of
 from personagpt.talking.recordings import Recordings
-from personagpt.talking.rounds import seconds_to_answer
+from personagpt.talking.rounds import Rounds, seconds_to_answer
 from personagpt.talking.sides import sides_of_talks
 from personagpt.talking.study import Condition, Study
 from personagpt.talking.talks import DELETED, Talk, Turn, is_blind, twin_of
+from personagpt.text.style import Style, Writing
 from tests.helpers import Answer, ServedPage, Visitor
 
 PROGRAM = Condition("program-1", "m", Sampling(), None)
@@ -190,6 +193,40 @@ def test_two_people_talk_with_each_other(serve_page) -> None:
     assert (one.persona, one.partner_persona) == (other.partner_persona, other.persona)
     assert states[0]["persona"] == one.partner_persona
     assert (len(one.flags), other.flags, other.ratings) == (1, [], {})
+
+
+def test_all_write_in_the_style_of_the_first_model(serve_page, monkeypatch) -> None:
+    style = Style(Writing(1.0, 0.0, 1.0), Writing(1.0, 1.0, 0.5), 2, 8)
+    study = replace(
+        study_of(PEOPLE, PROGRAM, wait=1000.0),
+        personas=(("I am A.", "i run"), ("I am B.", "i swim"), ("I am C.", "i sit")),
+    )
+    page = serve_page(study=study)
+    page.desk.trained = replace(page.desk.trained, style=style)
+    monkeypatch.setattr(Rounds, "_draw", lambda self, among: PEOPLE if PEOPLE in among else PROGRAM)
+    monkeypatch.setattr(rounds.random.SystemRandom, "uniform", lambda self, least, most: least)  # nobody waits long
+    first, second = pair(page)
+    state = first.do("say", text="Hi! I'm Bob, OK?").json
+    assert state["turns"][0]["text"] == second.until()["turns"][0]["text"] == "hi ! i'm bob , ok ?"
+    assert state["persona"][0] in ("i am a.", "i am b.", "i am c.")
+
+
+def test_who_waits_behind_a_closed_page_is_not_joined(serve_page, monkeypatch) -> None:
+    monkeypatch.setattr(rounds, "FRESH", 0.1)
+    page = serve_page(study=study_of(PEOPLE))
+    first, second = Participant(page), Participant(page)
+    first.begin()
+    time.sleep(0.2)
+    assert second.begin()["stage"] == "waiting"
+    first.state()
+    assert second.until(yours=None)["stage"] == "talk"
+
+
+def test_everybody_waits(serve_page) -> None:
+    """Else who has a partner at once would know what it is."""
+    for conditions in ((PROGRAM,), (PEOPLE, PROGRAM)):
+        who = Participant(serve_page(study=study_of(*conditions, wait=3000.0)))
+        assert who.begin() == who.state() == {"stage": "waiting"}
 
 
 def test_what_people_say_is_no_models_and_is_exported_once(serve_page) -> None:
@@ -376,6 +413,16 @@ def test_who_leaves_while_a_program_begins_leaves_nothing_on_record(serve_page, 
     assert who.state() == {"stage": "start"}
 
 
+def test_a_program_does_not_answer_the_last_words(serve_page, monkeypatch) -> None:
+    page = serve_page(study=study_of(PROGRAM, turns=1))
+    monkeypatch.setattr(rounds.random.SystemRandom, "random", lambda self: 0.9)  # the program begins
+    who = Participant(page)
+    who.begin()
+    who.talk_through()
+    page.desk.close()
+    assert [turn.speaker for turn in page.recordings.talks()[0].turns] == ["model", "human"]
+
+
 def test_either_side_may_begin(serve_page) -> None:
     page, begins = serve_page(study=study_of(PROGRAM, turns=1)), Counter()
     while len(begins) < 2:
@@ -396,12 +443,20 @@ def test_either_side_may_begin(serve_page) -> None:
 
 
 def test_a_program_with_nothing_to_say(serve_page, monkeypatch) -> None:
+    def nothing(*given: object) -> Iterator:
+        opened.wait()
+        return iter(())
+
+    opened = threading.Event()
     page = serve_page(study=study_of(PROGRAM))
-    monkeypatch.setattr("personagpt.talking.desk.stream_replies", lambda *given: iter(()))
+    monkeypatch.setattr("personagpt.talking.desk.stream_replies", nothing)
     who = Participant(page)
     who.begin()
+    opened.set()
     who.until()  # whoever was to begin, now it is the participant
-    who.do("say", text="hi")
+    opened.clear()
+    assert who.do("say", text="hi").json["yours"] is False
+    opened.set()
     state = who.until()
     assert (state["unanswered"], state["turns"]) == ("hi", [])
     assert page.recordings.talks() == []
