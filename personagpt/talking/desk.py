@@ -105,13 +105,17 @@ class Desk:
         """What a person says, in the style of the model's training text: so it is shown and recorded."""
         return Persona(self.trained).brought(text)
 
-    def facts(self, persona: list[str], sampling: Sampling) -> list[str]:
-        """A persona in that style. Raises DataError where it does not fit the context."""
-        return list(Persona(self.trained, persona, **asdict(sampling)).facts)
-
-    def begin(self, persona: list[str], sampling: Sampling, seed: int, participant: str, source: str) -> Talk:
+    def begin(
+        self,
+        persona: list[str],
+        sampling: Sampling,
+        seed: int,
+        participant: str,
+        source: str,
+        keep_facts: bool = False,
+    ) -> Talk:
         """A talk with this persona, not on record yet. Raises DataError where the persona does not fit the context."""
-        facts = self.facts(persona, sampling)
+        facts = list(Persona(self.trained, persona, keep_facts=keep_facts, **asdict(sampling)).facts)
         names = self.trained.name, self.trained.checksum
         return Talk(*names, asdict(sampling) | {"seed": seed}, facts, source=source, participant=participant)
 

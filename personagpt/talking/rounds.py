@@ -23,7 +23,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from personagpt.model.sampling import Sampling
 from personagpt.talking.desk import Desk
 from personagpt.talking.recordings import Recordings
 from personagpt.talking.study import Condition, Study
@@ -64,7 +63,6 @@ class Rounds:
         self._rounds: dict[str, Round] = {}
         self._seen: dict[str, float] = {}  # when each participant's page was last there
         self._started = time.monotonic()
-        self._in_style: dict[tuple[str, ...], list[str]] = {}
 
     def see(self, participant: str) -> None:
         """The participant's page is there."""
@@ -131,12 +129,14 @@ class Rounds:
     def _give_program(self, participant: str, condition: Condition, waited: bool) -> None:
         desk, seed = self.desks[condition.model], self.random.getrandbits(32)
         persona, own = self.random.sample(self.study.personas, 2)
-        talk = desk.begin(list(persona), condition.sampling, seed, participant, self.study.source(condition))
+        talk = desk.begin(
+            list(persona), condition.sampling, seed, participant, self.study.source(condition), keep_facts=True
+        )
         history = {} if condition.history is None else {"max_history": condition.history}
         talk = replace(
             talk,
             sampling=talk.sampling | history,
-            partner_persona=self.in_style(own),
+            partner_persona=list(own),
             ratings={"waited": True} if waited else {},
         )
         # Who was joined with a person waited, too.
@@ -147,8 +147,8 @@ class Rounds:
     def _join(self, first: str, second: str) -> None:
         """Let two talk; the first says the first words, and who is first is drawn."""
         first, second = self.random.sample((first, second), 2)
-        condition, personas = self.study.with_person, self.random.sample(self.study.personas, 2)
-        own, others = map(self.in_style, personas)
+        condition = self.study.with_person
+        own, others = map(list, self.random.sample(self.study.personas, 2))
         source, started, talk_id = self.study.source(condition), now(), new_id()
         begins = time.monotonic() + self.random.uniform(0, self.study.wait / 4)
         common = {"partner": "person", "source": source, "started": started}
@@ -158,18 +158,7 @@ class Rounds:
         self._rounds[first] = Round(condition, asked, one, begins, True, second)
         self._rounds[second] = Round(condition, asked, other, begins, False, first)
 
-    def in_style(self, facts: tuple[str, ...]) -> list[str]:
-        """A persona as all of the study are written."""
-        if facts not in self._in_style:
-            desk = self._first_desk
-            self._in_style[facts] = desk.facts(list(facts), Sampling()) if desk else list(facts)
-        return self._in_style[facts]
-
     def brought(self, text: str) -> str:
         """What a person says, as all of the study write."""
-        desk = self._first_desk
-        return desk.brought(text) if desk else text
-
-    @property
-    def _first_desk(self) -> Desk | None:
-        return self.desks[self.study.programs[0].model] if self.study.programs else None
+        programs = self.study.programs
+        return self.desks[programs[0].model].brought(text) if programs else text

@@ -301,7 +301,7 @@ class StudyPage:
         draw = random.Random(talk.id)
         known, true = {*talk.persona, *talk.partner_persona}, draw.randrange(2)
         some = draw.sample(self.study.personas, min(FOR_CHOICE, len(self.study.personas)))
-        other = min(map(self.rounds.in_style, some), key=lambda facts: len(known & {*facts}))
+        other = min(map(list, some), key=lambda facts: len(known & {*facts}))
         return ([talk.persona, other] if true == 0 else [other, talk.persona]), true
 
 
