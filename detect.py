@@ -83,7 +83,8 @@ import numpy as np
 
 from personagpt.files import write_json
 from personagpt.model.loading import load_trained
-from personagpt.talking.detection import FOLDS, PERCENT, Detector, cross_validate, validate_shuffled
+from personagpt.scoring.bootstrap import PERCENT
+from personagpt.talking.detection import FOLDS, Detector, cross_validate, validate_shuffled
 from personagpt.talking.markers import MARKERS, Known, surprises, tell
 
 

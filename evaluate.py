@@ -79,8 +79,9 @@ from typing import Any
 from personagpt.device import hardware
 from personagpt.files import write_json
 from personagpt.model.loading import TrainedModel, load_trained
+from personagpt.scoring.bootstrap import PERCENT, RESAMPLES
 from personagpt.scoring.candidates import ChoicePass, choice_passes, hits_at_1
-from personagpt.scoring.comparison import PERCENT, RESAMPLES, differences, per_word
+from personagpt.scoring.comparison import differences, per_word
 from personagpt.scoring.goals import goal_metrics
 from personagpt.scoring.identification import identify
 from personagpt.scoring.metrics import figures, figures_by_turn, generated_metrics, teacher_forced

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from personagpt.scoring.bootstrap import middle, resamples
 from personagpt.scoring.metrics import METRICS
 from personagpt.scoring.tally import Metric, Tally
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
-
-RESAMPLES, PERCENT = 2000, 95
 
 
 def differences(
@@ -27,8 +26,7 @@ def differences(
 
 
 def interval(metric: Metric, ours: Tally, theirs: Tally, seed: int) -> dict[str, float]:
-    """Between which differences lie PERCENT of those of RESAMPLES resamples of the dialogues (percentile bootstrap,
-    Efron 1979); both models are resampled alike.
+    """Between which differences lie most of those of resamples of the dialogues; both models are resampled alike.
 
     Nothing for a metric `is_distinct`, which falls where a dialogue is drawn twice, and for less than two dialogues.
     """
@@ -37,13 +35,11 @@ def interval(metric: Metric, ours: Tally, theirs: Tally, seed: int) -> dict[str,
     if metric.is_distinct or count < 2:
         return {}
     sums = np.concatenate([_dialogue_sums(tally, dialogues) for tally in (ours, theirs)])  # (4, D)
-    random = np.random.RandomState(seed)
     found = []
-    for _ in range(RESAMPLES):
-        drawn = np.bincount(random.randint(count, size=count), minlength=count)  # how often each dialogue
+    for drawn in resamples(count, seed):
         ours_and_theirs = sums @ drawn
         found.append(metric.of_sums(*ours_and_theirs[2:]) - metric.of_sums(*ours_and_theirs[:2]))
-    low, high = np.percentile(found, [50 - PERCENT / 2, 50 + PERCENT / 2]).tolist()
+    low, high = middle(found)
     return {"low": low, "high": high}
 
 

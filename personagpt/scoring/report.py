@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from personagpt.scoring.comparison import PERCENT, RESAMPLES
+from personagpt.scoring.bootstrap import PERCENT, RESAMPLES
 from personagpt.scoring.identification import PERSONAS
 from personagpt.scoring.metrics import METRICS
 from personagpt.scoring.published import PUBLISHED

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from personagpt.errors import UserError
+from personagpt.scoring.bootstrap import middle, resamples
 from personagpt.talking.sides import Side
 
-FOLDS, RESAMPLES, SHUFFLES, PERCENT = 5, 2000, 100, 95
+FOLDS, SHUFFLES = 5, 100
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,7 @@ def cross_validate(
     """
     compared, right = _judge(sides, markers, values, is_program, seed)
     numbers = 1 + max(max(programs.max(initial=0), people.max(initial=0)) for programs, people, _ in compared)
-    random, found = np.random.RandomState(seed), []
-    for _ in range(RESAMPLES):
-        drawn = random.randint(numbers, size=numbers)
-        found.append(_auc(compared, np.bincount(drawn, minlength=numbers)))
-    low, high = np.nanpercentile(found, [50 - PERCENT / 2, 50 + PERCENT / 2]).tolist()
+    low, high = middle([_auc(compared, drawn) for drawn in resamples(numbers, seed)])
     return Validated(_auc(compared, np.ones(numbers)), low, high, _accuracy(right, is_program))
 
 
@@ -107,7 +104,7 @@ def validate_shuffled(
         compared, right = _judge(sides, markers, values, labels, seed)
         aucs.append(_auc(compared, np.ones(len(sides))))
         accuracies.append(_accuracy(right, labels))
-    low, high = np.percentile(aucs, [50 - PERCENT / 2, 50 + PERCENT / 2]).tolist()
+    low, high = middle(aucs)
     return Validated(float(np.mean(aucs)), low, high, float(np.mean(accuracies)))
 
 
