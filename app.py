@@ -4,10 +4,12 @@
     python app.py --env .env.demo --port 8000                   another model, another port
     python app.py --host 0.0.0.0 --password-file secret.txt     for other machines: with a password
     python app.py --study data/study.toml                       a blind study: people talk with models and people
+    python app.py --report                                      the results of the studies on record
 
 Reads   save_path/checkpoint/model, or the folder or hub name --model gives; the validation text, for personas; goals;
         the models that a study names.
 Writes  save_path/conversations/talks.sqlite, as interact.py does: everything when it is said.
+        --report: report-STUDY.json and report-STUDY.png beside it
 
 Many visitors talk at once, each with talks of their own (personagpt/talking/page.py, web.py). Ctrl-C ends it.
 """
@@ -26,9 +28,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from personagpt.errors import UserError, printable
+from personagpt.files import write_atomically, write_json
 from personagpt.sequences.goals import read_goals
 from personagpt.settings import Settings, find_model, read_settings
+from personagpt.talking.recordings import NAME, Recordings
 from personagpt.talking.study import read_study
+from personagpt.talking.talks import talks_by_study
 from personagpt.text.convai2 import read_corpus
 from utils import add_env_option, before_torch, command, parse_options, run_script
 
@@ -44,6 +49,7 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     add("--port", metavar="N", type=int, default=7860, help="(7860)")
     add("--study", metavar="FILE", type=Path, help="a blind study, as this file describes it")
     add("--password-file", metavar="FILE", type=Path, help="a file with the password that visitors need")
+    add("--report", action="store_true", help="print and draw the results of the studies on record")
     options = parse_options(parser, arguments)
     return options, read_settings(options.env)
 
@@ -51,6 +57,8 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
 def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
     """The command line, checked, and what it names, read; the port is taken."""
     options, settings = command_line(arguments)
+    if options.report:
+        return options, settings
     missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
     if missing:
         raise UserError(f"app.py needs {' and '.join(missing)}: pip install -r requirements-page.txt")
@@ -102,8 +110,27 @@ def listen(host: str, port: int) -> socket.socket:
         raise UserError(f"--host {host} --port {port}: cannot listen there: {error}; try another --port") from None
 
 
+def report(options: argparse.Namespace, settings: Settings) -> int:
+    """Print and draw what came out of each study."""
+    folder = settings.save_path / "conversations"
+    studies = talks_by_study(Recordings(folder).talks())
+    if not studies:
+        raise UserError(f"{folder / NAME}: no talk of a study is on record; app.py --study FILE records them")
+    from personagpt.talking.study_report import draw, table  # what computes is imported when there is something
+    from personagpt.talking.study_results import results
+
+    for name, talks in studies.items():
+        found, path = results(talks, settings.seed), folder / f"report-{name}.json"
+        write_json(path, found)
+        write_atomically(path.with_suffix(".png"), draw(name, found))
+        print(f"{table(name, found)}\n\nin {path}, drawn in {path.with_suffix('.png')}\n")
+    return 0
+
+
 if __name__ == "__main__":
     prepared = before_torch(prepare)
+    if prepared[0].report:
+        run_script(report, *prepared)
     print("loading ...", file=sys.stderr, flush=True)
 
 import warnings
@@ -113,14 +140,14 @@ import uvicorn
 from personagpt.model.loading import load_trained
 from personagpt.talking.desk import Desk
 from personagpt.talking.page import Limits, Page
-from personagpt.talking.recordings import Recordings
 from personagpt.talking.rounds import Rounds
 from personagpt.talking.study_page import StudyPage
 from personagpt.talking.web import make_app
 
 
 def main(arguments: list[str] | None = None) -> int:
-    return serve(*prepare(arguments))
+    options, settings = prepare(arguments)
+    return report(options, settings) if options.report else serve(options, settings)
 
 
 def serve(options: argparse.Namespace, settings: Settings) -> int:

@@ -1,4 +1,4 @@
-"""app.py as a user runs it: a process of its own, with a password, ended by Ctrl-C."""
+"""app.py as a user runs it: a process of its own, with a password, ended by Ctrl-C; and the report of studies."""
 
 import http.client
 import os
@@ -8,10 +8,13 @@ import sys
 
 import pytest
 
-from personagpt.talking.recordings import read_talks
+import app
+from personagpt.files import read_json
+from personagpt.talking.recordings import Recordings, read_talks
 from tests.helpers import ROOT, Visitor
 from tests.talking.test_page import basic
 from tests.talking.test_study_page import Participant
+from tests.talking.test_talks import make_talk
 
 PASSWORD, SAID = "correct horse", "a secret utterance"
 
@@ -90,3 +93,21 @@ def test_a_study_from_start_to_ctrl_c(start, tmp_path) -> None:
     _, err = page.communicate()
     connection.close()
     assert (page.returncode, err.splitlines()) == (130, ["loading ...", "stopped by Ctrl-C"])
+
+
+def test_the_report_of_what_is_on_record(tmp_path, write_settings, run) -> None:
+    env, folder = write_settings(save_path=tmp_path), tmp_path / "conversations"
+    nothing = run(app.main, "--env", env, "--report")
+    assert (nothing.status, nothing.out) == (2, "")
+    assert nothing.line.endswith("no talk of a study is on record; app.py --study FILE records them")
+    recordings = Recordings(folder)
+    for number, study in enumerate(("first", "second", "second")):
+        recordings.save(make_talk("hi", "ho", source=f"study:{study}:bot", participant=f"p{number}"))
+    recordings.close()
+    found = run(app.main, "--env", env, "--report")
+    assert found.status == 0
+    assert "study first: 1 talks of 1 participants\n" in found.out
+    assert "study second: 2 talks of 2 participants\n" in found.out
+    results = read_json(folder / "report-second.json")
+    assert (results["talks"], results["seed"], list(results["conditions"])) == (2, 42, ["bot"])
+    assert (folder / "report-second.png").read_bytes().startswith(b"\x89PNG")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import datetime
 import json
 import uuid
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -29,6 +30,7 @@ FLAGS = {
 }
 DELETED = "(deleted)"  # stands in a person's talk for what their partner said, who has deleted it
 SPEAKERS = {"human": ("human", "model"), "partner": ("partner", "model"), "person": ("human", "partner")}
+STUDY = "study:"  # what the source of a study's talk begins with
 
 
 def now() -> str:
@@ -118,7 +120,16 @@ def is_blind(talk: Talk) -> bool:
     Until then nobody may show them who they talk with.
     """
     is_over = "partner" in talk.ratings or talk.ratings.get("ended") == "left"
-    return talk.source.startswith("study:") and not is_over
+    return talk.source.startswith(STUDY) and not is_over
+
+
+def talks_by_study(talks: Iterable[Talk]) -> dict[str, list[Talk]]:
+    """The talks of each study, whose source is "study:STUDY:CONDITION"."""
+    found: dict[str, list[Talk]] = {}
+    for talk in talks:
+        if talk.source.startswith(STUDY):
+            found.setdefault(talk.source.removeprefix(STUDY).rpartition(":")[0], []).append(talk)
+    return found
 
 
 def parse_talk(line: bytes) -> Talk:
