@@ -7,6 +7,7 @@
     python interact.py --self-play --talks 200                  many such talks, made together, for detect.py
     echo "hi ! how are you ?" | python interact.py --random-persona
     python interact.py --export FOLDER [--only-flagged]         recorded talks -> text for preprocess_dataset.py
+    python interact.py --export --publish FOLDER                ... -> a database for others, without who took part
     python interact.py --stats                                  how many talks and flags are on record
     python interact.py --delete-talk ID                         ... and --delete-participant KEY: gone from the file
 
@@ -35,6 +36,7 @@ from personagpt.model.sampling import RANGES, Sampling
 from personagpt.sequences.goals import read_goals
 from personagpt.settings import Settings, find_model, read_settings
 from personagpt.talking.export import export, statistics
+from personagpt.talking.publish import publish
 from personagpt.talking.recordings import Recordings
 from personagpt.text.convai2 import read_corpus
 from utils import add_env_option, before_torch, command, parse_options, run_script
@@ -66,10 +68,12 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     add("--talks", metavar="N", type=int, help="... N talks between personas of the validation text, not printed")
     records = parser.add_mutually_exclusive_group()
     add_one = records.add_argument
-    add_one("--export", metavar="FOLDER", type=Path, help="write the recorded talks: ConvAI2 text, JSON, flags")
+    write = "write the recorded talks: ConvAI2 text, JSON, flags"
+    add_one("--export", metavar="FOLDER", nargs="?", const=True, type=Path, help=write)
     add_one("--stats", action="store_true", help="count the recorded talks, utterances and flags")
     add_one("--delete-talk", metavar="ID", action="append", help="delete a recorded talk; repeat it")
     add_one("--delete-participant", metavar="KEY", help="delete all talks of a participant")
+    add("--publish", metavar="FOLDER", type=Path, help="... for others: without keys, times and paths, with a card")
     add("--only-flagged", action="store_true", help="... only talks with a flag, and a table of the flags")
     options = parse_options(parser, arguments)
     check_options(options)
@@ -79,6 +83,8 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
 
 def check_options(options: argparse.Namespace) -> None:
     """Raise UserError for a value out of range."""
+    if options.export is True and not options.publish:
+        raise UserError("--export: where to? --export FOLDER, or for others --export --publish FOLDER")
     facts_given = options.persona is not None or options.persona_file is not None
     for name, holds, allowed in (
         *((name, in_range(getattr(options, name)), allowed) for name, (in_range, allowed) in RANGES.items()),
@@ -90,6 +96,7 @@ def check_options(options: argparse.Namespace) -> None:
             "1 or more, with --self-play and without a persona: they are the validation text's",
         ),
         ("seed", options.seed is None or 0 <= options.seed < 2**62, "0 or more, below 2**62"),
+        ("publish", not options.publish or options.export is True, "--export --publish FOLDER, with this folder only"),
         ("only_flagged", options.export or not options.only_flagged, "used together with --export FOLDER"),
     ):
         if not holds:
@@ -142,6 +149,8 @@ def use_records(options: argparse.Namespace, settings: Settings) -> int:
         print(f"deleted {count} talk{'s' * (count > 1)} from {recordings.path}; what was exported before is not")
     elif options.stats:
         print("\n".join(statistics(recordings.talks())))
+    elif options.publish:
+        publish(recordings.talks(), recordings.path.parent, options.publish, options.only_flagged, print)
     else:
 
         def next_command(**changed: object) -> str:

@@ -21,12 +21,16 @@ FLAG_TABLE, LINES = "flags.csv", "talks.jsonl"
 
 
 def export(
-    talks: list[Talk], target: Path, only_flagged: bool, say: Callable[[str], None], next_command: Callable[..., str]
+    talks: list[Talk],
+    target: Path,
+    only_flagged: bool,
+    say: Callable[[str], None],
+    next_command: Callable[..., str] | None = None,
 ) -> None:
     """Write the talks into the folder `target`: as ConvAI2 text for preprocess_dataset.py, as JSON, and their flags.
 
     `next_command` makes the command that is named next from the settings it changes: training goes on from the model
-    that talked last, where that is still there.
+    that talked last, where that is still there. Without it none is named.
 
     The JSON has every talk whole. As text a talk goes up to its first flagged reply that nobody corrected; with
     `only_flagged`, talks with a flag go whole. A talk that another one starts with (it went on after /undo or /retry)
@@ -58,6 +62,7 @@ def export(
         say(line)
     if not kept:
         say("no training text: no talk has a reply that is not flagged")
+    if not kept or next_command is None:
         return
     changed = {"data_path": target, "save_path": target / "save"}
     models = [talk.model for talk, _ in sorted(kept, key=lambda pair: pair[0].started) if talk.model]

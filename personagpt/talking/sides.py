@@ -43,7 +43,8 @@ def sides_of_talks(talks: list[Talk]) -> list[Side]:
     sides = []
     for talk in talks:
         times = [datetime.datetime.fromisoformat(turn.time).timestamp() for turn in talk.turns]
-        seconds = tuple(time - times[0] for time in times)
+        is_timed = all("T" in turn.time for turn in talk.turns)  # published talks have days only
+        seconds = tuple(time - times[0] for time in times) if is_timed else ()
         dialogue = min(talk.id, twin_of(talk.id)) if talk.partner == "person" else talk.id
         for speaker, name in enumerate(talk.speakers):
             of_other = talk.partner == "person" and name == "partner"
