@@ -301,3 +301,17 @@ def test_the_cookie_is_the_key(page, visit) -> None:
     talk = recorded(page)
     assert talk.participant == participant_of(cookie["value"]) == shown.text_content("#participant")
     page.recordings.save(replace(talk, id="0" * 32))
+
+
+def test_a_link_on_another_site_leads_to_the_visitors_own_talks(chromium, page) -> None:
+    with chromium.new_context() as context:
+        link = f"<a href='{page.url}'>talk</a>"
+        context.route("http://elsewhere.example/", lambda route: route.fulfill(body=link, content_type="text/html"))
+        shown = context.new_page()
+        shown.goto(page.url)
+        (before,) = context.cookies()
+        shown.goto("http://elsewhere.example/")
+        shown.click("a")
+        shown.wait_for_url(page.url)
+        (after,) = context.cookies()
+        assert after["value"] == before["value"]

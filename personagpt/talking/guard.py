@@ -98,7 +98,8 @@ class Guard:
                 for name, value in HEADERS.items():
                     answer[name] = value
                 if not known and scope["path"] == "/":
-                    answer["set-cookie"] = f"{COOKIE}={key}; Path=/; HttpOnly; SameSite=Strict; Max-Age=31536000"
+                    # Not Strict: who comes by a link on another site would get a new key, and lose their talks.
+                    answer["set-cookie"] = f"{COOKIE}={key}; Path=/; HttpOnly; SameSite=Lax; Max-Age=31536000"
             await send(message)
 
         refusal = self.refusal(scope, headers)

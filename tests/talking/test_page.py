@@ -390,7 +390,7 @@ def test_what_the_browser_is_told_not_to_do(page) -> None:
     assert "script-src 'self'" in first.headers["content-security-policy"]
     assert "default-src 'none'" in first.headers["content-security-policy"]
     assert first.headers["x-content-type-options"] == "nosniff"
-    assert {"HttpOnly", "SameSite=Strict"} <= set(first.headers["set-cookie"].split("; "))
+    assert {"HttpOnly", "SameSite=Lax"} <= set(first.headers["set-cookie"].split("; "))
     assert "set-cookie" not in Visitor(page).ask("GET", "/").headers
     assert "http" not in first.text.replace(page.url, "")
 
