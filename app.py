@@ -9,7 +9,8 @@
 Reads   save_path/checkpoint/model, or the folder or hub name --model gives; the validation text, for personas; goals;
         the models that a study names.
 Writes  save_path/conversations/talks.sqlite, as interact.py does: everything when it is said.
-        --report: report-STUDY.json and report-STUDY.png beside it
+        Beside it: what a study's participants agreed to, consent.STUDY.CHECKSUM.txt; --report: report-STUDY.json
+        and report-STUDY.png
 
 Many visitors talk at once, each with talks of their own (personagpt/talking/page.py, web.py). Ctrl-C ends it.
 """
@@ -32,7 +33,7 @@ from personagpt.files import write_atomically, write_json
 from personagpt.sequences.goals import read_goals
 from personagpt.settings import Settings, find_model, read_settings
 from personagpt.talking.recordings import NAME, Recordings
-from personagpt.talking.study import read_study
+from personagpt.talking.study import read_study, study_name
 from personagpt.talking.talks import talks_by_study
 from personagpt.text.convai2 import read_corpus
 from utils import add_env_option, before_torch, command, parse_options, run_script
@@ -49,7 +50,7 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     add("--port", metavar="N", type=int, default=7860, help="(7860)")
     add("--study", metavar="FILE", type=Path, help="a blind study, as this file describes it")
     add("--password-file", metavar="FILE", type=Path, help="a file with the password that visitors need")
-    add("--report", action="store_true", help="print and draw the results of the studies on record")
+    add("--report", action="store_true", help="print and draw the results of all studies on record, or of --study")
     options = parse_options(parser, arguments)
     return options, read_settings(options.env)
 
@@ -58,6 +59,7 @@ def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Set
     """The command line, checked, and what it names, read; the port is taken."""
     options, settings = command_line(arguments)
     if options.report:
+        options.study = study_name(options.study) if options.study else None
         return options, settings
     missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
     if missing:
@@ -111,11 +113,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def report(options: argparse.Namespace, settings: Settings) -> int:
-    """Print and draw what came out of each study."""
+    """Print and draw what came out of each study, or of the one that is asked for."""
     folder = settings.save_path / "conversations"
     studies = talks_by_study(Recordings(folder).talks())
+    studies = {name: talks for name, talks in studies.items() if options.study in (None, name)}
     if not studies:
-        raise UserError(f"{folder / NAME}: no talk of a study is on record; app.py --study FILE records them")
+        what = f"the study {options.study}" if options.study else "a study"
+        raise UserError(f"{folder / NAME}: no talk of {what} is on record; app.py --study FILE records them")
     from personagpt.talking.study_report import draw, table  # what computes is imported when there is something
     from personagpt.talking.study_results import results
 

@@ -59,6 +59,7 @@ def test_help_and_wrong_settings(script: str, write_settings) -> None:
         ("detect.py", ("--model", "me/mine"), "0 sides of people: at least 20 are needed"),
         ("app.py", (), "no trained model there yet; run `"),
         ("app.py", ("--report",), "no talk of a study is on record"),
+        ("app.py", ("--report", "--study", "data/study.toml"), "no talk of the study pilot is on record"),
         ("app.py", ("--host", "0.0.0.0"), "other machines can reach the page there; add --password-file FILE"),
         ("app.py", ("--password-file", "{tmp}/none"), "none: cannot read it: No such file"),
         ("app.py", ("--password-file", "{tmp}/short"), "its first line must be a password of 8 letters"),

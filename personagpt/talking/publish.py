@@ -77,9 +77,10 @@ def _model(talk: Talk) -> str:
 
 
 def keep_consent(folder: Path, study: str, text: str) -> None:
-    """Keep what participants of a study are asked to agree to beside the recordings; each wording once."""
-    checksum = hashlib.sha256(text.encode()).hexdigest()[:12]
-    write_atomically(folder / f"consent.{study}.{checksum}.txt", text)
+    """Keep what a participant of a study agreed to beside the recordings; each wording once."""
+    path = folder / f"consent.{study}.{hashlib.sha256(text.encode()).hexdigest()[:12]}.txt"
+    if not path.exists():
+        write_atomically(path, text)
 
 
 def kept_consents(folder: Path, study: str) -> list[str]:

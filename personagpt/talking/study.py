@@ -117,6 +117,14 @@ def read_study(path: Path, valid_text: Path, default_model: Callable[[], str]) -
     return Study(raw["name"], raw["title"].strip(), consent, raw["turns"], conditions, personas, **times)
 
 
+def study_name(path: Path) -> str:
+    """The name of a file's study, whatever else is wrong there. Raises UserError."""
+    kind, holds, allowed = KEYS["name"]
+    name = _read_toml(path).get("name")
+    _check_value(name, kind, holds, f"{path}: name = {_written(name)} is not allowed; expected {allowed}")
+    return name
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8-sig"))

@@ -24,6 +24,7 @@ from personagpt.sequences.format import DataError
 from personagpt.talking.desk import Desk, DeskFull
 from personagpt.talking.guard import Rate
 from personagpt.talking.page import Limits, Refused, checked, flagged
+from personagpt.talking.publish import keep_consent
 from personagpt.talking.rounds import Round, Rounds, seconds_to_answer
 from personagpt.talking.talks import FLAGS, Talk, Turn, is_blind, now, twin_of
 
@@ -65,6 +66,7 @@ class StudyPage:
                 raise Refused(503, "this study has recorded all the talks it takes")
             if stage == "gone":
                 self._give_up(participant, talk)
+            keep_consent(self.recordings.path.parent, self.study.name, self.study.consent)
             self.rounds.begin(participant)
             return self.state(participant)
 

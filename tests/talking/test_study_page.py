@@ -17,6 +17,7 @@ import pytest
 from personagpt.model.sampling import Sampling
 from personagpt.talking import rounds
 from personagpt.talking.export import text_of
+from personagpt.talking.publish import kept_consents
 from personagpt.talking.recordings import Recordings
 from personagpt.talking.rounds import Rounds, seconds_to_answer
 from personagpt.talking.sides import sides_of_talks
@@ -90,6 +91,7 @@ def test_from_consent_to_result_with_a_program(serve_page) -> None:
     assert who.do("begin").status == who.do("begin", agreed="yes").status == 403
     assert not page.recordings.path.parent.exists()
     who.begin()
+    assert kept_consents(page.recordings.path.parent, "s") == ["you agree"]
     state = who.talk_through()
     assert [turn["mine"] for turn in state["turns"]].count(True) == 2
     (talk,) = page.recordings.talks()
@@ -325,7 +327,7 @@ def test_where_there_is_no_program_who_waits_goes_on_waiting(serve_page) -> None
     assert who.begin()["stage"] == who.state()["stage"] == "waiting"
     assert who.do("say", text="hello ?").status == who.do("begin", agreed=True).status == 409
     assert who.do("leave").json == {"stage": "start"}
-    assert not page.recordings.path.parent.exists()
+    assert not page.recordings.path.exists()
 
 
 def test_conditions_are_drawn_evenly_and_after_a_restart_too(serve_page) -> None:
