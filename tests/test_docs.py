@@ -24,10 +24,11 @@ PLACEHOLDER = re.compile(r"[A-Z]+\.\w+|\d{4}-\d\d-\d\d\.\w+")  # DATE.jsonl, 202
 OTHERS = {  # options of other programs' commands
     "torchrun": {"--nproc_per_node"},
     "transformers": {"--host", "--port", "--device"},
-    "hf": {"--exclude"},
+    "hf": {"--exclude", "--private", "--repo-type", "--space-sdk", "--type"},
+    "COPY": {"--chown"},
     "tensorboard": {"--logdir"},
     "curl": set(),
-    "pip": set(),
+    "pip": {"--no-cache-dir"},
 }
 OTHER_MODULES = {"venv", "pip", "pytest", "transformers"}
 
