@@ -42,7 +42,7 @@ def publish(talks: list[Talk], folder: Path, target: Path, only_flagged: bool, s
         say(f"left out, since nobody asked whose talks they are: {counts}")
     shown = anonymous([talk for talk in allowed if talk.flags or not only_flagged])
     export(shown, target, only_flagged, say)
-    write_atomically(target / CARD, card(shown, folder))
+    write_atomically(target / CARD, card(shown, folder, only_flagged))
     say(f"the card: {target / CARD}; before you share the folder, choose a license there, and read the talks")
 
 
@@ -85,17 +85,18 @@ def keep_consent(folder: Path, study: str, text: str) -> None:
 
 def kept_consents(folder: Path, study: str) -> list[str]:
     """Every wording that participants of the study agreed to."""
-    return [path.read_text("utf-8") for path in sorted(folder.glob(f"consent.{study}.*.txt"))]
+    return [path.read_text("utf-8", errors="replace") for path in sorted(folder.glob(f"consent.{study}.*.txt"))]
 
 
-def card(talks: list[Talk], folder: Path) -> str:
+def card(talks: list[Talk], folder: Path, only_flagged: bool) -> str:
     """README.md of published talks: the metadata the hub reads, and what people must know."""
     turns = [turn for talk in talks for turn in talk.turns]
-    sources = [talk.source for talk in talks]
+    sources = Counter(talk.source for talk in talks).most_common()
+    models = Counter((talk.model, talk.model_checksum) for talk in talks if talk.model).most_common()
     rows = [
         ("talks", len(talks)),
         ("participants", len({talk.participant for talk in talks} - {None})),
-        ("utterances", len(turns)),
+        ("utterances, of joined participants twice", len(turns)),
         *((f"... by `{speaker}`", count) for speaker, count in Counter(turn.speaker for turn in turns).most_common()),
         ("corrected replies", sum(turn.corrected for turn in turns)),
         *((f"talks with `{question}`", count) for question, count in _ratings(talks)),
@@ -103,15 +104,10 @@ def card(talks: list[Talk], folder: Path) -> str:
     ]
     return TEMPLATE.read_text("utf-8").format(
         size=next((name for most, name in SIZES.items() if len(talks) < most), "100K<n<1M"),
+        extent="whole" if only_flagged else "up to its\nfirst flagged reply",
         days=f"{talks[0].started} to {talks[-1].started}",
-        sources=_table(("source", "talks"), Counter(sources).most_common()),
-        models=_table(
-            ("model", "checksum", "talks"),
-            [
-                (*model, count)
-                for model, count in Counter((talk.model, talk.model_checksum) for talk in talks).most_common()
-            ],
-        ),
+        sources=_table(("source", "talks"), sources),
+        models=_table(("model", "checksum", "talks"), [(*model, count) for model, count in models]),
         consent=_consent(sorted(talks_by_study(talks)), folder),
         counts=_table(("what", "how many"), rows),
         kinds=", ".join(f"`{kind}` ({meaning})" for kind, meaning in FLAGS.items()),

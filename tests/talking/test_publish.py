@@ -10,7 +10,7 @@ from personagpt.errors import UserError
 from personagpt.talking.publish import anonymous, keep_consent, publish
 from personagpt.talking.recordings import Recordings
 from personagpt.talking.sides import read_exported, sides_of_talks
-from personagpt.talking.talks import Flag, Talk, Turn, new_id, twin_of
+from personagpt.talking.talks import Flag, Talk, Turn, twin_of
 from tests.talking.test_talks import make_talk
 
 KEYS = [f"{number:032x}" for number in (0xA1, 0xB2)]
@@ -95,7 +95,7 @@ def test_the_card(published) -> None:
     for line in (
         "| talks | 6 |",
         "| participants | 2 |",
-        "| utterances | 12 |",
+        "| utterances, of joined participants twice | 12 |",
         "| ... by `human` | 6 |",
         "| ... by `model` | 4 |",
         "| ... by `partner` | 2 |",
@@ -103,10 +103,12 @@ def test_the_card(published) -> None:
         "| flags `unsafe` | 1 |",
         "| study:first:bot | 3 |",
         "| best-c0ffee | c0ffee | 3 |",
+        "each up to its\nfirst flagged reply",
         "    You agree.\n\n    To {all} of it.\n",
         f"{talks[0].started[:10]} to {talks[-1].started[:10]}",
     ):
         assert line in text
+    assert "|  |" not in text  # no model of people
     for kind in (Talk, Turn, Flag):
         assert all(f"`{field.name}`" in text for field in fields(kind))
 
@@ -129,12 +131,26 @@ def test_each_wording_of_a_consent_is_kept_once(tmp_path) -> None:
 
 
 def test_neither_order_nor_number_tells_who_came_first() -> None:
-    talks = [make_talk("x", "y", participant=new_id(), source="study:a:b") for _ in range(30)]
+    came = [str(number) for number in range(1, 31)]
+    talks = [make_talk("x", number, participant=f"key {number}", source="study:a:b") for number in came]
     shown = anonymous(talks)
-    assert sorted(talk.participant for talk in shown) == sorted(f"p{number}" for number in range(1, 31))
-    assert [talk.participant for talk in shown] != [f"p{number}" for number in range(1, 31)]
+    order = [talk.texts[1] for talk in shown]
+    names = {talk.texts[1]: talk.participant for talk in shown}
+    assert sorted(names.values()) == sorted(f"p{number}" for number in came)
+    assert order != came
+    assert [names[number] for number in came] != [f"p{number}" for number in came]
+    assert [names[number] for number in order] != [f"p{number}" for number in came]
     later = make_talk("x", "y", started="2100-01-01T10:00:00.000+00:00")
     assert anonymous([later, *talks])[-1].started == "2100-01-01"
+
+
+def test_only_flagged_talks_are_counted_and_go_whole(tmp_path) -> None:
+    flagged = make_talk("a", "b", "c", "d", flags=((1, "other"),))
+    publish([flagged, make_talk("x", "y")], tmp_path, tmp_path / "out", True, lambda line: None)
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "| talks | 1 |" in text
+    assert "each whole" in text
+    assert len(read_exported(tmp_path / "out" / "talks.jsonl")) == 1
 
 
 @pytest.mark.parametrize("name", ["README.md", "talks.jsonl"])
