@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from personagpt.settings import Settings
+from personagpt.talking.study import CONDITION_KEYS, KEYS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data" / "README.md"]
@@ -173,6 +174,12 @@ def test_the_settings_page_has_every_key_and_the_readme_the_required_ones() -> N
     shown = re.findall(r"^    (\w+ = \S+)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
     assert shown == re.findall(r"^(\w+ = \S+)", (ROOT / ".env").read_text("utf-8"), re.MULTILINE)
     assert [line.split()[0] for line in shown] == required
+
+
+def test_the_study_page_has_every_key_of_a_study() -> None:
+    rows = re.findall(r"^\| (`.+?) \|", (ROOT / "docs" / "study.md").read_text("utf-8"), re.MULTILINE)
+    named = {name.strip("`[]") for row in rows for name in row.split(", ")}
+    assert {*KEYS, *CONDITION_KEYS} <= named
 
 
 # What follows shows that the checks find what is wrong, and only that.
