@@ -71,13 +71,13 @@ async def states(
     shown, silent = None, 0.0
     while not is_ending():
         try:
-            state = json.dumps(await run_in_threadpool(page.state, participant))
+            state = await run_in_threadpool(page.state, participant)
         except (UserError, RunError, OSError) as error:
             say(str(error))
             return  # the browser asks again
-        if state != shown:
+        if shown is None or state != shown | {"number": state["number"]}:
             shown, silent = state, 0.0
-            yield f"event: state\ndata: {state}\n\n"
+            yield f"event: state\ndata: {json.dumps(state)}\n\n"
         elif silent > 10:
             silent = 0.0
             yield ": still there\n\n"
