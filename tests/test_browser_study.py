@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import app
 from personagpt.talking import web
 from personagpt.talking.talks import DELETED
 from tests.helpers import ServedPage
@@ -59,7 +60,7 @@ def joined(page: ServedPage, browse):  # noqa: ANN201
     return both if both[0].locator("#send").is_enabled() else both[::-1]
 
 
-def test_two_people_from_consent_to_deletion(serve_page, browse) -> None:
+def test_two_people_from_consent_to_report_and_deletion(serve_page, browse, run, write_settings, tmp_path) -> None:
     page = serve_page(study=study_of(PEOPLE, turns=2))
     first, second = joined(page, browse)
     assert not page.recordings.path.exists()
@@ -94,6 +95,10 @@ def test_two_people_from_consent_to_deletion(serve_page, browse) -> None:
         visible(one, "result")
     talks = {talk.participant: talk for talk in page.recordings.talks()}
     assert sorted(talk.ratings["partner"] for talk in talks.values()) == ["person", "program"]
+    reported = run(app.main, "--env", write_settings(save_path=tmp_path), "--report")
+    assert (reported.status, reported.err) == (0, "")
+    assert "study s: 2 talks of 2 participants" in reported.out
+    assert "people taken for programs: 50 %" in reported.out
     first.click("#mine summary")
     expect(first.locator(".seen .words")).to_have_text([SHOWN, "hello", "a secret", "bye"])
     with first.expect_download() as download:
