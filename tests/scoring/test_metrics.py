@@ -21,6 +21,7 @@ from personagpt.scoring.metrics import (
     figures,
     figures_by_turn,
     repeats,
+    response_losses,
     response_places,
     score,
     teacher_forced,
@@ -286,6 +287,11 @@ def test_persona_gain_compares_what_fits_under_both(dataset, encoder, sharp_mode
         own = slow_score(sharp_model, encoder.tokenizer, speaker, [short], talk[:turn], talk[turn])[0]
         assert gain.values[index] == pytest.approx(other.sum() - own.sum(), abs=1e-4)
         assert gain.weights[index] == len(own)
+    alone, loss = response_losses(sharp_model, data, encoder, contextlib.nullcontext()), tallies["loss"]
+    assert alone.values.tolist() == loss.values.tolist()
+    assert alone.weights.tolist() == loss.weights.tolist()
+    assert alone.places.turns.tolist() == loss.places.turns.tolist()
+    assert alone.places.dialogues.tolist() == loss.places.dialogues.tolist()
 
 
 def test_a_response_that_cannot_follow_the_other_persona_is_not_compared(dataset, encoder, tiny_model) -> None:

@@ -31,6 +31,8 @@ identified          3,000   sides, each among 15 personas: chance 6.7 %; the tex
     assert table(found | counts, comparable=False) == expected + more
     left_out = table(found | counts | {"identified_left_out": 7}, comparable=False)
     assert left_out == expected + more + "; 7 left out (no persona, or no room for another one)"
+    enough = table(FIGURES | {"identified": 3000, "identified_among": 20, "identified_left_out": 0}, comparable=False)
+    assert enough == f"{expected}\nidentified          3,000   sides, each among 20 personas: chance 5.0 %"
     alone = FIGURES | {"identified_among": 1, "identified_left_out": 2}
     last = "identified              0   sides: the text has no two personas to tell apart"
     assert table(alone, comparable=False) == f"{expected}\n{last}"
