@@ -169,16 +169,19 @@ def test_generated_metrics_equal_one_reply_at_a_time(tiny_model, encoder) -> Non
     assert len(generated_metrics(tiny_model, dataset, encoder, PLAIN, 1000)["word_f1"]) == 7
 
 
-def test_a_reply_repeats_its_own_speaker_only(tiny_model, encoder, monkeypatch) -> None:
-    """Always the same reply: the second dialogue's first speaker said it before, in its first utterance."""
-    said = "so i am called tom now"
-    text = TEXT.replace("hello !\t\tbye .|hello !", f"{said}\t\tbye .|{said}")
+@pytest.mark.parametrize(
+    ("first", "repeated"),
+    [("hello !", [0, 0, 0, 0, 0, 1, 0]), ("hi ! how are you ?", [0, 1, 0, 0, 0, 0, 0])],
+)
+def test_a_reply_repeats_its_own_speaker_only(tiny_model, encoder, monkeypatch, first: str, repeated: list[int]) -> None:
+    """Always the same reply: in one dialogue the first speaker said it before, in its first utterance."""
+    text = TEXT.replace(first, "so i am called tom now")
     monkeypatch.setattr(
         metrics, "generate_replies", lambda model, encoder, drafts, *others: ["i am called tom"] * len(drafts)
     )
     found = generated_metrics(tiny_model, dataset_of(text.encode(), encoder, 320), encoder, PLAIN, 100)["repeat_rate"]
     assert found.places.turns.tolist() == [1, 3, 2, 4, 1, 3, 2]
-    assert found.values.tolist() == [0, 0, 0, 0, 0, 1, 0]
+    assert found.values.tolist() == repeated
 
 
 def test_generated_metrics_of_talks_that_fill_the_context(base, tokenizer, encoder) -> None:

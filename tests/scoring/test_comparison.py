@@ -38,8 +38,8 @@ def test_the_interval_is_the_normal_one_where_that_holds() -> None:
     ours, gain = random.normal(0, 5, 400), random.normal(0.2, 1, 400)
     found = interval(MEAN, tally(range(400), ours), tally(range(400), ours + gain), 0)
     error = 1.96 * gain.std() / 20  # both models see the same draws: what they share is no noise
-    assert found["low"] == pytest.approx(gain.mean() - error, abs=0.01)
-    assert found["high"] == pytest.approx(gain.mean() + error, abs=0.01)
+    assert found["low"] == pytest.approx(gain.mean() - error, abs=0.003)
+    assert found["high"] == pytest.approx(gain.mean() + error, abs=0.003)
 
 
 def test_dialogues_are_drawn_and_not_responses() -> None:

@@ -290,6 +290,10 @@ def test_of_two_best_models_the_linked_one_stays_while_it_is_whole(folder: Path)
     (folder / "best" / "model.safetensors").write_text("half a copy")
     assert newest_checkpoint(folder, pytest.fail)
     assert os.readlink(folder / "best") == "best-00000009"
+    shutil.rmtree(folder / "best-00000005")
+    (folder / "best" / "model.safetensors").write_text("half a copy")
+    assert newest_checkpoint(folder, pytest.fail)
+    assert os.readlink(folder / "best") == "best-00000003"
 
 
 def test_a_checkpoint_that_no_link_names_takes_no_place(folder: Path) -> None:
