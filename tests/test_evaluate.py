@@ -173,7 +173,9 @@ def test_generated_metrics_equal_one_reply_at_a_time(tiny_model, encoder) -> Non
     ("first", "repeated"),
     [("hello !", [0, 0, 0, 0, 0, 1, 0]), ("hi ! how are you ?", [0, 1, 0, 0, 0, 0, 0])],
 )
-def test_a_reply_repeats_its_own_speaker_only(tiny_model, encoder, monkeypatch, first: str, repeated: list[int]) -> None:
+def test_a_reply_repeats_its_own_speaker_only(
+    tiny_model, encoder, monkeypatch, first: str, repeated: list[int]
+) -> None:
     """Always the same reply: in one dialogue the first speaker said it before, in its first utterance."""
     text = TEXT.replace(first, "so i am called tom now")
     monkeypatch.setattr(

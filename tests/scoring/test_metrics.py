@@ -289,6 +289,7 @@ def test_persona_gain_compares_what_fits_under_both(dataset, encoder, sharp_mode
         assert gain.weights[index] == len(own)
     alone, loss = response_losses(sharp_model, data, encoder, contextlib.nullcontext()), tallies["loss"]
     assert alone.values.tolist() == loss.values.tolist()
+    assert loss.values.dtype == tallies["turn_perplexity"].values.dtype == np.float64  # in which they were summed
     assert alone.weights.tolist() == loss.weights.tolist()
     assert alone.places.turns.tolist() == loss.places.turns.tolist()
     assert alone.places.dialogues.tolist() == loss.places.dialogues.tolist()

@@ -53,8 +53,7 @@ def list_size(path: Path, size: str) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Checkpoints of steps 2, 4 and 6, of which the first is gone."""
-    folder = tmp_path / "checkpoint"
-    folder.mkdir()
+    folder = tmp_path / "checkpoint"  # which the first save makes
     for step in (2, 4, 6):
         save(folder, step)
     return folder
@@ -186,6 +185,7 @@ def test_without_a_sound_one_it_stops(folder: Path) -> None:
 
 
 def test_none_was_ever_saved(tmp_path: Path) -> None:
+    checkpoint.prune(tmp_path / "checkpoint")
     assert newest_checkpoint(tmp_path / "checkpoint", pytest.fail) is None
     (tmp_path / "checkpoint" / "tmp-step-00000002").mkdir(parents=True)
     assert newest_checkpoint(tmp_path / "checkpoint", pytest.fail) is None
@@ -244,6 +244,52 @@ def test_a_copy_that_lost_its_links_keeps_everything(folder: Path, copy: Callabl
     save_best(folder, 8, write_model(8))
     save(folder, 8)
     assert {name: weight(folder / name) for name in LINKS} == {"model": 8, "previous": 6, "best": 8}
+
+
+def test_folders_in_place_of_links_get_the_names_of_their_steps(folder: Path) -> None:
+    save_best(folder, 5, write_model(5))
+    for step in (10**9 - 1, 10**9):  # which is too many for a name
+        save(folder, step)
+    for name in LINKS:
+        become_folder(folder / name)
+    assert newest_checkpoint(folder, pytest.fail)
+    assert [os.readlink(folder / name) for name in LINKS] == ["step-00000000", "step-999999999", "best-00000000"]
+
+
+@pytest.mark.parametrize("copy", [become_text, become_cygwin_text])
+def test_a_link_that_became_text_is_believed(folder: Path, copy: Callable[[Path], None]) -> None:
+    (folder / "model").unlink()
+    (folder / "model").symlink_to("step-00000004")
+    copy(folder / "model")
+    assert newest_checkpoint(folder, pytest.fail) == folder / "step-00000004"
+
+
+def test_a_folder_of_another_name_is_no_checkpoint(folder: Path) -> None:
+    shutil.copytree(folder / "model", folder / "step-copy")
+    for name in ("model", "previous"):
+        (folder / name).unlink()
+    assert newest_checkpoint(folder, pytest.fail) == folder / "step-00000006"
+
+
+def test_what_cannot_be_removed_yet_waits_for_the_next_save(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*arguments: object, **options: object) -> None:
+        raise OSError("in use")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rmdir", busy)
+        save(folder, 8)
+    assert (folder / "step-00000004").is_dir()
+    save(folder, 10)
+    assert not (folder / "step-00000004").exists()
+
+
+def test_what_ends_a_save_is_told_where_tidying_up_fails_too(folder: Path) -> None:
+    def write(new: Path) -> None:
+        shutil.rmtree(new)
+        raise ValueError("the cause")
+
+    with pytest.raises(ValueError, match="the cause"):
+        save_checkpoint(folder, 8, write, {"step": 8}, {})
 
 
 @pytest.mark.parametrize("copy", COPIES)

@@ -1,0 +1,265 @@
+"""Break the package in thousands of small ways and count what no test notices.
+
+    python -m bench.mutants [--processes 2] [PATTERN ...]      (make mutants; PATTERN: 'personagpt.model.loss.*')
+
+mutmut (its settings: pyproject.toml) makes the mutants, says which tests reach which function, and shows a survivor:
+`mutmut show NAME`. It tries them too, but starts pytest anew for each, which takes ten times as long as the test that
+notices. Here the tests are collected once, and each mutant gets a fork, in which those run first that noticed another
+mutant of the function, then the tests that mirror the module, then the quickest others, REACHING_SECONDS' worth.
+
+Prints each survivor and, for each module, mutants, killed, of these those that hung or looped, and survivors.
+Writes verdicts into mutants/, where mutmut reads them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import gc
+import itertools
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path("mutants")
+SHARED_FIXTURES = {"tokenizer", "real_tokenizer"}  # read-only ones of the session, which every fork would make anew
+REACHING_SECONDS = 10.0  # of tests elsewhere that reach a mutant
+CPU_SECONDS = 60  # on top of ten times what its tests take: a mutant that takes longer loops
+# A mutant that computes for less than IDLE_CPU seconds in IDLE_SECONDS waits for ever, on however busy a machine.
+IDLE_SECONDS, IDLE_CPU = 20.0, 0.4
+SURVIVED, KILLED, NO_TESTS, HANGS = 0, 1, 33, 36  # mutmut's numbers
+
+
+@dataclass
+class Trial:
+    """A mutant in its fork."""
+
+    name: str
+    killer: int  # a pipe from which the name of the test that notices comes
+    since: float = 0.0  # when it was last seen to have computed for IDLE_CPU seconds more, and how many till then
+    cpu: float = 0.0
+
+
+def function_of(mutant: str) -> str:
+    return mutant.rpartition("__mutmut_")[0]
+
+
+def prepare() -> None:
+    """Make the mutants, and measure which tests reach which function. mutmut wants to try one of them, too."""
+    (FOLDER / "mutmut-stats.json").unlink(missing_ok=True)
+    subprocess.run(
+        [sys.executable, "-m", "mutmut", "run", "personagpt.scoring.tally.x_perplexity__mutmut_1"], check=True
+    )
+
+
+def all_mutants(patterns: list[str]) -> list[str]:
+    """Those that match, in the order of their modules."""
+    names = [
+        name for path in sorted(FOLDER.glob("personagpt/**/*.meta"))
+        for name in json.loads(path.read_text("utf-8"))["exit_code_by_key"]
+    ]  # fmt: skip
+    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def write_verdicts(verdicts: dict[str, int]) -> None:
+    for path in FOLDER.glob("personagpt/**/*.meta"):
+        known = json.loads(path.read_text("utf-8"))
+        codes = known["exit_code_by_key"]
+        codes |= {name: code for name, code in verdicts.items() if name in codes}
+        path.write_text(json.dumps(known, indent=4), "utf-8")
+
+
+class Trials:
+    """A pytest plugin: in place of running the tests once, every mutant against those that reach it."""
+
+    def __init__(self, names: list[str], processes: int) -> None:
+        stats = json.loads((FOLDER / "mutmut-stats.json").read_text("utf-8"))
+        self.reaching: dict[str, list[str]] = stats["tests_by_mangled_function_name"]
+        self.seconds: dict[str, float] = stats["duration_by_test"]
+        self.names, self.processes = names, processes
+        self.verdicts: dict[str, int] = {}
+        self.noticed: dict[str, list[str]] = defaultdict(list)  # function -> tests, the last one first
+        self.running: dict[int, Trial] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self.session = session
+        self.items = {item.nodeid: item for item in session.items}
+        self.make_shared_fixtures()
+        gc.freeze()
+        self.start("")
+        while self.running:
+            self.reap()
+        if self.verdicts.pop("") != SURVIVED:
+            raise pytest.UsageError(f"a test fails without any mutant: {self.noticed['']}")
+        for name in self.names:
+            self.start(name)
+            while len(self.running) >= self.processes:
+                self.reap()
+        while self.running:
+            self.reap()
+        return True
+
+    def listchain(self) -> list[pytest.Session]:
+        """As the test that follows another one: all but the session's fixtures are torn down in between."""
+        return [self.session]
+
+    def make_shared_fixtures(self) -> None:
+        from mutmut.mutation import trampoline
+
+        missing, reached = set(SHARED_FIXTURES), set()
+        trampoline.record_trampoline_hit = lambda name, *others: reached.add(name)
+        trampoline.set_mutant_under_test("stats")
+        for item in sorted(self.items.values(), key=lambda item: len(item.fixturenames)):
+            if made := missing & set(item.fixturenames):
+                item.session._setupstate.setup(item)
+                item.session._setupstate.teardown_exact(self)
+                missing -= made
+        trampoline.set_mutant_under_test("")
+        self.made_by = reached  # functions whose mutants need the fixtures anew
+
+    def tests_for(self, name: str) -> list[str]:
+        if not name:
+            return list(self.items)
+        function = function_of(name)
+        folders_and_module = function.split(".")[1:-1]
+        mirror = "/".join(["tests", *folders_and_module[:-1], f"test_{folders_and_module[-1]}.py"])
+        reaching = set(self.reaching.get(function, ())) & self.items.keys()
+        if function in self.made_by:  # mutmut knows only of the first test that has the fixture
+            reaching |= {test for test, item in self.items.items() if SHARED_FIXTURES & set(item.fixturenames)}
+        tests = sorted(reaching, key=self.seconds.__getitem__)
+        near = [test for test in tests if test.startswith(mirror)]
+        others = [test for test in tests if test not in near]
+        spent = itertools.accumulate(self.seconds[test] for test in others)
+        quick = [test for test, sum_ in zip(others, spent, strict=True) if sum_ <= REACHING_SECONDS]
+        return list(dict.fromkeys([*self.noticed[function], *near, *quick]))
+
+    def start(self, name: str) -> None:
+        """Fork for a mutant; "" is none."""
+        tests = self.tests_for(name)
+        if not tests:
+            self.verdicts[name] = NO_TESTS
+            return
+        reader, writer = os.pipe()
+        process = os.fork()
+        if process:
+            os.close(writer)
+            self.running[process] = Trial(name, reader, time.monotonic())
+            return
+        status = 3  # an error of pytest's: mutmut counts it as killed
+        try:
+            status = self.run_tests(name, tests, writer)
+        finally:
+            os._exit(status)
+
+    def run_tests(self, name: str, tests: list[str], writer: int) -> int:
+        from _pytest.runner import runtestprotocol
+        from mutmut.mutation import trampoline
+
+        limit = int(CPU_SECONDS + 10 * sum(self.seconds.get(test, 1.0) for test in tests))
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
+        signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            os.dup2(nowhere.fileno(), 2)
+        if function_of(name) in self.made_by:
+            self.session._setupstate.teardown_exact(None)
+        trampoline.set_mutant_under_test(name)
+        for test in tests:
+            if any(report.failed for report in runtestprotocol(self.items[test], nextitem=self, log=False)):
+                os.write(writer, test.encode())
+                return KILLED
+        return SURVIVED
+
+    def reap(self) -> None:
+        """Wait a moment for the mutants that run; end one that waits for ever."""
+        process, status = os.waitpid(-1, os.WNOHANG)
+        if not process:
+            time.sleep(0.005)
+            for running, trial in self.running.items():
+                if self.is_stuck(running, trial):
+                    os.kill(running, signal.SIGKILL)
+                    self.verdicts[trial.name] = HANGS
+            return
+        trial = self.running.pop(process, None)
+        if trial is None:
+            return
+        with open(trial.killer, encoding="utf-8") as pipe:
+            killer = pipe.read()
+        code = os.waitstatus_to_exitcode(status)
+        self.verdicts.setdefault(trial.name, HANGS if code == -signal.SIGXCPU else code)
+        if killer:
+            noticed = self.noticed[function_of(trial.name)]
+            noticed[:] = [killer, *(test for test in noticed if test != killer)]
+
+    def is_stuck(self, process: int, trial: Trial) -> bool:
+        if time.monotonic() - trial.since < IDLE_SECONDS:
+            return False
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        cpu = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")  # its own and its children's, user's and system's
+        if cpu - trial.cpu < IDLE_CPU:
+            return True
+        trial.cpu, trial.since = cpu, time.monotonic()
+        return False
+
+
+def print_table(verdicts: dict[str, int]) -> None:
+    """Survivors, then a line for each module."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, code in verdicts.items():
+        survived = code in (SURVIVED, NO_TESTS)
+        if survived:
+            print(f"{name}{'   no test reaches it' if code == NO_TESTS else ''}")
+        module = function_of(name).rpartition(".")[0]
+        counts[module] += Counter(mutants=1, killed=not survived, hung=code == HANGS, survived=survived)
+    counts["all"] = sum(counts.values(), Counter())
+    print(f"\n{'':<40}{'mutants':>9}{'killed':>9}{'hung':>9}{'survived':>9}")
+    for module, count in counts.items():
+        cells = "".join(f"{count[name]:>9,}" for name in ("mutants", "killed", "hung", "survived"))
+        print(f"{module:<40}{cells}{100 * count['killed'] / count['mutants']:7.1f} %")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("patterns", nargs="*", default=["personagpt.*"], metavar="PATTERN")
+    parser.add_argument("--processes", type=int, default=2)
+    chosen = parser.parse_args()
+    settings = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["tool"]["mutmut"]
+    began = time.monotonic()
+    prepare()
+    prepared = time.monotonic()
+    names = all_mutants(chosen.patterns)
+    trials = Trials(names, chosen.processes)
+    os.environ |= {"OMP_NUM_THREADS": "1", "MUTANT_UNDER_TEST": ""}
+    with tempfile.TemporaryDirectory(prefix="mutants-") as temporary:
+        os.chdir(FOLDER)
+        sys.path.insert(0, os.getcwd())
+        status = pytest.main(
+            [
+                "--rootdir=.", "-q", "-s", "-p", "no:xdist", "--basetemp", temporary,
+                "-o", "tmp_path_retention_policy=none",
+                *settings["pytest_add_cli_args"], *settings["pytest_add_cli_args_test_selection"],
+            ],
+            plugins=[trials],
+        )  # fmt: skip
+        os.chdir("..")
+    write_verdicts(trials.verdicts)
+    print_table(trials.verdicts)
+    ended = time.monotonic()
+    print(f"\n{(prepared - began) / 60:.1f} minutes to make the mutants, {(ended - prepared) / 60:.1f} to try them")
+    return int(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
