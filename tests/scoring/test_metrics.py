@@ -128,7 +128,7 @@ def test_repeats_of_other_lengths() -> None:
 def test_perplexity() -> None:
     assert perplexity(0.0) == 1.0
     assert perplexity(math.log(50)) == pytest.approx(50)
-    assert perplexity(1e6) == math.inf
+    assert perplexity(1e6) == perplexity(700) == math.inf
     assert perplexity(-1e6) == 0.0
 
 
@@ -147,6 +147,7 @@ def test_figures_of_entries() -> None:
     grams = Tally.of_equals(PLACES, np.array([0, 1, 0, 0]))
     assert metric("distinct_1").figure(grams) == 2 / 4
     assert metric("distinct_1").figure(grams[PLACES.turns == 1]) == 1 / 2
+    assert metric("distinct_1").figure(grams[PLACES.turns == 2]) == 1
     assert metric("distinct_1").figure(grams[PLACES.turns == 7]) == 0
 
 
@@ -166,6 +167,8 @@ def test_batches_by_length(monkeypatch) -> None:
     monkeypatch.setattr("personagpt.scoring.metrics.TOKENS_PER_BATCH", {"cpu": 10})
     sequences = [(np.zeros(length), np.empty((0, 2))) for length in (3, 12, 5, 5, 2)]
     assert list(by_length(sequences, "cpu")) == [[1], [2, 3], [0, 4]]
+    assert list(by_length(sequences, "cpu", 2 / 3)) == [[1], [2, 3], [0, 4]]
+    assert list(by_length(sequences, "cpu", 0.7)) == [[1], [2, 3], [0], [4]]
     assert list(by_length([], "cpu")) == []
 
 

@@ -108,6 +108,8 @@ def test_the_dataset_keeps_file_order_first_speaker_first(encoder, tmp_path) -> 
         ({"dialogues": [-1, 0]}, "dialogues out of order"),
         ({"dialogues": [0, 0, 0]}, "the numbers of sequences differ"),
         ({"dialogues": np.empty(0, np.int64)}, "the numbers of sequences differ"),
+        ({"dialogues": np.empty(0, np.int64), "offsets": [0], "response_offsets": [0], "tokens": VALID.tokens[:0],
+          "responses": np.empty((0, 2), np.int64)}, "the numbers of sequences differ"),
     ],
 )  # fmt: skip
 def test_damaged_arrays(tmp_path, changed, what) -> None:
@@ -121,6 +123,23 @@ def test_damaged_arrays(tmp_path, changed, what) -> None:
     with pytest.raises(DataError) as caught:
         PersonaChatDataset(path)
     assert str(caught.value) == f"{path}: damaged tensors ({what}); run preprocess_dataset.py again"
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"offsets": [0, 3, 6, 9], "responses": [[1, 3], [4, 6], [7, 9]], "response_offsets": [0, 1, 2, 3],
+          "dialogues": [0, 2, 1]}, "dialogues out of order"),
+        ({"offsets": [0, 9], "responses": [[1, 2], [3, 5], [4, 6]], "response_offsets": [0, 3], "dialogues": [0]},
+         "responses out of order"),
+    ],
+)  # fmt: skip
+def test_every_two_neighbours_are_in_order(tmp_path, changed, what) -> None:
+    replace(VALID, **{name: np.array(array) for name, array in changed.items()}).save(
+        tmp_path / "t", METADATA | {"context": "9"}
+    )
+    with pytest.raises(DataError, match=what):
+        PersonaChatDataset(tmp_path / "t")
 
 
 @pytest.mark.parametrize(
@@ -188,6 +207,12 @@ def test_a_file_that_is_none_of_ours(tmp_path, damage) -> None:
     assert str(caught.value).startswith(f"{path}: not a tensor file of ours (")
     assert str(caught.value).endswith("; run preprocess_dataset.py again")
     assert "\n" not in str(caught.value)
+
+
+def test_the_library_s_reason_is_told(tmp_path) -> None:
+    (tmp_path / "t").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"not a tensor file of ours \(Error while deserializing header: "):
+        PersonaChatDataset(tmp_path / "t")
 
 
 def test_a_missing_file_says_what_makes_it(tmp_path) -> None:
