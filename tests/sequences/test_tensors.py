@@ -11,7 +11,7 @@ import pytest
 from personagpt.sequences import dataset
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, encode_pieces
 from personagpt.sequences.format import Encoder
-from personagpt.sequences.tensors import Tensors, TensorSpool
+from personagpt.sequences.tensors import DTYPES, SequenceBuffer, Tensors, TensorSpool
 from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import CheckedText
 from tests.helpers import METADATA, VALID
@@ -69,3 +69,7 @@ def test_the_numbers_start_at_a_multiple_of_eight(tmp_path) -> None:
 def test_a_folder_that_cannot_be_written(tmp_path) -> None:
     with pytest.raises(OSError, match="No such file or directory"):
         TensorSpool(tmp_path / "nowhere")
+
+
+def test_a_piece_without_sequences_has_the_types_of_others() -> None:
+    assert {name: array.dtype for name, array in vars(SequenceBuffer().take()).items()} == DTYPES
