@@ -141,13 +141,14 @@ class StudyPage:
             return self.state(participant)
 
     def talks(self, participant: str, data: dict) -> dict:
-        found = reversed(self.recordings.talks(participant))
+        """The talks in short. Of one that runs neither when it began nor that a program is about to begin it."""
         return {
             "talks": [
-                {"id": talk.id, "started": talk.started, "running": True}
+                {"id": talk.id, "running": True}
                 if is_blind(talk)
                 else {"id": talk.id, "started": talk.started, "running": False, "turns": len(talk.turns)}
-                for talk in found
+                for talk in reversed(self.recordings.talks(participant))
+                if not is_blind(talk) or self._visible(talk)
             ]
         }
 

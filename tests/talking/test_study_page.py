@@ -153,9 +153,7 @@ def test_no_answer_says_who_the_partner_is_before_the_questions_are_answered(ser
         assert secret not in text.replace(str(page.recordings.path), "")
     assert who.ask("GET", f"/api/talks/{running.id}").status == 409
     assert who.ask("GET", "/api/talks.jsonl").text == ""
-    assert who.ask("GET", "/api/talks").json["talks"] == [
-        {"id": running.id, "started": running.started, "running": True}
-    ]
+    assert who.ask("GET", "/api/talks").json["talks"] == [{"id": running.id, "running": True}]
     who.do("rate", **ANSWERS)
     assert json.loads(who.ask("GET", "/api/talks.jsonl").text)["source"] == "study:s:program-2"
     assert who.ask("GET", f"/api/talks/{running.id}").json["partner"] == "program"
@@ -397,6 +395,21 @@ def test_a_reply_is_shown_whole_and_not_at_once(serve_page, monkeypatch) -> None
     waits[0] = 0.0
     state = who.state()
     assert (state["yours"], len(state["turns"])) == (True, 2)
+
+
+def test_no_list_tells_that_a_program_is_about_to_begin(serve_page, monkeypatch) -> None:
+    """A person's first words are on record when they are shown; a program's before."""
+    page = serve_page(study=study_of(PROGRAM, letters_per_second=4.0))
+    who = Participant(page)
+    monkeypatch.setattr(rounds.random.SystemRandom, "random", lambda self: 0.9)  # the program begins
+    waits = [1000.0]
+    monkeypatch.setattr("personagpt.talking.study_page.seconds_to_answer", lambda *given: waits[0])
+    who.begin()
+    while not page.recordings.talks():
+        who.state()
+    assert who.state()["turns"] == who.ask("GET", "/api/talks").json["talks"] == []
+    waits[0] = 0.0
+    assert [one["running"] for one in who.ask("GET", "/api/talks").json["talks"]] == [True]
 
 
 def test_how_long_a_person_would_take() -> None:

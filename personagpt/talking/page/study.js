@@ -106,8 +106,7 @@ async function list() {
 }
 
 function mineItem(one) {
-  const when = one.started.slice(0, 16).replace("T", " ");
-  const title = one.running ? `${when}, still running` : `${when}, ${one.turns} utterances`;
+  const title = one.running ? "still running" : `${one.started.slice(0, 16).replace("T", " ")}, ${one.turns} utterances`;
   const away = make("button", { type: "button", textContent: "Delete" });
   away.setAttribute("aria-label", "Delete the talk of " + title);
   away.addEventListener("click", () => {
