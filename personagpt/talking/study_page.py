@@ -13,7 +13,6 @@ Until the questions are answered, no answer says who the partner is. A participa
 from __future__ import annotations
 
 import contextlib
-import itertools
 import random
 import time
 from dataclasses import asdict, replace
@@ -42,7 +41,6 @@ class StudyPage:
         self.rounds, self.limits = rounds, limits
         self.study, self.recordings = rounds.study, rounds.recordings
         self.utterances = Rate(limits.replies)
-        self._numbers = itertools.count(1)
 
     def start(self, participant: str, data: dict) -> dict:
         return {
@@ -181,12 +179,13 @@ class StudyPage:
     def state(self, participant: str, data: dict | None = None) -> dict:
         """What the participant is shown now. It is asked for again and again, and so moves things on.
 
-        Of two states the one with the higher `number` is the newer, whichever reaches the browser first.
+        Of two states the one with the later `time` is the newer, whichever reaches the browser first. (A number that
+        all states share would tell how many others are here.)
         """
         with self.rounds.lock:
             self.rounds.see(participant)
             stage, talk = self._stage(participant)
-            found: dict[str, Any] = {"stage": stage, "number": next(self._numbers)}
+            found: dict[str, Any] = {"stage": stage, "time": time.monotonic()}
             if stage in ("talk", "gone", "questions"):
                 found |= _shown(self._visible(talk)) | {"persona": talk.partner_persona}
                 found["flags"] = [asdict(flag) for flag in talk.flags]

@@ -75,7 +75,7 @@ async def states(
         except (UserError, RunError, OSError) as error:
             say(str(error))
             return  # the browser asks again
-        if shown is None or state != shown | {"number": state["number"]}:
+        if shown is None or state != shown | {"time": state["time"]}:
             shown, silent = state, 0.0
             yield f"event: state\ndata: {json.dumps(state)}\n\n"
         elif silent > 10:

@@ -177,8 +177,8 @@ def test_two_people_talk_with_each_other(serve_page) -> None:
     page = serve_page(study=study_of(PEOPLE, turns=1))
     first, second = pair(page)
     assert second.do("say", text="me first").status == 409
-    numbers = [state["number"] for state in (first.state(), second.state(), first.state())]
-    assert numbers == sorted(set(numbers))  # a browser can tell which is newer
+    times = [state["time"] for state in (first.state(), second.state(), first.state())]
+    assert times == sorted(times)  # a browser can tell which is newer
     assert first.do("say", text="hi there").json["yours"] is False
     assert second.until()["turns"] == [{"mine": False, "text": "hi there"}]
     second.do("say", text="hello you")
@@ -228,7 +228,7 @@ def test_everybody_waits(serve_page) -> None:
     """Else who has a partner at once would know what it is."""
     for conditions in ((PROGRAM,), (PEOPLE, PROGRAM)):
         who = Participant(serve_page(study=study_of(*conditions, wait=3000.0)))
-        assert who.begin().keys() == who.state().keys() == {"stage", "number"}
+        assert who.begin().keys() == who.state().keys() == {"stage", "time"}
         assert who.state()["stage"] == "waiting"
 
 
@@ -395,6 +395,16 @@ def test_a_reply_is_shown_whole_and_not_at_once(serve_page, monkeypatch) -> None
     waits[0] = 0.0
     state = who.state()
     assert (state["yours"], len(state["turns"])) == (True, 2)
+
+
+def test_no_state_tells_how_many_others_are_here(serve_page) -> None:
+    """Who is alone would know that the partner is a program."""
+    page = serve_page(study=study_of(PROGRAM, wait=3000.0))
+    who, other = Participant(page), Participant(page)
+    before = who.state()["time"]
+    for _ in range(20):
+        other.state()
+    assert who.state()["time"] - before < 20  # seconds, not looks
 
 
 def test_no_list_tells_that_a_program_is_about_to_begin(serve_page, monkeypatch) -> None:

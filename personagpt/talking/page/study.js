@@ -14,9 +14,9 @@ const fact = (text) => make("li", { dir: "auto", textContent: plain(text) });
 
 function show(found) {
   const before = state;
-  if (before && found.number < before.number) return; // it was overtaken by a newer one
+  if (before && found.time < before.time) return; // it was overtaken by a newer one
   state = found;
-  if (before && JSON.stringify({ ...found, number: 0 }) === JSON.stringify({ ...before, number: 0 })) return;
+  if (before && JSON.stringify({ ...found, time: 0 }) === JSON.stringify({ ...before, time: 0 })) return;
   const inTalk = ["talk", "gone"].includes(found.stage);
   element("start").hidden = found.stage !== "start";
   element("waiting").hidden = found.stage !== "waiting";
@@ -144,7 +144,7 @@ function follow() {
     if (stream.readyState === EventSource.CLOSED) setTimeout(follow, 3000);
   });
   stream.addEventListener("open", () => {
-    if (state) state.number = 0; // the program may have been started anew, and counts from 1 again
+    if (state) state.time = 0; // the machine may have been started anew, and with it its clock
     if (element("status").textContent.startsWith("The connection is lost")) tell("");
   });
 }
