@@ -71,13 +71,7 @@ class Desk:
         reply, and stays so until there is another. Raises DeskFull, and DataError where persona and last turn do not
         fit the context; then nothing is recorded.
         """
-        history, said = talk.texts[:-1], talk.texts[-1] if talk.turns else None
-        sampling = {name: value for name, value in talk.sampling.items() if name != "seed"}
-        # The talk as it is decides, so that a recorded one can be repeated.
-        seed = zlib.crc32(f"{talk.sampling['seed']} {len(history)} {rejected}".encode())
-        persona = Persona(self.trained, talk.persona, history=history, seed=seed, as_typed=True, **sampling)
-        draft = persona.draft(said, goal=goal, avoid=[rejected] if rejected else [])
-        order = Order(talk, draft, goal, rejected)
+        order = Order(talk, self.draft(talk, goal, rejected), goal, rejected)
         with self._changed:
             self._forget()
             if self.is_full():
@@ -88,6 +82,15 @@ class Desk:
             self._waiting.append(order)
             self._changed.notify()
         return order
+
+    def draft(self, talk: Talk, goal: str | None = None, rejected: str | None = None) -> Draft:
+        """The reply that `ask` asks for. Raises DataError where persona and last turn do not fit the context."""
+        history, said = talk.texts[:-1], talk.texts[-1] if talk.turns else None
+        sampling = {name: value for name, value in talk.sampling.items() if name != "seed"}
+        # The talk as it is decides, so that a recorded one can be repeated.
+        seed = zlib.crc32(f"{talk.sampling['seed']} {len(history)} {rejected}".encode())
+        persona = Persona(self.trained, talk.persona, history=history, seed=seed, as_typed=True, **sampling)
+        return persona.draft(said, goal=goal, avoid=[rejected] if rejected else [])
 
     def is_full(self) -> bool:
         return sum(not order.done for order in list(self._orders.values())) >= self.most

@@ -87,6 +87,7 @@ class StudyPage:
                 raise Refused(429, "too many utterances in a minute: wait a little")
             turn = Turn("human", self.rounds.brought(text))
             said = replace(talk, turns=[*talk.turns, turn], started=talk.started if talk.turns else now())
+            self._refuse_too_long(said)
             if talk.partner == "person":
                 twins = self._twins(participant, talk)
                 same = replace(turn, speaker="partner")
@@ -247,15 +248,23 @@ class StudyPage:
             self._desk(talk).ask(talk)
         except DeskFull:
             self.recordings.save(talk)  # asked again when the participant's page asks for news
-        except DataError:
-            raise Refused(400, "that is too long: say it in fewer words") from None
+
+    def _refuse_too_long(self, said: Talk) -> None:
+        """Refuse what one of the study's programs could not read, whoever the partner is: else it would tell them."""
+        for condition in self.study.programs:
+            try:
+                self.rounds.desks[condition.model].draft(
+                    replace(said, sampling=asdict(condition.sampling) | {"seed": 0})
+                )
+            except DataError:
+                raise Refused(400, "that is too long: say it in fewer words") from None
 
     def _ask_again(self, talk_id: str) -> None:
         """Ask for a reply that nobody is making: the desk was full, or was closed before it was made."""
         (talk,) = self.recordings.talks(ids=[talk_id]) or [None]
         if talk is None or talk.turns[-1].speaker != "human":
             return
-        with contextlib.suppress(UserError, Refused):
+        with contextlib.suppress(UserError):
             self._ask(talk)
 
     def _desk(self, talk: Talk) -> Desk:

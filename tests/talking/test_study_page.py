@@ -397,6 +397,17 @@ def test_a_reply_is_shown_whole_and_not_at_once(serve_page, monkeypatch) -> None
     assert (state["yours"], len(state["turns"])) == (True, 2)
 
 
+def test_what_a_program_could_not_read_is_too_long_for_a_person_too(serve_page, monkeypatch) -> None:
+    page = serve_page(study=study_of(PEOPLE, PROGRAM, wait=1000.0))
+    monkeypatch.setattr(Rounds, "_draw", lambda self, among: PEOPLE if PEOPLE in among else PROGRAM)
+    monkeypatch.setattr(rounds.random.SystemRandom, "uniform", lambda self, least, most: least)  # nobody waits long
+    first, second = pair(page)
+    answer = first.do("say", text="\U0001f600" * 500)
+    assert (answer.status, answer.json["problem"]) == (400, "that is too long: say it in fewer words")
+    assert first.do("say", text="hi").status == 200
+    assert second.until()["turns"] == [{"mine": False, "text": "hi"}]
+
+
 def test_no_state_tells_how_many_others_are_here(serve_page) -> None:
     """Who is alone would know that the partner is a program."""
     page = serve_page(study=study_of(PROGRAM, wait=3000.0))
