@@ -139,8 +139,8 @@ class Rounds:
             partner_persona=list(own),
             ratings={"waited": True} if waited else {},
         )
-        # Who was joined with a person waited, too.
-        pause = 0.0 if waited else self.random.uniform(0, self.study.wait)
+        # As long as for a person: for one who comes late, and is joined, or for one who comes at any time.
+        pause = self.random.uniform(0, self.study.wait / 4 if waited else self.study.wait)
         opens = self.random.random() < 0.5
         self._rounds[participant] = Round(condition, time.monotonic(), talk, time.monotonic() + pause, opens)
 

@@ -77,7 +77,7 @@ class Study:
 # Each key of the file: the type of its value, whether that will do, and how it is said.
 KEYS: dict[str, tuple[type | tuple[type, ...], Callable[[Any], bool], str]] = {
     "name": (str, lambda value: bool(NAME.fullmatch(value)), "1 to 40 letters a-z, digits, - and _"),
-    "title": (str, lambda value: bool(value.strip()), "some words"),
+    "title": (str, lambda value: 1 <= len(value.strip()) <= 200, "1 to 200 letters"),
     "consent": (str, lambda value: bool(value.strip()), "the path of a text file"),
     "turns": (int, lambda value: 1 <= value <= 100, "a whole number from 1 to 100"),
     "personas": (str, lambda value: bool(value.strip()), "the path of a text in the ConvAI2 format"),
@@ -112,6 +112,8 @@ def read_study(path: Path, valid_text: Path, default_model: Callable[[], str]) -
             raise UserError(f"{path}: condition {number + 1}: name = '{condition.name}' is another condition's")
         if condition.model is None and None in [one.model for one in conditions[:number]]:
             raise UserError(f"{path}: condition '{condition.name}': partner = 'person': one condition may have that")
+    if raw.get("wait") == 0 and None in [one.model for one in conditions] and len(conditions) > 1:
+        raise UserError(f"{path}: wait = 0: nobody would ever meet another participant; expected some seconds")
     times = {key: float(raw[key]) for key in ("wait", "away", "letters_per_second") if key in raw}
     consent, personas = _consent(path, raw["consent"]), _personas(path, raw.get("personas"), valid_text)
     return Study(raw["name"], raw["title"].strip(), consent, raw["turns"], conditions, personas, **times)

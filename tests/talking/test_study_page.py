@@ -232,6 +232,19 @@ def test_everybody_waits(serve_page) -> None:
         assert who.state()["stage"] == "waiting"
 
 
+def test_a_program_that_steps_in_may_take_as_long_as_somebody_who_comes_late(serve_page, monkeypatch) -> None:
+    """Else a talk that begins just when the time to wait is over would be with a program."""
+    monkeypatch.setattr(rounds.random.SystemRandom, "uniform", lambda self, least, most: most)
+    monkeypatch.setattr(Rounds, "_draw", lambda self, among: among[0])
+    page = serve_page()
+    found = Rounds(study_of(PEOPLE, PROGRAM, wait=1000.0), {"m": page.desk}, page.recordings)
+    found.begin("who")
+    found.of("who").asked -= 1000  # seconds ago
+    one = found.of("who")
+    assert one.talk.ratings == {"waited": True}
+    assert one.begins > time.monotonic() + 200
+
+
 def test_what_people_say_is_no_models_and_is_exported_once(serve_page) -> None:
     page = serve_page(study=study_of(PEOPLE, turns=1))
     first, second = pair(page)
