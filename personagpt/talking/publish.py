@@ -7,7 +7,6 @@ talks of the page are not: nobody asked its visitors.
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 from collections import Counter
 from collections.abc import Callable
@@ -17,12 +16,11 @@ from pathlib import Path
 from personagpt.errors import UserError
 from personagpt.files import write_atomically
 from personagpt.talking.export import export
-from personagpt.talking.talks import FLAGS, STUDY, Talk, new_id, talks_by_study, twin_of
+from personagpt.talking.talks import FLAGS, STUDY, Talk, new_id, public_model, talks_by_study, twin_of
 
 CARD = "README.md"
 TEMPLATE = Path(__file__).with_name("published_card.md")
 OWN = ("interact.py", "self-play")  # the sources of the operator's own talks
-HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K"}
 
 
@@ -60,20 +58,13 @@ def anonymous(talks: list[Talk]) -> list[Talk]:
         twin = ids.get(twin_of(talk.id)) if talk.partner == "person" else None
         ids[talk.id] = new_id() if twin is None else twin_of(twin)
         turns = [replace(turn, time=_day(turn.time)) for turn in talk.turns]
-        names = {"id": ids[talk.id], "participant": participants.get(talk.participant), "model": _model(talk)}
+        names = {"id": ids[talk.id], "participant": participants.get(talk.participant), "model": public_model(talk)}
         found.append(replace(talk, started=_day(talk.started), turns=turns, **names))
     return found
 
 
 def _day(time: str) -> str:
     return time[: len("2026-01-01")]
-
-
-def _model(talk: Talk) -> str:
-    """A hub name as it is; of a folder its last name, and which model it held."""
-    if not talk.model or (HUB_NAME.fullmatch(talk.model) and not Path(talk.model).is_dir()):
-        return talk.model
-    return f"{Path(talk.model).name}-{talk.model_checksum[:12]}"
 
 
 def keep_consent(folder: Path, study: str, text: str) -> None:

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 FLAGS = {
@@ -30,6 +32,7 @@ FLAGS = {
 }
 DELETED = "(deleted)"  # stands in a person's talk for what their partner said, who has deleted it
 SPEAKERS = {"human": ("human", "model"), "partner": ("partner", "model"), "person": ("human", "partner")}
+HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 STUDY = "study:"  # what the source of a study's talk begins with
 
 
@@ -130,6 +133,13 @@ def talks_by_study(talks: Iterable[Talk]) -> dict[str, list[Talk]]:
         if talk.source.startswith(STUDY):
             found.setdefault(talk.source.removeprefix(STUDY).rpartition(":")[0], []).append(talk)
     return found
+
+
+def public_model(talk: Talk) -> str:
+    """The model's name without a path of this machine: of a folder its last name, and which model it held."""
+    if not talk.model or (HUB_NAME.fullmatch(talk.model) and not Path(talk.model).is_dir()):
+        return talk.model
+    return f"{Path(talk.model).name}-{talk.model_checksum[:12]}"
 
 
 def parse_talk(line: bytes) -> Talk:

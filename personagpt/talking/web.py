@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -36,6 +37,7 @@ from personagpt.talking.desk import GLANCE, DeskFull
 from personagpt.talking.guard import Guard, Rate
 from personagpt.talking.page import Page, Refused
 from personagpt.talking.study_page import StudyPage
+from personagpt.talking.talks import public_model
 
 STATIC = {"/": "index.html", "/page.css": "page.css", "/text.js": "text.js", "/page.js": "page.js"}
 STUDY_STATIC = STATIC | {"/": "study.html", "/page.js": "study.js"}
@@ -85,8 +87,9 @@ async def states(
         silent += LOOK
 
 
-def answers(method: Callable[[str, dict], dict], say: Callable[[str], None]) -> Callable:
-    """The endpoint that gives what `method` gives, as JSON; `say` is told of what is no visitor's fault."""
+def answers(method: Callable[[str, dict], dict | Response], say: Callable[[str], None]) -> Callable:
+    """The endpoint that gives what `method` gives, as JSON if it is no response; `say` is told of what is no visitor's
+    fault."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -95,7 +98,8 @@ def answers(method: Callable[[str, dict], dict], say: Callable[[str], None]) -> 
             if not isinstance(data, dict):
                 raise ValueError
             data |= request.path_params
-            return JSONResponse(await run_in_threadpool(method, request.scope["participant"], data))
+            found = await run_in_threadpool(method, request.scope["participant"], data)
+            return found if isinstance(found, Response) else JSONResponse(found)
         except Refused as error:
             return JSONResponse({"problem": str(error)}, error.status)
         except DeskFull as error:
@@ -126,18 +130,18 @@ def make_app(page: Page | StudyPage, password: str | None, local: bool, say: Cal
     Who serves it sets its `state.is_ending`, which says whether the server is to end: then a study's events do.
     """
 
-    def download(request: Request) -> Response:
-        lines = "".join(talk.line() for talk in page.own(request.scope["participant"]))
+    def download(visitor: str, data: dict) -> Response:
+        lines = "".join(replace(talk, model=public_model(talk)).line() for talk in page.own(visitor))
         headers = {"content-disposition": 'attachment; filename="talks.jsonl"'}
         return Response(lines, media_type="application/jsonl", headers=headers)
 
-    def answer(method: Callable[[str, dict], dict]) -> Callable:
+    def answer(method: Callable[[str, dict], dict | Response]) -> Callable:
         return answers(method, say)
 
     routes = study_routes(page, answer, say) if isinstance(page, StudyPage) else talk_routes(page, answer)
     routes += [
         Route("/api/start", answer(page.start)),
-        Route("/api/talks.jsonl", download),
+        Route("/api/talks.jsonl", answer(download)),
         Route("/api/talks", answer(page.talks)),
         Route("/api/talks", answer(page.delete_all), methods=["DELETE"]),
         Route("/api/talks/{id}", answer(page.talk)),

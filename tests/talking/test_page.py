@@ -253,6 +253,23 @@ def test_my_talks_are_listed_downloaded_and_deleted(page, visitor) -> None:
     assert b"secret" not in b"".join(path.read_bytes() for path in folder.iterdir())
 
 
+def test_a_download_names_no_folder_of_this_machine(page, visitor) -> None:
+    page.desk.trained = replace(page.desk.trained, name="/home/somebody/best")
+    talked(visitor, "hi")
+    download = visitor.ask("GET", "/api/talks.jsonl")
+    assert json.loads(download.text)["model"] == "best-c0ffee"
+    assert recorded(page).model == "/home/somebody/best"
+
+
+def test_a_download_of_what_cannot_be_read_is_told_to_both(page, visitor, monkeypatch) -> None:
+    def fail(*given: object) -> None:
+        raise RunError("talks.sqlite: another program keeps it busy")
+
+    monkeypatch.setattr(page.recordings, "talks", fail)
+    assert visitor.ask("GET", "/api/talks.jsonl").status == 503
+    assert page.told == ["talks.sqlite: another program keeps it busy"]
+
+
 def test_another_visitors_talk_can_neither_be_read_nor_changed(page, visitor) -> None:
     talk, before = talked(visitor, "hi"), recorded(page)
     key = visitor.headers["cookie"].partition("=")[2]
