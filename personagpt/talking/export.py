@@ -13,7 +13,7 @@ from typing import Any
 from personagpt.errors import UserError
 from personagpt.files import write_atomically
 from personagpt.settings import TEXT_NAMES
-from personagpt.talking.talks import DELETED, FLAGS, Talk
+from personagpt.talking.talks import DELETED, FLAGS, Talk, twin_of
 from personagpt.text.convai2 import Dialogue, is_writable, write_corpus
 
 VALID_EVERY = 10  # of the exported talks every tenth is for validation
@@ -34,8 +34,8 @@ def export(
 
     The JSON has every talk whole. As text a talk goes up to its first flagged reply that nobody corrected; with
     `only_flagged`, talks with a flag go whole. A talk that another one starts with (it went on after /undo or /retry)
-    is left out of the text. Raises UserError where there is no
-    talk, or where files are in the way.
+    is left out of the text. Raises UserError where there is no talk, or where files are in the
+    way.
     """
     present = [target / name for name in (*TEXT_NAMES.values(), FLAG_TABLE, LINES) if (target / name).exists()]
     if present:
@@ -72,10 +72,17 @@ def export(
 
 
 def text_of(talks: list[Talk], whole: bool) -> list[tuple[Talk, Dialogue]]:
-    """The talks of which something can be used, each with its dialogue: up to its first flagged reply, or `whole`."""
-    kept = []
+    """The talks of which something can be used, each with its dialogue: up to its first flagged reply, or `whole`.
+
+    What two people said to each other is taken once, from the talk of who began, up to the first flag of either.
+    """
+    kept, by_id = [], {talk.id: talk for talk in talks}
     for talk in talks:
-        dialogue = to_dialogue(talk, len(talk.turns) if whole else first_flag(talk))
+        twin = by_id.get(twin_of(talk.id)) if talk.partner == "person" else None
+        if twin is not None and twin.speakers[0] == "human":
+            continue
+        both = [talk] if twin is None else [talk, twin]
+        dialogue = to_dialogue(talk, len(talk.turns) if whole else min(map(first_flag, both)))
         if dialogue is not None:
             kept.append((talk, dialogue))
     if whole:
@@ -92,9 +99,9 @@ def first_flag(talk: Talk) -> int:
 def to_dialogue(talk: Talk, count: int) -> Dialogue | None:
     """The first `count` turns, without a person's last words that a model did not answer.
 
-    None where nothing can be used: of two people's talk one is taken, that of who began, if all of it is there.
+    None where nothing can be used: nothing of two people's talk, where one of them deleted theirs.
     """
-    if talk.partner == "person" and (talk.speakers[0] != "human" or DELETED in talk.texts):
+    if talk.partner == "person" and DELETED in talk.texts:
         return None
     if talk.partner == "human" and count and talk.turns[count - 1].speaker == "human":
         count -= 1

@@ -1,11 +1,13 @@
 """export.py: recorded talks as training text, as JSON, and as tables."""
 
+from dataclasses import replace
+
 import pytest
 
 from personagpt.errors import UserError
 from personagpt.settings import TEXT_NAMES
-from personagpt.talking.export import export, split_talks, statistics
-from personagpt.talking.talks import Flag, Turn, parse_talk
+from personagpt.talking.export import export, split_talks, statistics, text_of
+from personagpt.talking.talks import Flag, Talk, Turn, parse_talk, twin_of
 from personagpt.text.convai2 import read_corpus
 from tests.talking.test_talks import make_talk
 
@@ -51,6 +53,18 @@ def test_only_flagged_talks_whole_and_a_table(tmp_path) -> None:
     assert len(rows) == 4
     assert "  other               2   see the note" in said
     assert [parse_talk(line) for line in (tmp_path / "talks.jsonl").read_bytes().splitlines()] == [flagged, last]
+
+
+def test_two_peoples_talk_is_cut_by_the_flags_of_either_and_whole_where_one_flagged(tmp_path) -> None:
+    said = [Turn(speaker, text) for speaker, text in zip(("human", "partner") * 2, "abcd", strict=True)]
+    heard = [replace(turn, speaker="partner" if turn.speaker == "human" else "human") for turn in said]
+    began = Talk("", "", {}, ["i am two ."], "person", ["i am one ."], said)
+    other = Talk("", "", {}, ["i am one ."], "person", ["i am two ."], heard, [Flag(2, "unsafe")], id=twin_of(began.id))
+    ((talk, dialogue),) = text_of([began, other], whole=False)
+    assert (talk, dialogue.utterances) == (began, ["a", "b"])
+    export([began, other], tmp_path, True, lambda text: None)
+    assert exported(tmp_path, "train") == [["a", "b", "c", "d"]]
+    assert read_corpus(tmp_path / TEXT_NAMES["train"]).dialogues[0].personas == dialogue.personas
 
 
 def test_personas_and_speakers_survive(tmp_path) -> None:
