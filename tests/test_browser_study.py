@@ -93,6 +93,9 @@ def test_two_people_from_consent_to_report_and_deletion(serve_page, browse, run,
         expect(one.locator("#guess")).to_have_text(words)
         one.reload()
         visible(one, "result")
+    second.click("#again")  # what they agreed to may be another text now: it is shown again
+    visible(second, "start")
+    visible(second, "result")
     talks = {talk.participant: talk for talk in page.recordings.talks()}
     assert sorted(talk.ratings["partner"] for talk in talks.values()) == ["person", "program"]
     reported = run(app.main, "--env", write_settings(save_path=tmp_path), "--report")

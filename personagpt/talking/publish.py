@@ -67,9 +67,14 @@ def _day(time: str) -> str:
     return time[: len("2026-01-01")]
 
 
+def wording(text: str) -> str:
+    """What tells a consent text from any other."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def keep_consent(folder: Path, study: str, text: str) -> None:
     """Keep what a participant of a study agreed to beside the recordings; each wording once."""
-    path = folder / f"consent.{study}.{hashlib.sha256(text.encode()).hexdigest()[:12]}.txt"
+    path = folder / f"consent.{study}.{wording(text)}.txt"
     if not path.exists():
         write_atomically(path, text)
 

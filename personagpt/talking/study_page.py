@@ -24,7 +24,7 @@ from personagpt.sequences.format import DataError
 from personagpt.talking.desk import Desk, DeskFull
 from personagpt.talking.guard import Rate
 from personagpt.talking.page import Limits, Refused, checked, flagged
-from personagpt.talking.publish import keep_consent
+from personagpt.talking.publish import keep_consent, wording
 from personagpt.talking.rounds import Round, Rounds, seconds_to_answer
 from personagpt.talking.talks import FLAGS, Talk, Turn, is_blind, now, twin_of
 
@@ -46,6 +46,7 @@ class StudyPage:
         return {
             "title": self.study.title,
             "consent": self.study.consent,
+            "wording": wording(self.study.consent),
             "turns": self.study.turns,
             "flags": FLAGS,
             "letters": self.limits.letters,
@@ -53,9 +54,9 @@ class StudyPage:
         }
 
     def begin(self, participant: str, data: dict) -> dict:
-        """Another round, for who agrees to what the consent text says."""
-        if data.get("agreed") is not True:
-            raise Refused(403, "read what the study is about, and agree to it, first")
+        """Another round, for who agrees to what the consent text says now: an open page may show an earlier one."""
+        if data.get("agreed") != wording(self.study.consent):
+            raise Refused(403, "open this page again: read what the study is about, and agree to it, first")
         with self.rounds.lock:
             stage, talk = self._stage(participant)
             if stage not in ("start", "result", "gone"):

@@ -13,7 +13,7 @@ All are about the talks of the visitor who asks, and answer in JSON. In a study 
 /api/start, and /api/talks to see, download and delete:
 
     GET    /api/round             the participant's stage, whenever it changes: server-sent events
-    POST   /api/round/ACTION      begin {agreed}, say {text}, flag {turn, kinds, note}, leave, finish,
+    POST   /api/round/ACTION      begin {agreed: the wording}, say {text}, flag {turn, kinds, note}, leave, finish,
                                   rate {fluency, consistency, engagement, persona, partner}
 """
 

@@ -17,7 +17,7 @@ import pytest
 from personagpt.model.sampling import Sampling
 from personagpt.talking import rounds
 from personagpt.talking.export import text_of
-from personagpt.talking.publish import kept_consents
+from personagpt.talking.publish import kept_consents, wording
 from personagpt.talking.recordings import Recordings
 from personagpt.talking.rounds import Rounds, seconds_to_answer
 from personagpt.talking.sides import sides_of_talks
@@ -60,7 +60,7 @@ class Participant(Visitor):
         raise AssertionError(state)
 
     def begin(self) -> dict:
-        return self.do("begin", agreed=True).json
+        return self.do("begin", agreed=wording("you agree")).json
 
     def talk_through(self) -> dict:
         """Say something whenever it is their turn, until the questions."""
@@ -88,7 +88,7 @@ def test_from_consent_to_result_with_a_program(serve_page) -> None:
     start = who.ask("GET", "/api/start").json
     assert (start["title"], start["consent"], start["turns"]) == ("A study", "you agree", 2)
     assert who.state()["stage"] == "start"
-    assert who.do("begin").status == who.do("begin", agreed="yes").status == 403
+    assert who.do("begin").status == who.do("begin", agreed=True).status == 403
     assert not page.recordings.path.parent.exists()
     who.begin()
     assert kept_consents(page.recordings.path.parent, "s") == ["you agree"]
@@ -113,6 +113,17 @@ def test_from_consent_to_result_with_a_program(serve_page) -> None:
     assert set(talk.persona) != set(talk.partner_persona)
     assert talk.participant == start["participant"]
     assert who.begin()["stage"] == "talk"  # once more
+
+
+def test_nobody_agrees_to_a_text_that_their_page_does_not_show(serve_page) -> None:
+    who = Participant(serve_page(study=study_of(PROGRAM)))
+    shown = who.ask("GET", "/api/start").json["wording"]
+    page = serve_page(study=replace(study_of(PROGRAM), consent="you agree to more"))
+    who.port = page.port
+    assert who.do("begin", agreed=shown).status == 403
+    assert not page.recordings.path.parent.exists()
+    who.do("begin", agreed=who.ask("GET", "/api/start").json["wording"])
+    assert kept_consents(page.recordings.path.parent, "s") == ["you agree to more"]
 
 
 def test_how_a_program_replies_is_its_conditions(serve_page) -> None:
@@ -339,7 +350,7 @@ def test_where_there_is_no_program_who_waits_goes_on_waiting(serve_page) -> None
     page = serve_page(study=study_of(PEOPLE))
     who = Participant(page)
     assert who.begin()["stage"] == who.state()["stage"] == "waiting"
-    assert who.do("say", text="hello ?").status == who.do("begin", agreed=True).status == 409
+    assert who.do("say", text="hello ?").status == who.do("begin", agreed=wording("you agree")).status == 409
     assert who.do("leave").json["stage"] == "start"
     assert not page.recordings.path.exists()
 
@@ -558,7 +569,7 @@ def test_limits_hold_in_a_study(serve_page) -> None:
     who.begin()
     who.talk_through()
     who.do("leave")
-    answer = who.do("begin", agreed=True)
+    answer = who.do("begin", agreed=wording("you agree"))
     assert (answer.status, answer.json["problem"]) == (403, "you have 1 talks: delete some to begin another")
     assert who.ask("DELETE", "/api/talks").json == {"deleted": 1}
     who.begin()

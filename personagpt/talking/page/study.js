@@ -9,6 +9,7 @@ const SCALES = {
 let start = null; // what the study is: title, consent, number of turns, kinds of flag
 let state = null; // where the participant is
 let stream = null; // the events that tell of it
+let agreed = false; // whether the consent was given since the page was opened: its text may have changed before
 
 const fact = (text) => make("li", { dir: "auto", textContent: plain(text) });
 
@@ -152,9 +153,14 @@ function follow() {
 const go = (action, content = {}) => act(async () => show(await ask("POST", "round/" + action, content)));
 
 function listen() {
-  const begin = () => go("begin", { agreed: true });
+  const begin = () => {
+    if (agreed) return go("begin", { agreed: start.wording });
+    element("start").hidden = false;
+    element("start-title").focus();
+  };
   element("begin").addEventListener("submit", (event) => {
     event.preventDefault();
+    agreed = true;
     begin();
   });
   element("again").addEventListener("click", begin);
