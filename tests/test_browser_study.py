@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import app
@@ -118,7 +120,10 @@ def test_two_people_from_consent_to_report_and_deletion(serve_page, browse, run,
 
 def test_a_phones_width_and_accessibility_at_every_stage(serve_page, browse) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-    page = serve_page(study=study_of(PEOPLE, turns=1))
+    long = "w" * 200
+    personas = tuple((f"{name} {long}",) for name in "abc")
+    study = replace(study_of(PEOPLE, turns=1), title=long, consent=long, personas=personas)
+    page = serve_page(study=study)
     options = {"viewport": {"width": 320, "height": 640}, "has_touch": True, "color_scheme": "dark"}
     shown, other = browse(page.url, **options), browse(page.url)
 
@@ -129,6 +134,7 @@ def test_a_phones_width_and_accessibility_at_every_stage(serve_page, browse) -> 
         assert shown.evaluate("document.documentElement.scrollWidth") <= 320
 
     look("start")
+    expect(shown.locator("#download")).to_be_hidden()  # there is nothing yet
     begin(shown)
     look("waiting")
     begin(other)
@@ -141,10 +147,10 @@ def test_a_phones_width_and_accessibility_at_every_stage(serve_page, browse) -> 
     shown.click("#new")
     visible(shown, "say")
     first, second = (shown, other) if shown.locator("#send").is_enabled() else (other, shown)
-    say(first, "hi ! " + "w" * 200)
+    say(first, "hi ! " + long)
     expect(second.locator("#send")).to_be_enabled()
     look("talking")
-    say(second, "hello ! " + "w" * 200)
+    say(second, "hello ! " + long)
     visible(shown, "questions")
     shown.locator("summary").first.click()
     look("questions")

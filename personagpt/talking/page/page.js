@@ -110,6 +110,7 @@ async function list() {
   });
   element("mine").replaceChildren(...items);
   element("delete-all").disabled = !talks.length;
+  element("download").hidden = !talks.length;
 }
 
 function fresh() {

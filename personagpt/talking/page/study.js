@@ -104,6 +104,7 @@ async function list() {
   const { talks } = await ask("GET", "talks");
   element("mine").replaceChildren(...talks.map(mineItem));
   element("delete-all").disabled = !talks.length;
+  element("download").hidden = talks.every((one) => one.running);
 }
 
 function mineItem(one) {
@@ -208,7 +209,8 @@ act(async () => {
   element("participant").textContent = start.participant;
   element("text").maxLength = start.letters;
   element("how").textContent = "Talk as if these facts were yours, and get to know your partner, who plays somebody, too. "
-    + `Each of you says ${start.turns} utterances, one after the other.`;
+    + `Each of you says ${start.turns} utterances, one after the other. Your words may appear with other capitals and `
+    + "spaces than you typed: so nobody is known by them.";
   const paragraphs = start.consent.split(/\n\s*\n/);
   element("consent").replaceChildren(...paragraphs.map((text) => make("p", { dir: "auto", textContent: plain(text) })));
   listen();

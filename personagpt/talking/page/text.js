@@ -60,7 +60,7 @@ function flagForm(kinds, number, flags, save) {
   const field = make("fieldset", {}, make("legend", { textContent: "What is wrong with this reply?" }));
   for (const [kind, meaning] of Object.entries(kinds)) {
     const box = make("input", { type: "checkbox", value: kind, checked: given.includes(kind) });
-    field.append(make("label", {}, box, ` ${kind} (${meaning})`));
+    field.append(make("label", { className: "choice" }, box, `${kind} (${meaning})`));
   }
   const note = make("input", { type: "text", autocomplete: "off", dir: "auto", value: flags.length ? flags[0].note : "" });
   const button = make("button", { type: "submit", textContent: "Save the flags" });
