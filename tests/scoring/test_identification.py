@@ -94,8 +94,9 @@ def test_the_same_facts_in_another_order_are_one_persona(encoder) -> None:
     texts = [encoder.decode([encoder.speakers[0], *facts, encoder.start])[1] for facts in personas]
     assert texts == [["i am old ."], ["i ski .", "i sing ."]]
     assert without == 1  # the second dialogue's partner has no persona
-    more = dataset_of(TEXT + "1 your persona: i run .\n2 a\tb\n", encoder)
-    assert [(side.dialogue, side.speaker) for side in read_sides(more, encoder)[0]] == [(0, 0), (0, 1), (1, 0), (2, 1)]
+    sides, _, without = read_sides(dataset_of(TEXT + "1 your persona: i run .\n2 a\tb\n" * 2, encoder), encoder)
+    assert [(side.dialogue, side.speaker) for side in sides] == [(0, 0), (0, 1), (1, 0), (2, 1), (3, 1)]
+    assert without == 3
 
 
 def test_likelihoods_equal_a_pass_for_each_side_and_persona(sample, encoder, sharp_model, monkeypatch) -> None:

@@ -338,6 +338,14 @@ def test_tensors_made_before_stay_valid(tokenizer) -> None:
     parts = json.loads(tokenizer.backend_tokenizer.to_str())
     seen = [parts["model"]["merges"], sorted(tokenizer.get_vocab().items()), parts["pre_tokenizer"]]
     assert tokenizer_checksum(tokenizer) == hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+    # What came later joins under these names.
+    made = copy.deepcopy(tokenizer)
+    made.add_tokens(["dog"])
+    parts = json.loads(made.backend_tokenizer.to_str()) | {"normalizer": {"type": "Lowercase"}}
+    made._tokenizer = type(made.backend_tokenizer).from_str(json.dumps(parts))
+    more = {"normalizer": {"type": "Lowercase"}, "added": parts["added_tokens"][-1:]}
+    seen = [seen[0], sorted(made.get_vocab().items()), seen[2], more]
+    assert tokenizer_checksum(made) == hashlib.sha256(json.dumps(seen).encode()).hexdigest()
 
 
 @pytest.mark.parametrize(
