@@ -68,8 +68,7 @@ bench-gpu: .venv/installed-dev
 # One module: make mutants MUTANTS="personagpt.model.loss.*"; one survivor: .venv/bin/mutmut show NAME
 MUTANTS ?=
 mutants: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2 $(MUTANTS)
-	$(BIN)/mutmut results
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.mutants $(MUTANTS)
 
 torture: .venv/installed-dev
 	$(BIN)/python -m bench.torture --kills 200

@@ -34,7 +34,7 @@ import pytest
 
 FOLDER = Path("mutants")
 SHARED_FIXTURES = {"tokenizer", "real_tokenizer"}  # read-only ones of the session, which every fork would make anew
-REACHING_SECONDS = 10.0  # of tests elsewhere that reach a mutant
+REACHING_SECONDS = 3.0  # of tests elsewhere that reach a mutant
 CPU_SECONDS = 60  # on top of ten times what its tests take: a mutant that takes longer loops
 # A mutant that computes for less than IDLE_CPU seconds in IDLE_SECONDS waits for ever, on however busy a machine.
 IDLE_SECONDS, IDLE_CPU = 20.0, 0.4
@@ -46,7 +46,7 @@ class Trial:
     """A mutant in its fork."""
 
     name: str
-    killer: int  # a pipe from which the name of the test that notices comes
+    killer: int  # a pipe from which the name of the test that notices comes, on a line
     since: float = 0.0  # when it was last seen to have computed for IDLE_CPU seconds more, and how many till then
     cpu: float = 0.0
 
@@ -102,7 +102,10 @@ class Trials:
         while self.running:
             self.reap()
         if self.verdicts.pop("") != SURVIVED:
-            raise pytest.UsageError(f"a test fails without any mutant: {self.noticed['']}")
+            raise pytest.UsageError("the tests come to no end without any mutant")
+        for test in self.noticed.pop("", []):
+            print(f"left out, since it fails without any mutant: {test}")
+            del self.items[test]
         for name in self.names:
             self.start(name)
             while len(self.running) >= self.processes:
@@ -178,8 +181,9 @@ class Trials:
         trampoline.set_mutant_under_test(name)
         for test in tests:
             if any(report.failed for report in runtestprotocol(self.items[test], nextitem=self, log=False)):
-                os.write(writer, test.encode())
-                return KILLED
+                os.write(writer, f"{test}\n".encode())
+                if name:
+                    return KILLED
         return SURVIVED
 
     def reap(self) -> None:
@@ -196,10 +200,10 @@ class Trials:
         if trial is None:
             return
         with open(trial.killer, encoding="utf-8") as pipe:
-            killer = pipe.read()
+            killers = pipe.read().splitlines()
         code = os.waitstatus_to_exitcode(status)
         self.verdicts.setdefault(trial.name, HANGS if code == -signal.SIGXCPU else code)
-        if killer:
+        for killer in killers:
             noticed = self.noticed[function_of(trial.name)]
             noticed[:] = [killer, *(test for test in noticed if test != killer)]
 

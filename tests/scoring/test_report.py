@@ -33,6 +33,8 @@ identified          3,000   sides, each among 15 personas: chance 6.7 %; the tex
     assert left_out == expected + more + "; 7 left out (no persona, or no room for another one)"
     enough = table(FIGURES | {"identified": 3000, "identified_among": 20, "identified_left_out": 0}, comparable=False)
     assert enough == f"{expected}\nidentified          3,000   sides, each among 20 personas: chance 5.0 %"
+    two = table(FIGURES | {"identified": 3, "identified_among": 2, "identified_left_out": 0}, comparable=False)
+    assert two.endswith("3   sides, each among 2 personas: chance 50.0 %; the text has no more")
     alone = FIGURES | {"identified_among": 1, "identified_left_out": 2}
     last = "identified              0   sides: the text has no two personas to tell apart"
     assert table(alone, comparable=False) == f"{expected}\n{last}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2.exceptions import TemplateError
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
 from transformers import AutoTokenizer
 
 from personagpt.sequences.dataset import encode_corpus
@@ -73,6 +74,14 @@ def test_special_tokens_have_the_published_ids(real_tokenizer) -> None:
     # As loading with pad_token=, cls_token=, sep_token= and adding the four others gives.
     add_special_tokens(real_tokenizer)
     assert len(real_tokenizer) == 50263
+
+
+def test_what_a_tokenizer_puts_around_a_text_stays_out(tokenizer) -> None:
+    made = copy.deepcopy(tokenizer)
+    made.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", tokenizer.eos_token_id)]
+    )
+    assert Encoder(made).texts(["hi"]) == Encoder(tokenizer).texts(["hi"])
 
 
 def test_a_saved_tokenizer_gets_nothing_added(tokenizer, tmp_path) -> None:
