@@ -434,3 +434,11 @@ def test_a_small_context_labels_every_response_once(sample, tokenizer, tmp_path)
     assert responses(tensors) == responses(whole)
     tensors.save(tmp_path / "t", {"vocabulary": str(len(tokenizer)), "context": "100"})
     assert PersonaChatDataset(tmp_path / "t").lengths.max() <= 100
+
+
+def test_sequences_are_counted_from_the_end_too() -> None:
+    dataset = PersonaChatDataset.from_tensors(VALID, 5)
+    assert dataset.sequence(-2)[0].tolist() == dataset.sequence(0)[0].tolist() == [5, 6, 7, 8, 9]
+    for index in (-3, 2):
+        with pytest.raises(IndexError):
+            dataset.sequence(index)

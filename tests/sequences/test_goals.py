@@ -101,7 +101,7 @@ def test_a_goals_file_that_is_a_folder(tmp_path) -> None:
         ("is it a hotdog ?", []),
         ("what is your dog's name ?", [PETS]),
         ("a dog 3.5 years old ?", [PETS]),
-        ("and you ? pets ?", [PETS]),
+        ("and you ?pets ?", [PETS]),
         ("i work .", [WORK]),
         ("nice job", [WORK]),
         ("do you work ?", [WORK]),

@@ -254,6 +254,9 @@ def test_folders_in_place_of_links_get_the_names_of_their_steps(folder: Path) ->
         become_folder(folder / name)
     assert newest_checkpoint(folder, pytest.fail)
     assert [os.readlink(folder / name) for name in LINKS] == ["step-00000000", "step-999999999", "best-00000000"]
+    become_folder(folder / "best")  # alone
+    assert newest_checkpoint(folder, pytest.fail)
+    assert (folder / "best").is_symlink()
 
 
 @pytest.mark.parametrize("copy", [become_text, become_cygwin_text])
@@ -261,6 +264,7 @@ def test_a_link_that_became_text_is_believed(folder: Path, copy: Callable[[Path]
     (folder / "model").unlink()
     (folder / "model").symlink_to("step-00000004")
     copy(folder / "model")
+    (folder / "previous").unlink()
     assert newest_checkpoint(folder, pytest.fail) == folder / "step-00000004"
 
 
