@@ -11,6 +11,7 @@ from typing import Any
 from personagpt.model.sampling import Sampling
 from personagpt.talking.desk import Desk
 from personagpt.talking.guard import Rate
+from personagpt.talking.recordings import Recordings
 from personagpt.talking.talks import FLAGS, Flag, Talk, Turn, is_blind
 
 
@@ -67,7 +68,7 @@ class Page:
         return {
             "talks": [
                 {"id": talk.id, "started": talk.started, "persona": talk.persona, "turns": len(talk.turns)}
-                for talk in reversed(self.own(visitor))
+                for talk in reversed(shown_talks(self.recordings, visitor))
             ]
         }
 
@@ -156,10 +157,6 @@ class Page:
             raise Refused(404, "you have no such talk")
         return found[0]
 
-    def own(self, visitor: str) -> list[Talk]:
-        """The visitor's talks, without one of a study that still runs."""
-        return [talk for talk in self.recordings.talks(visitor) if not is_blind(talk)]
-
     def idle(self, visitor: str, talk_id: str) -> Talk:
         """The talk, which no reply will change meanwhile."""
         talk = self.find(visitor, talk_id)
@@ -179,6 +176,11 @@ class Page:
             "flags": [asdict(flag) for flag in talk.flags],
             "replying": busy,
         }
+
+
+def shown_talks(recordings: Recordings, visitor: str) -> list[Talk]:
+    """The visitor's talks, without one of a study that still runs."""
+    return [talk for talk in recordings.talks(visitor) if not is_blind(talk)]
 
 
 def flagged(talk: Talk, data: dict, letters: int) -> Talk:

@@ -26,10 +26,9 @@ from personagpt.talking.guard import Rate
 from personagpt.talking.page import Limits, Refused, checked, flagged
 from personagpt.talking.publish import keep_consent, wording
 from personagpt.talking.rounds import Round, Rounds, seconds_to_answer
-from personagpt.talking.talks import FLAGS, Talk, Turn, is_blind, now, twin_of
+from personagpt.talking.talks import FLAGS, SCALES, Talk, Turn, is_blind, now, twin_of
 
 FOR_CHOICE = 10
-SCALES = ("fluency", "consistency", "engagement")
 PARTNERS = ("person", "program")
 WAIT_FOR_PARTNER = "wait for your partner's words first"
 
@@ -151,10 +150,6 @@ class StudyPage:
                 if not is_blind(talk) or self._visible(talk)
             ]
         }
-
-    def own(self, participant: str) -> list[Talk]:
-        """The participant's talks, without one that still runs."""
-        return [talk for talk in self.recordings.talks(participant) if not is_blind(talk)]
 
     def talk(self, participant: str, data: dict) -> dict:
         found = self.recordings.talks(participant, [data["id"]])

@@ -6,7 +6,8 @@ import io
 from collections.abc import Collection
 from typing import Any
 
-from personagpt.talking.study_results import QUESTIONS, Figure
+from personagpt.talking.study_results import Figure
+from personagpt.talking.talks import SCALES
 
 COUNTS = {
     "the partner is a": "partner",
@@ -25,7 +26,7 @@ def table(name: str, found: dict[str, Any]) -> str:
     conditions = list(found["conditions"].values())
     rows = [("condition", list(found["conditions"]))]
     rows += [(title, [one[key] for one in conditions]) for title, key in COUNTS.items()]
-    rows += [(f"{question}, 1 to 5", [mean(one["ratings"][question]) for one in conditions]) for question in QUESTIONS]
+    rows += [(f"{question}, 1 to 5", [mean(one["ratings"][question]) for one in conditions]) for question in SCALES]
     rows.append(("persona guessed (chance 50 %)", [share(one["persona_guessed"]) for one in conditions]))
     rows.append(("taken for a person", [share(one["taken_for_person"]) for one in conditions]))
     flags = [(title, list(map(rate, figures))) for title, figures in flag_rows(conditions)]
@@ -84,7 +85,7 @@ def draw(name: str, found: dict[str, Any]) -> bytes:
     drawn = Drawing(figsize=(11, 7.5), dpi=130, layout="constrained")
     drawn.suptitle(f"study {name}: {found['talks']} talks of {found['participants']} participants")
     (ratings, shares), (kinds, turns) = drawn.subplots(2, 2)
-    _draw_points(ratings, QUESTIONS, {key: [*one["ratings"].values()] for key, one in conditions.items()})
+    _draw_points(ratings, SCALES, {key: [*one["ratings"].values()] for key, one in conditions.items()})
     ratings.set(ylim=(0.9, 5.1), ylabel="mean rating")
     ratings.legend(fontsize="small")
     guesses = {key: [one["persona_guessed"], one["taken_for_person"]] for key, one in conditions.items()}

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 
 from personagpt.scoring.bootstrap import PERCENT, RESAMPLES, middle, resamples
-from personagpt.talking.talks import FLAGS, Talk
+from personagpt.talking.talks import FLAGS, SCALES, Talk
 
-QUESTIONS = ("fluency", "consistency", "engagement")
 Figure = dict[str, Any]  # value, count (of what it is a mean), low, high; no value where the count is 0
 
 
@@ -97,7 +96,7 @@ def of_condition(talks: list[Talk], sample: Sample) -> dict[str, Any]:
         "waited": sum(bool(given.get("waited")) for _, given in rated),
         "ratings": {
             question: sample.mean((talk, given[question], 1) for talk, given in rated if question in given)
-            for question in QUESTIONS
+            for question in SCALES
         },
         "persona_guessed": sample.share((talk, guess["chosen"] == guess["true"]) for talk, guess in guesses),
         "taken_for_person": sample.share((talk, x["partner"] == "person") for talk, x in rated if "partner" in x),

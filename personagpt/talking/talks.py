@@ -30,6 +30,7 @@ FLAGS = {
     "unsafe": "hurtful or dangerous",
     "other": "see the note",
 }
+SCALES = ("fluency", "consistency", "engagement")  # what a study asks to rate from 1 to 5
 DELETED = "(deleted)"  # stands in a person's talk for what their partner said, who has deleted it
 SPEAKERS = {"human": ("human", "model"), "partner": ("partner", "model"), "person": ("human", "partner")}
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")

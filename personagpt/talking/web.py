@@ -35,7 +35,7 @@ from starlette.routing import Route
 from personagpt.errors import RunError, UserError
 from personagpt.talking.desk import GLANCE, DeskFull
 from personagpt.talking.guard import Guard, Rate
-from personagpt.talking.page import Page, Refused
+from personagpt.talking.page import Page, Refused, shown_talks
 from personagpt.talking.study_page import StudyPage
 from personagpt.talking.talks import public_model
 
@@ -131,7 +131,8 @@ def make_app(page: Page | StudyPage, password: str | None, local: bool, say: Cal
     """
 
     def download(visitor: str, data: dict) -> Response:
-        lines = "".join(replace(talk, model=public_model(talk)).line() for talk in page.own(visitor))
+        talks = shown_talks(page.recordings, visitor)
+        lines = "".join(replace(talk, model=public_model(talk)).line() for talk in talks)
         headers = {"content-disposition": 'attachment; filename="talks.jsonl"'}
         return Response(lines, media_type="application/jsonl", headers=headers)
 
