@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -42,49 +43,56 @@ from personagpt.talking.talks import public_model
 STATIC = {"/": "index.html", "/page.css": "page.css", "/text.js": "text.js", "/page.js": "page.js"}
 STUDY_STATIC = STATIC | {"/": "study.html", "/page.js": "study.js"}
 LOOK = 0.3  # seconds between two looks at a participant's stage
+SILENCE = 10.0  # seconds
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 
+News = tuple[str, dict] | None  # an event's name and content; None where a look found nothing new
 
-async def events(page: Page, visitor: str, talk_id: str) -> AsyncIterator[str]:
-    """Server-sent events: `text` with the whole reply so far, whenever it grew, then `end` with the talk."""
-    order, shown, silent = page.desk.order_of(talk_id), None, 0.0
-    while order is not None and not order.done:
-        if order.text != shown:
-            shown, silent = order.text, 0.0
-            yield f"event: text\ndata: {json.dumps({'text': shown})}\n\n"
-        elif silent > 10:
-            silent = 0.0
+
+async def server_sent(found: AsyncIterator[News]) -> AsyncIterator[str]:
+    """News as server-sent events; after SILENCE without any, a comment tells proxies that the connection lives."""
+    last = time.monotonic()
+    async for news in found:
+        if news is not None:
+            last = time.monotonic()
+            yield f"event: {news[0]}\ndata: {json.dumps(news[1])}\n\n"
+        elif time.monotonic() - last > SILENCE:
+            last = time.monotonic()
             yield ": still there\n\n"
+
+
+async def growing_reply(page: Page, visitor: str, talk_id: str) -> AsyncIterator[News]:
+    """`text` with the whole reply so far, whenever it grew, then `end` with the talk."""
+    order, shown = page.desk.order_of(talk_id), None
+    while order is not None and not order.done:
+        text = order.text  # it grows meanwhile
+        yield None if text == shown else ("text", {"text": text})
+        shown = text
         await asyncio.sleep(GLANCE)
-        silent += GLANCE
     problem = order.problem if order is not None else ""
     talk = None
     try:
         talk = await run_in_threadpool(page.talk, visitor, {"id": talk_id})
     except Refused as error:  # its only utterance was taken back, or it was deleted
         problem = problem or str(error)
-    yield f"event: end\ndata: {json.dumps({'talk': talk, 'problem': problem})}\n\n"
+    yield "end", {"talk": talk, "problem": problem}
 
 
 async def states(
     page: StudyPage, participant: str, say: Callable[[str], None], is_ending: Callable[[], bool]
-) -> AsyncIterator[str]:
-    """Server-sent events: `state` with the participant's stage, whenever it changes, until connection or server end."""
-    shown, silent = None, 0.0
+) -> AsyncIterator[News]:
+    """`state` with the participant's stage, whenever it changes, until connection or server end."""
+    shown = None
     while not is_ending():
         try:
             state = await run_in_threadpool(page.state, participant)
         except (UserError, RunError, OSError) as error:
             say(str(error))
             return  # the browser asks again
-        if shown is None or state != shown | {"time": state["time"]}:
-            shown, silent = state, 0.0
-            yield f"event: state\ndata: {json.dumps(state)}\n\n"
-        elif silent > 10:
-            silent = 0.0
-            yield ": still there\n\n"
+        is_new = shown is None or state != shown | {"time": state["time"]}
+        shown = state if is_new else shown
+        yield ("state", state) if is_new else None
         await asyncio.sleep(LOOK)
-        silent += LOOK
 
 
 def answers(method: Callable[[str, dict], dict | Response], say: Callable[[str], None]) -> Callable:
@@ -156,7 +164,7 @@ def make_app(page: Page | StudyPage, password: str | None, local: bool, say: Cal
 def study_routes(page: StudyPage, answer: Callable, say: Callable[[str], None]) -> list[Route]:
     async def stages(request: Request) -> Response:
         found = states(page, request.scope["participant"], say, request.app.state.is_ending)
-        return StreamingResponse(found, media_type="text/event-stream")
+        return StreamingResponse(server_sent(found), media_type="text/event-stream")
 
     actions = (page.begin, page.say, page.flag, page.leave, page.finish, page.rate)
     return [
@@ -175,7 +183,8 @@ def talk_routes(page: Page, answer: Callable) -> list[Route]:
                 await run_in_threadpool(page.find, visitor, talk_id)
             except Refused as error:
                 return JSONResponse({"problem": str(error)}, error.status)
-        return StreamingResponse(events(page, visitor, talk_id), media_type="text/event-stream")
+        found = growing_reply(page, visitor, talk_id)
+        return StreamingResponse(server_sent(found), media_type="text/event-stream")
 
     actions = (page.say, page.retry, page.undo, page.correct, page.flag)
     return [

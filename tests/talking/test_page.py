@@ -1,17 +1,19 @@
 """page.py, web.py, guard.py and desk.py through a real server: what a visitor may do, and what not."""
 
+import asyncio
 import base64
 import http.client
 import itertools
 import json
 import threading
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from personagpt.errors import RunError
-from personagpt.talking import desk
+from personagpt.talking import desk, web
 from personagpt.talking.guard import MOST_BYTES, Rate, is_loopback
 from personagpt.talking.talks import Talk, Turn, parse_talk
 from tests.helpers import ServedPage, Visitor
@@ -457,3 +459,17 @@ def test_a_rate_counts_what_happened_of_late(monkeypatch) -> None:
     assert rate.allows("a", counts=False)
     assert rate.allows("a")
     assert not rate.allows("a", counts=False)
+
+
+def test_a_silent_connection_is_kept_open(monkeypatch) -> None:
+    async def found() -> AsyncIterator[web.News]:
+        for news in (None, ("text", {"text": "hi"}), None):
+            yield news
+
+    async def sent() -> list[str]:
+        return [event async for event in web.server_sent(found())]
+
+    text = 'event: text\ndata: {"text": "hi"}\n\n'
+    assert asyncio.run(sent()) == [text]
+    monkeypatch.setattr(web, "SILENCE", -1.0)
+    assert asyncio.run(sent()) == [": still there\n\n", text, ": still there\n\n"]
