@@ -68,7 +68,7 @@ bench-gpu: .venv/installed-dev
 # One module: make mutants MUTANTS="personagpt.model.loss.*"; one survivor: .venv/bin/mutmut show NAME
 MUTANTS ?=
 mutants: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m bench.mutants $(MUTANTS)
+	OMP_NUM_THREADS=1 $(BIN)/python bench/mutants.py $(MUTANTS)
 
 torture: .venv/installed-dev
 	$(BIN)/python -m bench.torture --kills 200

@@ -1,6 +1,6 @@
 """Break the package in thousands of small ways and count what no test notices.
 
-    python -m bench.mutants [--processes 2] [PATTERN ...]      (make mutants; PATTERN: 'personagpt.model.loss.*')
+    python bench/mutants.py [--processes 2] [PATTERN ...]      (make mutants; PATTERN: 'personagpt.model.loss.*')
 
 mutmut (its settings: pyproject.toml) makes the mutants, says which tests reach which function, and shows a survivor:
 `mutmut show NAME`. It tries them too, but starts pytest anew for each, which takes ten times as long as the test that
@@ -8,7 +8,7 @@ notices. Here the tests are collected once, and each mutant gets a fork, in whic
 mutant of the function, then the tests that mirror the module, then the quickest others, REACHING_SECONDS' worth.
 
 Prints each survivor and, for each module, mutants, killed, of these those that hung or looped, and survivors.
-Writes verdicts into mutants/, where mutmut reads them.
+Writes verdicts into mutants/, where mutmut reads them. Not `python -m`: that would import the package unbroken.
 """
 
 from __future__ import annotations
@@ -27,18 +27,22 @@ import tempfile
 import time
 import tomllib
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
-FOLDER = Path("mutants")
+FOLDER = Path("mutants").absolute()
 SHARED_FIXTURES = {"tokenizer", "real_tokenizer"}  # read-only ones of the session, which every fork would make anew
-REACHING_SECONDS = 3.0  # of tests elsewhere that reach a mutant
+REACHING_SECONDS = 2.0  # of tests elsewhere that reach a mutant
 CPU_SECONDS = 60  # on top of ten times what its tests take: a mutant that takes longer loops
 # A mutant that computes for less than IDLE_CPU seconds in IDLE_SECONDS waits for ever, on however busy a machine.
 IDLE_SECONDS, IDLE_CPU = 20.0, 0.4
 SURVIVED, KILLED, NO_TESTS, HANGS = 0, 1, 33, 36  # mutmut's numbers
+FIRST = "personagpt.scoring.tally.x_perplexity__mutmut_1"  # mutmut makes mutants only where it may try one
+NONE, EVERY = "", "fail"  # in place of a mutant's name: the code as it is, and every function broken
 
 
 @dataclass
@@ -49,18 +53,21 @@ class Trial:
     killer: int  # a pipe from which the name of the test that notices comes, on a line
     since: float = 0.0  # when it was last seen to have computed for IDLE_CPU seconds more, and how many till then
     cpu: float = 0.0
+    hangs: bool = False
+
+
+def has_survived(verdict: int) -> bool:
+    return verdict in (SURVIVED, NO_TESTS)
 
 
 def function_of(mutant: str) -> str:
     return mutant.rpartition("__mutmut_")[0]
 
 
-def prepare() -> None:
-    """Make the mutants, and measure which tests reach which function. mutmut wants to try one of them, too."""
+def prepare() -> int:
+    """Make the mutants, and measure which tests reach which function. Returns mutmut's exit status."""
     (FOLDER / "mutmut-stats.json").unlink(missing_ok=True)
-    subprocess.run(
-        [sys.executable, "-m", "mutmut", "run", "personagpt.scoring.tally.x_perplexity__mutmut_1"], check=True
-    )
+    return subprocess.run([sys.executable, "-m", "mutmut", "run", FIRST]).returncode
 
 
 def all_mutants(patterns: list[str]) -> list[str]:
@@ -80,6 +87,20 @@ def write_verdicts(verdicts: dict[str, int]) -> None:
         path.write_text(json.dumps(known, indent=4), "utf-8")
 
 
+def tests_by_module_fixture(items: Iterable[pytest.Item]) -> dict[str, set[str]]:
+    """For each test, those that share a fixture of their module with it: mutmut blames its calls on the first alone."""
+    using: dict[tuple[Path, str], set[str]] = defaultdict(set)
+    for item in items:
+        for name, definitions in item._fixtureinfo.name2fixturedefs.items():
+            if definitions[-1].scope == "module":
+                using[item.path, name].add(item.nodeid)
+    sharing: dict[str, set[str]] = defaultdict(set)
+    for tests in using.values():
+        for test in tests:
+            sharing[test] |= tests
+    return sharing
+
+
 class Trials:
     """A pytest plugin: in place of running the tests once, every mutant against those that reach it."""
 
@@ -91,28 +112,39 @@ class Trials:
         self.verdicts: dict[str, int] = {}
         self.noticed: dict[str, list[str]] = defaultdict(list)  # function -> tests, the last one first
         self.running: dict[int, Trial] = {}
+        self.survivors = 0
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self.session = session
         self.items = {item.nodeid: item for item in session.items}
+        self.sharing = tests_by_module_fixture(session.items)
         self.make_shared_fixtures()
         gc.freeze()
-        self.start("")
-        while self.running:
-            self.reap()
-        if self.verdicts.pop("") != SURVIVED:
-            raise pytest.UsageError("the tests come to no end without any mutant")
-        for test in self.noticed.pop("", []):
+        self.leave_out_what_fails_anyway()
+        self.start(EVERY, list(self.items))
+        self.reap_until(0)
+        if self.verdicts[EVERY] != KILLED:
+            raise pytest.UsageError("no test notices that every function is broken: they do not run the mutants")
+        self.verdicts.clear()
+        self.bar = tqdm(total=len(self.names), unit="mutant", mininterval=5.0, smoothing=0.02)
+        try:
+            for name in self.names:
+                self.start(name, self.tests_for(name))
+                self.reap_until(self.processes - 1)
+            self.reap_until(0)
+        finally:
+            self.bar.close()
+            write_verdicts(self.verdicts)
+        return True
+
+    def leave_out_what_fails_anyway(self) -> None:
+        for part in range(self.processes):
+            self.start(NONE, list(self.items)[part :: self.processes])
+        self.reap_until(0)
+        for test in self.noticed.pop(NONE, []):
             print(f"left out, since it fails without any mutant: {test}")
             del self.items[test]
-        for name in self.names:
-            self.start(name)
-            while len(self.running) >= self.processes:
-                self.reap()
-        while self.running:
-            self.reap()
-        return True
 
     def listchain(self) -> list[pytest.Session]:
         """As the test that follows another one: all but the session's fixtures are torn down in between."""
@@ -122,25 +154,25 @@ class Trials:
         from mutmut.mutation import trampoline
 
         missing, reached = set(SHARED_FIXTURES), set()
-        trampoline.record_trampoline_hit = lambda name, *others: reached.add(name)
+        trampoline.record_trampoline_hit = lambda name, **caller: reached.add(name)
         trampoline.set_mutant_under_test("stats")
         for item in sorted(self.items.values(), key=lambda item: len(item.fixturenames)):
             if made := missing & set(item.fixturenames):
                 item.session._setupstate.setup(item)
                 item.session._setupstate.teardown_exact(self)
+                item._initrequest()  # else the item would keep the fixtures' values
                 missing -= made
         trampoline.set_mutant_under_test("")
         self.made_by = reached  # functions whose mutants need the fixtures anew
 
     def tests_for(self, name: str) -> list[str]:
-        if not name:
-            return list(self.items)
         function = function_of(name)
-        folders_and_module = function.split(".")[1:-1]
-        mirror = "/".join(["tests", *folders_and_module[:-1], f"test_{folders_and_module[-1]}.py"])
+        *folders, module = function.split(".")[:-1]
+        mirror = "/".join(["tests", *folders[1:], f"test_{module}.py"])
         reaching = set(self.reaching.get(function, ())) & self.items.keys()
         if function in self.made_by:  # mutmut knows only of the first test that has the fixture
             reaching |= {test for test, item in self.items.items() if SHARED_FIXTURES & set(item.fixturenames)}
+        reaching |= set().union(*(self.sharing[test] for test in reaching)) & self.items.keys()
         tests = sorted(reaching, key=self.seconds.__getitem__)
         near = [test for test in tests if test.startswith(mirror)]
         others = [test for test in tests if test not in near]
@@ -148,11 +180,10 @@ class Trials:
         quick = [test for test, sum_ in zip(others, spent, strict=True) if sum_ <= REACHING_SECONDS]
         return list(dict.fromkeys([*self.noticed[function], *near, *quick]))
 
-    def start(self, name: str) -> None:
-        """Fork for a mutant; "" is none."""
-        tests = self.tests_for(name)
+    def start(self, name: str, tests: list[str]) -> None:
+        """Fork for a mutant."""
         if not tests:
-            self.verdicts[name] = NO_TESTS
+            self.note(name, NO_TESTS)
             return
         reader, writer = os.pipe()
         process = os.fork()
@@ -179,12 +210,18 @@ class Trials:
         if function_of(name) in self.made_by:
             self.session._setupstate.teardown_exact(None)
         trampoline.set_mutant_under_test(name)
-        for test in tests:
-            if any(report.failed for report in runtestprotocol(self.items[test], nextitem=self, log=False)):
+        for test, following in itertools.zip_longest(tests, tests[1:]):
+            follows = self.items[following] if following else self
+            if any(report.failed for report in runtestprotocol(self.items[test], nextitem=follows, log=False)):
                 os.write(writer, f"{test}\n".encode())
-                if name:
+                if name != NONE:
                     return KILLED
         return SURVIVED
+
+    def reap_until(self, left: int) -> None:
+        """Wait until no more than so many run."""
+        while len(self.running) > left:
+            self.reap()
 
     def reap(self) -> None:
         """Wait a moment for the mutants that run; end one that waits for ever."""
@@ -194,7 +231,7 @@ class Trials:
             for running, trial in self.running.items():
                 if self.is_stuck(running, trial):
                     os.kill(running, signal.SIGKILL)
-                    self.verdicts[trial.name] = HANGS
+                    trial.hangs = True
             return
         trial = self.running.pop(process, None)
         if trial is None:
@@ -202,10 +239,19 @@ class Trials:
         with open(trial.killer, encoding="utf-8") as pipe:
             killers = pipe.read().splitlines()
         code = os.waitstatus_to_exitcode(status)
-        self.verdicts.setdefault(trial.name, HANGS if code == -signal.SIGXCPU else code)
+        self.note(trial.name, HANGS if trial.hangs or code == -signal.SIGXCPU else code)
         for killer in killers:
             noticed = self.noticed[function_of(trial.name)]
             noticed[:] = [killer, *(test for test in noticed if test != killer)]
+
+    def note(self, name: str, verdict: int) -> None:
+        if name == NONE and verdict != SURVIVED:
+            raise pytest.UsageError("the tests come to no end without any mutant")
+        self.verdicts[name] = verdict
+        if name not in (NONE, EVERY):
+            self.survivors += has_survived(verdict)
+            self.bar.set_postfix(survivors=self.survivors, refresh=False)
+            self.bar.update()
 
     def is_stuck(self, process: int, trial: Trial) -> bool:
         if time.monotonic() - trial.since < IDLE_SECONDS:
@@ -222,7 +268,7 @@ def print_table(verdicts: dict[str, int]) -> None:
     """Survivors, then a line for each module."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for name, code in verdicts.items():
-        survived = code in (SURVIVED, NO_TESTS)
+        survived = has_survived(code)
         if survived:
             print(f"{name}{'   no test reaches it' if code == NO_TESTS else ''}")
         module = function_of(name).rpartition(".")[0]
@@ -241,28 +287,32 @@ def main() -> int:
     chosen = parser.parse_args()
     settings = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["tool"]["mutmut"]
     began = time.monotonic()
-    prepare()
+    if status := prepare():
+        return status
     prepared = time.monotonic()
     names = all_mutants(chosen.patterns)
+    if not names:
+        parser.error(f"no mutant's name matches {' '.join(chosen.patterns)}; they look like {FIRST}")
     trials = Trials(names, chosen.processes)
     os.environ |= {"OMP_NUM_THREADS": "1", "MUTANT_UNDER_TEST": ""}
+    os.chdir(FOLDER)
+    sys.path[0] = str(FOLDER)  # from here on, `personagpt` is the copy that holds the mutants
     with tempfile.TemporaryDirectory(prefix="mutants-") as temporary:
-        os.chdir(FOLDER)
-        sys.path.insert(0, os.getcwd())
         status = pytest.main(
             [
                 "--rootdir=.", "-q", "-s", "-p", "no:xdist", "--basetemp", temporary,
+                "--tb=native", "--assert=plain",  # to say at length what failed takes as long as the test
                 "-o", "tmp_path_retention_policy=none",
                 *settings["pytest_add_cli_args"], *settings["pytest_add_cli_args_test_selection"],
             ],
             plugins=[trials],
         )  # fmt: skip
-        os.chdir("..")
-    write_verdicts(trials.verdicts)
+    if status:
+        return int(status)
     print_table(trials.verdicts)
     ended = time.monotonic()
     print(f"\n{(prepared - began) / 60:.1f} minutes to make the mutants, {(ended - prepared) / 60:.1f} to try them")
-    return int(status)
+    return 0
 
 
 if __name__ == "__main__":
