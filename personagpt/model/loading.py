@@ -212,7 +212,7 @@ def _read_trained(name: str, folder: Path | None, precision: str) -> TrainedMode
     precision = _precision(precision, device)
     step = (read_json(Path(place) / STATE) or {}).get("step")
     step = step if isinstance(step, int) else None
-    encoder, checksum, style = Encoder(tokenizer), _checksum(place, config), read_style(_style_folder(name, folder))
+    encoder, checksum, style = Encoder(tokenizer), _checksum(place), read_style(_style_folder(name, folder))
     return TrainedModel(name, folder, model, tokenizer, encoder, precision, checksum, step, style)
 
 
@@ -236,11 +236,12 @@ def _precision(name: str, device: torch.device) -> str:
     return resolve_precision("auto" if name == "fp16" and device.type != "cuda" else name, device)
 
 
-def _checksum(name: str, config: object) -> str:
+def _checksum(name: str) -> str:
     """The hub's commit, or the SHA-256 of the weights: the one in the manifest, where there is one."""
     folder = Path(name)
     if not folder.is_dir():
-        return str(getattr(config, "_commit_hash", None))
+        kept = huggingface_hub.try_to_load_from_cache(name, "config.json")  # .../snapshots/COMMIT/config.json
+        return Path(kept).parent.name
     weights = folder / "model.safetensors"
     if weights.is_file():
         with contextlib.suppress(KeyError, TypeError):  # no manifest, or not one of ours

@@ -15,6 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from personagpt.device import resolve_precision
+from personagpt.errors import UserError
 from personagpt.files import file_checksum
 from personagpt.model import loading
 from personagpt.model.loading import (
@@ -22,13 +24,18 @@ from personagpt.model.loading import (
     STATE,
     ModelError,
     _checksum,
+    _precision,
+    load,
     load_config,
     load_model,
     load_tokenizer,
     load_trained,
 )
 from personagpt.settings import Settings, read_settings
+from personagpt.text.style import STYLE, parse_style
 from personagpt.training.checkpoint import redirect_link
+
+COMMIT = "1234567890" * 4  # what the hub calls a version of a model
 
 
 @pytest.fixture
@@ -149,6 +156,15 @@ def test_a_hub_name_that_cannot_be_had() -> None:
     assert "\n" not in str(raised.value)
 
 
+def keep_from_the_hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the files of nobody/a-model lie, as if they had been fetched before."""
+    cache = tmp_path / "hub" / "models--nobody--a-model"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text(COMMIT)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return Path(shutil.copytree(folder, cache / "snapshots" / COMMIT))
+
+
 def test_a_wait_for_the_hub_is_announced(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     def said(load: Callable[..., object], *arguments: object) -> str:
         with contextlib.suppress(ModelError):
@@ -158,14 +174,10 @@ def test_a_wait_for_the_hub_is_announced(folder: Path, tmp_path: Path, monkeypat
     assert said(load_tokenizer, "nobody/a-model") == "fetching nobody/a-model's tokenizer from the hub ...\n"
     # In a folder, or kept from before, it comes without a wait.
     assert said(load_tokenizer, str(folder)) == ""
-    cache = tmp_path / "hub" / "models--nobody--a-model"
-    (cache / "refs").mkdir(parents=True)
-    (cache / "refs" / "main").write_text("abc")
-    shutil.copytree(folder, cache / "snapshots" / "abc")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    kept = keep_from_the_hub(folder, tmp_path, monkeypatch)
     assert said(load_tokenizer, "nobody/a-model") == ""
     assert said(load_model, "nobody/a-model", 0) == ""
-    (cache / "snapshots" / "abc" / "model.safetensors").unlink()
+    (kept / "model.safetensors").unlink()
     monkeypatch.setattr("personagpt.model.loading.load_config", lambda name: None)
     assert said(load_model, "nobody/a-model", 0) == "fetching nobody/a-model's weights from the hub ...\n"
     monkeypatch.setenv("RANK", "1")
@@ -193,6 +205,37 @@ def beside_training(tmp_path: Path, write_settings, tiny_model, tokenizer) -> Se
         (saved / MANIFEST).write_text(json.dumps({"files": {"model.safetensors": {"sha256": checksum}}}))
     redirect_link(folder / "model", "step-00000002")
     return read_settings(write_settings(save_path=tmp_path / "save"), {})
+
+
+def test_a_trained_model_of_the_hub(beside_training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = keep_from_the_hub(beside_training.save_path / "checkpoint" / "step-00000002", tmp_path, monkeypatch)
+    trained = load("nobody/a-model", "bf16")
+    assert (trained.name, trained.folder, trained.precision) == ("nobody/a-model", None, "bf16")
+    assert trained.checksum == COMMIT  # a talk with it is recorded under this
+    assert trained.style is None
+    writing = {"lower": 1.0, "spaced": 1.0, "ended": None}
+    style = {"facts": writing, "utterances": writing, "facts_a_persona": 5, "utterances_a_dialogue": 20}
+    (kept / STYLE).write_text(json.dumps(style))
+    assert load("nobody/a-model").style == parse_style(style)
+
+
+@pytest.mark.parametrize("name", ["auto", "fp32", "bf16", "fp16"])
+def test_a_model_trained_on_a_gpu_talks_on_any_machine(beside_training, name: str) -> None:
+    trained = load(beside_training.save_path / "checkpoint" / "model", name)
+    assert trained.precision == resolve_precision("auto" if name == "fp16" else name, trained.model.device)
+
+
+def test_precision_in_use() -> None:
+    cuda = torch.device("cuda")
+    for name in ("fp16", "apex-O1", "apex-O2"):
+        assert _precision(name, torch.device("cpu")) == "fp32"
+        assert _precision(name, cuda) == "fp16"  # as apex trained it, and without apex
+    assert [_precision(name, cuda) for name in ("fp32", "bf16")] == ["fp32", "bf16"]
+
+
+def test_a_precision_that_there_is_not(base: Path) -> None:
+    with pytest.raises(UserError, match="precision 'half': expected auto, fp32, bf16, fp16"):
+        load(base, "half")
 
 
 @pytest.mark.parametrize("removed", ["kept", "one file", "all"])
@@ -235,4 +278,4 @@ def test_without_a_sound_manifest_the_weights_are_hashed(folder: Path, manifest:
     if manifest is not None:
         (folder / "manifest.json").write_text(manifest)
     total = hashlib.sha256(hashlib.sha256((folder / "model.safetensors").read_bytes()).digest())
-    assert _checksum(str(folder), None) == total.hexdigest()
+    assert _checksum(str(folder)) == total.hexdigest()
