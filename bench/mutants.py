@@ -36,8 +36,8 @@ from tqdm import tqdm
 
 FOLDER = Path("mutants").absolute()
 SHARED_FIXTURES = {"tokenizer", "real_tokenizer"}  # read-only ones of the session, which every fork would make anew
-REACHING_SECONDS = 2.0  # of tests elsewhere that reach a mutant
-CPU_SECONDS = 60  # on top of ten times what its tests take: a mutant that takes longer loops
+REACHING_SECONDS = 1.0  # of tests elsewhere that reach a mutant
+CPU_SECONDS = 10  # on top of ten times what a test takes: one that takes longer loops
 # A mutant that computes for less than IDLE_CPU seconds in IDLE_SECONDS waits for ever, on however busy a machine.
 IDLE_SECONDS, IDLE_CPU = 20.0, 0.4
 SURVIVED, KILLED, NO_TESTS, HANGS = 0, 1, 33, 36  # mutmut's numbers
@@ -201,8 +201,6 @@ class Trials:
         from _pytest.runner import runtestprotocol
         from mutmut.mutation import trampoline
 
-        limit = int(CPU_SECONDS + 10 * sum(self.seconds.get(test, 1.0) for test in tests))
-        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
         signal.signal(signal.SIGXCPU, signal.SIG_DFL)
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 1)
@@ -211,6 +209,8 @@ class Trials:
             self.session._setupstate.teardown_exact(None)
         trampoline.set_mutant_under_test(name)
         for test, following in itertools.zip_longest(tests, tests[1:]):
+            limit = time.process_time() + CPU_SECONDS + 10 * self.seconds.get(test, 1.0)
+            resource.setrlimit(resource.RLIMIT_CPU, (int(limit), resource.RLIM_INFINITY))
             follows = self.items[following] if following else self
             if any(report.failed for report in runtestprotocol(self.items[test], nextitem=follows, log=False)):
                 os.write(writer, f"{test}\n".encode())
