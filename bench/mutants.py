@@ -205,6 +205,9 @@ class Trials:
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 1)
             os.dup2(nowhere.fileno(), 2)
+        # pytest empties its folder where it is first asked for one: a fork that had no own would empty another's.
+        factory = self.session.config._tmp_path_factory
+        factory._basetemp = Path(tempfile.mkdtemp(dir=factory._given_basetemp))
         if function_of(name) in self.made_by:
             self.session._setupstate.teardown_exact(None)
         trampoline.set_mutant_under_test(name)
