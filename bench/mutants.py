@@ -36,7 +36,7 @@ from tqdm import tqdm
 
 FOLDER = Path("mutants").absolute()
 SHARED_FIXTURES = {"tokenizer", "real_tokenizer"}  # read-only ones of the session, which every fork would make anew
-REACHING_SECONDS = 1.0  # of tests elsewhere that reach a mutant
+REACHING_SECONDS = 0.5  # of tests elsewhere that reach a mutant
 CPU_SECONDS = 10  # on top of ten times what a test takes: one that takes longer loops
 # A mutant that computes for less than IDLE_CPU seconds in IDLE_SECONDS waits for ever, on however busy a machine.
 IDLE_SECONDS, IDLE_CPU = 20.0, 0.4
@@ -50,8 +50,10 @@ class Trial:
     """A mutant in its fork."""
 
     name: str
+    tests: list[str]
     killer: int  # a pipe from which the name of the test that notices comes, on a line
-    since: float = 0.0  # when it was last seen to have computed for IDLE_CPU seconds more, and how many till then
+    began: float
+    since: float  # when it was last seen to have computed for IDLE_CPU seconds more, and how many till then
     cpu: float = 0.0
     hangs: bool = False
 
@@ -107,7 +109,7 @@ class Trials:
     def __init__(self, names: list[str], processes: int) -> None:
         stats = json.loads((FOLDER / "mutmut-stats.json").read_text("utf-8"))
         self.reaching: dict[str, list[str]] = stats["tests_by_mangled_function_name"]
-        self.seconds: dict[str, float] = stats["duration_by_test"]
+        self.seconds: dict[str, float] = {}  # of each test with its fixtures, which mutmut's durations leave out
         self.names, self.processes = names, processes
         self.verdicts: dict[str, int] = {}
         self.noticed: dict[str, list[str]] = defaultdict(list)  # function -> tests, the last one first
@@ -139,7 +141,7 @@ class Trials:
         return True
 
     def leave_out_what_fails_anyway(self) -> None:
-        """Each test in a fork of its own, as it may come first for a mutant."""
+        """Each test in a fork of its own, as it may come first for a mutant; and how long it takes there."""
         for test in self.items:
             self.start(NONE, [test])
             self.reap_until(self.processes - 1)
@@ -191,7 +193,7 @@ class Trials:
         process = os.fork()
         if process:
             os.close(writer)
-            self.running[process] = Trial(name, reader, time.monotonic())
+            self.running[process] = Trial(name, tests, reader, time.monotonic(), time.monotonic())
             return
         status = 3  # an error of pytest's: mutmut counts it as killed
         try:
@@ -244,6 +246,8 @@ class Trials:
         with open(trial.killer, encoding="utf-8") as pipe:
             killers = pipe.read().splitlines()
         code = os.waitstatus_to_exitcode(status)
+        if trial.name == NONE:
+            self.seconds[trial.tests[0]] = time.monotonic() - trial.began
         self.note(trial.name, HANGS if trial.hangs or code == -signal.SIGXCPU else code)
         for killer in killers:
             noticed = self.noticed[function_of(trial.name)]

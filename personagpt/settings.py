@@ -31,7 +31,7 @@ class SettingsError(UserError):
 
 @dataclass(frozen=True)
 class ValueType:
-    """How one setting is read: `parse` raises ValueError on anything that is not `allowed`."""
+    """How one setting is read: `parse` raises ValueError or KeyError on anything that is not `allowed`."""
 
     parse: Callable[[str], Any]
     allowed: str

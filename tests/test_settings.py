@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 from pathlib import Path
 
 import pytest
 
-from personagpt.settings import ENV_FILE, REQUIRED, VALUE_TYPES, SettingsError, read_settings
+from personagpt.settings import (
+    ENV_FILE,
+    REQUIRED,
+    VALUE_TYPES,
+    SettingsError,
+    ValueType,
+    choice,
+    flag,
+    folder,
+    integer,
+    read_settings,
+    real,
+    setting,
+)
 from tests.helpers import NINE_KEYS, NINE_LINES
 from utils import add_env_option
 
 
-def written(folder: Path, text: str | bytes) -> Path:
-    path = folder / ".env"
+def written(place: Path, text: str | bytes) -> Path:
+    path = place / ".env"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
 
@@ -151,6 +165,37 @@ def test_a_model_name_that_can_only_be_a_folder(tmp_path, monkeypatch, name) -> 
 def test_dotenv_syntax(tmp_path, text) -> None:
     plain = read_settings(written(tmp_path, NINE_LINES), {})
     assert read_settings(written(tmp_path, text), {}) == plain
+
+
+@pytest.mark.parametrize(
+    ("value_type", "read", "not_allowed", "allowed"),
+    [
+        (integer(2, 9), {"2": 2, "+9": 9}, ["1", "10", "-2", "2.0", "0x5", "1 2", ""], "a whole number from 2 to 9"),
+        (integer(0), {"-0": 0, "1000000000": 10**9}, ["-1", "1000000001"], "a whole number from 0 to 1000000000"),
+        (real(0.5, 2), {"0.5": 0.5, "2": 2.0, "1e0": 1.0}, ["0.49", "2.01", "x"], "a number from 0.5 to 2"),
+        (real(0, math.inf), {"0": 0.0, "1e99": 1e99}, ["inf", "nan", "-1"], "a number from 0 to inf"),
+        (real(0, 1, above=True), {"1": 1.0, "1e-9": 1e-9}, ["0", "-0.1"], "a number above 0 and at most 1"),
+        (choice("a", "B-c"), {"A": "a", "b-C": "B-c"}, ["", "a, B-c"], "one of a, B-c"),
+        (flag(), {"TRUE": True, "false": False}, ["1", "no"], "True or False"),
+        (folder(), {"a b/c": "a b/c"}, ["a\0b"], "a path"),
+    ],
+)
+def test_how_a_value_is_read(
+    value_type: ValueType, read: dict[str, object], not_allowed: list[str], allowed: str
+) -> None:
+    assert {text: value_type.parse(text) for text in read} == read
+    assert [type(value_type.parse(text)) for text in read] == [type(value) for value in read.values()]
+    for text in not_allowed:
+        with pytest.raises((ValueError, KeyError)):
+            value_type.parse(text)
+    assert value_type.allowed == allowed
+
+
+def test_a_setting_without_a_default_is_required() -> None:
+    kind = integer(0)
+    needed, optional = setting(kind), setting(kind, 0)
+    assert (needed.default, dict(needed.metadata)) == (None, {"type": kind, "required": True})
+    assert (optional.default, dict(optional.metadata)) == (0, {"type": kind, "required": False})
 
 
 def test_names_of_choices_in_any_case(tmp_path) -> None:
