@@ -65,7 +65,7 @@ bench-gpu: .venv/installed-dev
 	$(BIN)/python -m bench.loss_pieces --rows 8000
 	test ! -x $(TRL_PYTHON) || $(TRL_PYTHON) -m bench.peer_trl --model medium --dialogues 400
 
-# One module: make mutants MUTANTS="personagpt.model.loss.*"; one survivor: .venv/bin/mutmut show NAME
+# One module, and more tests: make mutants MUTANTS="--elsewhere 5 personagpt.model.loss.*"; a survivor: .venv/bin/mutmut show NAME
 MUTANTS ?=
 mutants: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python bench/mutants.py $(MUTANTS)

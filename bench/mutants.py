@@ -1,11 +1,11 @@
 """Break the package in thousands of small ways and count what no test notices.
 
-    python bench/mutants.py [--processes 2] [PATTERN ...]      (make mutants; PATTERN: 'personagpt.model.loss.*')
+    python bench/mutants.py [--elsewhere 0.5] [--processes 2] [PATTERN ...]      (PATTERN: 'personagpt.model.*')
 
 mutmut (its settings: pyproject.toml) makes the mutants, says which tests reach which function, and shows a survivor:
 `mutmut show NAME`. It tries them too, but starts pytest anew for each, which takes ten times as long as the test that
 notices. Here the tests are collected once, and each mutant gets a fork, in which those run first that noticed another
-mutant of the function, then the tests that mirror the module, then the quickest others, REACHING_SECONDS' worth.
+mutant of the function, then the tests that mirror the module, then the quickest others, half a second's worth.
 
 Prints each survivor and, for each module, mutants, killed, of these those that hung or looped, and survivors.
 Writes verdicts into mutants/, where mutmut reads them. Not `python -m`: that would import the package unbroken.
@@ -36,7 +36,6 @@ from tqdm import tqdm
 
 FOLDER = Path("mutants").absolute()
 SHARED_FIXTURES = {"tokenizer", "real_tokenizer"}  # read-only ones of the session, which every fork would make anew
-REACHING_SECONDS = 0.5  # of tests elsewhere that reach a mutant
 CPU_SECONDS = 10  # on top of ten times what a test takes: one that takes longer loops
 # A mutant that computes for less than IDLE_CPU seconds in IDLE_SECONDS waits for ever, on however busy a machine.
 IDLE_SECONDS, IDLE_CPU = 20.0, 0.4
@@ -106,11 +105,11 @@ def tests_by_module_fixture(items: Iterable[pytest.Item]) -> dict[str, set[str]]
 class Trials:
     """A pytest plugin: in place of running the tests once, every mutant against those that reach it."""
 
-    def __init__(self, names: list[str], processes: int) -> None:
+    def __init__(self, names: list[str], processes: int, elsewhere: float) -> None:
         stats = json.loads((FOLDER / "mutmut-stats.json").read_text("utf-8"))
         self.reaching: dict[str, list[str]] = stats["tests_by_mangled_function_name"]
         self.seconds: dict[str, float] = {}  # of each test with its fixtures, which mutmut's durations leave out
-        self.names, self.processes = names, processes
+        self.names, self.processes, self.elsewhere = names, processes, elsewhere
         self.verdicts: dict[str, int] = {}
         self.noticed: dict[str, list[str]] = defaultdict(list)  # function -> tests, the last one first
         self.running: dict[int, Trial] = {}
@@ -181,7 +180,7 @@ class Trials:
         near = [test for test in tests if test.startswith(mirror)]
         others = [test for test in tests if test not in near]
         spent = itertools.accumulate(self.seconds[test] for test in others)
-        quick = [test for test, sum_ in zip(others, spent, strict=True) if sum_ <= REACHING_SECONDS]
+        quick = [test for test, sum_ in zip(others, spent, strict=True) if sum_ <= self.elsewhere]
         return list(dict.fromkeys([*self.noticed[function], *near, *quick]))
 
     def start(self, name: str, tests: list[str]) -> None:
@@ -292,6 +291,7 @@ def print_table(verdicts: dict[str, int]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("patterns", nargs="*", default=["personagpt.*"], metavar="PATTERN")
+    parser.add_argument("--elsewhere", type=float, default=0.5, help="seconds of tests that do not mirror the module")
     parser.add_argument("--processes", type=int, default=2)
     chosen = parser.parse_args()
     settings = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["tool"]["mutmut"]
@@ -302,7 +302,7 @@ def main() -> int:
     names = all_mutants(chosen.patterns)
     if not names:
         parser.error(f"no mutant's name matches {' '.join(chosen.patterns)}; they look like {FIRST}")
-    trials = Trials(names, chosen.processes)
+    trials = Trials(names, chosen.processes, chosen.elsewhere)
     os.environ |= {"OMP_NUM_THREADS": "1", "MUTANT_UNDER_TEST": ""}
     os.chdir(FOLDER)
     sys.path[0] = str(FOLDER)  # from here on, `personagpt` is the copy that holds the mutants
