@@ -29,7 +29,7 @@ def refused(data: bytes) -> str:
 
 def test_only_a_line_feed_ends_a_line() -> None:
     assert read("a\u2028b\x0bc\x85d\ne".encode()) == ([(1, "a\u2028b\x0bc\x85d"), (2, "e")], [])
-    assert read(b"a\r\nb\r\r\nc\r\n") == ([(1, "a"), (2, "b"), (3, "c")], [])
+    assert read(b"a\r\nb\r\r\nX\r\n") == ([(1, "a"), (2, "b"), (3, "X")], [])
 
 
 def test_a_byte_order_mark_is_no_text_at_the_start_alone() -> None:
@@ -50,8 +50,11 @@ def test_the_longest_line() -> None:
         assert read(f"{longest}{end}".encode()) == ([(1, longest)], [])
     told = "t.txt:2: a line of more than 1,000,000 bytes; is this the text file?"
     assert refused(f"a\n{longest}x\n".encode()) == told
-    # No more of it is read than tells so; cut amid a letter, it is still too long.
-    assert refused(b"a\n" + b"x" * LONGEST_LINE + "\u20ac".encode() * 9) == told
+    assert refused(b"a\n" + b"x" * LONGEST_LINE + "\u20ac".encode() * 9) == told  # cut amid a letter
+    file = io.BytesIO(b"x" * 2 * LONGEST_LINE)
+    with pytest.raises(TextError):
+        list(read_lines(file, hashlib.sha256(), Mistakes("t.txt")))
+    assert file.tell() == LONGEST_LINE + 2  # what tells that it is too long, whatever follows
 
 
 def test_what_cannot_be_read_is_told_at_once() -> None:
