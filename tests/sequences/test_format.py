@@ -213,6 +213,9 @@ def test_a_goal_stands_in_front(real_encoder) -> None:
         said = [*HI, EOS, *BYE, EOS, *FINE, EOS] if room == 20 else [*BYE, EOS, *FINE, EOS]
         assert context == [*goal, P2, *SING, EOS, SEP, START, *said]
     assert real_encoder.decode(context) == (1, ["i sing."], ["bye", "fine ."])
+    for asked, told in ((None, r"the persona \(7 tokens\) and"), ("x", r"the persona with the goal \(9 tokens\) and")):
+        with pytest.raises(DataError, match=told):
+            real_encoder.context(1, ["i sing."], ["hi !"], 5, goal=asked)
     assert real_encoder.prefix(0, [], "") == real_encoder.prefix(0, []) == [P1, SEP, START]
     assert real_encoder.prefix(0, [], "<|p2|>") == [ACT, 27, 91, 79, 17, 91, 29, P1, SEP, START]
 
