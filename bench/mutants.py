@@ -181,7 +181,7 @@ class Trials:
         others = [test for test in tests if test not in near]
         spent = itertools.accumulate(self.seconds[test] for test in others)
         quick = [test for test, sum_ in zip(others, spent, strict=True) if sum_ <= self.elsewhere]
-        return list(dict.fromkeys([*self.noticed[function], *near, *quick]))
+        return list(dict.fromkeys([*self.noticed[function], *near, *quick])) or others[:1]
 
     def start(self, name: str, tests: list[str]) -> None:
         """Fork for a mutant."""

@@ -38,6 +38,9 @@ def waits(done):
 def half_noticed(name):
     return name.encode("utf-8") + b"!"
 
+def reached_slowly():
+    return 7
+
 def never_called():
     return 6
 """,
@@ -48,6 +51,14 @@ from personagpt.scoring import tally
 @pytest.fixture(scope="session")
 def tokenizer():
     return tally.from_the_session()
+""",
+    "tests/test_elsewhere.py": """
+import time
+from personagpt.scoring import tally
+
+def test_slowly():
+    time.sleep(0.6)  # more than a mutant's share of tests elsewhere
+    assert tally.reached_slowly() == 7
 """,
     "tests/scoring/test_tally.py": """
 import time
@@ -113,6 +124,7 @@ def test_who_notices_what(tried: tuple[str, dict[str, int]]) -> None:
         assert [verdicts[f"{function}__mutmut_{number}"] for number in (1, 2)] == [1, 1]
     assert [verdicts[f"waits__mutmut_{number}"] for number in (1, 2, 3, 4)] == [36, 0, 0, 1]  # `while done`, sleeps, 6
     assert [verdicts[f"half_noticed__mutmut_{number}"] for number in (1, 2, 3, 4, 5)] == [1, 1, 1, 0, 1]  # "UTF-8"
+    assert verdicts["reached_slowly__mutmut_1"] == 1
     assert verdicts["never_called__mutmut_1"] == 33
 
 
@@ -128,7 +140,7 @@ def test_what_is_printed(tried: tuple[str, dict[str, int]]) -> None:
         f"{name}never_called__mutmut_1   no test reaches it",
     ]
     rows = [line.split() for line in printed.splitlines() if line.endswith(" %")]
-    assert rows == [[label, "16", "12", "1", "4", "75.0", "%"] for label in ("personagpt.scoring.tally", "all")]
+    assert rows == [[label, "17", "13", "1", "4", "76.5", "%"] for label in ("personagpt.scoring.tally", "all")]
 
 
 def test_tests_that_do_not_run_the_mutants_are_noticed(tmp_path: Path, root: Path) -> None:
