@@ -12,7 +12,7 @@ Writes  save_path/conversations/talks.sqlite, as interact.py does: everything wh
         Beside it: what a study's participants agreed to, consent.STUDY.CHECKSUM.txt; --report: report-STUDY.json
         and report-STUDY.png
 
-Many visitors talk at once, each with talks of their own (personagpt/talking/page.py, web.py). Ctrl-C ends it.
+Many visitors talk at once, each with talks of their own (personagpt/page/visitors.py, web.py). Ctrl-C ends it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from personagpt.signals import end_at_once  # isort: skip
 if __name__ == "__main__":
     end_at_once()  # Ctrl-C is answered by one line from here on: before anything else is imported
 
+from utils import add_env_option, before_torch, command, parse_options, run_script
+
 import argparse
 import socket
 import sys
@@ -30,13 +32,12 @@ from pathlib import Path
 
 from personagpt.errors import UserError, printable
 from personagpt.files import write_atomically, write_json
+from personagpt.records.database import NAME, Recordings
+from personagpt.records.talks import talks_by_study
 from personagpt.sequences.goals import read_goals
 from personagpt.settings import Settings, find_model, read_settings
-from personagpt.talking.recordings import NAME, Recordings
-from personagpt.talking.study import read_study, study_name
-from personagpt.talking.talks import talks_by_study
+from personagpt.study.settings import read_study, study_name
 from personagpt.text.convai2 import read_corpus
-from utils import add_env_option, before_torch, command, parse_options, run_script
 
 SHORTEST_PASSWORD = 8
 
@@ -64,7 +65,7 @@ def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Set
     missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
     if missing:
         raise UserError(f"app.py needs {' and '.join(missing)}: pip install -r requirements-page.txt")
-    from personagpt.talking.guard import is_loopback
+    from personagpt.page.access import is_loopback
 
     options.local = is_loopback(options.host)
     options.password = read_password(options.password_file)
@@ -120,8 +121,8 @@ def report(options: argparse.Namespace, settings: Settings) -> int:
     if not studies:
         what = f"the study {options.study}" if options.study else "a study"
         raise UserError(f"{folder / NAME}: no talk of {what} is on record; app.py --study FILE records them")
-    from personagpt.talking.study_report import draw, table  # what computes is imported when there is something
-    from personagpt.talking.study_results import results
+    from personagpt.study.report import draw, table  # what computes is imported when there is something
+    from personagpt.study.results import results
 
     for name, talks in studies.items():
         found, path = results(talks, settings.seed), folder / f"report-{name}.json"
@@ -142,11 +143,11 @@ import warnings
 import uvicorn
 
 from personagpt.model.loading import load_trained
-from personagpt.talking.desk import Desk
-from personagpt.talking.page import Limits, Page
-from personagpt.talking.rounds import Rounds
-from personagpt.talking.study_page import StudyPage
-from personagpt.talking.web import make_app
+from personagpt.page.replies import ReplyQueue
+from personagpt.page.routes import make_app
+from personagpt.page.visitors import Limits, Page
+from personagpt.study.pairing import Pairing
+from personagpt.study.participants import StudyPage
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -160,9 +161,9 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     models = {one.model for one in options.study.programs} if options.study else {options.model}
     try:
         for model in sorted(models, key=str):
-            desks[model] = Desk(load_trained(model, settings), recordings, limits.waiting, say)
+            desks[model] = ReplyQueue(load_trained(model, settings), recordings, limits.waiting, say)
         if options.study:
-            page = StudyPage(Rounds(options.study, desks, recordings), limits)
+            page = StudyPage(Pairing(options.study, desks, recordings), limits)
         else:
             page = Page(desks[options.model], options.personas, options.goals, limits)
         app = make_app(page, options.password, options.local, say)

@@ -18,18 +18,19 @@ from personagpt.signals import end_at_once  # isort: skip
 if __name__ == "__main__":
     end_at_once()  # Ctrl-C is answered by one line from here on: before anything else is imported
 
+from utils import add_env_option, before_torch, command, parse_options, run_script
+
 import argparse
 import importlib.util
 from pathlib import Path
 from typing import Any
 
+from personagpt.detection.sides import Side, read_exported, read_file, sides_of_people, sides_of_talks, utterances_seen
 from personagpt.errors import UserError, printable
 from personagpt.files import read_json
+from personagpt.records.database import Recordings
 from personagpt.settings import Settings, find_model, read_settings
-from personagpt.talking.recordings import Recordings
-from personagpt.talking.sides import Side, read_exported, read_file, sides_of_people, sides_of_talks, utterances_seen
 from personagpt.text.convai2 import read_corpus
-from utils import add_env_option, before_torch, command, parse_options, run_script
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
@@ -81,11 +82,11 @@ if __name__ == "__main__":
 
 import numpy as np
 
+from personagpt.detection.detectors import FOLDS, Detector, cross_validate, validate_shuffled
+from personagpt.detection.markers import MARKERS, Available, measure, token_losses
 from personagpt.files import write_json
 from personagpt.model.loading import load_trained
 from personagpt.scoring.bootstrap import PERCENT
-from personagpt.talking.detection import FOLDS, Detector, cross_validate, validate_shuffled
-from personagpt.talking.markers import MARKERS, Known, surprises, tell
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -102,18 +103,18 @@ def learn(options: argparse.Namespace, settings: Settings, sides: list[Side]) ->
     """Cross-validate and print how well programs and people are told apart; save the detector that learnt from all."""
     count = utterances_seen(sides)
     chosen = [side for side in sides if len(side.own) >= count]
-    known = Known.of(chosen)
+    known = Available.of(chosen)
     is_program = np.array([side.is_program for side in chosen])
     programs, people = int(is_program.sum()), int((~is_program).sum())
     print(f"{programs} sides of programs, {people} of people; of each its first {count} utterances", end="")
     print(f" ({len(sides) - len(chosen)} shorter ones left out)" if len(chosen) < len(sides) else "")
     print("" if known.personas else "not every side has a persona: no marker looks at it\n", end="")
     trained = load_trained(options.model, settings)
-    losses = surprises(trained, chosen, count, known.personas)
+    losses = token_losses(trained, chosen, count, known.personas)
     names = known.markers()
 
     def values(seen: int) -> np.ndarray:
-        told = [tell(side, seen, nats) for side, nats in zip(chosen, losses, strict=True)]
+        told = [measure(side, seen, nats) for side, nats in zip(chosen, losses, strict=True)]
         return np.array([[marker[name] for name in names] for marker in told])
 
     validate = validate_shuffled if options.shuffle else cross_validate
@@ -147,15 +148,15 @@ def judge(options: argparse.Namespace, settings: Settings, sides: list[Side], sa
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UserError(f"{options.detector}: not a detector of detect.py; train one again") from None
-    lacking = set(detector.markers) - set(Known.of(sides).markers())
+    lacking = set(detector.markers) - set(Available.of(sides).markers())
     if lacking:
         what = "times" if "seconds" in lacking else "a persona for every side"
         raise UserError(f"{options.score}: has not {what}, which the detector looks at ({', '.join(sorted(lacking))})")
     trained = load_trained(options.model, settings)
     if trained.checksum != saved.get("model_checksum"):
         raise UserError(f"{trained.name}: not the model that the detector was trained with; train one again")
-    losses = surprises(trained, sides, count, with_personas)
-    told = [tell(side, count, nats) for side, nats in zip(sides, losses, strict=True)]
+    losses = token_losses(trained, sides, count, with_personas)
+    told = [measure(side, count, nats) for side, nats in zip(sides, losses, strict=True)]
     logits = detector.logits(np.array([[marker[name] for name in detector.markers] for marker in told]))
     print("program   talk")
     for side, share in zip(sides, 1 / (1 + np.exp(-logits)), strict=True):

@@ -22,6 +22,8 @@ from personagpt.signals import end_at_once  # isort: skip
 if __name__ == "__main__":
     end_at_once()  # Ctrl-C is answered by one line from here on: before anything else is imported
 
+from utils import add_env_option, before_torch, command, parse_options, run_script
+
 import argparse
 from pathlib import Path
 
@@ -30,7 +32,6 @@ from personagpt.sequences.format import check_present
 from personagpt.sequences.goals import Goal, read_goals
 from personagpt.settings import Settings, find_model, read_settings
 from personagpt.text.convai2 import Corpus, read_corpus
-from utils import add_env_option, before_torch, command, parse_options, run_script
 
 
 def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:

@@ -6,7 +6,7 @@
     python import_dialogues.py valid.csv --to my_data --valid 1       ... and all for validation
     python import_dialogues.py talks.jsonl --to my_data --keep-going  leave out however many records do not parse
 
-Reads   files in five formats, recognised by their content (personagpt/text/formats.py shows them).
+Reads   files in five formats, recognised by their content (personagpt/importing/layouts.py shows them).
 Writes  FOLDER/train_both_original_no_cands.txt, valid_both_original_no_cands.txt; never over a file that is there.
 """
 
@@ -17,6 +17,8 @@ from personagpt.signals import end_at_once  # isort: skip
 if __name__ == "__main__":
     end_at_once()  # Ctrl-C is answered by one line from here on: before anything else is imported
 
+from utils import add_env_option, command, parse_options, run_script
+
 import argparse
 import shlex
 import sys
@@ -24,11 +26,10 @@ from pathlib import Path
 
 from personagpt.errors import UserError
 from personagpt.files import write_atomically
+from personagpt.importing.layouts import FORMATS, RecordError, read_records, to_dialogue
 from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import Dialogue, write_corpus
-from personagpt.text.formats import FORMATS, RecordError, read_records, to_dialogue
 from personagpt.text.splitting import split_by_persona
-from utils import add_env_option, command, parse_options, run_script
 
 MOST_FAILED = 0.01  # of the records
 SHOWN = 10  # of those that fail

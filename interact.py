@@ -12,7 +12,7 @@
     python interact.py --delete-talk ID                         ... and --delete-participant KEY: gone from the file
 
 Reads   save_path/checkpoint/model, or the folder or hub name --model gives. It may run while train.py trains.
-Writes  save_path/conversations/talks.sqlite (personagpt/talking/recordings.py): everything when it is said.
+Writes  save_path/conversations/talks.sqlite (personagpt/records/database.py): everything when it is said.
 
 During a reply Ctrl-C stops that reply; otherwise it ends the talk. /help lists the commands.
 """
@@ -24,6 +24,8 @@ from personagpt.signals import end_at_once  # isort: skip
 if __name__ == "__main__":
     end_at_once()  # Ctrl-C is answered by one line from here on: before anything else is imported
 
+from utils import add_env_option, before_torch, command, parse_options, run_script
+
 import argparse
 import random
 import secrets
@@ -33,13 +35,12 @@ from pathlib import Path
 
 from personagpt.errors import UserError
 from personagpt.model.sampling import RANGES, Sampling
+from personagpt.records.database import Recordings
+from personagpt.records.export import export, statistics
+from personagpt.records.publishing import publish
 from personagpt.sequences.goals import read_goals
 from personagpt.settings import Settings, find_model, read_settings
-from personagpt.talking.export import export, statistics
-from personagpt.talking.publish import publish
-from personagpt.talking.recordings import Recordings
 from personagpt.text.convai2 import read_corpus
-from utils import add_env_option, before_torch, command, parse_options, run_script
 
 TYPED = "typed_lines"  # beside the recorded talks: what was typed on a terminal
 

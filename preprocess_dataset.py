@@ -10,20 +10,26 @@ Writes  save_path/train_data.safetensors, valid_data.safetensors: tokens and off
 
 from __future__ import annotations
 
-from personagpt.signals import end_at_once  # isort: skip
+from utils import command, new_parser, parse_options, run_script
 
-if __name__ == "__main__":
-    end_at_once()  # Ctrl-C is answered by one line from here on: before anything else is imported
-
-import argparse
-import sys
+import contextlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from personagpt.errors import UserError
+from personagpt.files import replacing
+from personagpt.output import say, warn
 from personagpt.sequences.goals import Goal, GoalDraw, count_followed, read_goals
 from personagpt.settings import TEXT_NAMES, Settings, read_settings
+from personagpt.signals import importing
 from personagpt.text.convai2 import CheckedText
 from personagpt.text.download import CANDIDATES_NAME, CONVAI2, Archive, download
-from utils import add_env_option, before_torch, command, parse_options, run_script
+from personagpt.text.style import StyleMeter
+
+if TYPE_CHECKING:
+    from personagpt.sequences.tensors import TensorSpool
 
 SPLITS = ("train", "valid")
 MISSING = {
@@ -32,22 +38,30 @@ MISSING = {
 }
 
 
-def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_env_option(parser)
+@dataclass(frozen=True)
+class Options:
+    env: Path
+    download: bool
+
+
+def command_line(arguments: list[str] | None = None) -> Options:
+    parser = new_parser(__doc__)
     parser.add_argument("--download", action="store_true", help="fetch the text files into data_path first")
-    options = parse_options(parser, arguments)
-    return options, read_settings(options.env)
+    return parse_options(parser, Options, arguments)
 
 
-def check_texts(
-    arguments: list[str] | None = None, archive: Archive = CONVAI2
-) -> tuple[argparse.Namespace, Settings, list[Goal], dict[str, CheckedText]]:
-    """The command line, the goals, and both splits' texts, found sound; fetched first, if that is asked."""
-    options, settings = command_line(arguments)
+def main(arguments: list[str] | None = None, archive: Archive = CONVAI2) -> int:
+    options = command_line(arguments)
+    settings = read_settings(options.env)
     goals = read_goals(settings.goals)
+    texts = check_texts(options, settings, archive)
+    return write_tensors(options, settings, goals, texts)
+
+
+def check_texts(options: Options, settings: Settings, archive: Archive) -> dict[str, CheckedText]:
+    """Read both texts through once, after fetching them if the user asks for it. Raises UserError on a mistake."""
     missing = [settings.text(split) for split in SPLITS if not settings.text(split).exists()]
-    if len(missing) == 1 and not options.download:  # the other one is there: somebody's own text
+    if len(missing) == 1 and not options.download:  # the other file is there: the user brings an own text
         raise UserError(f"{missing[0]} not found: put {MISSING[missing[0].name]} there")
     if missing and not options.download:
         raise UserError(
@@ -58,35 +72,21 @@ def check_texts(
         candidates = settings.data_path / CANDIDATES_NAME
         if wanted := missing + [candidates] * (not candidates.exists()):
             download(wanted, settings.save_path / "download", archive)
-    return options, settings, goals, {split: CheckedText(settings.text(split)) for split in SPLITS}
+    return {split: CheckedText(settings.text(split)) for split in SPLITS}
 
 
-if __name__ == "__main__":
-    prepared = before_torch(check_texts)
-
-import contextlib
-import time
-
-from personagpt.files import replacing
-from personagpt.model.loading import load_config, load_tokenizer
-from personagpt.sequences.dataset import encode_pieces, tensor_metadata
-from personagpt.sequences.format import Encoder
-from personagpt.sequences.tensors import TensorSpool
-from personagpt.text.style import StyleMeter
-
-
-def main(arguments: list[str] | None = None, archive: Archive = CONVAI2) -> int:
-    return write_tensors(*check_texts(arguments, archive))
-
-
-def write_tensors(
-    options: argparse.Namespace, settings: Settings, goals: list[Goal], texts: dict[str, CheckedText]
-) -> int:
+def write_tensors(options: Options, settings: Settings, goals: list[Goal], texts: dict[str, CheckedText]) -> int:
     """Encode both texts and write their tensors."""
+    with importing():
+        from personagpt.model.loading import load_config, load_tokenizer
+        from personagpt.sequences.dataset import encode_pieces, tensor_metadata
+        from personagpt.sequences.format import Encoder
+        from personagpt.sequences.tensors import TensorSpool
+
     tokenizer = load_tokenizer(settings.model_name)
     encoder = Encoder(tokenizer)
     max_turns, context_length = settings.max_turns, load_config(settings.model_name).n_positions
-    # Unnamed files on the disk of save_path hold the tensors until both are done: a mistake leaves the old ones alone.
+    # Write to temporary files first, so that a failure leaves the old tensors.
     disk = next(folder for folder in (settings.save_path, *settings.save_path.parents) if folder.is_dir())
     with contextlib.ExitStack() as stack:
         spools = {split: stack.enter_context(TensorSpool(disk)) for split in SPLITS}
@@ -106,20 +106,20 @@ def write_tensors(
             metadata = tensor_metadata(text.sha256, tokenizer, max_turns, context_length, goals, styles[split])
             with replacing(settings.tensors(split)) as file:
                 spools[split].write(file, metadata)
-            print(summaries[split])
+            say(summaries[split])
     for warning in [
         *(f"no response of the training text follows the goal {goal!r}" for goal in unfollowed),
         *warnings(texts["train"], texts["valid"]),
     ]:
-        print(f"warning: {warning}", file=sys.stderr)
-    print(f"tensors in {settings.save_path}; next: {command('train.py', options.env)}")
+        warn(f"warning: {warning}")
+    say(f"tensors in {settings.save_path}; next: {command('train.py', options.env)}")
     return 0
 
 
 def summary(split: str, spool: TensorSpool, text: CheckedText, seconds: float, draw: GoalDraw | None = None) -> str:
-    """The line that says what became of a text file; then its goals, and a line for each reason to leave something out.
+    """Return the line that says what became of a text file; then its goals, and the dialogues that were left out.
 
-    A response that is in a sequence for a goal, too, counts once.
+    A response that also is in a sequence for a goal counts once.
     """
     for_goals = draw.drawn.total() if draw else 0
     lines = [
@@ -144,7 +144,7 @@ def summary(split: str, spool: TensorSpool, text: CheckedText, seconds: float, d
 
 
 def warnings(train: CheckedText, valid: CheckedText) -> list[str]:
-    """What would make validation say less than it seems to."""
+    """Return what makes validation say less than it seems to."""
     if train.sha256 == valid.sha256:
         return ["training and validation text are the same: validation cannot show whether the model only memorises"]
     shared = len(train.personas & valid.personas)
@@ -157,4 +157,4 @@ def warnings(train: CheckedText, valid: CheckedText) -> list[str]:
 
 
 if __name__ == "__main__":
-    run_script(write_tensors, *prepared)
+    run_script(main)

@@ -2,13 +2,16 @@
 
     0    done, or already finished
     1    the machine gave out: disk full, out of memory, a loss that is not finite
-    2    something the user must change; one line says what
+    2    the user must change something; one line says what
     130  Ctrl-C        143  SIGTERM, or the terminal was closed
 
-Imports nothing heavy: a script answers `--help` and a mistake in the settings before the seconds that torch takes.
+A script imports large libraries in the function that needs them, after it has checked its options and settings. So
+`--help` and a mistake are answered before the seconds that torch takes.
 """
 
 from __future__ import annotations
+
+import personagpt.startup
 
 import argparse
 import contextlib
@@ -26,21 +29,27 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeVar
 
 from personagpt.errors import RunError, Stopped, UserError, is_out_of_memory, printable
+from personagpt.output import is_first_process, warn
 from personagpt.settings import ENV_FILE, VALUE_TYPES
-from personagpt.signals import raise_on_signals, stay_at_the_end
+from personagpt.signals import ignore_signals, raise_on_signals
 
-T = TypeVar("T")
+Options = TypeVar("Options")
 
 
-def add_env_option(parser: argparse.ArgumentParser) -> None:
-    """Give a script's command line the `--env FILE` that every script has."""
+def new_parser(doc: str) -> argparse.ArgumentParser:
+    """Return the parser of a script whose docstring is `doc`, with the `--env FILE` that every script has."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--env", metavar="FILE", type=Path, default=ENV_FILE, help="settings file (default: .env beside the scripts)"
     )
+    return parser
 
 
-def parse_options(parser: argparse.ArgumentParser, arguments: list[str] | None) -> argparse.Namespace:
-    """The options of a command line. Raises UserError where a setting is written as an option."""
+def parse_options(parser: argparse.ArgumentParser, kind: type[Options], arguments: list[str] | None) -> Options:
+    """Parse `arguments` (None: the command line) into a `kind`, a dataclass with a field for each option.
+
+    Raises UserError where a setting is written as an option.
+    """
     options, unknown = parser.parse_known_args(arguments)
     for word, following in itertools.zip_longest(unknown, unknown[1:], fillvalue=""):
         name, _, value = word.partition("=")
@@ -52,18 +61,18 @@ def parse_options(parser: argparse.ArgumentParser, arguments: list[str] | None) 
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     for name in set(os.environ) - set(VALUE_TYPES):
-        if name.lower() in VALUE_TYPES and name.lower() not in os.environ and os.environ.get("RANK", "0") == "0":
+        if name.lower() in VALUE_TYPES and name.lower() not in os.environ:
             right = f"{name.lower()}={shlex.quote(os.environ[name])}"
-            print(f"{name} in the environment changes nothing: settings are lower case, {right}", file=sys.stderr)
-    return options
+            warn(f"{name} in the environment changes nothing: settings are lower case, {right}")
+    return kind(**vars(options))
 
 
 def command(script: str, env_file: Path, **changed: object) -> str:
-    """The command that runs another script with the same settings, those from the environment included."""
+    """Return the command that runs another script with the same settings, those from the environment included."""
     values = {key: os.environ[key] for key in VALUE_TYPES if key in os.environ} | changed
     parts = [f"{key}={shlex.quote(str(value))}" for key, value in values.items()]
-    found = shutil.which("python")
-    is_this = found is not None and os.path.abspath(found) == sys.executable
+    python = shutil.which("python")
+    is_this = python is not None and os.path.abspath(python) == sys.executable
     parts += ["python" if is_this else _shown(sys.executable), _shown(str(Path(__file__).resolve().parent / script))]
     if env_file != ENV_FILE:
         parts += ["--env", shlex.quote(str(env_file))]
@@ -71,25 +80,18 @@ def command(script: str, env_file: Path, **changed: object) -> str:
 
 
 def _shown(path: str) -> str:
-    """`path` as a command needs it here: below the current folder relative, else absolute."""
+    """Return `path` as a command needs it: relative where it lies below the current folder, else absolute."""
     return shlex.quote(os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path)
 
 
-def before_torch(prepare: Callable[[], T]) -> T:
-    """What `prepare` returns. A mistake it finds ends the script now, before the seconds that importing torch takes."""
-    found: list[T] = []
-    if status := exit_status(lambda: found.append(prepare()) or 0):
-        sys.exit(status)
-    gc.disable()  # until run_script: nothing imported is garbage, and looking for some is a quarter of the time
-    return found[0]
-
-
-def run_script(main: Callable[..., int], *arguments: object) -> NoReturn:
+def run_script(main: Callable[[], int]) -> NoReturn:
     """Run `main` and end the process with its exit status."""
-    gc.freeze()
-    gc.enable()
-    status = exit_status(main, *arguments)
-    stay_at_the_end()
+    personagpt.startup.set_environment()
+    # torch and transformers make millions of objects while they are imported. To look for garbage among them so often
+    # as Python does by default takes a quarter of the time.
+    gc.set_threshold(100_000)
+    status = exit_status(main)
+    ignore_signals()
     sys.exit(status)
 
 
@@ -99,15 +101,15 @@ OUT_OF_MEMORY = (
     "is intact, and running the same command again goes on from it"
 )
 
-# What the system answers to a path that the user must change.
+# The system's error numbers for a path that the user must change.
 UNUSABLE_PATH = (
     errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP,
 )  # fmt: skip
 
 
 def exit_status(main: Callable[..., int], *arguments: object) -> int:
-    """Run `main` and return its exit status, with one line on stderr in place of an expected traceback."""
-    print_everything()
+    """Run `main` and return its exit status. Print one line on stderr in place of an expected traceback."""
+    escape_unencodable()
     try:
         with raise_on_signals():
             return main(*arguments)
@@ -120,7 +122,7 @@ def exit_status(main: Callable[..., int], *arguments: object) -> int:
     except KeyboardInterrupt:
         return print_line("stopped by Ctrl-C", 130)
     except BrokenPipeError:
-        # The reader of our output has gone (`... | head`); leave no second error from closing stdout.
+        # The reader of the output has gone (`... | head`). Without a stdout, Python prints no second error at its end.
         sys.stdout = None
         return 1
     except Exception as error:
@@ -132,10 +134,10 @@ def exit_status(main: Callable[..., int], *arguments: object) -> int:
 
 
 def _machine_gave_out(error: Exception) -> str | None:
-    """The line for a full disk or used-up memory, None for any other error."""
-    # safetensors reports the system's error number in its message only.
-    found = re.search(r"os error (\d+)", str(error))
-    number = error.errno if isinstance(error, OSError) else int(found.group(1)) if found else None
+    """Return the line for a full disk or used-up memory, None for any other error."""
+    # safetensors gives the system's error number in its message only.
+    written = re.search(r"os error (\d+)", str(error))
+    number = error.errno if isinstance(error, OSError) else int(written.group(1)) if written else None
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         where = f" while writing {error.filename}" if getattr(error, "filename", None) else ""
         return f"the disk is full{where}: free some space, then run the same command again to go on"
@@ -149,26 +151,26 @@ def _machine_gave_out(error: Exception) -> str | None:
 
 def print_line(message: object, status: int) -> int:
     """Print why a script ends, and return `status`."""
-    # Of torchrun's processes the first one speaks for all, except where a machine gives out.
-    if status == 1 or os.environ.get("RANK", "0") == "0":
+    # Of torchrun's processes the first speaks for all, except where a machine gives out.
+    if status == 1 or is_first_process():
         lines = "\n".join(map(printable, str(message).split("\n")))
-        with contextlib.suppress(OSError):  # nobody may be there to read it
+        with contextlib.suppress(OSError):  # the reader may have gone
             print(f"error: {lines}" if status in (1, 2) else lines, file=sys.stderr)
     return status
 
 
-def print_everything() -> None:
-    """Let no letter that the terminal cannot show end a script: `\\u2028` is printed for it."""
+def escape_unencodable() -> None:
+    """Escape characters that the terminal cannot encode (`\\u2028`) instead of crashing."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
-class LastingStream:
-    """A standard stream whose reader may leave (`| head`, a closed terminal): what nobody reads is dropped."""
+class ClosedPipeStream:
+    """A standard stream whose reader may leave (`| head`, a closed terminal). It drops text that nobody reads."""
 
     def __init__(self, stream: TextIO | None) -> None:
-        self.stream = stream or open(os.devnull, "w")  # noqa: SIM115  as long as the process lasts
+        self.stream = stream or open(os.devnull, "w")  # noqa: SIM115  open until the process ends
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
@@ -177,7 +179,7 @@ class LastingStream:
         try:
             self.stream.write(text)
             if "\n" in text:
-                self.stream.flush()  # a log file has each line when it is said
+                self.stream.flush()  # so that a log file has each line at once
         except OSError as error:
             self._drop(error)
         return len(text)
@@ -195,10 +197,10 @@ class LastingStream:
 
 
 @contextlib.contextmanager
-def lasting_output() -> Iterator[None]:
+def closed_pipe_output() -> Iterator[None]:
     """While open, printing never fails because the reader has gone."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = map(LastingStream, before)
+    sys.stdout, sys.stderr = map(ClosedPipeStream, before)
     try:
         yield
     finally:

@@ -11,6 +11,8 @@ value.
 
 from __future__ import annotations
 
+from utils import exit_status
+
 import random
 import re
 import sys
@@ -20,7 +22,6 @@ from data.sample import make_sample
 from data.sample.templates import FACT_KINDS, FAREWELLS, SMALL_TALK
 from personagpt.model.loading import TrainedModel
 from personagpt.talking.persona import Persona
-from utils import exit_status
 
 PERSONAS, QUESTIONS, ROUNDS = 24, 20, 5
 SEED = 0

@@ -9,6 +9,8 @@ recorded as the page does, in a temporary folder.
 
 from __future__ import annotations
 
+from utils import add_env_option
+
 import argparse
 import statistics
 import sys
@@ -20,11 +22,10 @@ from pathlib import Path
 from personagpt.model.generation import REPLIES_PER_BATCH
 from personagpt.model.loading import TrainedModel, load_trained
 from personagpt.model.sampling import Sampling
+from personagpt.page.replies import ReplyQueue
+from personagpt.records.database import Recordings
+from personagpt.records.talks import Talk, Turn
 from personagpt.settings import read_settings
-from personagpt.talking.desk import Desk
-from personagpt.talking.recordings import Recordings
-from personagpt.talking.talks import Talk, Turn
-from utils import add_env_option
 
 QUESTIONS = ("hi ! how are you today ?", "what do you do for a living ?", "do you have a pet ?", "what do you eat ?")
 
@@ -52,7 +53,7 @@ def ask_all(
 ) -> tuple[list[float], list[float], float]:
     """Seconds to the first letters and to the end of each reply, and of all together."""
     recordings = Recordings(folder)
-    desk = Desk(trained, recordings, visitors, print, size)
+    desk = ReplyQueue(trained, recordings, visitors, print, size)
     sampling = asdict(Sampling()) | {"seed": 1}
     talks = [Talk("m", "c", sampling, [f"i have {number} dogs ."], source="bench") for number in range(visitors)]
     first, whole, started = [], [], time.perf_counter()

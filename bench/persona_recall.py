@@ -10,6 +10,8 @@ for another of its kind (at most 25%), and the share that then name the new valu
 
 from __future__ import annotations
 
+from utils import exit_status
+
 import argparse
 import random
 import sys
@@ -20,12 +22,11 @@ from transformers import PreTrainedModel
 
 from data.sample import make_sample
 from personagpt.device import autocast
-from personagpt.model.generation import Draft, generate_replies
+from personagpt.model.generation import ReplyRequest, generate_replies
 from personagpt.model.loading import TrainedModel, load
 from personagpt.model.sampling import GREEDY
 from personagpt.sequences.format import Encoder
 from personagpt.settings import read_settings
-from utils import exit_status
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 0
@@ -53,7 +54,7 @@ def persona_recall(
         room = model.config.n_positions - GREEDY.max_new_tokens
         for name, persona in (("own", facts), ("exchanged", exchanged)):
             context = encoder.context(question.speaker, persona, history, room)
-            drafts[name].append(Draft(context, sampling, earlier=tuple(history[-2::-2])))
+            drafts[name].append(ReplyRequest(context, sampling, earlier=tuple(history[-2::-2])))
         wanted.append((question.value, other))
     products = autocast("fp32", model.device)
     own, exchanged = (generate_replies(model, encoder, drafts[name], products) for name in ("own", "exchanged"))

@@ -60,6 +60,8 @@ class RunServer:
 
 def serve() -> None:
     """The other end: import everything, compute nothing, fork on request."""
+    from utils import exit_status
+
     import transformers  # noqa: F401
     from matplotlib.figure import Figure  # noqa: F401
     from transformers import GPT2LMHeadModel  # noqa: F401
@@ -68,7 +70,6 @@ def serve() -> None:
     import interact
     import preprocess_dataset
     import train
-    from utils import exit_status
 
     kinds = {
         "train": train.main,

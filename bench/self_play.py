@@ -11,6 +11,8 @@ goodbye, that hold a word or a sentence the corpus does not have; distinct pairs
 
 from __future__ import annotations
 
+from utils import exit_status
+
 import re
 import sys
 
@@ -21,7 +23,6 @@ from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import Sampling
 from personagpt.scoring.metrics import distinct, repeats
 from personagpt.talking import self_play
-from utils import exit_status
 
 TALKS, TURNS = 200, 20
 COLUMNS = ("repeats", "same reply", "farewells", "unknown words", "unknown sentences")

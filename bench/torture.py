@@ -30,7 +30,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.meddling import NO_SECTION, damage_logs, lose_links, saved_step
+from bench.damage import NO_SECTION, damage_logs, lose_links, saved_step
 from bench.run_server import ROOT, RunServer
 
 SAMPLE = ROOT / "data" / "sample"

@@ -26,15 +26,15 @@ import torch
 from transformers import PreTrainedModel
 
 from personagpt.device import Processes, autocast, hardware, pick_device, resolve_precision
-from personagpt.model.generation import Draft, generate_replies
+from personagpt.model.generation import ReplyRequest, generate_replies
 from personagpt.model.loading import TrainedModel, load_model, load_tokenizer
 from personagpt.model.sampling import Sampling
+from personagpt.records.database import Recordings
 from personagpt.scoring.identification import PERSONAS, identify
 from personagpt.scoring.metrics import cut_talk, score, teacher_forced_metrics
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
 from personagpt.settings import read_settings
-from personagpt.talking.recordings import Recordings
 from personagpt.talking.session import Session
 from personagpt.text.convai2 import read_corpus
 from personagpt.training.optimization import Trainer, training_step
@@ -79,7 +79,7 @@ def main() -> int:
     )
     print(f"identify   {len(dataset) / together:>10.1f} sides a second, {apart / together:.2f} times twenty passes")
 
-    drafts = [Draft(dataset.sequence(i)[0][: dataset.sequence(i)[1][0, 0]].tolist()) for i in range(BATCH)]
+    drafts = [ReplyRequest(dataset.sequence(i)[0][: dataset.sequence(i)[1][0, 0]].tolist()) for i in range(BATCH)]
     single, batched = best_of(
         lambda: [generate_replies(model, encoder, [draft], products) for draft in drafts],
         lambda: generate_replies(model, encoder, drafts, products),

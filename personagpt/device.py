@@ -17,9 +17,6 @@ from torch import Tensor
 
 from personagpt.errors import UserError
 
-# On a CPU, ask Linux for memory in pages of 2 MB in place of 4 KB. Large tensors then cost a 500th of the page faults.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-
 APEX_MISSING = (
     "precision = {name} needs NVIDIA apex with its amp module ({reason}): build apex from "
     "https://github.com/NVIDIA/apex at tag 25.04 (amp was removed on 2025-05-08; the package index's `apex` is another "

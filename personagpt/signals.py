@@ -1,12 +1,12 @@
-"""What Ctrl-C, SIGTERM and a closed terminal do to a script, from its first line to its last.
+"""Answer Ctrl-C, SIGTERM and a closed terminal, from a script's first line to its last.
 
-    while it imports    nothing is there to save: one line, and it ends              end_at_once
-    while it works      it is left as by an error, so that files are tidied up       raise_on_signals
-    while it trains     the step is finished and saved first                         StopSignals
-    during a reply      the first Ctrl-C stops the reply only                        first_ctrl_c
+    while the script imports    print one line and exit                                    exit_on_signals
+    while the script works      raise an exception, so that `finally` tidies files up      raise_on_signals
+    while the script trains     finish and save the step first                             StopSignals
+    during a reply              the first Ctrl-C stops the reply only                      first_ctrl_c
 
-A signal that was ignored when the script started stays ignored: that is how `nohup` and a shell's background jobs ask
-to be left alone. Imports nothing heavy: a script takes this module first.
+A signal that was ignored when the script started stays ignored, because `nohup` and a shell's background jobs ask for
+it in this way. This module imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REASON = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "th
 
 
 def _handle(handler: Any, numbers: tuple[int, ...] = tuple(STATUS)) -> dict[int, Any]:
-    """Let `handler` answer the signals that are not ignored; returns who answered them before."""
+    """Let `handler` answer the signals that are not ignored. Return the handlers that it replaces."""
     return {number: signal.signal(number, handler) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
 
 
@@ -35,38 +35,51 @@ def _restore(before: dict[int, Any]) -> None:
         signal.signal(number, handler)
 
 
-def end_at_once() -> None:
-    """From here on a signal ends the process with one line, whatever a library that is being imported makes of it."""
+def exit_on_signals() -> dict[int, Any]:
+    """From here on a signal prints one line and ends the process. Return the handlers that this replaces."""
 
     def end(number: int, frame: FrameType | None) -> None:
         if os.environ.get("RANK", "0") == "0":
             os.write(2, f"stopped by {REASON[number]}\n".encode())
         os._exit(STATUS[number])
 
-    _handle(end)
+    return _handle(end)
 
 
-def stay_at_the_end() -> None:
-    """The work is done and said: a signal now changes nothing about how the process ends."""
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """While open, a signal prints one line and ends the process. Open it around the import of large libraries.
+
+    An exception would not do, because some libraries swallow every exception while they are imported.
+    """
+    replaced = exit_on_signals()
+    try:
+        yield
+    finally:
+        _restore(replaced)
+
+
+def ignore_signals() -> None:
+    """Ignore signals from here on: the work is done, and a signal must not change the exit status."""
     _handle(signal.SIG_IGN)
 
 
 @contextlib.contextmanager
 def raise_on_signals() -> Iterator[None]:
-    """While open, a signal raises Stopped where the program is, so that it is left in order."""
+    """While open, a signal raises Stopped, so that the program leaves its `with` and `finally` blocks in order."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(f"stopped by {REASON[number]}", STATUS[number])
 
-    def unraisable(found: Any) -> None:
-        """A signal that came in the midst of a destructor or callback, from which nothing can be raised."""
-        if isinstance(found.exc_value, Stopped):
-            import threading  # not at the top: what stands there delays the first line of defence
+    def unraisable(problem: Any) -> None:
+        """Send the signal again where it came during a destructor or callback, which cannot raise."""
+        if isinstance(problem.exc_value, Stopped):
+            import threading  # here, because an import at the top would delay exit_on_signals
 
-            number = signal.SIGINT if found.exc_value.status == 130 else signal.SIGTERM
-            threading.Timer(0.05, os.kill, (os.getpid(), number)).start()  # once more, when that is over
+            number = signal.SIGINT if problem.exc_value.status == 130 else signal.SIGTERM
+            threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
         else:
-            report(found)
+            report(problem)
 
     before, report = _handle(stop), sys.unraisablehook
     sys.unraisablehook = unraisable
@@ -78,7 +91,7 @@ def raise_on_signals() -> Iterator[None]:
 
 
 class StopSignals:
-    """While open, the first signal only sets `status` (130, 143); a Ctrl-C after it stops at once."""
+    """While open, the first signal only sets `status` (130 or 143). A second Ctrl-C stops at once."""
 
     def __enter__(self) -> StopSignals:
         self.status = 0
@@ -95,7 +108,7 @@ class StopSignals:
 
 @contextlib.contextmanager
 def first_ctrl_c() -> Iterator[list[int]]:
-    """Yields a list that the first Ctrl-C only adds to; the next one does what it did before."""
+    """Yield a list to which the first Ctrl-C adds an entry and does nothing else. The next Ctrl-C works as before."""
     pressed: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:

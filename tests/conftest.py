@@ -15,9 +15,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # The models here are tiny: on a busy machine, threads that wait for each other cost far more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from utils import exit_status
+
 from personagpt.settings import VALUE_TYPES
 from tests.helpers import NINE_KEYS, ROOT, SAMPLE, SHARED, Outcome, ServedPage
-from utils import exit_status
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from utils import exit_status
+
 import contextlib
 import csv
 import http.client
@@ -20,15 +22,14 @@ import preprocess_dataset
 import train
 from bench.torture import TIMES
 from personagpt.model.loading import TrainedModel
+from personagpt.page.replies import ReplyQueue
+from personagpt.page.routes import make_app
+from personagpt.page.visitors import Limits, Page
+from personagpt.records.database import Recordings
 from personagpt.sequences.dataset import Tensors
-from personagpt.talking.desk import Desk
-from personagpt.talking.page import Limits, Page
-from personagpt.talking.recordings import Recordings
-from personagpt.talking.rounds import Rounds
-from personagpt.talking.study import Study
-from personagpt.talking.study_page import StudyPage
-from personagpt.talking.web import make_app
-from utils import exit_status
+from personagpt.study.pairing import Pairing
+from personagpt.study.participants import StudyPage
+from personagpt.study.settings import Study
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "data" / "sample"
@@ -127,10 +128,10 @@ class ServedPage:
         self.told: list[str] = []
         self.recordings = Recordings(folder)
         limits = Limits(**limits)
-        self.desk = Desk(trained, self.recordings, limits.waiting, self.told.append)
+        self.desk = ReplyQueue(trained, self.recordings, limits.waiting, self.told.append)
         page = Page(self.desk, [["i have a duck ."]], ["ask about pets."], limits)
         if study:
-            page = StudyPage(Rounds(study, {one.model: self.desk for one in study.programs}, self.recordings), limits)
+            page = StudyPage(Pairing(study, {one.model: self.desk for one in study.programs}, self.recordings), limits)
         app = make_app(page, password, True, self.told.append)
         config = uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1, lifespan="off")
         self.server = uvicorn.Server(config)

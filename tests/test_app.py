@@ -10,7 +10,7 @@ import pytest
 
 import app
 from personagpt.files import read_json
-from personagpt.talking.recordings import Recordings, read_talks
+from personagpt.records.database import Recordings, read_talks
 from tests.helpers import ROOT, Visitor
 from tests.talking.test_page import basic
 from tests.talking.test_study_page import Participant

@@ -7,8 +7,8 @@ import pytest
 
 import detect
 import interact
-from personagpt.talking.recordings import Recordings
-from personagpt.talking.talks import Turn
+from personagpt.records.database import Recordings
+from personagpt.records.talks import Turn
 from tests.talking.test_talks import make_talk
 
 

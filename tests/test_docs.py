@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from personagpt.settings import Settings
-from personagpt.talking.study import CONDITION_KEYS, KEYS
+from personagpt.study.settings import CONDITION_KEYS, KEYS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data" / "README.md"]

@@ -14,7 +14,7 @@ import torch
 
 import evaluate
 import preprocess_dataset
-from personagpt.model.generation import Draft, fit_context, generate_replies
+from personagpt.model.generation import ReplyRequest, fit_context, generate_replies
 from personagpt.model.loading import STATE, load_model
 from personagpt.scoring import metrics, published
 from personagpt.scoring.candidates import Choice, ChoicePass, choice_passes, hits_at_1, is_hit, pass_scores
@@ -154,7 +154,7 @@ def test_generated_metrics_equal_one_reply_at_a_time(tiny_model, encoder) -> Non
     for index in range(len(dataset)):
         tokens, spans = dataset.sequence(index)
         for start, end in spans:
-            reply = generate_replies(tiny_model, encoder, [Draft(tokens[:start].tolist())], PLAIN)[0]
+            reply = generate_replies(tiny_model, encoder, [ReplyRequest(tokens[:start].tolist())], PLAIN)[0]
             pairs.append((reply, encoder.decode_reply(tokens[start:end].tolist())))
     assert [human for _, human in pairs[:2]] == ["hi ! how are you ?", "nice ! what do you do ?"]
     pairs = pairs[:5]
@@ -208,7 +208,7 @@ def test_a_reply_s_context_is_cut_by_no_more_than_the_reply_needs(tiny_model, en
     longest = max(map(len, whole))
     asked: list[list[int]] = []
 
-    def listen(model: object, encoder: Encoder, drafts: list[Draft], *rest: object) -> list[str]:
+    def listen(model: object, encoder: Encoder, drafts: list[ReplyRequest], *rest: object) -> list[str]:
         asked.extend(draft.context for draft in drafts)
         return [""] * len(drafts)
 

@@ -14,13 +14,13 @@ import torch
 
 import interact
 import preprocess_dataset
-from personagpt.model.generation import DRAWS, Draft, Reply, stream_replies
+from personagpt.model.generation import DRAWS, Reply, ReplyRequest, stream_replies
 from personagpt.model.sampling import Sampling
+from personagpt.records.database import Recordings, read_talks
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
 from personagpt.settings import TEXT_NAMES
 from personagpt.talking import persona
-from personagpt.talking.recordings import Recordings, read_talks
 from personagpt.text.convai2 import read_corpus
 from personagpt.text.style import STYLE, Style, Writing
 from tests.helpers import SAMPLE
@@ -227,7 +227,7 @@ def test_a_mistake_in_the_command_is_one_line(chat, tmp_path, arguments, words) 
 def test_when_the_talk_passes_the_context_the_oldest_turns_go(chat, recorded, tokenizer, monkeypatch) -> None:
     contexts = []
 
-    def listen(model: object, encoder: Encoder, drafts: list[Draft], *rest: object) -> Iterator[list[Reply]]:
+    def listen(model: object, encoder: Encoder, drafts: list[ReplyRequest], *rest: object) -> Iterator[list[Reply]]:
         contexts.append(drafts[0].context)
         return stream_replies(model, encoder, drafts, *rest)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from utils import add_env_option
+
 import argparse
 import json
 import math
@@ -25,7 +27,6 @@ from personagpt.settings import (
     setting,
 )
 from tests.helpers import NINE_KEYS, NINE_LINES
-from utils import add_env_option
 
 
 def written(place: Path, text: str | bytes) -> Path:

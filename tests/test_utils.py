@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from utils import exit_status
+
 import errno
 import os
 import subprocess
@@ -15,7 +17,6 @@ from personagpt.sequences.format import DataError
 from personagpt.settings import SettingsError
 from personagpt.text.convai2 import TextError
 from tests.helpers import ROOT
-from utils import exit_status
 
 
 def raising(error: BaseException):  # noqa: ANN201
@@ -117,9 +118,9 @@ def test_mains_own_status_and_arguments_pass() -> None:
 def test_a_reader_who_leaves_does_not_end_a_training(root, tmp_path, number) -> None:
     """`python train.py | head`: what is printed then is dropped, on stdout (1) and stderr (2)."""
     program = (
-        "import sys; from utils import lasting_output, run_script\n"
+        "import sys; from utils import closed_pipe_output, run_script\n"
         "def main():\n"
-        "    with lasting_output():\n"
+        "    with closed_pipe_output():\n"
         f"        for _ in range(99): print('x' * 9999, file=(sys.stdout, sys.stderr)[{number} - 1])\n"
         "    open(sys.argv[1], 'w').write('trained'); return 0\n"
         "run_script(main)"

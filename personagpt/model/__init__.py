@@ -1,1 +1,4 @@
-"""GPT-2: loading, the forward pass and what makes it faster, the loss over responses, replies."""
+"""Loading a model, its forward pass and loss, and the replies that it makes.
+
+Imports the ground, text and sequences.
+"""

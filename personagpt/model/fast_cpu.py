@@ -15,7 +15,6 @@ rates.
 from __future__ import annotations
 
 import math
-import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -32,11 +31,6 @@ from personagpt.model.gpt2 import replace_modules
 
 ATTENTION = "blocked_causal"  # the attention's name among those transformers knows
 BLOCK = 64  # queries at a time; 32 to 128 are alike
-
-# oneDNN writes a program for each shape and keeps 1,024 of them in each of two caches. That is half a gigabyte, for
-# lengths that hardly come back. A step has about 15 shapes.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
-os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
 
 
 def use_cpu_dropout(model: PreTrainedModel) -> None:

@@ -1,6 +1,6 @@
 """Replies from a model: one loop over new tokens makes every reply, in batches and as text that streams.
 
-A `Draft` says what is asked for. Its context is token ids: `Encoder.context` makes them from text, `fit_context` from a
+A `ReplyRequest` says what is asked for. Its context is token ids: `Encoder.context` makes them from text, `fit_context` from a
 sequence of a dataset.
 """
 
@@ -30,7 +30,7 @@ INCOMPLETE = "\ufffd"  # what a decoder shows for the first bytes of a character
 
 
 @dataclass(frozen=True)
-class Draft:
+class ReplyRequest:
     """A reply that is asked for: after which tokens, how it is drawn, and what it is not to say."""
 
     context: list[int]
@@ -41,7 +41,11 @@ class Draft:
 
 
 def generate_replies(
-    model: PreTrainedModel, encoder: Encoder, drafts: list[Draft], autocast: AbstractContextManager, title: str = ""
+    model: PreTrainedModel,
+    encoder: Encoder,
+    drafts: list[ReplyRequest],
+    autocast: AbstractContextManager,
+    title: str = "",
 ) -> list[str]:
     """The reply to each draft, up to its <eos>: one line, without what could control a terminal.
 
@@ -62,7 +66,7 @@ def generate_replies(
 
 
 def stream_replies(
-    model: PreTrainedModel, encoder: Encoder, drafts: list[Draft], autocast: AbstractContextManager
+    model: PreTrainedModel, encoder: Encoder, drafts: list[ReplyRequest], autocast: AbstractContextManager
 ) -> Iterator[list[Reply]]:
     """The replies to one batch of drafts after each new token, and last when all are whole.
 
@@ -92,7 +96,7 @@ def stream_replies(
 class Reply:
     """A reply on its way. Its text is made when somebody asks for it: in a batch nobody does before the end."""
 
-    def __init__(self, draft: Draft, encoder: Encoder) -> None:
+    def __init__(self, draft: ReplyRequest, encoder: Encoder) -> None:
         self.draft, self.encoder = draft, encoder
         self.unwanted = draft.unwanted + (draft.earlier if draft.sampling.no_repeat else ())
         self.tokens: list[int] = []
@@ -252,7 +256,7 @@ def sample_replies(
         if start > room:
             continue
         _, facts, utterances = encoder.decode(tokens[:end].tolist())
-        drafts.append(Draft(tokens[:start].tolist()))
+        drafts.append(ReplyRequest(tokens[:start].tolist()))
         shown.append((facts, utterances))
     replies = generate_replies(model, encoder, drafts, autocast)
     return "".join(_sample_text(*parts, reply) for parts, reply in zip(shown, replies, strict=True))

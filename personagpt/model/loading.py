@@ -21,6 +21,7 @@ from personagpt.errors import UserError
 from personagpt.files import read_json
 from personagpt.model.fast_cpu import use_cpu_products
 from personagpt.model.gpt2 import use_fused_gelu
+from personagpt.output import say
 from personagpt.sequences.format import SPECIAL_TOKENS, Encoder, add_special_tokens
 from personagpt.settings import Settings, find_model, named_model
 from personagpt.text.style import STYLE, Style, read_style
@@ -28,8 +29,6 @@ from personagpt.text.style import STYLE, Style, read_style
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 huggingface_hub.logging.set_verbosity_error()  # it tells of every retry; what it comes to is told below
-# The tokenizer's threads live in Rust; without this a later fork (a data loader, a test) makes it warn.
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
@@ -111,9 +110,8 @@ def _load_weights(name: str) -> PreTrainedModel:
 def _say_if_fetched(name: str, part: str, *files: str) -> None:
     """Print that `part` of a hub model comes from the network, unless this machine has one of `files`."""
     kept = (huggingface_hub.try_to_load_from_cache(name, file) for file in files)
-    first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes
-    if first and not Path(name).is_dir() and not any(isinstance(path, str) for path in kept):
-        print(f"fetching {name}'s {part} from the hub ...", flush=True)
+    if not Path(name).is_dir() and not any(isinstance(path, str) for path in kept):
+        say(f"fetching {name}'s {part} from the hub ...")
 
 
 def _unusable(name: str, part: str, error: Exception) -> ModelError:

@@ -1,1 +1,4 @@
-"""How good a model is: the metrics, and the true response among its candidates."""
+"""Metrics of a model, and the tables that show them.
+
+Imports the ground, text, sequences and model.
+"""

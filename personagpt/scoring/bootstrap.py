@@ -16,7 +16,7 @@ def resamples(count: int, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(random.randint(count, size=count), minlength=count)
 
 
-def middle(figures: np.ndarray | list[float]) -> tuple[float, float]:
+def percentile_interval(figures: np.ndarray | list[float]) -> tuple[float, float]:
     """Between what PERCENT of the figures (R,) lie; those that are nan could not be computed, and do not count."""
     low, high = np.nanpercentile(figures, [50 - PERCENT / 2, 50 + PERCENT / 2]).tolist()
     return low, high

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from personagpt.scoring.bootstrap import middle, resamples
+from personagpt.scoring.bootstrap import percentile_interval, resamples
 from personagpt.scoring.metrics import METRICS
 from personagpt.scoring.tally import Metric, Tally
 from personagpt.sequences.dataset import PersonaChatDataset
@@ -39,7 +39,7 @@ def interval(metric: Metric, ours: Tally, theirs: Tally, seed: int) -> dict[str,
     for drawn in resamples(count, seed):
         ours_and_theirs = sums @ drawn
         found.append(metric.of_sums(*ours_and_theirs[2:]) - metric.of_sums(*ours_and_theirs[:2]))
-    low, high = middle(found)
+    low, high = percentile_interval(found)
     return {"low": low, "high": high}
 
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import numpy as np
 from transformers import PreTrainedModel
 
-from personagpt.model.generation import Draft, fit_context, generate_replies
+from personagpt.model.generation import ReplyRequest, fit_context, generate_replies
 from personagpt.model.sampling import GREEDY
 from personagpt.scoring.metrics import response_places
 from personagpt.scoring.tally import Tally
@@ -36,15 +36,15 @@ def goal_metrics(
     responses = [index for index, goal in enumerate(chosen) if goal][:count]
     if not responses:
         return {}
-    drafts: dict[str, list[Draft]] = {"goal_hit": [], "goal_base": []}
+    drafts: dict[str, list[ReplyRequest]] = {"goal_hit": [], "goal_base": []}
     for index in responses:
         tokens, start, _ = spans[index]
         front = [encoder.act, *encoder.texts([chosen[index].text])[0]]
         context = fit_context(
             tokens[:start].tolist(), encoder, model.config.n_positions - GREEDY.max_new_tokens - len(front)
         )
-        drafts["goal_hit"].append(Draft(front + context))
-        drafts["goal_base"].append(Draft(context))
+        drafts["goal_hit"].append(ReplyRequest(front + context))
+        drafts["goal_base"].append(ReplyRequest(context))
     places = response_places(sequences, dataset.tensors.dialogues, encoder)[np.array(responses)]
     tallies = {}
     for name, asked in drafts.items():

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from personagpt.errors import is_out_of_memory
-from personagpt.model.generation import Draft, fit_context, generate_replies
+from personagpt.model.generation import ReplyRequest, fit_context, generate_replies
 from personagpt.model.gpt2 import hidden_states
 from personagpt.model.loss import score_hidden
 from personagpt.model.sampling import GREEDY
@@ -284,7 +284,7 @@ def generated_metrics(
     room = model.config.n_positions - GREEDY.max_new_tokens  # where a reply needs more, the oldest utterances go
     for tokens, spans in sequences:
         for start, end in spans[: count - len(drafts)].tolist():
-            drafts.append(Draft(fit_context(tokens[:start].tolist(), encoder, room)))
+            drafts.append(ReplyRequest(fit_context(tokens[:start].tolist(), encoder, room)))
             human.append(encoder.decode_reply(tokens[start:end].tolist()))
     replies = generate_replies(model, encoder, drafts, autocast, "generate")
     # A side's responses follow each other; a turn of 1 or 2 begins one.

@@ -1,1 +1,4 @@
-"""Dialogues -> token sequences -> tensor files -> batches."""
+"""Dialogues -> token sequences -> tensor files -> batches.
+
+Imports the ground and text.
+"""

@@ -1,1 +1,4 @@
-"""A talk under way, and the talks on record."""
+"""A persona that replies, a session in the terminal, and self-play.
+
+Imports all stations up to scoring, and records.
+"""

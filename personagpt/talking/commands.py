@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
 from personagpt.errors import UserError, printable
+from personagpt.records.talks import FLAGS, Flag
 from personagpt.sequences.goals import Goal
 from personagpt.talking.persona import Persona
 from personagpt.talking.session import Session
-from personagpt.talking.talks import FLAGS, Flag
 from personagpt.talking.terminal import name_before
 
 HELP = {

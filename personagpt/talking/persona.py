@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from personagpt.errors import UserError
-from personagpt.model.generation import Draft, generate_replies, stream_replies
+from personagpt.model.generation import ReplyRequest, generate_replies, stream_replies
 from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import Sampling
 from personagpt.scoring.metrics import score_batch
@@ -84,7 +84,7 @@ class Persona:
         self.facts = _texts(facts, "the facts")
         if self._style and not keep_facts:
             self.facts = list(map(self._style.facts.bring, self.facts))
-        self.history = [self.brought(text) for text in _texts(history, "the history")]
+        self.history = [self.restyled(text) for text in _texts(history, "the history")]
         if max_history is None:
             max_history = model.style.max_history if model.style else 0
         if type(max_history) is not int or max_history < 0:
@@ -116,11 +116,11 @@ class Persona:
         said = self._said(text)
         return self._pieces(said, self._draft([*self.history, *said], goal, avoid))
 
-    def draft(self, text: str | None = None, *, goal: str | None = None, avoid: Sequence[str] = ()) -> Draft:
+    def draft(self, text: str | None = None, *, goal: str | None = None, avoid: Sequence[str] = ()) -> ReplyRequest:
         """The reply to `text` as generation.stream_replies makes it beside others; the history stays as it is."""
         return self._draft([*self.history, *self._said(text)], goal, avoid)
 
-    def _pieces(self, said: list[str], draft: Draft) -> Iterator[str]:
+    def _pieces(self, said: list[str], draft: ReplyRequest) -> Iterator[str]:
         model, shown = self.model, ""
         try:
             for (reply,) in stream_replies(model.model, model.encoder, [draft], model.autocast):
@@ -160,7 +160,7 @@ class Persona:
         (reply,) = _texts([text], "the correction") or [""]
         if not reply or not self.history:
             raise UserError("no reply to correct" if reply else "an empty correction: give the right reply")
-        self.history[-1] = self.brought(reply)
+        self.history[-1] = self.restyled(reply)
         return self.history[-1]
 
     def alternatives(self, count: int, *, goal: str | None = None) -> list[str]:
@@ -228,7 +228,7 @@ class Persona:
             raise UserError("an empty utterance: give the text that is to be answered")
         return list(map(self.brought, said))
 
-    def brought(self, utterance: str) -> str:
+    def restyled(self, utterance: str) -> str:
         """An utterance as the training text would have it."""
         return self._style.utterances.bring(utterance) if self._style else utterance
 
@@ -237,12 +237,12 @@ class Persona:
         left_out = max(0, len(utterances) - (self.max_history or len(utterances)))
         return utterances[left_out + left_out % 2 if left_out + 1 < len(utterances) else left_out :]
 
-    def _draft(self, utterances: list[str], goal: str | None, avoid: Sequence[str] = ()) -> Draft:
+    def _draft(self, utterances: list[str], goal: str | None, avoid: Sequence[str] = ()) -> ReplyRequest:
         """What is asked for: the persona's next utterance, but not its last one once more."""
         context = self.model.encoder.context(
             len(utterances) % 2, self.facts, self._shown(utterances), self._room, goal or None
         )
-        return Draft(context, self.sampling, self._random, ("", *avoid), tuple(utterances[-2::-2]))
+        return ReplyRequest(context, self.sampling, self._random, ("", *avoid), tuple(utterances[-2::-2]))
 
     def _add(self, said: list[str], reply: str) -> None:
         if reply:

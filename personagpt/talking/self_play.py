@@ -9,8 +9,8 @@ from dataclasses import asdict
 
 from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import Sampling
+from personagpt.records.talks import Talk, Turn
 from personagpt.talking.persona import Persona
-from personagpt.talking.talks import Talk, Turn
 
 TOGETHER = 64  # talks; what a kill loses at most
 

@@ -12,11 +12,11 @@ from typing import Any
 from personagpt.errors import UserError, printable
 from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import RANGES, Sampling
+from personagpt.records.database import Recordings
+from personagpt.records.talks import Talk, Turn, new_id
 from personagpt.sequences.format import DataError
 from personagpt.signals import first_ctrl_c
 from personagpt.talking.persona import Persona
-from personagpt.talking.recordings import Recordings
-from personagpt.talking.talks import Talk, Turn, new_id
 from personagpt.talking.terminal import name_before
 
 
@@ -95,7 +95,7 @@ class Session:
 
     def answer(self, text: str) -> None:
         """Record what the human said, and the reply to it; without a reply neither. Ctrl-C stops the reply only."""
-        text = self.speakers["model"].brought(text)
+        text = self.speakers["model"].restyled(text)
         self.talk.turns.append(Turn("human", text))
         self.record()
         if not self._answered(text):

@@ -1,1 +1,4 @@
-"""ConvAI2 text <-> dialogues: parser and writer, other formats, download."""
+"""ConvAI2 text <-> dialogues: parsing, mirrored dialogues, style, splitting, download.
+
+Imports the ground only.
+"""

@@ -1,1 +1,4 @@
-"""A training run: the optimizer step, checkpoints, going on, logs, the model card."""
+"""The optimizer step, checkpoints, resuming, logs, and the model card.
+
+Imports all stations up to scoring.
+"""

@@ -29,8 +29,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from personagpt.errors import RunError, UserError
-from personagpt.files import file_checksum, flush, read_json, set_aside_damaged, unused_name
+from personagpt.files import file_checksum, fsync_path, read_json, set_aside_damaged, unused_name
 from personagpt.model.loading import MANIFEST, STATE
+from personagpt.output import say
 
 OPTIMIZER = "optimizer.safetensors"
 WEIGHTS = ("model.safetensors", "config.json")  # what the best model is made of
@@ -151,8 +152,8 @@ def has_memory(size: int) -> bool:
     return available is None or int(available[1]) * 1024 > 2 * size
 
 
-def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Path | None:
-    """The newest complete checkpoint, or None where none was ever saved; `say` is told of damaged ones passed over.
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint, or None where none was ever saved. Say which damaged checkpoints are passed over.
 
     A damaged newest one is set aside under another name and `folder/model` points to what is used instead.
     Raises CheckpointError where there are checkpoints, but none is sound.
@@ -263,13 +264,13 @@ def _write_complete(folder: Path, name: str, listed: tuple[str, ...], write: Cal
         (new / MANIFEST).write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
         for path in new.iterdir():
             shutil.copymode(new / MANIFEST, path)  # safetensors leaves its files to their owner only
-            flush(path)
-        flush(new)
+            fsync_path(path)
+        fsync_path(new)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
     new.rename(target)
-    flush(folder)
+    fsync_path(folder)
     return target
 
 
@@ -279,7 +280,7 @@ def redirect_link(link: Path, name: str) -> None:
     new.unlink(missing_ok=True)
     new.symlink_to(name)
     os.replace(new, link)
-    flush(link.parent)
+    fsync_path(link.parent)
 
 
 def _restore_links(folder: Path) -> None:

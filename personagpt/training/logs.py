@@ -21,7 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from personagpt.errors import UserError
-from personagpt.files import flush, read_json, set_aside_damaged, write_atomically, write_json
+from personagpt.files import fsync_path, read_json, set_aside_damaged, write_atomically, write_json
 from personagpt.scoring.metrics import METRICS
 
 LOSS_COLUMNS = [
@@ -36,7 +36,7 @@ Rows = list[dict[str, str]]
 
 
 @contextlib.contextmanager
-def for_people(path: Path) -> Iterator[None]:
+def best_effort(path: Path) -> Iterator[None]:
     """Around the writing of a file meant for people: whatever goes wrong is said, and never stops a run."""
     try:
         yield
@@ -61,7 +61,7 @@ class CsvLog:
 
     def append(self, row: dict[str, Any]) -> None:
         self.rows.append({column: _cell(row[column]) for column in self.columns if column in row})
-        with for_people(self.path):
+        with best_effort(self.path):
             if not self._is_whole():
                 return self._restore()
             with open(self.path, "ab") as file:
@@ -69,10 +69,10 @@ class CsvLog:
 
     def flush(self) -> None:
         """Return when every row is on the disk."""
-        with for_people(self.path):
+        with best_effort(self.path):
             if not self._is_whole():
                 self._restore()
-            flush(self.path)
+            fsync_path(self.path)
 
     def _is_whole(self) -> bool:
         return self.path.is_file() and self.path.stat().st_size == self.size
@@ -176,7 +176,7 @@ def keep_evaluation(path: Path, evaluation: dict[str, Any] | None, last_step: in
 
 def draw_stale_plots(folder: Path) -> None:
     """Draw the plots again where a kill came between a run's last save and its plots."""
-    with for_people(folder / "loss.png"):
+    with best_effort(folder / "loss.png"):
         drawn = [path.stat().st_mtime if path.exists() else 0.0 for path in (folder / name for name in PLOTS)]
         if any(path.stat().st_mtime > min(drawn) for path in folder.glob("*.csv")):
             losses, evaluations = (

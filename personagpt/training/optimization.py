@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from personagpt.errors import RunError, is_out_of_memory
 from personagpt.model.fast_cpu import use_cpu_dropout, use_cpu_products
 from personagpt.model.gpt2 import use_fused_gelu
 from personagpt.model.loss import ResponseLoss
+from personagpt.output import say
 from personagpt.sequences.batches import Batch, load_batch, micro_batches
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.settings import Settings
@@ -96,10 +96,8 @@ class Trainer:
         processes: Processes,
         precision: str,
         model: PreTrainedModel,
-        say: Callable[[str], None] = print,
     ) -> None:
         self.model, self.processes, self.precision, self.settings = model, processes, precision, settings
-        self.say = say
         self.batch_size = settings.batch_size  # halved where memory gives out
         self.amp = import_apex(precision) if precision.startswith("apex") else None
         replace_parts(model, settings.gradient_checkpointing)
@@ -159,11 +157,11 @@ class Trainer:
 
     def _halve_batches(self) -> None:
         self.batch_size = -(-self.batch_size // 2)
-        self.say(f"out of memory: going on with batches of {self.batch_size}; the steps stay the same")
+        say(f"out of memory: going on with batches of {self.batch_size}; the steps stay the same")
 
     def _go_on_uncompiled(self, error: Exception | None) -> None:
         reason = str(error or "in another process").strip().partition("\n")[0]
-        self.say(f"compiling the model failed ({reason}): going on without; compile = False says so from the start")
+        say(f"compiling the model failed ({reason}): continuing uncompiled; set compile = False to skip this attempt")
         self.compiled = False
         self.loss_module._compiled_call_impl = None  # what nn.Module.compile sets
 

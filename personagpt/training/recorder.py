@@ -95,7 +95,7 @@ class Recorder:
                 "versions": logs.versions(),
                 "commit": logs.commit(),
             }
-            with logs.for_people(self.samples / "run.json"):
+            with logs.best_effort(self.samples / "run.json"):
                 write_json(self.samples / "run.json", content)
 
     def finish_step(self, step: int, result: StepResult, tokens: int) -> None:
@@ -150,10 +150,10 @@ class Recorder:
             metrics = teacher_forced_metrics(self.trainer.model, valid_data, encoder, products)
             self.evaluations.append({"step": step, "epoch": epoch} | metrics)
             self.state.evaluation = {"step": step, "epoch": epoch} | metrics
-            with logs.for_people(self.samples / "eval.json"):
+            with logs.best_effort(self.samples / "eval.json"):
                 write_json(self.samples / "eval.json", self.state.evaluation)
             replies = sample_replies(self.trainer.model, valid_data, encoder, products)
-            with logs.for_people(self.samples / "responses.txt"):
+            with logs.best_effort(self.samples / "responses.txt"):
                 logs.append_section(self.samples / "responses.txt", step, epoch, replies)
             self._add_to_tensorboard("valid", {"step": step} | metrics, replies)
             if self.state.best is None or metrics["loss"] < self.state.best["loss"]:
@@ -181,7 +181,7 @@ class Recorder:
 
             def write(folder: Path, write_model: Callable[[Path], None], tensors: dict[str, Tensor]) -> None:
                 save_checkpoint(folder, state.step, write_model, state.to_json(), tensors)
-                with logs.for_people(self.samples / "loss.png"):
+                with logs.best_effort(self.samples / "loss.png"):
                     logs.draw_plots(self.samples, *rows)
 
             apex_o2 = self.trainer.precision == "apex-O2"
@@ -223,7 +223,7 @@ class Recorder:
         """The same figures for TensorBoard, where it is asked for."""
         if self.tensorboard is None:
             return
-        with logs.for_people(self.samples / "tensorboard"):
+        with logs.best_effort(self.samples / "tensorboard"):
             for name in row.keys() - {"step", "epoch"}:
                 self.tensorboard.add_scalar(f"{group}/{name}", row[name], row["step"])
             if replies:

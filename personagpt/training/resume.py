@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from personagpt.device import Processes
 from personagpt.files import read_json, unused_name
 from personagpt.model.loading import STATE
+from personagpt.output import say
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.settings import Settings
 from personagpt.training.checkpoint import CheckpointError, newest_checkpoint, prune
@@ -146,9 +147,7 @@ def finish_move(save_path: Path) -> Path | None:
 
 
 @contextlib.contextmanager
-def claim_run(
-    save_path: Path, restart: bool, processes: Processes, say: Callable[[str], None]
-) -> Iterator[tuple[Path | None, RunState]]:
+def claim_run(save_path: Path, restart: bool, processes: Processes) -> Iterator[tuple[Path | None, RunState]]:
     """Lock `save_path`; yields the checkpoint to go on from (None: start) and its state. Raises CheckpointError."""
     lock = RunLock(save_path) if processes.is_first else None
     folder = save_path / "checkpoint"
@@ -156,7 +155,7 @@ def claim_run(
         if processes.is_first:
             if old := finish_move(save_path) or (set_aside(save_path) if restart else None):
                 say(f"the old run is in {old} now")
-            newest_checkpoint(folder, say)
+            newest_checkpoint(folder)
             prune(folder)
         processes.wait()  # the first process has found the newest sound checkpoint, and `model` points to it
         checkpoint = (folder / "model").resolve() if (folder / "model").exists() else None
@@ -178,7 +177,7 @@ def _read_state(checkpoint: Path) -> RunState:
         raise CheckpointError(f"{checkpoint / STATE}: not a run's state; start over with --restart") from None
 
 
-def check_same_run(state: RunState, identity: dict[str, Any], settings: Settings, say: Callable[[str], None]) -> None:
+def check_same_run(state: RunState, identity: dict[str, Any], settings: Settings) -> None:
     """List the settings that changed since the checkpoint. Raises CheckpointError where it would be another run."""
     if state.identity is None:
         return

@@ -10,7 +10,7 @@ from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsW
 
 from personagpt.errors import UserError
 from personagpt.model import generation
-from personagpt.model.generation import DRAWS, Draft, fit_context, generate_replies, stream_replies
+from personagpt.model.generation import DRAWS, ReplyRequest, fit_context, generate_replies, stream_replies
 from personagpt.model.sampling import GREEDY, Sampling
 from personagpt.sequences.format import Encoder
 
@@ -35,8 +35,8 @@ def contexts(encoder) -> list[list[int]]:
     ]
 
 
-def greedy(contexts: list[list[int]], **sampling: int) -> list[Draft]:
-    return [Draft(context, replace(GREEDY, **sampling)) for context in contexts]
+def greedy(contexts: list[list[int]], **sampling: int) -> list[ReplyRequest]:
+    return [ReplyRequest(context, replace(GREEDY, **sampling)) for context in contexts]
 
 
 def spell(monkeypatch, ids: list[int]) -> list[int]:
@@ -61,9 +61,9 @@ def test_a_batch_of_unequal_lengths_replies_as_one_by_one(tiny_model, encoder, c
 def test_drawn_replies_in_a_batch_are_those_drawn_one_by_one(tiny_model, encoder, contexts) -> None:
     """Each has its own sampling and random numbers, of which it takes as many as alone."""
 
-    def drafts() -> list[Draft]:
+    def drafts() -> list[ReplyRequest]:
         samplings = [Sampling(), Sampling(temperature=0.5, max_new_tokens=7), Sampling(), GREEDY]
-        return [Draft(*pair, Random(7)) for pair in zip(contexts, samplings, strict=True)]
+        return [ReplyRequest(*pair, Random(7)) for pair in zip(contexts, samplings, strict=True)]
 
     together = drafts()
     batch = generate_replies(tiny_model, encoder, together, PLAIN)
@@ -125,7 +125,7 @@ def test_more_than_the_model_s_positions_is_refused(tiny_model, encoder) -> None
 
 def test_a_short_reply_after_a_full_context_beside_a_long_one(tiny_model, encoder) -> None:
     """Each fits the positions; the batch is wider than they are."""
-    full, short = Draft([5] * 318, replace(GREEDY, max_new_tokens=2)), Draft([5, 6], GREEDY)
+    full, short = ReplyRequest([5] * 318, replace(GREEDY, max_new_tokens=2)), ReplyRequest([5, 6], GREEDY)
     made = generate_replies(tiny_model, encoder, [full, short], PLAIN)
     assert made == [generate_replies(tiny_model, encoder, [draft], PLAIN)[0] for draft in (full, short)]
 
@@ -226,7 +226,7 @@ def test_a_sentence_that_repeats_is_drawn_again_and_never_shown(tiny_model, enco
     whole, first, other = encoder.texts(["i am old . what is your name ?", "i am old .", " do you ski ?"])
     repeat = next(end for end in range(len(first) + 1, len(whole)) if whole[end - 3 : end] in windows(earlier, encoder))
     waiting = spell(monkeypatch, [*whole[:repeat], *other, encoder.eos])
-    draft = Draft([5], Sampling(no_repeat=3), Random(1), earlier=earlier)
+    draft = ReplyRequest([5], Sampling(no_repeat=3), Random(1), earlier=earlier)
     shown = [replies[0].shown for replies in stream_replies(tiny_model, encoder, [draft], PLAIN)]
     assert shown[-1] == "i am old . do you ski ?"
     assert list(dict.fromkeys(shown)) == ["", "i am old .", "i am old . do you ski ?"]  # whole sentences
@@ -249,7 +249,7 @@ def test_in_the_last_draw_tokens_are_held_back(tiny_model, encoder, monkeypatch)
         return torch.tensor([wanted]) if wanted is not None else real(self, logits, numbers)
 
     monkeypatch.setattr(Sampling, "draw", draw)
-    draft = Draft([5], Sampling(no_repeat=3), Random(1), earlier=("i am old .",))
+    draft = ReplyRequest([5], Sampling(no_repeat=3), Random(1), earlier=("i am old .",))
     (reply,) = generate_replies(tiny_model, encoder, [draft], PLAIN)
     assert held[: 3 * (DRAWS - 1)] == [[]] * 3 * (DRAWS - 1)
     assert held[3 * (DRAWS - 1) + 2] == [ids[2]]
@@ -259,7 +259,7 @@ def test_in_the_last_draw_tokens_are_held_back(tiny_model, encoder, monkeypatch)
 def test_the_most_likely_tokens_repeat_nothing(tiny_model, encoder, contexts) -> None:
     first = generate_replies(tiny_model, encoder, greedy(contexts, max_new_tokens=20), PLAIN)
     drafts = [
-        Draft(context, replace(GREEDY, no_repeat=3, max_new_tokens=20), earlier=(reply,))
+        ReplyRequest(context, replace(GREEDY, no_repeat=3, max_new_tokens=20), earlier=(reply,))
         for context, reply in zip(contexts, first, strict=True)
     ]
     assert max(len(ids) for ids in encoder.texts(first)) > 3
@@ -270,9 +270,9 @@ def test_the_most_likely_tokens_repeat_nothing(tiny_model, encoder, contexts) ->
 
 
 def test_replies_that_repeat_nothing_are_in_a_batch_as_alone(tiny_model, encoder, contexts) -> None:
-    def drafts() -> list[Draft]:
+    def drafts() -> list[ReplyRequest]:
         earlier = ("i have a dog . what do you do ?", "i am a big fan of rock . and you ?")
-        return [Draft(context, Sampling(no_repeat=2), Random(3), earlier=earlier) for context in contexts]
+        return [ReplyRequest(context, Sampling(no_repeat=2), Random(3), earlier=earlier) for context in contexts]
 
     batch = generate_replies(tiny_model, encoder, drafts(), PLAIN)
     assert batch == [generate_replies(tiny_model, encoder, [draft], PLAIN)[0] for draft in drafts()]

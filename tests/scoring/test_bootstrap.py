@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from personagpt.scoring.bootstrap import RESAMPLES, middle, resamples
+from personagpt.scoring.bootstrap import RESAMPLES, percentile_interval, resamples
 
 
 def test_as_many_are_drawn_as_there_are() -> None:
@@ -16,5 +16,5 @@ def test_as_many_are_drawn_as_there_are() -> None:
 
 
 def test_the_middle_is_of_figures_that_could_be_computed() -> None:
-    assert middle(list(range(101))) == (2.5, 97.5)
-    assert middle([float("nan"), *range(101), float("nan")]) == (2.5, 97.5)
+    assert percentile_interval(list(range(101))) == (2.5, 97.5)
+    assert percentile_interval([float("nan"), *range(101), float("nan")]) == (2.5, 97.5)

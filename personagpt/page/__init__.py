@@ -1,0 +1,4 @@
+"""The page in a browser: replies for many visitors, access, routes, static files.
+
+Imports records and talking.
+"""

@@ -1,0 +1,4 @@
+"""Blind studies: settings, pairing, a participant's way, results and their report.
+
+Imports page.
+"""

@@ -1,0 +1,322 @@
+"""recordings.py: talks on record, whoever writes, whatever is killed; gone when they are deleted."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.talking.test_talks import make_talk
+
+from personagpt.errors import RunError, UserError
+from personagpt.records.database import NAME, Recordings, TalkDeleted, read_talks
+from personagpt.records.talks import Flag, Talk, Turn
+from personagpt.talking import recordings as module
+from tests.helpers import ROOT
+
+
+@pytest.fixture
+def recordings(tmp_path):  # noqa: ANN201
+    """Recordings in a folder of their own, which are told of no damage."""
+    opened = Recordings(tmp_path, pytest.fail)
+    yield opened
+    opened.close()
+
+
+def everything(folder: Path) -> bytes:
+    """All bytes of all files."""
+    return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+
+
+def test_a_talk_comes_back_as_it_was(recordings, tmp_path) -> None:
+    talk = make_talk("hi", "日本\n😀\0", flags=((1, "off-topic", "no answer"),), participant="p", source="app.py")
+    talk.turns[1] = replace(talk.turns[1], goal="ask about pets.", replaced="日", corrected=True)
+    talk.ratings = {"fluency": 4, "partner": "a person"}
+    recordings.save(talk)
+    assert recordings.talks() == [talk]
+    assert read_talks(tmp_path, pytest.fail) == [talk]  # another connection
+
+
+def test_a_talk_is_saved_as_it_is_now(recordings) -> None:
+    talk = make_talk("hi", "hello", "who are you ?", "me", flags=((1, "other"), (3, "unsafe", "x")))
+    recordings.save(talk)
+    talk.turns[1] = Turn("model", "good morning", replaced="hello", corrected=True)
+    del talk.turns[2:]
+    talk.flags = [Flag(1, "repetitive")]
+    recordings.save(talk)
+    assert recordings.talks() == [talk]
+    del talk.turns[:], talk.flags[:]
+    recordings.save(talk)
+    assert recordings.talks() == []
+    talk.turns.append(Turn("human", "again"))
+    recordings.save(talk)
+    assert recordings.talks() == [talk]
+
+
+def test_nothing_is_created_before_something_is_said(recordings, tmp_path) -> None:
+    recordings.save(make_talk())
+    assert recordings.talks() == []
+    assert recordings.delete(ids=["x"]) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_saved_is_flushed_to_the_disk(recordings) -> None:
+    """PRAGMA synchronous: 2 is FULL, which flushes at every commit; write-ahead logging says what is flushed."""
+    recordings.save(make_talk("hi"))
+    assert recordings._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert recordings._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_talks_of_a_participant_and_of_ids(recordings) -> None:
+    mine, yours = make_talk("a", participant="me"), make_talk("b", participant="you")
+    for talk in (mine, yours):
+        recordings.save(talk)
+    assert recordings.talks("me") == [mine]
+    assert recordings.talks(ids=[yours.id, "nobody's"]) == [yours]
+    assert recordings.talks("me", [yours.id]) == []
+    assert recordings.delete("me", [yours.id]) == 0
+    assert recordings.delete("me' OR '1' = '1") == 0
+    assert recordings.delete(ids=[mine.id, yours.id]) == 2
+    assert recordings.talks() == []
+
+
+@pytest.mark.parametrize("how", ["one talk", "a participant"])
+@pytest.mark.parametrize("seed", range(3))
+def test_deleted_text_is_in_no_file_any_more(recordings, tmp_path, how, seed) -> None:
+    """Talks of all lengths grow, shrink and change side by side, so that pages split and cells move."""
+    chance = random.Random(f"{seed} {how}")
+    secret, *others = talks = [make_talk(participant=name) for name in "abbbb"]
+    secret.persona, secret.ratings = ["secret persona ."], {"opinion": "secret rating"}
+    for _ in range(40):
+        talk = chance.choice(talks)
+        words = ("secret " if talk is secret else "kept ") * chance.randrange(1, chance.choice([5, 60, 900]))
+        talk.turns.append(Turn("human", words, replaced=words[:40]))
+        if chance.random() < 0.3:
+            del talk.turns[-2:]
+        recordings.save(talk)
+    secret.turns.append(Turn("model", "better", replaced="secret first try", corrected=True))
+    secret.flags.append(Flag(0, "other", "secret note"))
+    recordings.save(secret)
+    reader = Recordings(tmp_path)
+    kept = [talk for talk in reader.talks() if talk.id != secret.id]  # an open connection is in nobody's way
+    assert b"secret" in everything(tmp_path)
+    assert recordings.delete(**({"ids": [secret.id]} if how == "one talk" else {"participant": "a"})) == 1
+    assert b"secret" not in everything(tmp_path)
+    assert secret.id.encode() not in everything(tmp_path)
+    assert reader.talks() == kept
+    assert {talk.id for talk in kept} == {talk.id for talk in others if talk.turns}
+    reader.close()
+
+
+def test_text_that_cannot_be_removed_from_the_log_yet_is_told(recordings, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    talk = make_talk("secret")
+    recordings.save(talk)
+    reader = sqlite3.connect(tmp_path / NAME, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM talks").fetchall()
+    other = Recordings(tmp_path)
+    with pytest.raises(RunError, match="may still hold their text: run the same command again"):
+        other.delete(ids=[talk.id])
+    reader.close()
+    assert other.delete(ids=[talk.id]) == 0  # the same command again
+    assert b"secret" not in everything(tmp_path)
+    other.close()
+
+
+def test_a_talk_deleted_meanwhile_does_not_come_back(recordings, tmp_path) -> None:
+    talk = make_talk("hi", "hello")
+    recordings.save(talk)
+    other = Recordings(tmp_path)
+    assert other.delete(ids=[talk.id]) == 1
+    talk.turns.append(Turn("human", "still there ?"))
+    with pytest.raises(TalkDeleted):
+        recordings.save(talk)
+    assert other.talks() == []
+    other.close()
+
+
+WRITER = """
+import random, sys
+from pathlib import Path
+from personagpt.records.database import Recordings
+from personagpt.records.talks import Talk, Turn
+recordings, name = Recordings(Path(sys.argv[1])), sys.argv[2]
+for talk_number in range(int(sys.argv[3])):
+    talk = Talk("m", "c", {}, ["i am old ."], id=f"{name}-{talk_number}")
+    for number in range(8):
+        talk.turns.append(Turn(("human", "model")[number % 2], f"{name} says {number} " * 9))
+        print(talk.id, number, "begun", flush=True)
+        recordings.save(talk)
+        print(talk.id, number, "said", flush=True)
+"""
+
+
+def start_writer(folder: Path, name: str, talks: int) -> subprocess.Popen:
+    command = [sys.executable, "-c", WRITER, str(folder), name, str(talks)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def check_said(lines: list[str], talks: dict[str, Talk]) -> int:
+    """What was said must be there, whole, and no more than the turn that was being said; returns how much it was."""
+    said = [line.split()[:2] for line in lines if line.endswith("said\n")]
+    begun = [line.split()[:2] for line in lines if line.endswith("begun\n")]
+    for name in {name for name, _ in begun}:
+        ours, theirs = (sum(other == name for other, _ in pairs) for pairs in (said, begun))
+        found = talks[name].texts if name in talks else []
+        assert ours <= len(found) <= theirs
+        assert all(text.startswith(f"{name.split('-')[0]} says {number} ") for number, text in enumerate(found))
+    return len(said)
+
+
+def test_eight_writers_at_once_lose_nothing(tmp_path) -> None:
+    """A new file, which all of them want to create."""
+    writers = [start_writer(tmp_path, f"w{number}", 4) for number in range(8)]
+    lines = [writer.communicate()[0].splitlines(keepends=True) for writer in writers]
+    assert [writer.returncode for writer in writers] == [0] * 8
+    talks = {talk.id: talk for talk in read_talks(tmp_path, pytest.fail)}
+    assert sum(check_said(part, talks) for part in lines) == 8 * 4 * 8
+    assert sorted(talks) == sorted(f"w{writer}-{number}" for writer in range(8) for number in range(4))
+
+
+def test_kills_lose_at_most_the_turn_being_said(tmp_path) -> None:
+    """Eight writers again and again, each killed after a while; what lies there then is opened again."""
+    chance, said, killed = random.Random(1), 0, 0
+    for attempt in range(3):
+        writers = [start_writer(tmp_path, f"a{attempt}w{number}", 100) for number in range(8)]
+        parts = [[] for _ in writers]
+
+        def kill_later(writer: subprocess.Popen, part: list[str], lines: int) -> None:
+            for line in writer.stdout:
+                part.append(line)
+                if len(part) == lines:
+                    time.sleep(lines % 7 / 3000)
+                    os.kill(writer.pid, signal.SIGKILL)
+
+        jobs = [(writer, part, chance.randrange(1, 40)) for writer, part in zip(writers, parts, strict=True)]
+        threads = [threading.Thread(target=kill_later, args=job) for job in jobs]
+        for thread in threads:
+            thread.start()
+        for thread, writer in zip(threads, writers, strict=True):
+            thread.join()
+            killed += writer.wait() == -signal.SIGKILL
+        talks = {talk.id: talk for talk in read_talks(tmp_path, pytest.fail)}
+        said += sum(check_said(part, talks) for part in parts)
+    assert killed == 24
+    assert said > 100
+    check = sqlite3.connect(tmp_path / NAME)
+    assert check.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert check.execute("PRAGMA foreign_key_check").fetchall() == []
+    check.close()
+
+
+def test_threads_share_one_object(recordings) -> None:
+    def talk(name: str) -> None:
+        own = make_talk(participant=name)
+        for number in range(5):
+            own.turns.append(Turn(("human", "model")[number % 2], f"{name} {number}"))
+            recordings.save(own)
+            assert recordings.talks(name) == [own]
+
+    threads = [threading.Thread(target=talk, args=(f"t{number}",)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(talk.turns) for talk in recordings.talks()] == [5] * 8
+
+
+def test_json_lines_are_taken_over_once(tmp_path) -> None:
+    first, second = make_talk("hi", "hello"), make_talk("a", "b")
+    later = replace(first, turns=[*first.turns, Turn("human", "bye"), Turn("model", "bye .")])
+    half, text = b'{"id": "cut o', b'"\x1b[31m\xff"'
+    (tmp_path / "2026-01-01.jsonl").write_bytes(first.line().encode() + text + b"\n\n" + second.line().encode() + half)
+    (tmp_path / "2026-01-02.jsonl").write_text(later.line())
+    told = []
+    opened = Recordings(tmp_path, told.append)
+    assert opened.talks() == [later, second]
+    assert [line.partition(": ")[0] for line in told[:2]] == [f"{tmp_path}/2026-01-01.jsonl:{n}" for n in (2, 5)]
+    assert "kept in damaged-2026-01-01.jsonl (" in told[0]
+    assert told[2].endswith("talks.sqlite: took over 2 talks from 2026-01-01.jsonl, 2026-01-02.jsonl")
+    assert all(line.isprintable() for line in told)
+    assert (tmp_path / "damaged-2026-01-01.jsonl").read_bytes() == text + b"\n" + half + b"\n"
+    assert list(tmp_path.glob("2026*")) == []
+    opened.delete(ids=[second.id])
+    opened.close()
+    assert read_talks(tmp_path, pytest.fail) == [later]
+
+
+def test_json_lines_that_a_kill_left_change_nothing(tmp_path) -> None:
+    """Killed after the commit, before the removal; then the talk went on."""
+    talk = make_talk("hi", "hello")
+    old = tmp_path / "2026-01-01.jsonl"
+    old.write_bytes(talk.line().encode() + b"no talk\n")
+    told = []
+    opened = Recordings(tmp_path, told.append)
+    assert opened.talks() == [talk]
+    talk.turns.append(Turn("human", "bye"))
+    opened.save(talk)
+    opened.close()
+    old.write_bytes(make_talk("hi", "hello", id=talk.id).line().encode() + b"no talk\nnor this\n")
+    assert read_talks(tmp_path, told.append) == [talk]
+    assert (tmp_path / "damaged-2026-01-01.jsonl").read_bytes() == b"no talk\nnor this\n"
+    assert not old.exists()
+
+
+@pytest.mark.parametrize("content", [b"no database at all, but text of some length" * 30, None])
+def test_a_file_that_is_no_database_is_one_line(tmp_path, recordings, content) -> None:
+    recordings.save(make_talk("hi"))
+    recordings.close()
+    path = tmp_path / NAME
+    path.write_bytes(content or path.read_bytes()[:5000])
+    with pytest.raises(UserError, match=r"not a file of recorded talks, or damaged .*move it away"):
+        recordings.save(make_talk("hi"))
+
+
+def test_a_newer_versions_file_is_left_alone(tmp_path, recordings) -> None:
+    recordings.save(make_talk("hi"))
+    recordings._connection.execute("PRAGMA user_version = 2")
+    recordings.close()
+    with pytest.raises(UserError, match="recorded by a newer version"):
+        recordings.talks()
+
+
+def test_a_full_disk_is_told_as_one_and_leaves_the_file_whole(recordings) -> None:
+    talk = make_talk("hi")
+    recordings.save(talk)
+    recordings._connection.execute("PRAGMA max_page_count = 1")  # the present size at least
+    with pytest.raises(OSError, match="No space left on device"):
+        recordings.save(make_talk("long " * 100_000))
+    recordings.close()
+    assert recordings.talks() == [talk]
+
+
+def test_a_file_in_use_for_long_is_told(tmp_path, recordings, monkeypatch) -> None:
+    recordings.save(make_talk("hi"))
+    holder = sqlite3.connect(tmp_path / NAME, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    with pytest.raises(RunError, match="another program keeps it busy"):
+        Recordings(tmp_path).save(make_talk("hi"))
+    holder.close()
+
+
+def test_the_file_says_what_it_holds(tmp_path, recordings) -> None:
+    """What other programs read: DESIGN's tables and columns."""
+    recordings.save(make_talk("hi", "ho", flags=((1, "other", "n"),), ratings={"fluency": 5}))
+    database = sqlite3.connect(tmp_path / NAME)
+    assert database.execute("SELECT speaker, text FROM turns ORDER BY turn").fetchall() == [
+        ("human", "hi"),
+        ("model", "ho"),
+    ]
+    assert json.loads(database.execute("SELECT persona FROM talks").fetchone()[0]) == ["i have two dogs ."]
+    assert database.execute("SELECT turn, kind, note FROM flags").fetchall() == [(1, "other", "n")]
+    assert database.execute("SELECT question, answer FROM ratings").fetchall() == [("fluency", "5")]
+    database.close()

@@ -1,0 +1,197 @@
+"""A blind study in a real browser, from consent to result: headless Chromium, driven as participants would use it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.talking.test_study_page import PEOPLE, PROGRAM, study_of
+
+import app
+from personagpt.records.talks import DELETED
+from personagpt.talking import web
+from tests.helpers import ServedPage
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+
+EVIL = "<img src=x onerror=\"document.title = 'evil'\"> <b>bold</b> \u202egnihton"
+SHOWN = EVIL.replace("\u202e", "\ufffd")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch) -> None:
+    """What one participant does is there for the other one at once."""
+    monkeypatch.setattr(web, "LOOK", 0.02)
+
+
+def visible(shown, stage: str) -> None:
+    expect(shown.locator(f"#{stage}")).to_be_visible()
+
+
+def begin(shown) -> None:
+    shown.check("#agreed")
+    shown.click("#begin button")
+
+
+def say(shown, text: str) -> None:
+    shown.fill("#text", text)
+    shown.click("#send")
+
+
+def answer(shown, partner: str) -> None:
+    for question, number in (("fluency", 4), ("consistency", 3), ("engagement", 5)):
+        shown.check(f"input[name={question}][value='{number}']")
+    shown.locator("input[name=persona]").first.check()
+    shown.check(f"input[name=partner][value={partner}]")
+    shown.click("#rate button[type=submit]")
+
+
+def joined(page: ServedPage, browse):  # noqa: ANN201
+    """Two participants who talk with each other; the first one begins."""
+    both = [browse(page.url) for _ in range(2)]
+    for shown in both:
+        expect(shown.locator("#consent")).to_have_text("you agree")
+        shown.click("#begin button")  # without agreeing
+        visible(shown, "start")
+    assert not page.recordings.path.parent.exists()
+    for shown in both:
+        begin(shown)
+    for shown in both:
+        shown.on("dialog", lambda dialog: dialog.accept())
+        visible(shown, "talking")
+    return both if both[0].locator("#send").is_enabled() else both[::-1]
+
+
+def test_two_people_from_consent_to_report_and_deletion(serve_page, browse, run, write_settings, tmp_path) -> None:
+    page = serve_page(study=study_of(PEOPLE, turns=2))
+    first, second = joined(page, browse)
+    assert not page.recordings.path.exists()
+    expect(first.locator("#turn")).to_have_text("You begin: utterance 1 of 2.")
+    expect(second.locator("#turn")).to_have_text("Your partner begins, and is writing ...")
+    say(first, EVIL)
+    expect(second.locator("#talk .words")).to_have_text(SHOWN)
+    expect(first.locator("#turn")).to_have_text("Your partner is writing ...")
+    for one in (first, second):  # a reload in the middle goes on where it was
+        one.reload()
+        expect(one.locator("#talk .words")).to_have_text(SHOWN)
+    assert second.locator("main img, main b").count() == 0
+    second.click("#flags-0 summary")
+    second.check("#flags-0 input[value=ungrammatical]")
+    second.click("#flags-0 button")
+    expect(second.locator("#flags-0 summary")).to_have_text("Flagged: ungrammatical")
+    for one, text in ((second, "hello"), (first, "a secret"), (second, "bye")):
+        expect(one.locator("#send")).to_be_enabled()
+        say(one, text)
+    for one, partner, words in (
+        (first, "program", "You thought it was a program."),
+        (second, "person", "You were right."),
+    ):
+        visible(one, "questions")
+        one.reload()
+        visible(one, "questions")
+        expect(one.locator("#mine")).to_contain_text("still running")
+        answer(one, partner)
+        expect(one.locator("#truth")).to_have_text("a person")
+        expect(one.locator("#guess")).to_have_text(words)
+        one.reload()
+        visible(one, "result")
+    second.click("#again")  # what they agreed to may be another text now: it is shown again
+    visible(second, "start")
+    visible(second, "result")
+    talks = {talk.participant: talk for talk in page.recordings.talks()}
+    assert sorted(talk.ratings["partner"] for talk in talks.values()) == ["person", "program"]
+    reported = run(app.main, "--env", write_settings(save_path=tmp_path), "--report")
+    assert (reported.status, reported.err) == (0, "")
+    assert "study s: 2 talks of 2 participants" in reported.out
+    assert "people taken for programs: 50 %" in reported.out
+    first.click("#mine summary")
+    expect(first.locator(".seen .words")).to_have_text([SHOWN, "hello", "a secret", "bye"])
+    with first.expect_download() as download:
+        first.click("#download")
+    assert download.value.path().read_text() == talks[first.text_content("#participant")].line()
+    first.locator("#mine").get_by_role("button", name="Delete").click()
+    expect(first.locator("#mine > li")).to_have_count(0)
+    visible(first, "start")
+    second.click("#mine summary")
+    expect(second.locator(".seen .words")).to_have_text([DELETED, "hello", DELETED, "bye"])
+    folder = page.recordings.path.parent
+    assert b"secret" not in b"".join(path.read_bytes() for path in folder.iterdir())
+
+
+def test_a_phones_width_and_accessibility_at_every_stage(serve_page, browse) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    long = "w" * 200
+    personas = tuple((f"{name} {long}",) for name in "abc")
+    study = replace(study_of(PEOPLE, turns=1), title=long, consent=long, personas=personas)
+    page = serve_page(study=study)
+    options = {"viewport": {"width": 320, "height": 640}, "has_touch": True, "color_scheme": "dark"}
+    shown, other = browse(page.url, **options), browse(page.url)
+
+    def look(stage: str) -> None:
+        visible(shown, stage)
+        found = axe.Axe().run(shown).response["violations"]
+        assert [(one["id"], one["impact"], [node["html"] for node in one["nodes"]]) for one in found] == []
+        assert shown.evaluate("document.documentElement.scrollWidth") <= 320
+
+    look("start")
+    expect(shown.locator("#download")).to_be_hidden()  # there is nothing yet
+    begin(shown)
+    look("waiting")
+    begin(other)
+    visible(shown, "talking")
+    other.on("dialog", lambda dialog: dialog.accept())
+    other.locator("#talking .leave").click()
+    look("gone")
+    visible(other, "start")
+    begin(other)
+    shown.click("#new")
+    visible(shown, "say")
+    first, second = (shown, other) if shown.locator("#send").is_enabled() else (other, shown)
+    say(first, "hi ! " + long)
+    expect(second.locator("#send")).to_be_enabled()
+    look("talking")
+    say(second, "hello ! " + long)
+    visible(shown, "questions")
+    shown.locator("summary").first.click()
+    look("questions")
+    answer(shown, "person")
+    visible(shown, "result")
+    shown.click("#mine summary")
+    look("result")
+
+
+def test_the_keyboard_alone_with_a_program(serve_page, browse) -> None:
+    page = serve_page(study=study_of(PROGRAM, turns=1))
+    shown = browse(page.url)
+    press, type_text = shown.keyboard.press, shown.keyboard.type
+
+    def reach(name: str) -> None:
+        for _ in range(60):
+            if shown.locator(name).evaluate("(one) => one === document.activeElement"):
+                return
+            press("Tab")
+        raise AssertionError(f"Tab does not lead to {name}")
+
+    visible(shown, "start")
+    reach("#agreed")
+    press("Space")
+    press("Enter")
+    visible(shown, "talking")
+    expect(shown.locator("#send")).to_be_enabled()
+    assert shown.evaluate("document.activeElement.id") == "text"  # where it is the participant's turn to write
+    type_text("hi !")
+    press("Enter")
+    visible(shown, "questions")
+    assert shown.evaluate("document.activeElement.id") == "questions-title"
+    for name in ("fluency", "consistency", "engagement", "persona", "partner"):
+        reach(f"input[name={name}] >> nth=0")
+        press("Space")
+    press("ArrowDown")  # a program
+    press("Enter")
+    visible(shown, "result")
+    expect(shown.locator("#truth")).to_have_text("a program")
+    (talk,) = page.recordings.talks()
+    assert (talk.ratings["fluency"], talk.ratings["partner"]) == (1, "program")
+    reach("#again")
+    press("Enter")
+    expect(shown.locator("#talking")).to_be_visible()

@@ -1,0 +1,145 @@
+"""study.py: study.toml, read; and each mistake in it as one line that names file and key."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from personagpt.errors import UserError
+from personagpt.model.sampling import Sampling
+from personagpt.study.settings import read_study
+from tests.helpers import ROOT, SAMPLE
+
+VALID = SAMPLE / "valid_both_original_no_cands.txt"
+TOP = 'name = "s"\ntitle = "A study"\nconsent = "consent.txt"\nturns = 2\n'
+ONE = '[[condition]]\nname = "a"\n'
+
+
+@pytest.fixture
+def read(tmp_path):  # noqa: ANN201
+    """read(text) reads a study.toml of this text, beside a consent text."""
+
+    def call(text: str) -> object:
+        (tmp_path / "consent.txt").write_text("you agree\n")
+        (tmp_path / "study.toml").write_text(text)
+        return read_study(tmp_path / "study.toml", VALID, lambda: "the default")
+
+    return call
+
+
+def test_the_example_works_with_the_demo() -> None:
+    study = read_study(ROOT / "data" / "study.toml", VALID, lambda: "the demo")
+    usual, cautious, person = study.conditions
+    assert (study.name, study.turns, len(study.personas)) == ("pilot", 6, 160)
+    assert (study.wait, study.away, study.letters_per_second) == (20, 60, 4)
+    assert study.consent.startswith("You will talk")
+    assert (usual.model, usual.sampling) == ("the demo", Sampling())
+    assert cautious.sampling == Sampling(temperature=0.5, top_k=5)
+    assert (person.model, study.with_person, study.programs) == (None, person, [usual, cautious])
+    assert study.condition_of(study.source(cautious)) == cautious
+    assert study.condition_of("study:other:usual") is None
+
+
+def test_a_condition_has_a_model_and_how_it_replies(read, tmp_path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    study = read(TOP + ONE + 'model = "model"\nhistory = 4\ntop_p = 1\n[[condition]]\nname = "b"\nmodel = "who/what"\n')
+    assert [one.model for one in study.conditions] == [str(tmp_path / "model"), "who/what"]
+    assert (study.conditions[0].history, study.conditions[0].sampling.top_p) == (4, 1)
+    assert study.with_person is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name = ", "not a TOML file"),
+        ("", "name, title, consent, turns, condition missing; add name = ..."),
+        (TOP, "condition missing; add [[condition]]"),
+        (TOP + "tunrs = 3\n" + ONE, "unknown key 'tunrs'; the nearest known one is 'turns'"),
+        (TOP.replace("2", "0") + ONE, "turns = 0 is not allowed; expected a whole number from 1 to 100"),
+        (TOP.replace("2", "true") + ONE, "turns = True is not allowed"),
+        (TOP.replace("2", "2.0") + ONE, "turns = 2.0 is not allowed"),
+        (TOP.replace('"s"', '"a:b"') + ONE, "name = 'a:b' is not allowed; expected 1 to 40 letters"),
+        (TOP.replace('"A study"', '" "') + ONE, "title = ' ' is not allowed; expected 1 to 200 letters"),
+        (
+            TOP.replace("A study", "long" * 1250) + ONE,
+            "longlonglonglonglong... is not allowed; expected 1 to 200 letters",
+        ),
+        (TOP.replace("consent.txt", "none.txt") + ONE, "consent = 'none.txt': cannot read"),
+        (TOP.replace("consent.txt", "empty.txt") + ONE, "consent = 'empty.txt': the file is empty"),
+        (TOP + "wait = nan\n" + ONE, "wait = nan is not allowed; expected seconds, 0 to 3600"),
+        (
+            TOP + "wait = 0\n" + ONE + '[[condition]]\nname = "b"\npartner = "person"\n',
+            "wait = 0: nobody would ever meet another participant; expected some seconds",
+        ),
+        (TOP + "away = 1\n" + ONE, "away = 1 is not allowed"),
+        (TOP + 'letters_per_second = "4"\n' + ONE, "letters_per_second = '4' is not allowed"),
+        (TOP + 'personas = "none.txt"\n' + ONE, "personas = 'none.txt': there is no file"),
+        (TOP + 'personas = "few.txt"\n' + ONE, "few.txt has 2 different personas; at least 3 are needed"),
+        (TOP + "condition = []\n", "condition = [] is not allowed; expected one or more [[condition]] tables"),
+        (TOP + "condition = [1]\n", "condition 1: expected a [[condition]] table"),
+        (TOP + "[[condition]]\n", "condition 1: name missing"),
+        (TOP + '[[condition]]\nname = "a b"\n', "condition 1: name = 'a b' is not allowed"),
+        (TOP + ONE + ONE, "condition 2: name = 'a' is another condition's"),
+        (
+            TOP + ONE + "temprature = 1\n",
+            "condition 1: unknown key 'temprature'; the nearest known one is 'temperature'",
+        ),
+        (TOP + ONE + "top_k = -1\n", "condition 'a': top_k -1: expected 0"),
+        (TOP + ONE + 'top_p = "1"\n', "condition 'a': top_p '1': expected a number"),
+        (TOP + ONE + "history = -1\n", "condition 'a': history = -1 is not allowed"),
+        (TOP + ONE + 'model = "./none"\n', "condition 'a': model = ./none: there is no such folder"),
+        (TOP + ONE + 'model = "empty"\n', "no model in this folder (config.json is missing)"),
+        (TOP + ONE + "model = 5\n", "condition 'a': model = 5 is not allowed"),
+        (TOP + ONE + 'partner = "human"\n', "condition 'a': partner = 'human' is not allowed; expected 'person'"),
+        (TOP + ONE + 'partner = "person"\ntop_k = 5\n', "condition 'a': top_k says how a model replies"),
+        (
+            TOP + ONE + 'partner = "person"\n[[condition]]\nname = "b"\npartner = "person"\n',
+            "condition 'b': partner = 'person': one condition may have that",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_with_file_and_key(read, tmp_path, text, words) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.txt").write_text(" \n")
+    (tmp_path / "few.txt").write_text("1 your persona: i am old.\n2 partner's persona: i am young.\n3 hi\thi\n")
+    with pytest.raises(UserError) as caught:
+        read(text)
+    line = str(caught.value)
+    assert words in line
+    assert "\n" not in line
+    assert str(tmp_path / "study.toml") in line
+
+
+def test_a_file_that_is_not_there(tmp_path) -> None:
+    with pytest.raises(UserError, match=r"--study .*none.toml: cannot read it: No such file"):
+        read_study(tmp_path / "none.toml", VALID, str)
+    (tmp_path / "latin").write_bytes(b'title = "\xe9"')
+    with pytest.raises(UserError, match="not a TOML file"):
+        read_study(tmp_path / "latin", VALID, str)
+
+
+def test_a_model_that_is_not_there_yet(tmp_path, read) -> None:
+    def default() -> str:
+        raise UserError("no trained model there yet")
+
+    read(TOP + ONE)
+    with pytest.raises(UserError, match=r"study.toml: condition 'a': no trained model there yet"):
+        read_study(tmp_path / "study.toml", VALID, default)
+
+
+def test_a_mistake_ends_the_script_before_torch(tmp_path, write_settings) -> None:
+    env = write_settings(save_path=tmp_path / "save", data_path=SAMPLE)
+    (tmp_path / "study.toml").write_text(TOP + ONE)
+    program = (
+        "import sys, runpy; sys.argv = ['app.py', *sys.argv[1:]]\n"
+        "try: runpy.run_path('app.py', run_name='__main__')\n"
+        "except SystemExit as end: assert 'torch' not in sys.modules; raise"
+    )
+    command = [sys.executable, "-c", program, "--env", env, "--study", tmp_path / "study.toml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2, done
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {tmp_path}/study.toml: condition 'a': {tmp_path}/save/checkpoint/model: no trained")
