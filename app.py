@@ -64,7 +64,7 @@ def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Set
         return options, settings
     missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
     if missing:
-        raise UserError(f"app.py needs {' and '.join(missing)}: pip install -r requirements-page.txt")
+        raise UserError(f"app.py needs {' and '.join(missing)}: pip install -r requirements/page.txt")
     from personagpt.page.access import is_loopback
 
     options.local = is_loopback(options.host)

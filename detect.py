@@ -8,7 +8,7 @@
 
 Reads   save_path/conversations/talks.sqlite, the text, and save_path/checkpoint/model (or --model).
 Writes  save_path/samples/detector.json (or --detector), which --score reads.
-Needs scikit-learn: pip install -r requirements-detect.txt
+Needs scikit-learn: pip install -r requirements/detect.txt
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
         if path is not None and not path.is_file():
             raise UserError(f"--{name} {path}: there is no such file")
     if options.score is None and importlib.util.find_spec("sklearn") is None:
-        raise UserError("detect.py needs scikit-learn: pip install -r requirements-detect.txt")
+        raise UserError("detect.py needs scikit-learn: pip install -r requirements/detect.txt")
     settings = read_settings(options.env)
     options.detector = options.detector or settings.save_path / "samples" / "detector.json"
     return options, settings
