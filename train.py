@@ -47,11 +47,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from personagpt.device import Processes, hardware, resolve_precision, start_processes
 from personagpt.model.generation import set_generation_defaults
-from personagpt.model.loading import load_config, load_model, load_tokenizer
+from personagpt.model.loading import draw_model, load_config, load_model, load_tokenizer
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, open_tensors
 from personagpt.sequences.format import Encoder
@@ -92,7 +92,8 @@ def train(
         if state.step >= total_steps:
             if processes.is_first:
                 draw_stale_plots(settings.save_path / "samples")
-            say(f"already finished: {state.step} steps, {settings.epochs} epochs")
+            epochs = counted(state.step / plan.steps_per_epoch, "epoch")
+            say(f"already finished: {counted(state.step, 'step')}, {epochs}")
             say(closing_words(settings, options.env))
             return 0
         trainer = load_trainer(settings, processes, precision, tokenizer, checkpoint, state, say)
@@ -149,6 +150,12 @@ def open_data(
     return tokenizer, train_data, valid_data.without_goals(Encoder(tokenizer).act)
 
 
+def base_model(settings: Settings, vocabulary: int) -> PreTrainedModel:
+    """Return the model that a run starts from, with rows for `vocabulary` tokens. `init` concerns this model alone."""
+    start = draw_model if settings.init == "random" else load_model
+    return start(settings.model_name, vocabulary, settings.seed)
+
+
 def load_trainer(
     settings: Settings,
     processes: Processes,
@@ -158,8 +165,9 @@ def load_trainer(
     state: RunState,
     say: Callable[[str], None],
 ) -> Trainer:
-    """The model and its optimizer as `checkpoint` left them; without one, the base model at the run's start."""
-    model = load_model(str(checkpoint or settings.model_name), len(tokenizer), settings.init, settings.seed)
+    """Return the model and its optimizer as `checkpoint` left them; without a checkpoint, those of a run's start."""
+    # A checkpoint has a row for every token: asked for no more rows, loading draws nothing.
+    model = load_model(str(checkpoint), vocabulary=0) if checkpoint else base_model(settings, len(tokenizer))
     model.to(processes.device)
     set_generation_defaults(model, tokenizer)
     trainer = Trainer(settings, processes, precision, model, say)
@@ -169,6 +177,11 @@ def load_trainer(
         if state.batch_size and state.settings["batch_size"] == settings.batch_size:
             trainer.batch_size = state.batch_size  # memory gave out with larger ones
     return trainer
+
+
+def counted(number: float, noun: str) -> str:
+    """Return `number` with its noun: "1 epoch", "1.5 epochs"."""
+    return f"{round(number, 2):.10g} {noun}" + ("s" if number != 1 else "")
 
 
 def opening_words(trainer: Trainer, sequences: int, total_steps: int, per_step: int) -> str:
