@@ -16,6 +16,7 @@ anywhere, and a file left that nobody needs, count as lost.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import hashlib
 import json
@@ -32,14 +33,12 @@ from pathlib import Path
 
 from bench.damage import NO_SECTION, damage_logs, lose_links, saved_step
 from bench.run_server import ROOT, RunServer
+from personagpt.records.database import Recordings
+from personagpt.records.talks import Talk, Turn
 
 SAMPLE = ROOT / "data" / "sample"
 TIMES = ("tokens_per_second", "seconds", "peak_gpu_memory_gb")
 LITTER = (".*", "tmp-*", "*.new", "*.unfinished")
-TALK = {
-    "model": "m", "model_checksum": "c0ffee", "sampling": {}, "persona": ["i have a duck."], "partner": "human",
-    "partner_persona": [], "flags": [], "started": "now",
-}  # fmt: skip
 
 
 @dataclass
@@ -109,16 +108,13 @@ def outcome(env: Path, save: Path | None = None) -> dict[str, str | list[dict[st
     return weights | logs | {"responses.txt": (save / "samples" / "responses.txt").read_text()}
 
 
-def talks_file(save: Path) -> Path:
-    """Talks to export, as an earlier version recorded them."""
-    path = save / "conversations" / "2026-01-01.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    turns = [{"speaker": ("human", "model")[n % 2], "text": f"turn {n} .", "time": "now"} for n in range(4)]
-    lines = [
-        json.dumps(TALK | {"id": str(number), "persona": [f"i am {number} ."], "turns": turns}) for number in range(20)
-    ]
-    path.write_text("".join(line + "\n" for line in lines))
-    return path
+def record_talks(save: Path) -> None:
+    """Record twenty talks to export."""
+    with contextlib.closing(Recordings(save / "conversations")) as recordings:
+        for number in range(20):
+            turns = [Turn(("human", "model")[n % 2], f"turn {n} .", "now") for n in range(4)]
+            persona = [f"i am {number} ."]
+            recordings.save(Talk("m", "c0ffee", {}, persona, turns=turns, id=str(number), started="now"))
 
 
 @dataclass
@@ -135,7 +131,7 @@ class Torture:
     def calm(self, data: Path) -> None:
         """The run without interruption, that all others are compared with."""
         self.env = write_run_settings(self.folder / "calm", data)
-        talks_file(self.save)
+        record_talks(self.save)
         started = time.monotonic()
         for kind in ("preprocess", "train", "export"):
             if self.finish(self.start(kind)) != 0:
@@ -169,12 +165,10 @@ class Torture:
     def run(self, number: int, data: Path, kills: int) -> None:
         """One `save_path` from its text to an end that equals the calm one, and once more after --restart."""
         self.env, self.damaged = write_run_settings(self.folder / f"run-{number}", data), set()
-        talks_file(self.save)
+        record_talks(self.save)
         self.survive("preprocess", lambda: any(self.save.glob("*train_data*")))
         self.train(kills)
-        # Killed while the recordings of an earlier version are taken over, or while text is written.
-        begun = self.chance.choice((self.save / "conversations" / "talks.sqlite", self.env.parent / "exported"))
-        self.survive("export", begun.exists)
+        self.survive("export", (self.env.parent / "exported").exists)  # killed while text is written
         self.compare(self.save)
         self.kill_when(self.start("train", "--restart"), lambda: any(self.save.glob("old-*")), 0.01)
         self.train(0)

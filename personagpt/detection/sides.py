@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from personagpt.errors import UserError
-from personagpt.records.talks import Talk, parse_talk, twin_of
+from personagpt.records.talks import Talk, parse_talk
 from personagpt.text.convai2 import Corpus, read_corpus
 
 FEWEST = 20  # sides of each class
@@ -45,7 +45,7 @@ def sides_of_talks(talks: list[Talk]) -> list[Side]:
         times = [datetime.datetime.fromisoformat(turn.time).timestamp() for turn in talk.turns]
         is_timed = all("T" in turn.time for turn in talk.turns)  # published talks have days only
         seconds = tuple(time - times[0] for time in times) if is_timed else ()
-        dialogue = min(talk.id, twin_of(talk.id)) if talk.partner == "person" else talk.id
+        dialogue = min(talk.id, talk.twin or talk.id)
         for speaker, name in enumerate(talk.speakers):
             of_other = talk.partner == "person" and name == "partner"
             own = talk.turns[speaker::2]
