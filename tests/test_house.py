@@ -155,7 +155,7 @@ def test_the_package_loads_torch_only_when_asked_for_a_name() -> None:
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
-@pytest.mark.parametrize("path", (ROOT / "personagpt/records").glob("*.py"), ids=name_of)
+@pytest.mark.parametrize("path", sorted((ROOT / "personagpt/records").glob("*.py")), ids=name_of)
 def test_recorded_talks_need_no_model(path: Path) -> None:
     program = (
         "import importlib, sys\n"
