@@ -21,12 +21,7 @@ VALID_EVERY = 10  # of the exported talks every tenth is for validation
 FLAG_TABLE, LINES = "flags.csv", "talks.jsonl"
 
 
-def export(
-    talks: list[Talk],
-    target: Path,
-    only_flagged: bool,
-    next_command: Callable[..., str] | None = None,
-) -> None:
+def export(talks: list[Talk], target: Path, only_flagged: bool, next_command: Callable[..., str] | None = None) -> None:
     """Write the talks into the folder `target`: as ConvAI2 text for preprocess_dataset.py, as JSON, and their flags.
 
     `next_command` returns the next command to run, with changed settings: training continues from the model that

@@ -54,18 +54,12 @@ def anonymous(talks: list[Talk]) -> list[Talk]:
     keys = sorted({talk.participant for talk in talks if talk.participant is not None}, key=lambda key: random.random())
     participants = {key: f"p{number}" for number, key in enumerate(keys, 1)}
     ids = {talk.id: new_id() for talk in talks}
-    return [
-        replace(
-            talk,
-            id=ids[talk.id],
-            twin=ids.get(talk.twin),
-            participant=participants.get(talk.participant),
-            model=public_model(talk),
-            started=_day(talk.started),
-            turns=[replace(turn, time=_day(turn.time)) for turn in talk.turns],
-        )
-        for talk in talks
-    ]
+    published = []
+    for talk in talks:
+        names = {"id": ids[talk.id], "twin": ids.get(talk.twin), "participant": participants.get(talk.participant)}
+        turns = [replace(turn, time=_day(turn.time)) for turn in talk.turns]
+        published.append(replace(talk, model=public_model(talk), started=_day(talk.started), turns=turns, **names))
+    return published
 
 
 def _day(time: str) -> str:
