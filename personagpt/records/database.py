@@ -71,7 +71,7 @@ class Recordings:
         """Store the present state of all talks, or of none. The talks are on the disk when this returns.
 
         A talk without turns is removed. A person's talk whose twin is neither saved along with it nor in the file is
-        stored without the partner's words, because the partner has deleted them. Raises TalkDeleted if one of the talks
+        stored without the partner's words, because the partner has deleted them. Raises TalkDeleted if a talk
         was saved before and deleted since.
         """
         changed = [talk for talk in talks if talk.turns or talk.id in self._saved]
@@ -211,7 +211,7 @@ class Recordings:
             if name in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
                 raise UserError(
                     f"{self.path}: not a file of recorded talks, or damaged ({error}): move it away, with its -wal and "
-                    "-shm files, and a new one is made"
+                    "-shm files, and the next talk makes a new file"
                 ) from None
             if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
                 raise UserError(f"{self.path}: cannot write there ({error}); choose another save_path") from None

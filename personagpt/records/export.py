@@ -94,7 +94,7 @@ def first_flag(talk: Talk) -> int:
 def training_dialogue(talk: Talk, count: int) -> Dialogue | None:
     """Return the first `count` turns as a dialogue, without a person's last utterance if no model answered it.
 
-    Return None if no turn is left, or if one of two people has deleted the own talk.
+    Return None if no turn is left, or if one of two people has deleted their talk.
     """
     if talk.partner == "person" and DELETED in talk.texts:
         return None

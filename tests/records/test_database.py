@@ -74,7 +74,7 @@ def test_nothing_is_created_before_something_is_said(recordings, tmp_path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_saved_is_flushed_to_the_disk(recordings) -> None:
+def test_saved_talks_are_flushed_to_the_disk(recordings) -> None:
     """PRAGMA synchronous: 2 is FULL, which flushes at every commit; write-ahead logging says what is flushed."""
     recordings.save(make_talk("hi"))
     assert recordings._connection.execute("PRAGMA synchronous").fetchone() == (2,)
@@ -238,6 +238,23 @@ def test_threads_share_one_object(recordings) -> None:
     for thread in threads:
         thread.join()
     assert [len(talk.turns) for talk in recordings.talks()] == [5] * 8
+
+
+def test_talks_are_counted_by_source_without_the_abandoned(recordings) -> None:
+    assert (recordings.count(), recordings.count_by_source("")) == (0, {})
+    for source, ratings in (("study:s:a", {}), ("study:s:a", {"ended": "rating"}), ("study:s:b", {"ended": "left"})):
+        recordings.save(make_talk("hi", source=source, ratings=ratings, participant="me"))
+    recordings.save(make_talk("hi", source="study:s-2:a"), make_talk("hi", source="app.py"))
+    assert recordings.count_by_source("study:s:") == {"study:s:a": 2}
+    assert (recordings.count(), recordings.count("me"), recordings.count("you")) == (5, 3, 0)
+
+
+def test_a_refused_talk_is_not_saved(recordings) -> None:
+    talk = make_talk("hi")
+    recordings.refuse(talk.id)
+    with pytest.raises(TalkDeleted):
+        recordings.save(talk, make_talk("another"))
+    assert recordings.talks() == []
 
 
 VERSION_1 = """
