@@ -48,6 +48,7 @@ def test_talks_become_tensors(run, talks, target, base, write_settings, monkeypa
     assert (done.status, done.err) == (0, "")
     assert re.fullmatch(
         "plain: 18 dialogues for training, 2 for validation\n"
+        r"the first 3 as they will be trained on \(\* is learned\):\n(  .*\n)+"
         rf"text in {target}; next: data_path='{target}' save_path='{target}/save' \S+ preprocess_dataset\.py\n",
         done.out,
     )
@@ -103,7 +104,7 @@ def test_nothing_is_overwritten(run, talks, target) -> None:
     assert (refused.status, refused.out) == (2, "")
     assert refused.err == (
         f"error: {target / TEXT_NAMES['valid']} is there already and stays as it is: "
-        "import into another folder, or remove it\n"
+        "add to it with --add, import into another folder, or remove it\n"
     )
     assert files(target) == [TEXT_NAMES["valid"]]
     assert (target / TEXT_NAMES["valid"]).read_bytes() == before
@@ -162,8 +163,11 @@ def test_several_files_and_formats(run, talks, tmp_path, target) -> None:
         ([".", "--to", "x"], ".: cannot read this file: Is a directory"),
         (["a.txt", "--to", "x", "--valid", "1.5"], "--valid 1.5: expected a share from 0 (none) to 1 (all)"),
         (["a.txt", "--to", "x", "--valid", "nan"], "--valid nan: expected a share from 0 (none) to 1 (all)"),
-        (["empty.json", "--to", "x", "--format", "messages"], "no record in these files: nothing was written"),
-        (["one.txt", "--to", "x"], "2 personas in 1 dialogues cannot be split so that none is in both parts: "),
+        (["empty.json", "--to", "x", "--format", "messages"], "no dialogue in these files: nothing was written"),
+        (
+            ["one.txt", "--to", "x"],
+            "1 dialogue(s) cannot be split so that every persona is trained: ",
+        ),
         (["one.txt", "--to", "one.txt"], "--to one.txt: there is a file of that name; expected a folder"),
         (["one.txt", "--to", "one.txt/x", "--valid", "0"], "one.txt/x: Not a directory"),
     ],
