@@ -11,7 +11,7 @@ import unicodedata
 COLONS = ":\uff1a"
 LONGEST_NAME = 40
 DATE = r"\d{1,4}[./-]\s?\d{1,2}[./-]\s?\d{1,4}\.?"
-CLOCK = r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[.,]\d{1,3})?(?:\s?[ap]\.?\s?m\b\.?)?Z?"
+CLOCK = r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[.,]\d{1,3})?(?:\s?[ap]\.?\s?m\b\.?)?+Z?"
 STAMP = rf"(?:{DATE}(?:,|T|\s|at)*)?{CLOCK}"
 # A time before the name, in brackets or with a dash after it.
 LEADING_STAMP = re.compile(

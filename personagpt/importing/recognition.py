@@ -28,9 +28,8 @@ def read_talks(path: Path, wanted: str | None, mapping: Mapping | None, left_out
         return f"columns ({written(mapping)})", read_columns(source, mapping, left_out)
     name = wanted or recognise(source)
     layout = LAYOUTS[name]
-    if name == "columns" and not (mapping := nearest_mapping(source)):
-        raise UserError(unknown(source))
-    return f"{name} ({written(mapping)})" if mapping else name, layout.read(source, left_out)
+    talks = layout.read(source, left_out)
+    return f"columns ({written(nearest_mapping(source))})" if name == "columns" else name, talks
 
 
 def recognise(source: Source) -> str:

@@ -26,7 +26,7 @@ PARTNER = "partner"  # everybody else, with --speaker
 
 TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # Control characters, marks that reorder the text of a line on the screen, and the byte-order mark.
-CONTROL = re.compile("[\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+CONTROL = re.compile("[\0-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 LINE_ENDS = re.compile(r"[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 DIRECTION = re.compile(r"\[[^\[\]]*\]|\([^()]*\)")
 ABBREVIATION = re.compile(r"(?:\b(?:mr|mrs|ms|dr|st|vs|etc|prof|no|jr|sr)|\b\w|\be\.g|\bi\.e)\.$", re.IGNORECASE)

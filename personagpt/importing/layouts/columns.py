@@ -65,7 +65,9 @@ def recognises(source: Source) -> bool:
 
 
 def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | RecordError]:
-    return read_columns(source, nearest_mapping(source), left_out)
+    if not (mapping := nearest_mapping(source)):
+        raise UserError(f"{source.name}: no column or key whose name says that it holds text; name one with --columns")
+    return read_columns(source, mapping, left_out)
 
 
 def nearest_mapping(source: Source) -> Mapping:
@@ -74,11 +76,11 @@ def nearest_mapping(source: Source) -> Mapping:
     mapping: Mapping = {}
     for role in ("text", "speaker", "persona", "talk"):
         taken = {path for others in mapping.values() for path in others}
-        inner = "text" in mapping and mapping["text"][0].rpartition(".")[0]
+        inner = _parent(mapping["text"][0]) if "text" in mapping else ""
         if role == "talk" and inner:
             continue  # each record is a talk
         # Who speaks stands beside the text.
-        free = [path for path in paths if path not in taken and (role != "speaker" or path.rpartition(".")[0] == inner)]
+        free = [path for path in paths if path not in taken and (role != "speaker" or _parent(path) == inner)]
         ranked = [(_likelihood(path, role), path) for path in free]
         if best := max((entry for entry in ranked if entry[0] > 0), key=lambda entry: entry[0], default=None):
             mapping[role] = [path for rank, path in ranked if rank > 0] if role == "talk" else [best[1]]
@@ -89,9 +91,14 @@ def nearest_mapping(source: Source) -> Mapping:
     return {role: mapping[role] for role in ROLES if role in mapping}
 
 
+def _parent(path: str) -> str:
+    """Return the path of the object that holds the key; "" for a record's own key, and for `episode no.`."""
+    return path.rpartition(".")[0] if not path.endswith(".") else ""
+
+
 def _likelihood(path: str, role: str) -> float:
     """Return how well the last key of `path` names `role`: 0 not at all, above 1 exactly."""
-    words = [word for word in re.split(r"[^a-z]+", path.rpartition(".")[2].lower()) if word]
+    words = [word for word in re.split(r"[^a-z]+", path[len(_parent(path)) :].lower()) if word]
     ranks = [len(LIKELY[role]) - LIKELY[role].index(word) for word in words if word in LIKELY[role]]
     return (len(words) == 1) + max(ranks) / 100 if ranks else 0
 
