@@ -52,6 +52,8 @@ def is_name(text: str) -> bool:
 
 def split_fact(line: str) -> tuple[str, str] | None:
     """Return whose persona line (`Ann's persona: FACT`, `James' persona: FACT`) `line` is, and the fact; else None."""
+    if "persona" not in line.lower():  # nearly every line
+        return None
     fact = FACT.match(INVISIBLE_MARKS.sub("", line))
     return (fact[1].strip(), fact[2].strip()) if fact else None
 

@@ -40,6 +40,8 @@ def mend(text: str, name: str) -> str:
     text = text.strip()
     if len(text) > MOST_CHARACTERS:
         raise RecordError(f"{name} has {len(text):,} characters; at most {MOST_CHARACTERS:,} are read")
+    if text.isprintable():  # nearly every text: nothing to mend
+        return text
     if half := re.search("[\ud800-\udfff]", text):
         code = ord(half[0])
         is_byte = 0xDC80 <= code <= 0xDCFF

@@ -51,7 +51,7 @@ def _names_with_colons(source: Source) -> list[str]:
         if fact := split_fact(line):
             declared |= {fact[0].casefold()} if re.search(f"[{COLONS}]", fact[0]) else set()
         elif outer := split_name(line):
-            inner = split_name(outer[1])
+            inner = split_name(outer[1]) if re.search(f"[{COLONS}]", outer[1]) else None
             is_close = inner and (inner[0][0].isupper() or not re.search(f"[{COLONS}]\\s", line[: -len(outer[1])]))
             second = re.match(rf"\s*(.*?[{COLONS}]\s*{re.escape(inner[0])})\s*[{COLONS}]", line) if is_close else None
             repeated |= {outer[0]} if outer[0] in following else set()
