@@ -60,11 +60,8 @@ def score_model(
         entries |= goal_metrics(model, dataset, encoder, autocast, plan.goals, plan.generate)
     if passes:
         entries["hits_at_1"] = hits_at_1(model, passes, autocast)
-    counts = {}
-    if plan.identify:
-        identified = identify(model, dataset, encoder, autocast, settings.seed)
-        entries |= identified.entries
-        counts = identified.counts()
+    identified, counts = identify(model, dataset, encoder, autocast, settings.seed) if plan.identify else ({}, {})
+    entries |= identified
     step = {} if trained.step is None else {"step": trained.step}
     origin = {"model": trained.name, "model_checksum": trained.checksum, "text": str(plan.text)}
     origin["text_sha256"] = dataset.metadata["text_sha256"]

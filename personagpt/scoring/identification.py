@@ -31,32 +31,14 @@ class DialogueSide:
     talks: list[LabelledTokens] = field(default_factory=list)  # from <|start|> on, and the responses in it
 
 
-@dataclass
-class Group:
-    """The personas that are compared with each other. The first `members` of them bring their own sides."""
-
-    personas: list[int]
-    members: int
-
-
-@dataclass
-class Identified:
-    """The entries of `persona_at_1` and `persona_mrr`, one for each side; none where there is nothing to compare."""
-
-    entries: dict[str, Entries]
-    among: int  # how many personas each side's own persona was among
-    left_out: int  # sides without a persona, or whose talk does not fit after another persona
-
-    def counts(self) -> dict[str, int]:
-        return {"identified_among": self.among, "identified_left_out": self.left_out}
-
-
 def identify(
     model: PreTrainedModel, dataset: PersonaChatDataset, encoder: Encoder, autocast: AbstractContextManager, seed: int
-) -> Identified:
+) -> tuple[dict[str, Entries], dict[str, int]]:
     """Rank each side's own persona by the likelihood of the side's utterances under each persona of its group.
 
-    Personas with the same facts count as one persona, in the order of facts in which it appears first.
+    Return the entries of `persona_at_1` and `persona_mrr`, one for each side, and two counts: the personas in a group
+    (`identified_among`), and the sides without a persona or with a talk that does not fit after another persona
+    (`identified_left_out`). Personas with the same facts count as one, in the order of facts that appears first.
     """
     sides, personas, without_persona = read_sides(dataset, encoder)
     sides_of: list[list[DialogueSide]] = [[] for _ in personas]
@@ -64,20 +46,21 @@ def identify(
         sides_of[side.persona].append(side)
     ranked: list[tuple[int, float, float]] = []  # dialogue, whether the own persona comes first, 1 / its rank
     with tqdm(total=len(sides), desc="identify", unit="side", leave=False, disable=None) as bar:
-        for group in deal(len(personas), seed):
-            own = [side for number in group.personas[: group.members] for side in sides_of[number]]
-            nll = group_nll(model, own, [personas[number] for number in group.personas], encoder, autocast)
+        for group, members in deal(len(personas), seed):
+            own = [side for number in group[:members] for side in sides_of[number]]
+            nll = group_nll(model, own, [personas[number] for number in group], encoder, autocast)
             for side, row in zip(own, nll, strict=True):
                 if np.isfinite(row).all():
-                    ranked.append((side.dialogue, *rank(row, group.personas.index(side.persona))))
+                    ranked.append((side.dialogue, *rank(row, group.index(side.persona))))
             bar.update(len(own))
-    among, left_out = min(PERSONAS, len(personas)), without_persona + len(sides) - len(ranked)
+    left_out = without_persona + len(sides) - len(ranked)
+    counts = {"identified_among": min(PERSONAS, len(personas)), "identified_left_out": left_out}
     if not ranked:
-        return Identified({}, among, left_out)
+        return {}, counts
     dialogues, firsts, reciprocals = map(np.array, zip(*sorted(ranked), strict=True))
     places = Places(dialogues, np.zeros(len(dialogues), int))
     entries = {"persona_at_1": Entries.of_equals(places, firsts), "persona_mrr": Entries.of_equals(places, reciprocals)}
-    return Identified(entries, among, left_out)
+    return entries, counts
 
 
 def read_sides(dataset: PersonaChatDataset, encoder: Encoder) -> tuple[list[DialogueSide], list[list[int]], int]:
@@ -105,8 +88,11 @@ def read_sides(dataset: PersonaChatDataset, encoder: Encoder) -> tuple[list[Dial
     return list(sides.values()), personas, len(without)
 
 
-def deal(count: int, seed: int) -> list[Group]:
-    """Deal `count` personas into groups of PERSONAS: each is a member of one group; others fill a short last group."""
+def deal(count: int, seed: int) -> list[tuple[list[int], int]]:
+    """Deal `count` personas into groups of PERSONAS; a short last group is filled from the others.
+
+    Return each group with how many of its personas, the first, are its own members: each persona is a member once.
+    """
     if count < 2:
         return []
     order = np.random.RandomState(seed).permutation(count).tolist()
@@ -114,7 +100,7 @@ def deal(count: int, seed: int) -> list[Group]:
     for first in range(0, count, PERSONAS):
         members = order[first : first + PERSONAS]
         others = [number for number in order if number not in members] if len(members) < PERSONAS else []
-        groups.append(Group(members + others[: PERSONAS - len(members)], len(members)))
+        groups.append((members + others[: PERSONAS - len(members)], len(members)))
     return groups
 
 

@@ -28,25 +28,16 @@ from personagpt.sequences.format import Encoder
 
 LabelledTokens = tuple[np.ndarray, np.ndarray]  # a sequence's tokens (T,), start and end of each response (R, 2)
 
-# What the teacher-forced metrics, which every evaluation of a run computes, have in common.
-TEACHER_FORCED = {"in_training": True, "per_token": True}
+# Every evaluation of a run computes the teacher-forced metrics.
+FORCED = {"in_training": True, "per_token": True}
+GAIN = "perplexity with exchanged personas over perplexity; above 1: the model uses the persona"
 METRICS = (
-    Metric("loss", "nats per response token", **TEACHER_FORCED),
-    Metric("perplexity", "exp(loss)", is_exponential=True, **TEACHER_FORCED),
-    Metric("turn_perplexity", "mean over responses, first token left out", is_exponential=True, **TEACHER_FORCED),
+    Metric("loss", "nats per response token", **FORCED),
+    Metric("perplexity", "exp(loss)", is_exponential=True, **FORCED),
+    Metric("turn_perplexity", "mean over responses, first token left out", is_exponential=True, **FORCED),
     Metric("word_perplexity", "exp(nats per word and end): compares vocabularies", is_exponential=True),
-    Metric(
-        "token_f1",
-        "teacher-forced: an untrained model already reaches about 70 %",
-        as_percent=True,
-        **TEACHER_FORCED,
-    ),
-    Metric(
-        "persona_gain",
-        "perplexity with exchanged personas over perplexity; above 1: the model uses the persona",
-        is_exponential=True,
-        **TEACHER_FORCED,
-    ),
+    Metric("token_f1", "teacher-forced: an untrained model already reaches about 70 %", as_percent=True, **FORCED),
+    Metric("persona_gain", GAIN, is_exponential=True, **FORCED),
     Metric("word_f1", "generated words against the human's", as_percent=True),
     Metric("distinct_1", "distinct words of the replies", as_percent=True, is_distinct=True),
     Metric("distinct_2", "distinct pairs of words", as_percent=True, is_distinct=True),
