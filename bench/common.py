@@ -18,7 +18,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from personagpt.device import Processes, configure_cuda, resolve_precision
-from personagpt.model.fast_cpu import onednn_product, should_use_onednn
+from personagpt.model.cpu_products import onednn_product, should_use_onednn
 from personagpt.model.loading import draw_model, load_config, load_tokenizer
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, tensor_metadata

@@ -167,7 +167,7 @@ class ReplyQueue:
                     continue
                 if is_time:  # not after each token: in a large batch, making text takes longer than making tokens
                     order.text = reply.shown
-                if reply.stands or (reply.ended and reply.text not in reply.draft.unwanted):
+                if reply.done:
                     order.text = reply.text
                     self._end(order)
 

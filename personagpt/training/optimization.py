@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 
 from personagpt.device import Processes, autocast, import_apex, keep_freed_memory
 from personagpt.errors import RunError, is_out_of_memory
-from personagpt.model.fast_cpu import use_cpu_dropout, use_cpu_products
+from personagpt.model.cpu_dropout import use_cpu_dropout
+from personagpt.model.cpu_products import use_cpu_products
 from personagpt.model.gpt2 import use_fused_gelu
 from personagpt.model.loss import ResponseLoss
 from personagpt.output import say
