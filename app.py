@@ -32,10 +32,11 @@ from pathlib import Path
 
 from personagpt.errors import UserError, printable
 from personagpt.files import write_atomically, write_json
+from personagpt.model.folders import find_model
 from personagpt.records.database import NAME, Recordings
 from personagpt.records.talks import talks_by_study
 from personagpt.sequences.goals import read_goals
-from personagpt.settings import Settings, find_model, read_settings
+from personagpt.settings import Settings, read_settings
 from personagpt.study.settings import read_study, study_name
 from personagpt.text.convai2 import read_corpus
 
@@ -64,7 +65,7 @@ def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Set
         return options, settings
     missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
     if missing:
-        raise UserError(f"app.py needs {' and '.join(missing)}: pip install -r requirements-page.txt")
+        raise UserError(f"app.py needs {' and '.join(missing)}: pip install -r requirements/page.txt")
     from personagpt.page.access import is_loopback
 
     options.local = is_loopback(options.host)

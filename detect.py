@@ -8,7 +8,7 @@
 
 Reads   save_path/conversations/talks.sqlite, the text, and save_path/checkpoint/model (or --model).
 Writes  save_path/samples/detector.json (or --detector), which --score reads.
-Needs scikit-learn: pip install -r requirements-detect.txt
+Needs scikit-learn: pip install -r requirements/detect.txt
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from typing import Any
 from personagpt.detection.sides import Side, read_exported, read_file, sides_of_people, sides_of_talks, utterances_seen
 from personagpt.errors import UserError, printable
 from personagpt.files import read_json
+from personagpt.model.folders import find_model
 from personagpt.records.database import Recordings
-from personagpt.settings import Settings, find_model, read_settings
+from personagpt.settings import Settings, read_settings
 from personagpt.text.convai2 import read_corpus
 
 
@@ -49,7 +50,7 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
         if path is not None and not path.is_file():
             raise UserError(f"--{name} {path}: there is no such file")
     if options.score is None and importlib.util.find_spec("sklearn") is None:
-        raise UserError("detect.py needs scikit-learn: pip install -r requirements-detect.txt")
+        raise UserError("detect.py needs scikit-learn: pip install -r requirements/detect.txt")
     settings = read_settings(options.env)
     options.detector = options.detector or settings.save_path / "samples" / "detector.json"
     return options, settings

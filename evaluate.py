@@ -28,9 +28,10 @@ import argparse
 from pathlib import Path
 
 from personagpt.errors import UserError
-from personagpt.sequences.format import check_present
+from personagpt.files import check_present
+from personagpt.model.folders import find_model
 from personagpt.sequences.goals import Goal, read_goals
-from personagpt.settings import Settings, find_model, read_settings
+from personagpt.settings import Settings, read_settings
 from personagpt.text.convai2 import Corpus, read_corpus
 
 

@@ -17,7 +17,6 @@ import interact
 import preprocess_dataset
 import train
 from bench import long_talk, persona_recall
-from bench.torture import write_data
 from data.sample import make_sample
 from data.sample.templates import FAREWELLS
 from personagpt.model.loading import TrainedModel, load_model, load_tokenizer
@@ -25,6 +24,7 @@ from personagpt.sequences.format import Encoder
 from personagpt.sequences.goals import GoalDraw, count_followed, read_goals
 from personagpt.settings import read_settings
 from personagpt.text.convai2 import CheckedText, read_corpus
+from tests.helpers import write_data
 
 
 def test_the_base_is_small_and_knows_no_persona(base: Path) -> None:

@@ -11,10 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.torture import copy_base, write_data
-from tests.helpers import prepare_run, rows, same, train_run, weights
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers import ROOT, copy_base, prepare_run, rows, same, train_run, weights, write_data
 
 
 def torchrun(env: Path) -> subprocess.Popen:

@@ -55,7 +55,7 @@ def test_set_aside_takes_the_first_free_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize("renames", [0, 1, 2])
 @pytest.mark.parametrize("restart", [True, False])
 def test_a_killed_restart_is_finished_at_the_next_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int, restart: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], renames: int, restart: bool
 ) -> None:
     for name in ("checkpoint", "samples", "old-1"):
         (tmp_path / name).mkdir()
@@ -74,10 +74,9 @@ def test_a_killed_restart_is_finished_at_the_next_start(
             set_aside(tmp_path)
     assert done == ["samples", "checkpoint"][:renames]
     (tmp_path / "samples").mkdir(exist_ok=True)  # evaluate.py wrote there meanwhile
-    said: list[str] = []
-    with claim_run(tmp_path, restart, Processes(0, 1, torch.device("cpu")), said.append) as (checkpoint, state):
+    with claim_run(tmp_path, restart, Processes(0, 1, torch.device("cpu"))) as (checkpoint, state):
         assert (checkpoint, state.step) == (None, 0)
-    assert said == [f"the old run is in {tmp_path / 'old-2'} now"]
+    assert capsys.readouterr().out == f"the old run is in {tmp_path / 'old-2'} now\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["old-1", "old-2", "run.lock"]
     assert all((tmp_path / "old-2" / name / "kept").exists() for name in ("checkpoint", "samples"))
 
@@ -95,7 +94,7 @@ def test_a_state_that_is_none(tmp_path: Path, text: str) -> None:
     (saved / "manifest.json").write_text(json.dumps({"files": manifest["files"] | {"training_state.json": entry}}))
     with (
         pytest.raises(CheckpointError, match=r"training_state.json: not a run's state; start over with --restart"),
-        claim_run(tmp_path, False, Processes(0, 1, torch.device("cpu")), pytest.fail),
+        claim_run(tmp_path, False, Processes(0, 1, torch.device("cpu"))),
     ):
         pass
 
