@@ -71,7 +71,8 @@ def train(options: Options, settings: Settings, goals: list[Goal]) -> int:
             check_same_run(state, identity, settings)
             if state.step >= plan.total_steps:
                 draw_stale_plots(settings.save_path / "samples")
-                say(f"already finished: {state.step} steps, {settings.epochs} epochs")
+                epochs = counted(state.step / plan.steps.steps_per_epoch, "epoch")
+                say(f"already finished: {counted(state.step, 'step')}, {epochs}")
                 say(closing_words(settings, options.env))
                 return 0
             trainer = load_trainer(settings, processes, precision, plan.tokenizer, checkpoint, state)
@@ -112,6 +113,11 @@ def take_steps(plan: RunPlan, trainer: Trainer, recorder: Recorder, stop: StopSi
         if stopped and not is_last:
             line = f"stopped after step {step} of {total_steps} and saved; the same command goes on from there"
             raise Stopped(line, stop.status or 143)
+
+
+def counted(number: float, noun: str) -> str:
+    """Return `number` with its noun: "1 epoch", "1.5 epochs"."""
+    return f"{round(number, 2):.10g} {noun}" + ("s" if number != 1 else "")
 
 
 def closing_words(settings: Settings, env_file: Path) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from personagpt.device import Processes, hardware
 from personagpt.model.generation import set_generation_defaults
-from personagpt.model.loading import load_config, load_model, load_tokenizer
+from personagpt.model.loading import draw_model, load_config, load_model, load_tokenizer
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, open_tensors
 from personagpt.sequences.format import Encoder
@@ -52,6 +52,12 @@ def plan_run(settings: Settings, goals: list[Goal], processes: int) -> RunPlan:
     return RunPlan(tokenizer, train, valid.without_goals(Encoder(tokenizer).act), steps, total_steps, warmup_steps)
 
 
+def base_model(settings: Settings, vocabulary: int) -> PreTrainedModel:
+    """Return the model that a run starts from, with rows for `vocabulary` tokens. `init` concerns this model alone."""
+    start = draw_model if settings.init == "random" else load_model
+    return start(settings.model_name, vocabulary, settings.seed)
+
+
 def load_trainer(
     settings: Settings,
     processes: Processes,
@@ -61,7 +67,8 @@ def load_trainer(
     state: RunState,
 ) -> Trainer:
     """Return the model and its optimizer as `checkpoint` left them, or without a checkpoint the base model."""
-    model = load_model(str(checkpoint or settings.model_name), len(tokenizer), settings.init, settings.seed)
+    # A checkpoint has a row for every token: asked for no more rows, loading draws nothing.
+    model = load_model(str(checkpoint), vocabulary=0) if checkpoint else base_model(settings, len(tokenizer))
     model.to(processes.device)
     set_generation_defaults(model, tokenizer)
     trainer = Trainer(settings, processes, precision, model)
