@@ -82,36 +82,28 @@ def write_atomically(path: Path, data: str | bytes, beside: Path | None = None) 
 def replacing(path: Path, beside: Path | None = None) -> Iterator[BinaryIO]:
     """Yield a file to write, which replaces the file at `path` when the block ends.
 
-    A reader, or a power cut, gets the old file or the whole new file. The new file lies next to `beside` (default:
-    `path`) under a hidden name until then.
+    A reader, or a power cut, gets the old file or the whole new file. Until then the new file lies next to `beside`
+    (default: `path`) under a hidden random name, because two programs may write `path` at once. A program locks its new
+    file. A new file without a lock belongs to a killed program and is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _new_file(beside or path) as (file, new):
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-        os.replace(new, path)
-
-
-@contextlib.contextmanager
-def _new_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """Yield an empty file next to `path`, with a random name because two programs may write `path` at once.
-
-    A program locks its new file while it writes. A new file without a lock belongs to a killed program and is removed.
-    """
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
+    beside = beside or path
+    for left in beside.parent.glob(f".{glob.escape(beside.name)}.*.new"):
         with contextlib.suppress(OSError), open(left, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             left.unlink()
     while True:
-        new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+        new = beside.with_name(f".{beside.name}.{secrets.token_hex(4)}.new")
         with open(new, "xb") as file:
             with contextlib.suppress(OSError):  # on a file system without locks nothing is removed either
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not new.exists():  # another program removed it before it was locked
                 continue
             try:
-                yield file, new
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(new, path)
             finally:
                 new.unlink(missing_ok=True)
             return

@@ -26,6 +26,7 @@ from personagpt.files import read_text
 
 TEXT_NAMES = {split: f"{split}_both_original_no_cands.txt" for split in ("train", "valid")}
 ENV_FILE = Path(__file__).resolve().parents[1] / ".env"
+PATHS = ("env_file", "save_path", "data_path", "model_name", "goals")  # the settings that hold paths of this machine
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ This module imports nothing heavy, because a script looks for its model before i
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -31,7 +32,9 @@ def find_model(wanted: str | None, settings: Settings, train_command: str = "tra
 
 def named_model(wanted: str, option: str = "") -> str:
     """Return the absolute path of a model's folder, or its hub name. Raises UserError where `wanted` is neither."""
-    folder = Path(wanted).expanduser()
+    folder = Path(wanted)
+    with contextlib.suppress(RuntimeError):  # ~somebody who is no user here
+        folder = folder.expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(f"{wanted}: no model in this folder (config.json is missing)")

@@ -14,7 +14,7 @@ from personagpt.model.sampling import Sampling
 from personagpt.scoring.metrics import METRICS
 from personagpt.scoring.published import has_published_vocabulary, is_published_text
 from personagpt.sequences.goals import read_goals
-from personagpt.settings import Settings
+from personagpt.settings import PATHS, Settings
 from personagpt.text.style import Style, Writing, read_style
 
 HUB_CONVAI2 = "conv_ai_2"
@@ -25,7 +25,6 @@ MIT_BASES = {
 # The licence of a base in this folder is this repository's.
 OWN_BASES = Path(__file__).resolve().parents[2] / "data"
 METRIC_NAMES = [metric.name for metric in METRICS]
-PRIVATE = ("env_file", "save_path", "data_path", "model_name", "goals")  # paths of the machine that trained it
 
 CARD = """\
 # {title}
@@ -104,7 +103,7 @@ def write_card(
         model_name=title if results else None,
         eval_results=results or None,
     )
-    kept = {key: value for key, value in settings.plain().items() if key not in PRIVATE}
+    kept = {key: value for key, value in settings.plain().items() if key not in PATHS}
     sampling = Sampling()
     style = read_style(folder)
     facts, said = ("I have two dogs.", "I work as a nurse."), "Hi! What do you do for a living?"

@@ -106,23 +106,20 @@ class CsvLog:
     def append(self, row: dict[str, Any]) -> None:
         self.rows.append({column: _cell(row[column]) for column in self.columns if column in row})
         with best_effort(self.path):
-            if self._is_unchanged():
-                with open(self.path, "ab") as file:
-                    self.size += file.write(self._lines(self.rows[-1:]))
-            else:
-                self._restore()
+            self._write(self.rows[-1:])
 
     def flush(self) -> None:
         """Return when every row is on the disk."""
         with best_effort(self.path):
-            if not self._is_unchanged():
-                self._restore()
+            self._write([])
             fsync_path(self.path)
 
-    def _is_unchanged(self) -> bool:
-        return self.path.is_file() and self.path.stat().st_size == self.size
-
-    def _restore(self) -> None:
+    def _write(self, new_rows: Rows) -> None:
+        """Add `new_rows` to the file, or write all rows if somebody changed it."""
+        if self.path.is_file() and self.path.stat().st_size == self.size:
+            with open(self.path, "ab") as file:
+                self.size += file.write(self._lines(new_rows))
+            return
         if self.path.exists():
             _set_aside(self.path, "it was changed while the run went on")
         self._write_all()

@@ -17,7 +17,7 @@ from personagpt.files import read_json, unused_name
 from personagpt.model.folders import STATE
 from personagpt.output import is_first_process, say
 from personagpt.sequences.dataset import PersonaChatDataset
-from personagpt.settings import Settings
+from personagpt.settings import PATHS, Settings
 from personagpt.training.checkpoint import CheckpointError, newest_checkpoint, prune
 
 # What identifies a run, and its words in a message. With any of it changed, going on would be another run.
@@ -90,31 +90,25 @@ def _model_identity(name: str) -> str:
     return "folder " + hashlib.sha256(config + repr(sizes).encode()).hexdigest()[:16]
 
 
-class RunLock:
-    """Keeps a second run out of `save_path`. The system releases the lock when the process ends, however it ends."""
-
-    def __init__(self, save_path: Path) -> None:
-        save_path.mkdir(parents=True, exist_ok=True)
-        path = save_path / "run.lock"
-        self.file = open(path, "a+")  # noqa: SIM115  open as long as the run lasts
+@contextlib.contextmanager
+def run_lock(save_path: Path) -> Iterator[None]:
+    """Keep a second run out of `save_path`. The system releases the lock when the process ends, however it ends."""
+    save_path.mkdir(parents=True, exist_ok=True)
+    with open(save_path / "run.lock", "a+") as file:
         try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self.file.seek(0)
-            holder = self.file.read().strip() or "another process"
-            raise CheckpointError(
-                f"{save_path}: {holder} is training there; wait for it, stop it, or choose another save_path"
-            ) from None
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            problem = f"{holder} is training there; wait for it, stop it, or choose another save_path"
+            raise CheckpointError(f"{save_path}: {problem}") from None
         except OSError as error:
-            raise CheckpointError(
-                f"{save_path}: this file system has no locks ({error.strerror}): choose a save_path on another one"
-            ) from None
-        self.file.truncate(0)
-        self.file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        self.file.flush()
-
-    def release(self) -> None:
-        self.file.close()
+            problem = f"this file system has no locks ({error.strerror}): choose a save_path on another one"
+            raise CheckpointError(f"{save_path}: {problem}") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
 
 
 def set_aside(save_path: Path) -> Path | None:
@@ -144,9 +138,8 @@ def claim_run(save_path: Path, restart: bool, processes: Processes) -> Iterator[
 
     Raises CheckpointError where another run holds the lock, or no checkpoint can be used.
     """
-    lock = RunLock(save_path) if is_first_process() else None
     folder = save_path / "checkpoint"
-    try:
+    with run_lock(save_path) if is_first_process() else contextlib.nullcontext():
         if is_first_process():
             if old := finish_move(save_path) or (set_aside(save_path) if restart else None):
                 say(f"the old run is in {old} now")
@@ -156,13 +149,9 @@ def claim_run(save_path: Path, restart: bool, processes: Processes) -> Iterator[
         checkpoint = (folder / "model").resolve() if (folder / "model").exists() else None
         state = _read_state(checkpoint) if checkpoint else RunState()
         if not processes.agree(state.step):
-            raise CheckpointError(
-                f"{save_path} holds different checkpoints on different machines: use one shared folder"
-            )
+            problem = "holds different checkpoints on different machines: use one shared folder"
+            raise CheckpointError(f"{save_path} {problem}")
         yield checkpoint, state
-    finally:
-        if lock:
-            lock.release()
 
 
 def _read_state(checkpoint: Path) -> RunState:
@@ -185,7 +174,7 @@ def check_same_run(state: RunState, identity: dict[str, Any], settings: Settings
         )
     now = settings.plain()
     for key, before in state.settings.items():
-        if key not in ("env_file", "save_path", "data_path", "model_name", "goals") and now.get(key) != before:
+        if key not in PATHS and now.get(key) != before:
             say(f"changed since the last save: {key} was {before}, is {now.get(key)}")
 
 

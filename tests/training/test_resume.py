@@ -17,28 +17,29 @@ from personagpt.files import file_checksum
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.settings import read_settings
 from personagpt.training.checkpoint import CheckpointError, save_checkpoint
-from personagpt.training.resume import RunLock, RunState, claim_run, run_identity, set_aside
+from personagpt.training.resume import RunState, claim_run, run_identity, run_lock, set_aside
 from tests.helpers import METADATA, VALID
 
 
 def test_a_second_run_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
-    first = RunLock(tmp_path)
-    with pytest.raises(CheckpointError, match=rf"process {os.getpid()} on \S+ is training there"):
-        RunLock(tmp_path)
-    first.release()
-    RunLock(tmp_path).release()
+    refusal = pytest.raises(CheckpointError, match=rf"process {os.getpid()} on \S+ is training there")
+    with run_lock(tmp_path), refusal, run_lock(tmp_path):
+        pass
+    with run_lock(tmp_path):
+        pass
 
 
 def test_a_dead_process_holds_no_lock(tmp_path: Path, root: Path) -> None:
     script = (
         "import sys, os, signal; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path; from personagpt.training import resume\n"
-        "lock = resume.RunLock(Path(sys.argv[2])); os.kill(os.getpid(), signal.SIGKILL)"
+        "with resume.run_lock(Path(sys.argv[2])): os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", script, str(root), str(tmp_path)])
     assert done.returncode == -signal.SIGKILL
     assert "process " in (tmp_path / "run.lock").read_text()
-    RunLock(tmp_path).release()
+    with run_lock(tmp_path):
+        pass
 
 
 def test_set_aside_takes_the_first_free_number(tmp_path: Path) -> None:
