@@ -32,10 +32,11 @@ from pathlib import Path
 
 from personagpt.errors import UserError, printable
 from personagpt.files import write_atomically, write_json
+from personagpt.model.folders import find_model
 from personagpt.records.database import NAME, Recordings
 from personagpt.records.talks import talks_by_study
 from personagpt.sequences.goals import read_goals
-from personagpt.settings import Settings, find_model, read_settings
+from personagpt.settings import Settings, read_settings
 from personagpt.study.settings import read_study, study_name
 from personagpt.text.convai2 import read_corpus
 

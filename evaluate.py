@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from personagpt.errors import UserError
-from personagpt.files import write_json
+from personagpt.files import check_present, write_json
+from personagpt.model.folders import find_model
 from personagpt.output import say
-from personagpt.sequences.format import check_present
 from personagpt.sequences.goals import Goal, read_goals
-from personagpt.settings import Settings, find_model, read_settings
+from personagpt.settings import Settings, read_settings
 from personagpt.signals import importing
 from personagpt.text.convai2 import Corpus, read_corpus
 

@@ -110,7 +110,8 @@ def train_once(trainer: Trainer, dataset: PersonaChatDataset) -> None:
     trainer.model.train()
     order = np.argsort(-dataset.lengths)
     for start in range(0, len(order), 8):
-        training_step(trainer, dataset, order[start : start + 8], seed=start, learn_rate=0.0)
+        batches = trainer.batches(dataset, order[start : start + 8])
+        training_step(trainer, batches, seed=start, learn_rate=0.0)
 
 
 class Clock(io.StringIO):

@@ -8,6 +8,7 @@ import contextlib
 import csv
 import http.client
 import json
+import shutil
 import threading
 import time
 from dataclasses import dataclass
@@ -20,20 +21,20 @@ from safetensors.torch import load_file
 
 import preprocess_dataset
 import train
-from bench.torture import TIMES
 from personagpt.model.loading import TrainedModel
 from personagpt.page.replies import ReplyQueue
 from personagpt.page.routes import make_app
 from personagpt.page.visitors import Limits, Page
 from personagpt.records.database import Recordings
 from personagpt.sequences.dataset import Tensors
+from personagpt.settings import TEXT_NAMES
 from personagpt.study.pairing import Pairing
 from personagpt.study.participants import StudyPage
 from personagpt.study.settings import Study
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "data" / "sample"
-SHARED = (ROOT.parent if ROOT.name == "mutants" else ROOT).parent / "shared"  # mutmut's copy lies in the repository
+SHARED = ROOT.parent / "shared"
 
 # The settings file that must work as it is: the nine required keys and nothing else.
 NINE_LINES = """\
@@ -76,6 +77,9 @@ VARIETIES: dict[str, dict[str, object]] = {
 }
 
 
+TIMES = ("tokens_per_second", "seconds", "peak_gpu_memory_gb")  # columns of loss.csv that differ from run to run
+
+
 @dataclass
 class Outcome:
     """What a script left: its exit status and what it printed."""
@@ -88,6 +92,23 @@ class Outcome:
     def line(self) -> str:
         """What stderr ends with, after the progress bars."""
         return self.err.rpartition("\r")[2].removesuffix("\n")
+
+
+def write_data(folder: Path, **counts: int) -> None:
+    """Write the first dialogues of the sample corpus: `train=12, valid=3`."""
+    for split, count in counts.items():
+        lines = (SAMPLE / TEXT_NAMES[split]).read_text().splitlines(keepends=True)
+        starts = [index for index, line in enumerate(lines) if line.startswith("1 ")]
+        (folder / TEXT_NAMES[split]).write_text("".join(lines[: starts[count]]))
+
+
+def copy_base(folder: Path, dropout: float) -> Path:
+    """Copy the sample's base model, with another dropout: with dropout a run depends on every random number."""
+    shutil.copytree(SAMPLE / "base", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= dict.fromkeys(("attn_pdrop", "resid_pdrop", "embd_pdrop"), dropout)
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 def prepare_run(folder: Path, data: Path, **changes: object) -> Path:

@@ -11,10 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.torture import copy_base, write_data
-from tests.helpers import VARIETIES, prepare_run, rows, same, train_run, weights
+from tests.helpers import ROOT, VARIETIES, copy_base, prepare_run, rows, same, train_run, weights, write_data
 
-ROOT = Path(__file__).resolve().parent.parent
 LONGEST = 600  # seconds that a run may take on a busy machine
 
 

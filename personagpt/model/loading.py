@@ -20,16 +20,14 @@ from personagpt.device import autocast, configure_cuda, pick_device, resolve_pre
 from personagpt.errors import UserError
 from personagpt.files import read_json
 from personagpt.model.cpu_products import use_cpu_products
+from personagpt.model.folders import MANIFEST, STATE, find_model, named_model
 from personagpt.model.gpt2 import use_fused_gelu
 from personagpt.output import say
 from personagpt.sequences.format import SPECIAL_TOKENS, Encoder, add_special_tokens
-from personagpt.settings import Settings, find_model, named_model
+from personagpt.settings import Settings
 from personagpt.text.style import STYLE, Style, read_style
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-
-# What a training run leaves in a checkpoint's folder beside the model.
-MANIFEST, STATE = "manifest.json", "training_state.json"
 
 # How every model is made. Of the library's attentions, sdpa is causal without a mask, and hidden_states gives none.
 MODEL_OPTIONS = {"dtype": torch.float32, "attn_implementation": "sdpa", "trust_remote_code": False}

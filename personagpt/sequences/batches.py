@@ -6,6 +6,7 @@ without replaying the data before it, and any split of a step into batches and p
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,3 +96,29 @@ def collate(sequences: list[tuple[np.ndarray, np.ndarray]], pad: int = 0, multip
 def load_batch(dataset: PersonaChatDataset, indices: np.ndarray, pad: int = 0, multiple: int = 1) -> Batch:
     """The batch of the dataset's sequences `indices`; the others are `collate`'s."""
     return collate([dataset.sequence(int(index)) for index in indices], pad, multiple)
+
+
+@dataclass(frozen=True)
+class StepBatches:
+    """The batches of one process in one optimizer step. They can be made again in another size."""
+
+    dataset: PersonaChatDataset
+    group: np.ndarray  # (S,) indices of the step's sequences, of all processes
+    rank: int = 0
+    processes: int = 1
+    multiple: int = 1  # of which each batch's width is one
+
+    @property
+    def label_tokens(self) -> int:
+        """The number of response tokens in the step, of all processes."""
+        return int(self.dataset.label_tokens[self.group].sum())
+
+    @property
+    def tokens(self) -> int:
+        """The number of tokens in the step, of all processes."""
+        return int(self.dataset.lengths[self.group].sum())
+
+    def of_size(self, batch_size: int) -> Iterator[Batch]:
+        """Yield batches of at most `batch_size` sequences, on the CPU. Each is made when it is asked for."""
+        for indices in micro_batches(self.group, batch_size, self.rank, self.processes):
+            yield load_batch(self.dataset, indices, multiple=self.multiple)

@@ -16,13 +16,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
-from personagpt.files import file_checksum
+from personagpt.files import check_present, file_checksum
 from personagpt.sequences.format import (
     IGNORED,
     DataError,
     Encoder,
     Sequence,
-    check_present,
     goal_sequence,
     side_sequences,
     tokenizer_checksum,
@@ -132,7 +131,7 @@ class PersonaChatDataset(torch.utils.data.Dataset):
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, str], Tensors]:
-    check_present(path)
+    check_present(path, "preprocess_dataset.py")
     try:
         with safe_open(path, "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in DTYPES}

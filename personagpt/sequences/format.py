@@ -16,7 +16,6 @@ import copy
 import hashlib
 import itertools
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personagpt.errors import UserError
@@ -69,12 +68,6 @@ CHAT_TEMPLATE = """\
 
 class DataError(UserError):
     """Tensors that are missing, damaged, or made from something other than the settings name."""
-
-
-def check_present(path: Path, command: str = "preprocess_dataset.py") -> None:
-    """Raise DataError where there is no tensor file; `command` makes it."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; first run `{command}`")
 
 
 def add_special_tokens(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
