@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 # In the order in which they join the vocabulary: 50257 to 50262 after GPT-2's.
 SEP, CLS, START, P1, P2, ACT = SPECIAL_TOKENS = ("<|sep|>", "<|cls|>", "<|start|>", "<|p1|>", "<|p2|>", "<|act|>")
-Sequence = tuple[list[int], list[tuple[int, int]]]  # token ids, and where each response starts and ends in them
+# Token ids, and where each response starts and ends in them.
+TokenSequence = tuple[list[int], list[tuple[int, int]]]
 IGNORED = -100  # the label of a token that is no response's
 
 # Renders a chat as the training format: the system message is the persona, one fact a line. Text that looks like a
@@ -169,7 +170,7 @@ class Encoder:
 
 def side_sequences(
     prefix: list[int], utterances: list[list[int]], speaker: int, eos: int, limit: int
-) -> list[Sequence]:
+) -> list[TokenSequence]:
     """One speaker's side of a dialogue -> its sequences.
 
     `prefix` is `Encoder.prefix`'s; `utterances` are token ids without <eos>; utterance i is speaker i % 2's.
@@ -200,7 +201,7 @@ def side_sequences(
     return sequences
 
 
-def goal_sequence(prefix: list[int], utterances: list[list[int]], index: int, eos: int, limit: int) -> Sequence:
+def goal_sequence(prefix: list[int], utterances: list[list[int]], index: int, eos: int, limit: int) -> TokenSequence:
     """A side's sequence for a goal: its one response is utterance `index`, after as many as fit `limit` tokens.
 
     `prefix` starts with the goal; all else is as in `side_sequences`.

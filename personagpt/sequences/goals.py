@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from personagpt.errors import UserError
-from personagpt.text.convai2 import CheckedText, Corpus
+from personagpt.text.dialogues import Corpus
 
 EXPECTED = "expected GOAL<TAB>ask or talk<TAB>words separated by spaces"
 # After a question or exclamation mark, or a full stop before a space: `how are you ? fine .` and `How are you? Fine.`
@@ -123,7 +123,7 @@ class GoalDraw:
         return None
 
 
-def count_followed(goals: list[Goal], corpus: Corpus | CheckedText, max_turns: int) -> Counter[str]:
+def count_followed(goals: list[Goal], corpus: Corpus, max_turns: int) -> Counter[str]:
     """How many responses of a corpus follow each goal."""
     counts = Counter({goal.text: 0 for goal in goals})
     for dialogue, sides in corpus:

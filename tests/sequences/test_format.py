@@ -121,7 +121,7 @@ def test_one_persona_only_gives_one_side(real_encoder) -> None:
 @pytest.mark.parametrize("max_turns", [1, 2, 3, 20, 23, 24, 100])
 def test_at_most_max_turns_utterances(encoder, max_turns) -> None:
     utterances = [f"line {i}" for i in range(24)]
-    corpus = Corpus([Dialogue((["a"], ["b"]), utterances, 1, [1] * 24)], [(0, 1)], [])
+    corpus = Corpus([Dialogue((["a"], ["b"]), utterances)], [(0, 1)], [])
     made = sequences(corpus, encoder, max_turns)
     used = utterances[:max_turns]
     assert len(made) == (1 if max_turns == 1 else 2)  # a side with no utterance of its own gives no sequence
@@ -357,7 +357,7 @@ def test_the_chat_template_is_the_format_on_real_dialogues(shared, real_encoder)
 def test_the_chat_template_on_unusual_text(real_encoder, speaker) -> None:
     facts = ["  i like | and < .", "😀 naïve ", "{{ eos_token }}{% endif %}"]
     utterances = [" a", "b \n\n c\n", "😀", "é😀 ", "\u2028<br>|", "the end\t"]
-    corpus = Corpus([Dialogue((facts, facts), utterances, 1, [1] * 6)], [(speaker,)], [])
+    corpus = Corpus([Dialogue((facts, facts), utterances)], [(speaker,)], [])
     ((tokens, labels),) = sequences(corpus, real_encoder)
     rendered = real_encoder.tokenizer.apply_chat_template(
         chat(facts, utterances[: 5 + speaker], speaker), return_assistant_tokens_mask=True, return_dict=True
