@@ -30,7 +30,7 @@ from personagpt.sequences.format import (
 )
 from personagpt.sequences.goals import Goal, GoalDraw, goals_checksum
 from personagpt.sequences.tensors import DTYPES, Tensors
-from personagpt.text.dialogues import Corpus, Dialogue
+from personagpt.text.dialogues import Corpus
 from personagpt.text.lines import TextError
 from personagpt.text.style import Style, parse_style
 
@@ -39,6 +39,16 @@ if TYPE_CHECKING:
 
 DIALOGUES_PER_BATCH = 100  # encoded together: enough to keep the tokenizer's threads busy
 MOST_KNOWN_FACTS = 50_000  # whose tokens are kept
+# What differs between tensors and settings, by the key of `tensor_metadata`.
+MADE_FROM_OTHER = {
+    "text_sha256": "made from another text than {text}",
+    "tokenizer_sha256": "made with another tokenizer than model_name's",
+    "vocabulary": "made for another vocabulary than model_name's",
+    "max_turns": "made with max_turns = {made}, not {value}",
+    "context": "made for a context of {made} tokens, model_name's is {value}",
+    "goals_sha256": "made without these goals",
+}
+AGAIN = "run preprocess_dataset.py with these settings again"
 
 
 def tensor_metadata(
@@ -189,23 +199,15 @@ def open_tensors(
     `context_length` positions. The text is compared only where it exists, because tensors may travel without it.
     """
     dataset = PersonaChatDataset(path)
-    again = f"{path}: made {{}}; run preprocess_dataset.py with these settings again"
-    if text.exists() and dataset.metadata.get("text_sha256") != file_checksum(text):
-        raise DataError(again.format(f"from another text than {text}"))
-    if dataset.metadata.get("tokenizer_sha256") != tokenizer_checksum(tokenizer):
-        raise DataError(again.format("with another tokenizer than model_name's"))
-    if int(dataset.metadata["vocabulary"]) != len(tokenizer):
-        raise DataError(again.format("for another vocabulary than model_name's"))
-    if dataset.metadata.get("max_turns") != str(max_turns):
-        raise DataError(again.format(f"with max_turns = {dataset.metadata.get('max_turns')}, not {max_turns}"))
-    if int(dataset.metadata["context"]) != context_length:
-        raise DataError(
-            again.format(f"for a context of {dataset.metadata['context']} tokens, model_name's is {context_length}")
-        )
-    made_with = dataset.metadata.get("goals_sha256")
-    if made_with != (goals_checksum(goals) if goals else None):
-        others = "with other goals" if goals else "with goals, but none are set"
-        raise DataError(again.format(others if made_with else "without goals"))
+    made = dataset.metadata
+    text_sha256 = file_checksum(text) if text.exists() else made.get("text_sha256", "")
+    for key, value in tensor_metadata(text_sha256, tokenizer, max_turns, context_length, goals).items():
+        if made.get(key) != value:
+            raise DataError(
+                f"{path}: {MADE_FROM_OTHER[key].format(text=text, made=made.get(key), value=value)}; {AGAIN}"
+            )
+    if not goals and "goals_sha256" in made:
+        raise DataError(f"{path}: made with goals, but none are set; {AGAIN}")
     _check_format(dataset, Encoder(tokenizer))
     return dataset
 
@@ -295,14 +297,9 @@ def _encode_dialogues(
                         prefix = encoder.prefix(speaker, persona, goal)
                         sequences.append(goal_sequence(prefix, utterances, response, encoder.eos, limit))
             except OverflowError as error:
-                before = "the speaker's persona, a goal" if draw else "the speaker's persona"
-                raise too_long(dialogue, error.args[0], limit, name, before) from None
+                line, goal = dialogue.line_of(error.args[0]), ", a goal" if draw else ""
+                raise TextError(
+                    f"{name}:{line}: the speaker's persona{goal} and this utterance alone exceed the model's context "
+                    f"of {limit} tokens: shorten them"
+                ) from None
             yield sequences
-
-
-def too_long(dialogue: Dialogue, index: int, limit: int, name: str, before: str = "the speaker's persona") -> TextError:
-    """Return the error for utterance `index` of a dialogue in the file `name`, which does not fit after `before`."""
-    return TextError(
-        f"{name}:{dialogue.line_of(index)}: {before} and this utterance alone exceed the model's context of {limit} "
-        "tokens: shorten them"
-    )

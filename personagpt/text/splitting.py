@@ -18,43 +18,38 @@ class Split:
     train: list[Dialogue]
     valid: list[Dialogue]
     left_out: list[Dialogue]  # between a persona of one part and a persona of the other part
-    personas: int  # how many different personas the dialogues have
-    held_back: int  # how many personas are in the validation part only; 0 in a split by dialogue
-    by_persona: bool  # whether no persona is in both parts
+    held_back: int  # how many personas are not trained; 0 in a split by dialogue
 
     @property
     def warning(self) -> str | None:
-        """A line on what a split by dialogue means for figures; None where the split is by persona."""
-        if self.by_persona:
+        """What a split by dialogue means for figures; None where the split is by persona."""
+        if self.held_back:
             return None
-        subject = "the only persona is" if self.personas == 1 else f"the {self.personas:,} personas are"
-        return f"{subject} in both parts: validation says how well a model plays known personas, not new ones"
+        return "personas are in both parts: validation says how well a model plays personas that it knows, not new ones"
 
 
 def split_dialogues(dialogues: list[Dialogue], share: float) -> Split:
     """Put about `share` of the dialogues into the validation part, by persona where possible.
 
-    A split by persona is refused where a part would be empty, or where whole personas make the validation part more
-    than half as large again as `share` asks for, or less than half as large. Then the split is by dialogue, and every
-    persona is trained. Raises UserError where that leaves no dialogue for validation.
+    The split is by dialogue, and every persona is trained, where a split by persona would leave a part empty or would
+    make the validation part more than half as large again as `share` asks for, or less than half as large. Raises
+    UserError where that leaves no dialogue for validation.
     """
     personas = [_personas(dialogue, number) for number, dialogue in enumerate(dialogues)]
     wanted = max(1, round(share * len(dialogues)))
-    valid, apart = _by_persona(personas, wanted)
-    by_persona = bool(apart) and wanted / 2 <= len(valid) <= 1.5 * wanted
-    if not by_persona:
+    valid, train = _by_persona(personas, wanted)
+    if not train or not wanted / 2 <= len(valid) <= 1.5 * wanted:
         valid = _by_dialogue(personas, wanted)
-        apart = set(range(len(dialogues))) - valid
+        train = set(range(len(dialogues))) - valid
     if not valid:
         raise UserError(
             f"{len(dialogues):,} dialogue(s) cannot be split so that every persona is trained: import them with "
             "--valid 0, and other talks, for validation, with --valid 1"
         )
-    everyone, training = set().union(*personas), set().union(*(personas[number] for number in apart))
-    left_out = set(range(len(dialogues))) - valid - apart
-    parts = ([dialogues[number] for number in sorted(numbers)] for numbers in (apart, valid, left_out))
-    validating = set().union(*(personas[number] for number in valid))
-    return Split(*parts, len(everyone), len(validating - training), by_persona)
+    left_out = set(range(len(dialogues))) - valid - train
+    parts = ([dialogues[number] for number in sorted(numbers)] for numbers in (train, valid, left_out))
+    validating, training = (set().union(*(personas[number] for number in part)) for part in (valid, train))
+    return Split(*parts, held_back=len(validating - training))
 
 
 def _by_persona(personas: list[set[str]], wanted: int) -> tuple[set[int], set[int]]:

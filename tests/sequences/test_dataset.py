@@ -289,10 +289,10 @@ def test_tensors_of_other_settings_are_refused(tokenizer, encoder, tmp_path) -> 
     assert refused(goals_sha256="0") == f"{path}: made with goals, but none are set{again}"
     encode_corpus(parse_corpus(TALK, "t"), encoder, 20, 320, "t").save(path, metadata)
     goals = [Goal("sing.", False, frozenset({"hello"}))]
-    with pytest.raises(DataError, match="made without goals; run"):
+    with pytest.raises(DataError, match="made without these goals; run"):
         open_tensors(path, text, tokenizer, 20, 320, goals)
     encode_corpus(parse_corpus(TALK, "t"), encoder, 20, 320, "t").save(path, metadata | {"goals_sha256": "0"})
-    with pytest.raises(DataError, match="made with other goals; run"):
+    with pytest.raises(DataError, match="made without these goals; run"):
         open_tensors(path, text, tokenizer, 20, 320, goals)
     encode_corpus(parse_corpus(TALK, "t"), encoder, 20, 320, "t").save(path, metadata)
     assert len(open_tensors(path, text, tokenizer, 20, 320)) == 1
