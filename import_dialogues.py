@@ -28,7 +28,6 @@ from personagpt.files import write_atomically
 from personagpt.importing.chat_messages import message_lines
 from personagpt.importing.layouts.columns import Mapping, parse_mapping
 from personagpt.importing.names import same_name
-from personagpt.importing.parts import split_dialogues
 from personagpt.importing.preview import preview
 from personagpt.importing.recognition import read_talks
 from personagpt.importing.steps import (
@@ -47,6 +46,7 @@ from personagpt.output import say, warn
 from personagpt.settings import TEXT_NAMES, Settings
 from personagpt.text.convai2 import Dialogue, write_corpus
 from personagpt.text.persona_file import read_persona_file
+from personagpt.text.splitting import split_dialogues
 
 MOST_FAILED = 0.01  # of the records
 SHOWN = 10  # of those that fail

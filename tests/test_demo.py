@@ -20,7 +20,7 @@ from data.sample import make_sample
 from data.sample.templates import FAREWELLS
 from personagpt.sequences.goals import GoalDraw, count_followed, read_goals
 from personagpt.settings import read_settings
-from personagpt.text.convai2 import CheckedText, read_corpus
+from personagpt.text.convai2 import read_corpus
 from tests.helpers import write_data
 
 
@@ -107,13 +107,13 @@ def test_there_are_enough_questions_and_nobody_gives_the_answer_away() -> None:
 def test_every_goal_is_followed_often_enough_to_be_learned(root: Path) -> None:
     settings = read_settings(root / ".env.demo")
     goals = read_goals(settings.goals)
-    text = CheckedText(settings.text("train"))
+    text = read_corpus(settings.text("train"))
     draw = GoalDraw(goals, count_followed(goals, text, settings.max_turns), settings.seed)
     for dialogue, sides in text:
         for speaker in sides:
             draw.draw(dialogue.utterances[: settings.max_turns], speaker)
     assert min(draw.drawn.values()) >= 50
-    assert count_followed(goals, CheckedText(settings.text("valid")), settings.max_turns).total() >= 400
+    assert count_followed(goals, read_corpus(settings.text("valid")), settings.max_turns).total() >= 400
 
 
 def test_recall_counts_whole_words() -> None:

@@ -97,9 +97,9 @@ def test_goals_are_trained_on_and_not_scored_twice(
     # Tensors made from other goals, or without them, are noticed.
     goals.write_text("ask about work.\task\twork job\n")
     assert train_run(env, "--restart") == 2
-    assert "train_data.safetensors: made with other goals; run preprocess" in capsys.readouterr().err
+    assert "train_data.safetensors: made without these goals; run preprocess" in capsys.readouterr().err
     assert train_run(prepare_run(finished.parent, data, goals=goals)) == 2
-    assert "train_data.safetensors: made without goals; run preprocess" in capsys.readouterr().err
+    assert "train_data.safetensors: made without these goals; run preprocess" in capsys.readouterr().err
     prepare_run(finished.parent, data)
     goals.write_text("ask about work.\n")
     assert train_run(env) == 2

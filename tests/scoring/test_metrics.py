@@ -169,8 +169,6 @@ def encoder(tokenizer) -> Encoder:
 @pytest.fixture
 def dataset(encoder, tmp_path):  # noqa: ANN201
     def make(dialogues: list[Dialogue], context: int = 320, sides: list | None = None) -> PersonaChatDataset:
-        for dialogue in dialogues:
-            dialogue.utterance_lines = [1] * len(dialogue.utterances)
         corpus = Corpus(dialogues, sides or [(0, 1)] * len(dialogues), [])
         vocabulary = str(len(encoder.tokenizer))
         encode_corpus(corpus, encoder, 20, context, "t").save(
