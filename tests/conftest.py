@@ -145,7 +145,7 @@ def browse(chromium):  # noqa: ANN201
 @pytest.fixture
 def gate(monkeypatch):  # noqa: ANN201
     """Each reply stops after its first letters until the gate is opened: `gate.set()`. `gate.batches`: their sizes."""
-    from personagpt.talking import desk
+    from personagpt.page import replies as desk
 
     opened = threading.Event()
     opened.batches = []

@@ -12,9 +12,9 @@ import app
 from personagpt.files import read_json
 from personagpt.records.database import Recordings, read_talks
 from tests.helpers import ROOT, Visitor
-from tests.talking.test_page import basic
-from tests.talking.test_study_page import Participant
-from tests.talking.test_talks import make_talk
+from tests.page.test_visitors import basic
+from tests.study.test_participants import Participant
+from tests.records.test_talks import make_talk
 
 PASSWORD, SAID = "correct horse", "a secret utterance"
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from tests.talking.test_page import script
+from tests.page.test_visitors import script
 
 from personagpt.page.access import participant_of
 from personagpt.records.talks import FLAGS, Talk

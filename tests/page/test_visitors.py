@@ -15,7 +15,7 @@ import pytest
 from personagpt.errors import RunError
 from personagpt.page.access import MOST_BYTES, Rate, is_loopback
 from personagpt.records.talks import Talk, Turn, parse_talk
-from personagpt.talking import desk, web
+from personagpt.page import replies, routes
 from tests.helpers import ServedPage, Visitor
 
 
@@ -53,7 +53,7 @@ def script(monkeypatch, *texts: str) -> None:
         for shown, stands in ((text[:20], False), (text, True)):
             yield [SimpleNamespace(shown=shown, text=text, ended=stands, stands=stands, draft=drafts[0])]
 
-    monkeypatch.setattr(desk, "stream_replies", stream)
+    monkeypatch.setattr(replies, "stream_replies", stream)
 
 
 def test_a_talk_is_answered_and_recorded(page, visitor) -> None:
@@ -181,7 +181,7 @@ def test_taking_back(page, visitor) -> None:
 
 def test_a_correction_keeps_what_the_model_said(page, visitor, monkeypatch) -> None:
     talk = talked(visitor, "hi")
-    monkeypatch.setattr(page.desk, "brought", str.lower)
+    monkeypatch.setattr(page.desk, "restyled", str.lower)
     for text in ("i am fine .", "I am well ."):
         shown = visitor.do(talk, "correct", text=text).json
         assert shown["turns"][1]["replaced"] == talk["turns"][1]["text"]
@@ -397,7 +397,7 @@ def test_the_page_goes_on_when_a_batch_fails(page, visitor, monkeypatch) -> None
         raise ValueError("no model")
 
     with monkeypatch.context() as patch:
-        patch.setattr(desk, "stream_replies", fail)
+        patch.setattr(replies, "stream_replies", fail)
         assert "taken back" in visitor.reply(visitor.begin("hi"))["problem"]
     assert page.told == ["a batch of 1 replies failed: ValueError: no model"]
     assert page.recordings.talks() == []
@@ -462,14 +462,14 @@ def test_a_rate_counts_what_happened_of_late(monkeypatch) -> None:
 
 
 def test_a_silent_connection_is_kept_open(monkeypatch) -> None:
-    async def found() -> AsyncIterator[web.News]:
+    async def found() -> AsyncIterator[routes.News]:
         for news in (None, ("text", {"text": "hi"}), None):
             yield news
 
     async def sent() -> list[str]:
-        return [event async for event in web.server_sent(found())]
+        return [event async for event in routes.server_sent(found())]
 
     text = 'event: text\ndata: {"text": "hi"}\n\n'
     assert asyncio.run(sent()) == [text]
-    monkeypatch.setattr(web, "SILENCE", -1.0)
+    monkeypatch.setattr(routes, "SILENCE", -1.0)
     assert asyncio.run(sent()) == [": still there\n\n", text, ": still there\n\n"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.talking.test_study_page import PEOPLE, PROGRAM, study_of
+from tests.study.test_participants import PEOPLE, PROGRAM, study_of
 
 import app
 from personagpt.records.talks import DELETED
-from personagpt.talking import web
+from personagpt.page import routes as web
 from tests.helpers import ServedPage
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect

@@ -22,7 +22,7 @@ from personagpt.records.publishing import kept_consents, wording
 from personagpt.records.talks import DELETED, Talk, Turn, is_blind, twin_of
 from personagpt.study.pairing import Pairing, seconds_to_answer
 from personagpt.study.settings import Condition, Study
-from personagpt.talking import rounds
+from personagpt.study import pairing
 from personagpt.text.style import Style, Writing
 from tests.helpers import Answer, ServedPage, Visitor
 
@@ -217,7 +217,7 @@ def test_all_write_in_the_style_of_the_first_model(serve_page, monkeypatch) -> N
     page = serve_page(study=study)
     page.desk.trained = replace(page.desk.trained, style=style)
     monkeypatch.setattr(Pairing, "_draw", lambda self, among: PEOPLE if PEOPLE in among else PROGRAM)
-    monkeypatch.setattr(rounds.random.SystemRandom, "uniform", lambda self, least, most: least)  # nobody waits long
+    monkeypatch.setattr(pairing.random.SystemRandom, "uniform", lambda self, least, most: least)  # nobody waits long
     first, second = pair(page)
     state = first.do("say", text="Hi! I'm Bob, OK?").json
     assert state["turns"][0]["text"] == second.until()["turns"][0]["text"] == "hi ! i'm bob , ok ?"
@@ -225,7 +225,7 @@ def test_all_write_in_the_style_of_the_first_model(serve_page, monkeypatch) -> N
 
 
 def test_who_waits_behind_a_closed_page_is_not_joined(serve_page, monkeypatch) -> None:
-    monkeypatch.setattr(rounds, "FRESH", 0.1)
+    monkeypatch.setattr(pairing, "FRESH", 0.1)
     page = serve_page(study=study_of(PEOPLE))
     first, second = Participant(page), Participant(page)
     first.begin()
@@ -245,7 +245,7 @@ def test_everybody_waits(serve_page) -> None:
 
 def test_a_program_that_steps_in_may_take_as_long_as_somebody_who_comes_late(serve_page, monkeypatch) -> None:
     """Else a talk that begins just when the time to wait is over would be with a program."""
-    monkeypatch.setattr(rounds.random.SystemRandom, "uniform", lambda self, least, most: most)
+    monkeypatch.setattr(pairing.random.SystemRandom, "uniform", lambda self, least, most: most)
     monkeypatch.setattr(Pairing, "_draw", lambda self, among: among[0])
     page = serve_page()
     found = Pairing(study_of(PEOPLE, PROGRAM, wait=1000.0), {"m": page.desk}, page.recordings)
@@ -405,7 +405,7 @@ def test_a_reply_that_was_never_made_is_made_after_a_restart(serve_page, gate) -
 def test_a_reply_is_shown_whole_and_not_at_once(serve_page, monkeypatch) -> None:
     page = serve_page(study=study_of(PROGRAM, letters_per_second=4.0))
     who = Participant(page)
-    monkeypatch.setattr(rounds.random.SystemRandom, "random", lambda self: 0.1)  # the participant begins
+    monkeypatch.setattr(pairing.random.SystemRandom, "random", lambda self: 0.1)  # the participant begins
     monkeypatch.setattr("personagpt.study.participants.seconds_to_answer", lambda *given: waits[0])
     waits = [1000.0]
     who.begin()
@@ -424,7 +424,7 @@ def test_a_reply_is_shown_whole_and_not_at_once(serve_page, monkeypatch) -> None
 def test_what_a_program_could_not_read_is_too_long_for_a_person_too(serve_page, monkeypatch) -> None:
     page = serve_page(study=study_of(PEOPLE, PROGRAM, wait=1000.0))
     monkeypatch.setattr(Pairing, "_draw", lambda self, among: PEOPLE if PEOPLE in among else PROGRAM)
-    monkeypatch.setattr(rounds.random.SystemRandom, "uniform", lambda self, least, most: least)  # nobody waits long
+    monkeypatch.setattr(pairing.random.SystemRandom, "uniform", lambda self, least, most: least)  # nobody waits long
     first, second = pair(page)
     answer = first.do("say", text="\U0001f600" * 500)
     assert (answer.status, answer.json["problem"]) == (400, "that is too long: say it in fewer words")
@@ -446,7 +446,7 @@ def test_no_list_tells_that_a_program_is_about_to_begin(serve_page, monkeypatch)
     """A person's first words are on record when they are shown; a program's before."""
     page = serve_page(study=study_of(PROGRAM, letters_per_second=4.0))
     who = Participant(page)
-    monkeypatch.setattr(rounds.random.SystemRandom, "random", lambda self: 0.9)  # the program begins
+    monkeypatch.setattr(pairing.random.SystemRandom, "random", lambda self: 0.9)  # the program begins
     waits = [1000.0]
     monkeypatch.setattr("personagpt.study.participants.seconds_to_answer", lambda *given: waits[0])
     who.begin()
@@ -466,7 +466,7 @@ def test_how_long_a_person_would_take() -> None:
 
 def test_who_leaves_while_a_program_begins_leaves_nothing_on_record(serve_page, gate, monkeypatch) -> None:
     page = serve_page(study=study_of(PROGRAM))
-    monkeypatch.setattr(rounds.random.SystemRandom, "random", lambda self: 0.9)  # the program begins
+    monkeypatch.setattr(pairing.random.SystemRandom, "random", lambda self: 0.9)  # the program begins
     who = Participant(page)
     assert who.begin()["yours"] is False
     assert who.do("leave").json["stage"] == "start"
@@ -478,7 +478,7 @@ def test_who_leaves_while_a_program_begins_leaves_nothing_on_record(serve_page, 
 
 def test_a_program_does_not_answer_the_last_words(serve_page, monkeypatch) -> None:
     page = serve_page(study=study_of(PROGRAM, turns=1))
-    monkeypatch.setattr(rounds.random.SystemRandom, "random", lambda self: 0.9)  # the program begins
+    monkeypatch.setattr(pairing.random.SystemRandom, "random", lambda self: 0.9)  # the program begins
     who = Participant(page)
     who.begin()
     who.talk_through()
