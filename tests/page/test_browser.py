@@ -6,11 +6,10 @@ import re
 from dataclasses import replace
 
 import pytest
-from tests.page.test_visitors import script
 
 from personagpt.page.access import participant_of
-from personagpt.records.talks import FLAGS, Talk
-from tests.helpers import ServedPage
+from personagpt.records.talks import FLAGS
+from tests.page.served import ServedPage, recorded, script
 
 EVIL = [
     "<script>document.title = 'evil'</script>",
@@ -54,11 +53,6 @@ def say(shown, text: str, count: int) -> None:
 
 def words(shown) -> list[str]:
     return shown.locator("#talk .words").all_text_contents()
-
-
-def recorded(page: ServedPage) -> Talk:
-    (talk,) = page.recordings.talks()
-    return talk
 
 
 def test_a_walk_through_everything(page, visit) -> None:
@@ -146,7 +140,7 @@ def test_a_browser_that_leaves_in_the_middle_of_a_reply_finds_it_later(page, vis
     address = shown.url
     shown.goto("about:blank")
     gate.set()
-    page.desk.close()
+    page.queue.close()
     assert len(recorded(page).turns) == 2
     shown.goto(address)
     answered(shown, 2)

@@ -66,7 +66,7 @@ function turnItem(turn, number) {
   item.append(make("span", { className: "who", textContent: turn.mine ? "You" : "Your partner" }), words(turn.text));
   if (!turn.mine && (state.yours || state.stage !== "talk")) {
     const flags = state.flags.filter((flag) => flag.turn === number);
-    const save = async (marked) => show(await ask("POST", "round/flag", marked));
+    const save = async (marked) => show(await ask("POST", "study/flag", marked));
     item.append(flagForm(start.flags, number, flags, save));
   }
   return item;
@@ -139,7 +139,7 @@ function seen(one, title) {
 }
 
 function follow() {
-  stream = new EventSource("api/round");
+  stream = new EventSource("api/study");
   stream.addEventListener("state", (event) => show(JSON.parse(event.data)));
   stream.addEventListener("error", () => {
     tell("The connection is lost; trying again ...", true);
@@ -151,7 +151,7 @@ function follow() {
   });
 }
 
-const go = (action, content = {}) => act(async () => show(await ask("POST", "round/" + action, content)));
+const go = (action, content = {}) => act(async () => show(await ask("POST", "study/" + action, content)));
 
 function listen() {
   const begin = () => {
@@ -179,7 +179,7 @@ function listen() {
     element("send").disabled = true;
     act(async () => {
       try {
-        const found = await ask("POST", "round/say", { text });
+        const found = await ask("POST", "study/say", { text });
         element("text").value = "";
         show(found);
       } finally {
