@@ -48,7 +48,7 @@ class StudyPage:
         }
 
     def begin(self, participant: str, data: dict) -> dict:
-        """Begin a talk for somebody who agrees to the consent text as it is now: an open page may show an older text."""
+        """Begin a talk for somebody who agrees to the consent text as it is now; their page may show an older text."""
         if data.get("agreed") != wording(self.study.consent):
             raise Refused(403, "open this page again: read what the study is about, and agree to it, first")
         with self.pairing.lock:
