@@ -3,8 +3,7 @@
 # make test    install, run the whole test suite
 # make lint    check style and format
 # make bench   measure speed on this machine (minutes); make bench-gpu on one with a CUDA GPU
-# make mutants break the code in thousands of small ways and count what no test notices
-# make torture kill and restart training 200 times, meddle with its files, press Ctrl-C at 40 instants of each script
+# make torture kill and restart training 200 times, damage its files, press Ctrl-C at 40 instants of each script
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -15,15 +14,15 @@ DEMO_TALK := $(BIN)/python interact.py --env .env.demo --top-k 1
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.venv/installed-page: requirements-page.txt .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-page.txt
+.venv/installed-page: requirements/page.txt .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/page.txt
 	touch $@
 
-.venv/installed-dev: requirements-dev.txt requirements-page.txt .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+.venv/installed-dev: requirements/dev.txt requirements/page.txt .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/dev.txt
 	touch $@
 
-.PHONY: demo page test lint bench bench-gpu mutants torture
+.PHONY: demo page test lint bench bench-gpu torture
 
 demo: .venv/installed
 	$(BIN)/python preprocess_dataset.py --env .env.demo
@@ -64,11 +63,6 @@ bench-gpu: .venv/installed-dev
 	$(BIN)/python -m bench.loss_pieces
 	$(BIN)/python -m bench.loss_pieces --rows 8000
 	test ! -x $(TRL_PYTHON) || $(TRL_PYTHON) -m bench.peer_trl --model medium --dialogues 400
-
-# One module, and more tests: make mutants MUTANTS="--elsewhere 5 personagpt.model.loss.*"; a survivor: .venv/bin/mutmut show NAME
-MUTANTS ?=
-mutants: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python bench/mutants.py $(MUTANTS)
 
 torture: .venv/installed-dev
 	$(BIN)/python -m bench.torture --kills 200

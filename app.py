@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         return report(settings, study_name(options.study) if options.study else None)
     missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
     if missing:
-        raise UserError(f"app.py needs {' and '.join(missing)}: pip install -r requirements-page.txt")
+        raise UserError(f"app.py needs {' and '.join(missing)}: pip install -r requirements/page.txt")
     password = read_password(options)
     content = read_content(options, settings)
     with closed_pipe_output(), listen(options.host, options.port) as listener:

@@ -77,7 +77,8 @@ def train(options: Options, settings: Settings, goals: list[Goal]) -> int:
             if state.step >= total_steps:
                 if processes.is_first:
                     draw_stale_plots(settings.save_path / "samples")
-                say(f"already finished: {state.step} steps, {settings.epochs} epochs")
+                epochs = counted(state.step / plan.steps_per_epoch, "epoch")
+                say(f"already finished: {counted(state.step, 'step')}, {epochs}")
                 say(closing_words(settings, options.env))
                 return 0
             trainer = load_trainer(settings, processes, precision, tokenizer, checkpoint, state)
@@ -117,6 +118,11 @@ def train(options: Options, settings: Settings, goals: list[Goal]) -> int:
             say(f"finished: {total_steps} steps in {state.seconds:.0f} s of training")
             say(closing_words(settings, options.env))
     return 0
+
+
+def counted(number: float, noun: str) -> str:
+    """Return `number` with its noun: "1 epoch", "1.5 epochs"."""
+    return f"{round(number, 2):.10g} {noun}" + ("s" if number != 1 else "")
 
 
 def closing_words(settings: Settings, env_file: Path) -> str:

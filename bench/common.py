@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from personagpt.device import Processes, configure_cuda, resolve_precision
 from personagpt.model.fast_cpu import onednn_product, should_use_onednn
-from personagpt.model.loading import load_config, load_model, load_tokenizer
+from personagpt.model.loading import draw_model, load_config, load_tokenizer
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, tensor_metadata
 from personagpt.sequences.format import Encoder
@@ -55,7 +55,7 @@ class Material:
 
     def model(self, dropout: float | None = None) -> PreTrainedModel:
         """Fresh weights, always the same; `dropout` in place of the configuration's."""
-        model = load_model(str(self.base), len(self.tokenizer), "random", seed=0)
+        model = draw_model(str(self.base), len(self.tokenizer), seed=0)
         if dropout is not None:
             model.config.attn_pdrop = dropout
             for module in model.modules():

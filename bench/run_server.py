@@ -6,10 +6,12 @@ A start then costs a tenth of a second and not several. It reads one request a l
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -30,12 +32,15 @@ class RunServer:
         )
         assert self._read() == {"ready": True}
 
-    def start(self, kind: str, arguments: list[str], log: Path, file_limit: int = 0) -> int:
-        """Fork a run of `kind`, one of `serve`'s; returns its process id.
+    def start(self, kind: str, arguments: list[str], log: Path, file_limit: int = 0, processes: int = 1) -> int:
+        """Fork a run of `kind`, one of `serve`'s; returns its process id, which is its process group's, too.
 
         With `file_limit` no file of its may grow beyond so many bytes: the disk is full, as far as it can tell.
+        With several `processes` they work together as torchrun's do. The id is that of the first process. The
+        others die with it.
         """
         request = {"start": kind, "arguments": arguments, "log": str(log), "file_limit": file_limit}
+        request["processes"] = processes
         return self._ask(request)["pid"]
 
     def status(self, pid: int, wait: bool) -> int | None:
@@ -84,7 +89,9 @@ def serve() -> None:
         if "start" in request:
             pid = os.fork()
             if pid == 0:
+                _die_with_parent()
                 _become(request, exit_status, kinds[request["start"]])
+            os.setpgid(pid, pid)  # so that one call can kill all processes of the run
             answer = {"pid": pid}
         else:
             found, result = os.waitpid(request["status"], 0 if request["wait"] else os.WNOHANG)
@@ -101,8 +108,10 @@ def _become(request: dict, exit_status: Callable, main: Callable) -> None:
     if request["file_limit"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_limit"],) * 2)
     os.rename, os.replace = _slowly(os.rename), _slowly(os.replace)
+    others = _join(request["processes"]) if request["processes"] > 1 else []
     try:
         status = exit_status(main, request["arguments"])
+        status = max([status, *(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in others)], key=abs)
     except Exception:
         import traceback
 
@@ -110,6 +119,32 @@ def _become(request: dict, exit_status: Callable, main: Callable) -> None:
     finally:
         sys.stdout.flush()
         os._exit(status)
+
+
+def _join(count: int) -> list[int]:
+    """Fork until there are `count` processes, in the environment that torchrun gives each; returns the forks' ids.
+
+    The list is empty in the forks.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    forks = []
+    for rank in range(1, count):
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        pid = os.fork()
+        if pid == 0:
+            _die_with_parent()
+            return []
+        forks.append(pid)
+    os.environ |= {"RANK": "0", "LOCAL_RANK": "0"}
+    return forks
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent ends."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _slowly(rename: Callable) -> Callable:

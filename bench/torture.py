@@ -3,7 +3,8 @@
     python -m bench.torture [--kills 200] [--seed 0]      (make torture)
 
 Trains on a few dialogues of data/sample in a temporary folder, dropout on: once without interruption, then again and
-again under SIGKILL, every other time while a checkpoint is being written, until a run ends. Its weights, loss.csv,
+again under SIGKILL, every other time while a checkpoint is being written, until a run ends. The runs take turns in
+`init`, precision, goals, gradient checkpointing and the number of processes. A run's weights, loss.csv,
 eval.csv and responses.txt must equal the uninterrupted run's byte for byte (columns of time and speed left out).
 Meanwhile one process loads `checkpoint/model` and `checkpoint/best` with from_pretrained over and over, and another
 runs evaluate.py. Between kills, links are lost as copies lose them, and logs are edited or deleted: of such a log, what
@@ -16,6 +17,7 @@ anywhere, and a file left that nobody needs, count as lost.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import hashlib
 import json
@@ -32,14 +34,23 @@ from pathlib import Path
 
 from bench.damage import NO_SECTION, damage_logs, lose_links, saved_step
 from bench.run_server import ROOT, RunServer
+from bench.varieties import VARIETIES, Variety, write_run_settings
+from personagpt.records.database import Recordings
+from personagpt.records.talks import Talk, Turn
 
 SAMPLE = ROOT / "data" / "sample"
 TIMES = ("tokens_per_second", "seconds", "peak_gpu_memory_gb")
 LITTER = (".*", "tmp-*", "*.new", "*.unfinished")
-TALK = {
-    "model": "m", "model_checksum": "c0ffee", "sampling": {}, "persona": ["i have a duck."], "partner": "human",
-    "partner_persona": [], "flags": [], "started": "now",
-}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Calm:
+    """What a variety's run without interruption left."""
+
+    outcome: dict[str, str | list[dict[str, str]]]
+    made: dict[str, str]  # checksums of the tensors and of the exported text
+    seconds: float
+    steps: int
 
 
 @dataclass
@@ -80,18 +91,6 @@ def copy_base(folder: Path, dropout: float) -> Path:
     return folder
 
 
-def write_run_settings(folder: Path, data: Path) -> Path:
-    """Settings of a run of 12 steps that saves at every second one; `data` holds the text and `base/`."""
-    folder.mkdir()
-    env = folder / ".env"
-    env.write_text(
-        f"save_path = './save'\ndata_path = '{data}'\nmodel_name = '{data / 'base'}'\n"
-        "epochs = 3\nlearn_rate = 1e-3\ngradient_accumulation_steps = 2\nbatch_size = 2\nweight_decay = 0.0\n"
-        "logging_steps = 3\nsave_steps = 2\nprecision = fp32\n"
-    )
-    return env
-
-
 def outcome(env: Path, save: Path | None = None) -> dict[str, str | list[dict[str, str]]]:
     """What a run ends with: checksums of its weights, and its logs without the columns of time.
 
@@ -109,16 +108,13 @@ def outcome(env: Path, save: Path | None = None) -> dict[str, str | list[dict[st
     return weights | logs | {"responses.txt": (save / "samples" / "responses.txt").read_text()}
 
 
-def talks_file(save: Path) -> Path:
-    """Talks to export, as an earlier version recorded them."""
-    path = save / "conversations" / "2026-01-01.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    turns = [{"speaker": ("human", "model")[n % 2], "text": f"turn {n} .", "time": "now"} for n in range(4)]
-    lines = [
-        json.dumps(TALK | {"id": str(number), "persona": [f"i am {number} ."], "turns": turns}) for number in range(20)
-    ]
-    path.write_text("".join(line + "\n" for line in lines))
-    return path
+def record_talks(save: Path) -> None:
+    """Record twenty talks to export."""
+    with contextlib.closing(Recordings(save / "conversations")) as recordings:
+        for number in range(20):
+            turns = [Turn(("human", "model")[n % 2], f"turn {n} .", "now") for n in range(4)]
+            persona = [f"i am {number} ."]
+            recordings.save(Talk("m", "c0ffee", {}, persona, turns=turns, id=str(number), started="now"))
 
 
 @dataclass
@@ -131,17 +127,21 @@ class Torture:
     tally: Tally = field(default_factory=Tally)
     beside: dict[str, int] = field(default_factory=dict)  # process ids of what runs beside training
     damaged: set[str] = field(default_factory=set)  # logs of this run
+    variety: Variety = VARIETIES[0]  # of this run
+    calms: dict[Variety, Calm] = field(default_factory=dict)
 
-    def calm(self, data: Path) -> None:
-        """The run without interruption, that all others are compared with."""
-        self.env = write_run_settings(self.folder / "calm", data)
-        talks_file(self.save)
-        started = time.monotonic()
-        for kind in ("preprocess", "train", "export"):
-            if self.finish(self.start(kind)) != 0:
-                raise RuntimeError(self.log.read_text())
-        self.length = time.monotonic() - started
-        self.expected, self.expected_text = outcome(self.env), self.made()
+    def calm(self, data: Path) -> Calm:
+        """Run without interruption, or return what such a run of this variety left before."""
+        if self.variety not in self.calms:
+            self.env = write_run_settings(self.folder / f"calm-{len(self.calms)}", data, self.variety)
+            record_talks(self.save)
+            started = time.monotonic()
+            for kind in ("preprocess", "train", "export"):
+                if self.finish(self.start(kind)) != 0:
+                    raise RuntimeError(self.log.read_text())
+            seconds, steps = time.monotonic() - started, saved_step(self.save / "checkpoint")
+            self.calms[self.variety] = Calm(outcome(self.env), self.made(), seconds, steps)
+        return self.calms[self.variety]
 
     @property
     def save(self) -> Path:
@@ -161,20 +161,21 @@ class Torture:
         if kind == "export":
             options = ("--export", str(self.env.parent / "exported"))
         arguments = ["--env", str(self.env), *options] if kind != "read" else list(options)
-        return self.server.start(kind, arguments, self.env.parent / log)
+        processes = self.variety.processes if kind == "train" else 1
+        return self.server.start(kind, arguments, self.env.parent / log, processes=processes)
 
     def finish(self, pid: int) -> int:
         return self.server.status(pid, wait=True)
 
-    def run(self, number: int, data: Path, kills: int) -> None:
+    def run(self, number: int, variety: Variety, data: Path, kills: int) -> None:
         """One `save_path` from its text to an end that equals the calm one, and once more after --restart."""
-        self.env, self.damaged = write_run_settings(self.folder / f"run-{number}", data), set()
-        talks_file(self.save)
+        self.variety = variety
+        self.expected = self.calm(data)
+        self.env, self.damaged = write_run_settings(self.folder / f"run-{number}", data, variety), set()
+        record_talks(self.save)
         self.survive("preprocess", lambda: any(self.save.glob("*train_data*")))
         self.train(kills)
-        # Killed while the recordings of an earlier version are taken over, or while text is written.
-        begun = self.chance.choice((self.save / "conversations" / "talks.sqlite", self.env.parent / "exported"))
-        self.survive("export", begun.exists)
+        self.survive("export", (self.env.parent / "exported").exists)  # killed while text is written
         self.compare(self.save)
         self.kill_when(self.start("train", "--restart"), lambda: any(self.save.glob("old-*")), 0.01)
         self.train(0)
@@ -209,8 +210,8 @@ class Torture:
         self.tally.kills_elsewhere += self.end(pid, signal.SIGKILL) == -signal.SIGKILL
 
     def end(self, pid: int, number: signal.Signals) -> int:
-        """Send a signal, and wait for the end."""
-        os.kill(pid, number)
+        """Send a signal to all processes of a run at once, and wait for the end."""
+        os.killpg(pid, number)
         return self.finish(pid)
 
     def train(self, kills: int) -> None:
@@ -241,7 +242,7 @@ class Torture:
 
     def meddle(self) -> list[str]:
         """Now and then what people do while nothing runs; returns the links they lost."""
-        if self.chance.random() < 0.3 and saved_step(self.save / "checkpoint") < 12:
+        if self.chance.random() < 0.3 and saved_step(self.save / "checkpoint") < self.expected.steps:
             damaged = damage_logs(self.save / "samples", self.chance)
             self.damaged |= damaged
             self.tally.logs_damaged += len(damaged)
@@ -272,7 +273,7 @@ class Torture:
         """SIGKILL after a random time, or every other time as soon as a save is under way and a little later."""
         tally, checkpoints = self.tally, self.save / "checkpoint"
         inside_save = tally.kills % 2 == 1
-        deadline = time.monotonic() + self.chance.uniform(0.05, 1.0) * self.length
+        deadline = time.monotonic() + self.chance.uniform(0.05, 1.0) * self.expected.seconds
         while time.monotonic() < deadline:
             if inside_save and any(checkpoints.glob("tmp-*")):
                 time.sleep(self.chance.uniform(0, 0.04))
@@ -289,7 +290,7 @@ class Torture:
     def compare(self, save: Path) -> None:
         """Note every difference from the calm run; of a damaged log, what was written later must be there."""
         found = outcome(self.env, save) | (self.made() if save == self.save else {})
-        for name, content in (self.expected | (self.expected_text if save == self.save else {})).items():
+        for name, content in (self.expected.outcome | (self.expected.made if save == self.save else {})).items():
             if name in self.damaged and name == "responses.txt":
                 same = content.endswith(found[name].replace(NO_SECTION, ""))
             elif name in self.damaged:
@@ -307,12 +308,12 @@ def torture(server: RunServer, folder: Path, kills: int, seed: int = 0, say: Cal
     write_data(data, train=8, valid=2)
     copy_base(data / "base", dropout=0.1)
     all_runs = Torture(server, folder, random.Random(seed))
-    all_runs.calm(data)
     tally = all_runs.tally
     while tally.kills < kills or tally.runs_finished == 0:
-        all_runs.run(tally.runs_finished, data, kills)
+        variety = VARIETIES[(seed + tally.runs_finished) % len(VARIETIES)]
+        all_runs.run(tally.runs_finished, variety, data, kills)
         tally.runs_finished += 1
-        say(f"{tally.kills} kills, {tally.runs_finished} runs finished, {len(tally.lost)} lost")
+        say(f"{tally.kills} kills, {tally.runs_finished} runs finished, {len(tally.lost)} lost; the last was {variety}")
     return tally
 
 

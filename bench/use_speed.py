@@ -27,7 +27,7 @@ from transformers import PreTrainedModel
 
 from personagpt.device import Processes, autocast, hardware, pick_device, resolve_precision
 from personagpt.model.generation import ReplyRequest, generate_replies
-from personagpt.model.loading import TrainedModel, load_model, load_tokenizer
+from personagpt.model.loading import TrainedModel, draw_model, load_model, load_tokenizer
 from personagpt.model.sampling import Sampling
 from personagpt.records.database import Recordings
 from personagpt.scoring.identification import PERSONAS, identify
@@ -53,7 +53,8 @@ def main() -> int:
     device = pick_device()
     tokenizer = load_tokenizer(options.model)
     encoder = Encoder(tokenizer)
-    model = load_model(options.model, len(tokenizer), options.init).to(device)
+    make = draw_model if options.init == "random" else load_model
+    model = make(options.model, len(tokenizer), seed=0).to(device)
     precision = resolve_precision("auto", device)
     products = autocast(precision, device)
     corpus = read_corpus(options.text)

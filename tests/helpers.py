@@ -46,6 +46,21 @@ VALID = Tensors(
 )
 METADATA = {"vocabulary": "10", "context": "5", "max_turns": "20"}
 
+# The settings that the exactness of a resume could depend on. Each two values of two settings meet in one variety.
+# Few utterances a dialogue keep bf16 quick: many a processor computes it slowly.
+GOALS = "ask about work.\task\twork job living\nask about music.\task\tmusic listen\n"
+_BF16 = {"precision": "bf16", "max_turns": 2}
+_GOALS = {"goals": "goals.tsv", "max_turns": 2, "gradient_accumulation_steps": 3}  # 3 steps an epoch, as without goals
+_CHECKPOINTING = {"gradient_checkpointing": True}
+_RANDOM = {"init": "random"}
+VARIETIES: dict[str, dict[str, object]] = {
+    "plain": {},
+    "bf16-goals-checkpointing": _BF16 | _GOALS | _CHECKPOINTING,
+    "random-goals-checkpointing": _RANDOM | _GOALS | _CHECKPOINTING,
+    "random-bf16-checkpointing": _RANDOM | _BF16 | _CHECKPOINTING,
+    "random-bf16-goals": _RANDOM | _BF16 | _GOALS,
+}
+
 
 @dataclass
 class Outcome:
@@ -77,6 +92,7 @@ def prepare_run(folder: Path, data: Path, **changes: object) -> Path:
     } | changes
     env = folder / ".env"
     env.write_text("".join(f"{key} = '{value}'\n" for key, value in values.items()))
+    (folder / "goals.tsv").write_text(GOALS)
     if not (folder / "save" / "train_data.safetensors").exists():
         assert preprocess_dataset.main(["--env", str(env)]) == 0
     return env

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import os
@@ -23,7 +24,7 @@ from bench.torture import copy_base, write_data
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.text.style import read_style
 from personagpt.training import checkpoint, recorder
-from tests.helpers import prepare_run, rows, same, train_run, weights
+from tests.helpers import VARIETIES, prepare_run, rows, same, train_run, weights
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +43,22 @@ def plain_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
-    """A run of 6 steps that was never interrupted, dropout on."""
-    env = prepare_run(tmp_path_factory.mktemp("finished"), data)
-    assert train_run(env) == 0
-    return env
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Callable[[str], Path]:
+    """Return the settings file of a variety's run of 6 steps that was never interrupted, dropout on."""
+
+    @functools.cache
+    def run(variety: str) -> Path:
+        env = prepare_run(tmp_path_factory.mktemp(variety), data, **VARIETIES[variety])
+        assert train_run(env) == 0
+        return env
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(uninterrupted: Callable[[str], Path]) -> Path:
+    """The plain run of 6 steps that was never interrupted."""
+    return uninterrupted("plain")
 
 
 def test_a_warmup_longer_than_the_run_is_capped(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,9 +212,7 @@ def test_steps_are_taken_while_a_save_is_written(
             train.main(["--env", str(env)])
     assert os.readlink(tmp_path / "save" / "checkpoint" / "model") == "step-00000002"
     assert train_run(env) == 0
-    assert rows(env) == rows(finished)
-    assert rows(env, "eval.csv") == rows(finished, "eval.csv")
-    assert same(weights(env), weights(finished))
+    assert_same_end(env, finished)
 
 
 @pytest.mark.parametrize("enough", [True, False])
@@ -248,37 +258,53 @@ def test_the_checkpoint_loads_with_from_pretrained(finished: Path) -> None:
 def test_starting_again_after_the_end_changes_nothing(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = rows(finished), weights(finished)
     assert train_run(finished) == 0
-    assert "already finished: 6 steps" in capsys.readouterr().out
+    assert "already finished: 6 steps, 2 epochs\n" in capsys.readouterr().out
     assert rows(finished) == before[0]
     assert same(weights(finished), before[1])
+
+
+@pytest.mark.parametrize(("epochs", "words"), [(1, "3 steps, 1 epoch\n"), (3, "8 steps, 2.67 epochs\n")])
+def test_with_fewer_epochs_the_epochs_that_were_taken_are_told(
+    tmp_path: Path, data: Path, epochs: int, words: str, monkeypatch: pytest.MonkeyPatch, run: Callable
+) -> None:
+    env = prepare_run(tmp_path, data, epochs=epochs)
+    with monkeypatch.context() as patch:
+        patch.setattr(train.StepPlan, "group", group_before(8, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+        assert train_run(env) == (0 if epochs == 1 else 143)
+    prepare_run(tmp_path, data, epochs=1)
+    assert f"already finished: {words}" in run(train.main, "--env", env).out
 
 
 class Interrupted(Exception):
     """Stands in for a process that dies."""
 
 
-def test_a_run_that_died_goes_on_exactly(
-    tmp_path: Path, data: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    env = prepare_run(tmp_path, data)
-    plan_group = train.StepPlan.group
+def assert_same_end(env: Path, calm: Path) -> None:
+    """Assert that two runs left the same weights and logs, to the last bit."""
+    for name in ("model", "best"):
+        assert same(weights(env, name), weights(calm, name))
+    for name in ("loss.csv", "eval.csv"):
+        assert rows(env, name) == rows(calm, name)
+    replies = [(path.parent / "save" / "samples" / "responses.txt").read_text() for path in (env, calm)]
+    assert replies[0] == replies[1]
 
-    def die_in_step_4(plan: train.StepPlan, step: int) -> object:
-        if step == 4:
-            raise Interrupted
-        return plan_group(plan, step)
+
+@pytest.mark.parametrize("variety", VARIETIES)
+def test_a_run_that_died_goes_on_exactly(
+    tmp_path: Path, data: Path, uninterrupted: Callable, variety: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = prepare_run(tmp_path, data, **VARIETIES[variety])
+
+    def die() -> None:
+        raise Interrupted
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.StepPlan, "group", die_in_step_4)
+        patch.setattr(train.StepPlan, "group", group_before(4, die))
         with pytest.raises(Interrupted):
             train.main(["--env", str(env)])
     assert [row["step"] for row in rows(env, "eval.csv")] == ["3"]  # later than the checkpoint of step 2
     assert train_run(env) == 0
-    assert rows(env) == rows(finished)
-    assert rows(env, "eval.csv") == rows(finished, "eval.csv")
-    assert same(weights(env), weights(finished))
-    replies = [(folder.parent / "save" / "samples" / "responses.txt").read_text() for folder in (env, finished)]
-    assert replies[0] == replies[1]
+    assert_same_end(env, uninterrupted(variety))
 
 
 def test_what_people_do_to_the_logs_stops_no_run(
@@ -356,11 +382,13 @@ def test_a_full_disk_while_logs_are_opened_is_one_line_below_no_bar(
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize("variety", ["plain", "random-goals-checkpointing"])
 def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
-    tmp_path: Path, data: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, data: Path, uninterrupted: Callable, variety: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    env = prepare_run(tmp_path, data)
-    assert train_run(env) == 0
+    calm, env = uninterrupted(variety), tmp_path / ".env"
+    shutil.copytree(calm.parent / "save", tmp_path / "save", symlinks=True)
+    prepare_run(tmp_path, data, **VARIETIES[variety])
     damaged = tmp_path / "save" / "checkpoint" / "model" / "optimizer.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     capsys.readouterr()
@@ -369,9 +397,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
     assert "damaged checkpoint" in said
     assert "optimizer.safetensors has " in said
     assert "going on after step 4 of 6" in said
-    assert rows(env) == rows(finished)
-    assert rows(env, "eval.csv") == rows(finished, "eval.csv")
-    assert same(weights(env), weights(finished))
+    assert_same_end(env, calm)
 
 
 def test_without_a_sound_checkpoint_nothing_starts_over(
@@ -412,26 +438,26 @@ def test_a_signal_that_was_ignored_stays_ignored() -> None:
             signal.signal(number, handler)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status", "variety"),
+    [
+        (signal.SIGTERM, 143, "plain"),
+        (signal.SIGHUP, 143, "random-bf16-checkpointing"),
+        (signal.SIGINT, 130, "random-goals-checkpointing"),
+    ],
+)
 def test_a_signal_finishes_the_step_and_saves(
-    tmp_path: Path, data: Path, finished: Path, number: signal.Signals, status: int,
+    tmp_path: Path, data: Path, uninterrupted: Callable, number: signal.Signals, status: int, variety: str,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    env = prepare_run(tmp_path, data, save_steps=100)
-    plan_group = train.StepPlan.group
-
-    def signalled_in_step_3(plan: train.StepPlan, step: int) -> object:
-        if step == 3:
-            os.kill(os.getpid(), number)
-        return plan_group(plan, step)
+    env = prepare_run(tmp_path, data, save_steps=100, **VARIETIES[variety])
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.StepPlan, "group", signalled_in_step_3)
+        patch.setattr(train.StepPlan, "group", group_before(3, lambda: os.kill(os.getpid(), number)))
         assert train_run(env) == status
     assert "stopped after step 3 of 6 and saved; the same command goes on" in capsys.readouterr().err
     assert train_run(env) == 0
-    assert rows(env) == rows(finished)
-    assert same(weights(env), weights(finished))
+    assert_same_end(env, uninterrupted(variety))
 
 
 def test_restart_sets_the_old_run_aside(tmp_path: Path, data: Path, finished: Path) -> None:

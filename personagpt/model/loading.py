@@ -76,17 +76,29 @@ def load_config(name: str) -> transformers.GPT2Config:
     return config
 
 
-def load_model(name: str, vocabulary: int, init: str = "pretrained", seed: int = 0) -> PreTrainedModel:
-    """GPT-2 in float32 on the CPU, with at least `vocabulary` embedding rows; new rows are drawn under `seed`.
+def load_model(name: str, vocabulary: int, seed: int = 0) -> PreTrainedModel:
+    """Return the GPT-2 of the folder or hub model `name`, in float32 on the CPU, with the weights kept there.
 
-    `init` "random" draws all weights under `seed` from the folder's configuration. Raises ModelError.
+    It has at least `vocabulary` embedding rows; new rows are drawn under `seed`. Raises ModelError.
+    """
+    load_config(name)
+    return _with_rows(_load_weights(name), vocabulary, seed)
+
+
+def draw_model(name: str, vocabulary: int, seed: int) -> PreTrainedModel:
+    """Return a GPT-2 as the configuration of `name` describes it, with all weights drawn under `seed`.
+
+    It is what `load_model` returns, apart from the weights. Raises ModelError.
     """
     config = load_config(name)
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config, **MODEL_OPTIONS) if init == "random" else _load_weights(name)
+    return _with_rows(AutoModelForCausalLM.from_config(config, **MODEL_OPTIONS), vocabulary, seed)
+
+
+def _with_rows(model: PreTrainedModel, vocabulary: int, seed: int) -> PreTrainedModel:
+    """Add embedding rows to `model` until it has `vocabulary`; they are drawn as GPT-2's were, from N(0, 0.02)."""
     if model.get_input_embeddings().num_embeddings < vocabulary:
-        # The seed again: what loading drew must not matter. Rows are drawn as GPT-2's were, from N(0, 0.02).
-        torch.manual_seed(seed)
+        torch.manual_seed(seed)  # what loading drew must not matter
         model.resize_token_embeddings(vocabulary, mean_resizing=False)
     return model
 
@@ -104,6 +116,9 @@ def _load_weights(name: str) -> PreTrainedModel:
         raise ModelError(
             f"{name}: its weights lack {sorted(info['missing_keys'])[0]} (damaged, or another architecture?)"
         )
+    # A second head beside the language model's is of no use here. A layer that config.json leaves out is.
+    if unused := sorted(key for key in info["unexpected_keys"] if key.startswith(f"{model.base_model_prefix}.")):
+        raise ModelError(f"{name}: its config.json has no place for the weights {unused[0]} (edited, or damaged?)")
     return model
 
 

@@ -5,10 +5,10 @@ who waited, and continues every talk that has an utterance on record.
 
 A talk with a program is recorded once, with the source study:STUDY:CONDITION. Its model has `persona`, and its human
 plays `partner_persona`. Where the program stepped in for a missing person, the source names the program's condition and
-the talk has the rating `waited`. A talk with another participant is recorded twice, once for each of the two
-(records/talks.py), with an empty model and with ids that differ in their last bit. The rating `ended` is "left" where
-the participant gave the talk up, and "rating" where they went to the questions early, because the partner was gone. A
-program's turn has the time when it was made; the participant saw it `seconds_to_answer` later.
+the talk has the rating `waited`. A talk with another participant is recorded as two twins, one for each of the two
+(records/talks.py), with an empty model. The rating `ended` is "left" where the participant gave the talk up, and
+"rating" where they went to the questions early, because the partner was gone. A program's turn has the time when it was
+made; the participant saw it `seconds_to_answer` later.
 
 Only the words may tell a person from a program. So everybody waits, either side may begin, and the words of people are
 restyled to the training text of the first condition's model, as that model's replies are.
@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 
 from personagpt.page.replies import ReplyQueue
 from personagpt.records.database import Recordings
-from personagpt.records.talks import Talk, new_id, now, twin_of
+from personagpt.records.talks import Talk, new_id, now
 from personagpt.study.settings import Condition, Study
 
 FRESH = 5.0  # seconds since the page was last there, within which a waiting participant can be joined
@@ -154,7 +154,7 @@ class Pairing:
         condition, came = self.study.with_person, time.monotonic()
         begins = came + self.random.uniform(0, self.study.wait / 4)
         common = {"partner": "person", "source": self.study.source(condition), "started": now()}
-        talk = Talk("", "", {}, others, partner_persona=own, id=new_id(), participant=first, **common)
-        twin = Talk("", "", {}, own, partner_persona=others, id=twin_of(talk.id), participant=second, **common)
+        talk = Talk("", "", {}, others, partner_persona=own, participant=first, twin=new_id(), **common)
+        twin = Talk("", "", {}, own, partner_persona=others, participant=second, id=talk.twin, twin=talk.id, **common)
         self._assignments[first] = Assignment(condition, came, talk, begins, True, second)
         self._assignments[second] = Assignment(condition, came, twin, begins, False, first)

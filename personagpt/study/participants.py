@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 from personagpt.page.access import Rate
 from personagpt.page.visitors import Limits, Refused, check_room, checked, flagged
-from personagpt.records.publishing import keep_consent, wording
+from personagpt.records.consents import keep_consent, wording
 from personagpt.records.talks import FLAGS, SCALES, Talk, Turn, is_blind, now
 from personagpt.sequences.format import DataError
 from personagpt.study.pairing import Pairing

@@ -21,7 +21,7 @@ from datetime import datetime
 
 from personagpt.errors import UserError
 from personagpt.page.replies import QueueFull, ReplyQueue
-from personagpt.records.talks import Talk, Turn, is_blind, now, twin_of
+from personagpt.records.talks import Talk, Turn, is_blind, now
 from personagpt.study.pairing import Assignment, Pairing, seconds_to_answer
 
 
@@ -134,7 +134,7 @@ class Stages:
     def twins(self, participant: str, talk: Talk) -> list[Talk]:
         """Return the other participant's talk, recorded or assigned; an empty list where it was just deleted."""
         if talk.turns:
-            return self.recordings.talks(ids=[twin_of(talk.id)])
+            return self.recordings.talks(ids=[talk.twin])
         return [self.pairing.assignment_of(self.pairing.assignment_of(participant).other).talk]
 
     def give_up(self, participant: str, talk: Talk | None) -> None:

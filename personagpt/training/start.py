@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from personagpt.device import Processes, hardware
 from personagpt.model.generation import set_generation_defaults
-from personagpt.model.loading import load_config, load_model, load_tokenizer
+from personagpt.model.loading import draw_model, load_config, load_model, load_tokenizer
 from personagpt.sequences.dataset import PersonaChatDataset, open_tensors
 from personagpt.sequences.format import Encoder
 from personagpt.sequences.goals import Goal
@@ -36,6 +36,12 @@ def open_data(
     return tokenizer, train_data, valid_data.without_goals(Encoder(tokenizer).act)
 
 
+def base_model(settings: Settings, vocabulary: int) -> PreTrainedModel:
+    """Return the model that a run starts from, with rows for `vocabulary` tokens. `init` concerns this model alone."""
+    start = draw_model if settings.init == "random" else load_model
+    return start(settings.model_name, vocabulary, settings.seed)
+
+
 def load_trainer(
     settings: Settings,
     processes: Processes,
@@ -45,7 +51,8 @@ def load_trainer(
     state: RunState,
 ) -> Trainer:
     """Return the model and its optimizer as `checkpoint` left them, or without a checkpoint the base model."""
-    model = load_model(str(checkpoint or settings.model_name), len(tokenizer), settings.init, settings.seed)
+    # A checkpoint has a row for every token: asked for no more rows, loading draws nothing.
+    model = load_model(str(checkpoint), vocabulary=0) if checkpoint else base_model(settings, len(tokenizer))
     model.to(processes.device)
     set_generation_defaults(model, tokenizer)
     trainer = Trainer(settings, processes, precision, model)

@@ -13,7 +13,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from personagpt.device import resolve_precision
 from personagpt.errors import UserError
@@ -25,6 +25,7 @@ from personagpt.model.loading import (
     ModelError,
     _checksum,
     _precision,
+    draw_model,
     load,
     load_config,
     load_model,
@@ -55,7 +56,7 @@ def test_new_rows_are_drawn_under_the_seed(base: Path) -> None:
 
 
 def test_random_weights_come_from_the_seed(base: Path) -> None:
-    models = [load_model(str(base), 0, "random", seed) for seed in (1, 1, 2)]
+    models = [draw_model(str(base), 0, seed) for seed in (1, 1, 2)]
     first, again, other = (model.transformer.h[0].mlp.c_fc.weight for model in models)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -133,13 +134,34 @@ def test_a_damaged_model_is_one_line(folder: Path, damage: object, expected: str
 
 
 def test_weights_that_lack_a_part_are_refused(folder: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
     weights = load_file(folder / "model.safetensors")
     del weights["transformer.h.0.mlp.c_fc.weight"]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(ModelError, match=r"its weights lack transformer\.h\.0\.mlp\.c_fc\.weight"):
         load_model(str(folder), 0)
+
+
+def test_layers_that_the_configuration_leaves_out_are_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"n_layer": config["n_layer"] - 1}))
+    with pytest.raises(ModelError, match=rf"no place for the weights transformer\.h\.{config['n_layer'] - 1}\."):
+        load_model(str(folder), 0)
+
+
+def test_weights_of_another_size_are_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": config["vocab_size"] + 6}))
+    with pytest.raises(ModelError, match=f"{folder}: cannot load its weights: ") as raised:
+        load_model(str(folder), 0)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_second_head_is_left_alone(folder: Path, base: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["multiple_choice_head.summary.weight"] = torch.zeros(1, 64)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    loaded, expected = (load_model(str(path), 0).state_dict() for path in (folder, base))
+    assert all(torch.equal(loaded[name], expected[name]) for name in expected)
 
 
 def test_a_folder_without_a_tokenizer(folder: Path) -> None:

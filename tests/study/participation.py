@@ -8,7 +8,7 @@ import json
 import time
 
 from personagpt.model.sampling import Sampling
-from personagpt.records.publishing import wording
+from personagpt.records.consents import wording
 from personagpt.study.settings import Condition, Study
 from tests.page.served import Answer, ServedPage, Visitor
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from personagpt.detection.sides import sides_of_talks
+from personagpt.records.consents import kept_consents, wording
 from personagpt.records.export import text_of
-from personagpt.records.publishing import kept_consents, wording
-from personagpt.records.talks import DELETED, twin_of
+from personagpt.records.talks import DELETED
 from personagpt.study import pairing
 from tests.study.participation import ANSWERS, PEOPLE, PROGRAM, Participant, pair, study_of
 
@@ -74,7 +74,8 @@ def test_two_people_talk_with_each_other(serve_page) -> None:
     assert first.do("flag", turn=0, kinds=["unsafe"]).status == 400
     assert first.do("rate", **ANSWERS).json["partner"] == "person"
     one, other = page.recordings.talks()
-    assert (other.id, one.partner, one.model, one.source) == (twin_of(one.id), "person", "", "study:s:people")
+    assert (one.twin, other.twin) == (other.id, one.id)
+    assert (one.partner, one.model, one.source) == ("person", "", "study:s:people")
     assert [turn.speaker for turn in one.turns] == ["human", "partner"]
     assert [turn.speaker for turn in other.turns] == ["partner", "human"]
     assert (one.persona, one.partner_persona) == (other.partner_persona, other.persona)

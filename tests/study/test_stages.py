@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from personagpt.records.publishing import wording
+from personagpt.records.consents import wording
 from personagpt.records.talks import Turn, is_blind
 from personagpt.study import pairing
 from tests.study.participation import ANSWERS, PEOPLE, PROGRAM, Participant, pair, study_of

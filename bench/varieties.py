@@ -1,0 +1,50 @@
+"""The varieties of a training run that bench/torture.py kills, and the settings file of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+GOALS = "ask about work.\task\twork job living\nask about music.\task\tmusic listen\n"
+
+
+@dataclass(frozen=True)
+class Variety:
+    """Whatever the exactness of a resume could depend on."""
+
+    init: str = "pretrained"
+    precision: str = "fp32"
+    goals: bool = False
+    gradient_checkpointing: bool = False
+    processes: int = 1
+
+    def lines(self) -> str:
+        """Return the lines of a settings file, beside which goals.tsv lies."""
+        goals = "goals = goals.tsv\n" if self.goals else ""
+        turns = "max_turns = 4\n" if self.precision == "bf16" else ""  # many a processor computes bf16 slowly
+        checkpointing = f"gradient_checkpointing = {self.gradient_checkpointing}\n"
+        return f"init = {self.init}\nprecision = {self.precision}\n{checkpointing}{goals}{turns}"
+
+
+# Each two values of two settings meet in one variety.
+VARIETIES = [
+    Variety(),
+    Variety(init="random", gradient_checkpointing=True, processes=2),
+    Variety(init="random", precision="bf16", processes=2),
+    Variety(init="random", precision="bf16", goals=True),
+    Variety(precision="bf16", goals=True, gradient_checkpointing=True),
+    Variety(goals=True, gradient_checkpointing=True, processes=2),
+]
+
+
+def write_run_settings(folder: Path, data: Path, variety: Variety = VARIETIES[0]) -> Path:
+    """Settings of a run of 12 or a few more steps that saves at every second one; `data` has the text and `base/`."""
+    folder.mkdir()
+    (folder / "goals.tsv").write_text(GOALS)
+    env = folder / ".env"
+    env.write_text(
+        f"save_path = './save'\ndata_path = '{data}'\nmodel_name = '{data / 'base'}'\n"
+        f"epochs = 3\nlearn_rate = 1e-3\ngradient_accumulation_steps = {2 // variety.processes}\nbatch_size = 2\n"
+        f"weight_decay = 0.0\nlogging_steps = 3\nsave_steps = 2\n{variety.lines()}"
+    )
+    return env
