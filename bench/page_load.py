@@ -9,9 +9,8 @@ recorded as the page does, in a temporary folder.
 
 from __future__ import annotations
 
-from utils import add_env_option
+from utils import new_parser
 
-import argparse
 import statistics
 import sys
 import tempfile
@@ -31,8 +30,7 @@ QUESTIONS = ("hi ! how are you today ?", "what do you do for a living ?", "do yo
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_env_option(parser)
+    parser = new_parser(__doc__)
     parser.add_argument("--model")
     parser.add_argument("--visitors", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
@@ -53,7 +51,7 @@ def ask_all(
 ) -> tuple[list[float], list[float], float]:
     """Seconds to the first letters and to the end of each reply, and of all together."""
     recordings = Recordings(folder)
-    desk = ReplyQueue(trained, recordings, visitors, print, size)
+    queue = ReplyQueue(trained, recordings, visitors, size)
     sampling = asdict(Sampling()) | {"seed": 1}
     talks = [Talk("m", "c", sampling, [f"i have {number} dogs ."], source="bench") for number in range(visitors)]
     first, whole, started = [], [], time.perf_counter()
@@ -61,18 +59,18 @@ def ask_all(
         for talk in talks:
             talk.turns.append(Turn("human", QUESTIONS[number % len(QUESTIONS)]))
         asked = time.perf_counter()
-        waiting = [desk.ask(talk) for talk in talks]
+        waiting = [queue.ask(talk) for talk in talks]
         unseen = list(waiting)
         while waiting:
             now = time.perf_counter() - asked
-            first += [now for order in unseen if order.text or order.done]
-            unseen = [order for order in unseen if not order.text and not order.done]
-            whole += [now for order in waiting if order.done]
-            waiting = [order for order in waiting if not order.done]
+            first += [now for reply in unseen if reply.text or reply.done]
+            unseen = [reply for reply in unseen if not reply.text and not reply.done]
+            whole += [now for reply in waiting if reply.done]
+            waiting = [reply for reply in waiting if not reply.done]
             time.sleep(0.002)
         talks = recordings.talks()
     seconds = time.perf_counter() - started
-    desk.close()
+    queue.close()
     recordings.close()
     return first, whole, seconds
 

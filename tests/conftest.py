@@ -18,7 +18,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from utils import exit_status
 
 from personagpt.settings import VALUE_TYPES
-from tests.helpers import NINE_KEYS, ROOT, SAMPLE, SHARED, Outcome, ServedPage
+from tests.helpers import NINE_KEYS, ROOT, SAMPLE, SHARED, Outcome
+from tests.page.served import ServedPage
 
 
 @pytest.fixture(autouse=True)
@@ -145,20 +146,20 @@ def browse(chromium):  # noqa: ANN201
 @pytest.fixture
 def gate(monkeypatch):  # noqa: ANN201
     """Each reply stops after its first letters until the gate is opened: `gate.set()`. `gate.batches`: their sizes."""
-    from personagpt.talking import desk
+    from personagpt.page import replies
 
     opened = threading.Event()
     opened.batches = []
-    real = desk.stream_replies
+    real = replies.stream_replies
 
     def stream(model, encoder, drafts, autocast):  # noqa: ANN202
         opened.batches.append(len(drafts))
-        for replies in real(model, encoder, drafts, autocast):
-            yield replies
-            if all(reply.shown for reply in replies):
+        for drawn in real(model, encoder, drafts, autocast):
+            yield drawn
+            if all(reply.shown for reply in drawn):
                 opened.wait(timeout=60)
 
-    monkeypatch.setattr(desk, "stream_replies", stream)
+    monkeypatch.setattr(replies, "stream_replies", stream)
     yield opened
     opened.set()
 

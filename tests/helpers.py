@@ -4,33 +4,19 @@ from __future__ import annotations
 
 from utils import exit_status
 
-import contextlib
 import csv
-import http.client
-import json
 import shutil
-import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import uvicorn
 from safetensors.torch import load_file
 
 import preprocess_dataset
 import train
-from personagpt.model.loading import TrainedModel
-from personagpt.page.replies import ReplyQueue
-from personagpt.page.routes import make_app
-from personagpt.page.visitors import Limits, Page
-from personagpt.records.database import Recordings
 from personagpt.sequences.dataset import Tensors
 from personagpt.settings import TEXT_NAMES
-from personagpt.study.pairing import Pairing
-from personagpt.study.participants import StudyPage
-from personagpt.study.settings import Study
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "data" / "sample"
@@ -149,80 +135,3 @@ def weights(env: Path, name: str = "model") -> dict[str, torch.Tensor]:
 
 def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
-
-
-class ServedPage:
-    """The page with a model, on a port of its own, in a thread; with a study, the study's."""
-
-    def __init__(
-        self,
-        folder: Path,
-        trained: TrainedModel,
-        password: str | None = None,
-        study: Study | None = None,
-        **limits: int,
-    ) -> None:
-        self.told: list[str] = []
-        self.recordings = Recordings(folder)
-        limits = Limits(**limits)
-        self.desk = ReplyQueue(trained, self.recordings, limits.waiting, self.told.append)
-        page = Page(self.desk, [["i have a duck ."]], ["ask about pets."], limits)
-        if study:
-            page = StudyPage(Pairing(study, {one.model: self.desk for one in study.programs}, self.recordings), limits)
-        app = make_app(page, password, True, self.told.append)
-        config = uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1, lifespan="off")
-        self.server = uvicorn.Server(config)
-        app.state.is_ending = lambda: self.server.should_exit
-        self.thread = threading.Thread(target=self.server.run)
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.005)
-        self.port = self.server.servers[0].sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/"
-
-    def close(self) -> None:
-        self.server.should_exit = True
-        self.thread.join()
-        self.desk.close()
-        self.recordings.close()
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: dict[str, str]
-    text: str
-
-    @property
-    def json(self) -> dict:
-        return json.loads(self.text)
-
-
-class Visitor:
-    """A browser without a screen: it opens the page and keeps its cookie."""
-
-    def __init__(self, page: ServedPage, cookie: str | None = None) -> None:
-        self.port, self.headers = page.port, {} if cookie is None else {"cookie": cookie}
-        if cookie is None:
-            self.headers["cookie"] = self.ask("GET", "/").headers["set-cookie"].partition(";")[0]
-
-    def ask(self, method: str, path: str, content: object = None, **headers: str) -> Answer:
-        """Bytes are sent as they are, all else as JSON; a header's _ stands for -."""
-        body = content if isinstance(content, bytes) else json.dumps(content or {}).encode()
-        named = {"content-type": "application/json"} | self.headers
-        named |= {name.replace("_", "-"): value for name, value in headers.items()}
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
-            connection.request(method, path, body if method == "POST" else None, named)
-            answer = connection.getresponse()
-            return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read().decode())
-
-    def begin(self, text: str, *persona: str, **content: object) -> dict:
-        return self.ask("POST", "/api/talks", {"persona": persona or ["i am old ."], "text": text, **content}).json
-
-    def do(self, talk: dict, action: str, **content: object) -> Answer:
-        return self.ask("POST", f"/api/talks/{talk['id']}/{action}", content)
-
-    def reply(self, talk: dict) -> dict:
-        """What the reply's last event says, when it is made."""
-        answer = self.ask("GET", f"/api/talks/{talk['id']}/reply")
-        return json.loads(answer.text.rpartition("event: end\ndata: ")[2])

@@ -11,10 +11,10 @@ import pytest
 import app
 from personagpt.files import read_json
 from personagpt.records.database import Recordings
-from tests.helpers import ROOT, Visitor
+from tests.helpers import ROOT
+from tests.page.served import Visitor, basic
 from tests.records.making import make_talk
-from tests.talking.test_page import basic
-from tests.talking.test_study_page import Participant
+from tests.study.participation import Participant
 
 PASSWORD, SAID = "correct horse", "a secret utterance"
 
@@ -87,7 +87,7 @@ def test_a_study_from_start_to_ctrl_c(start, tmp_path) -> None:
     assert who.ask("GET", "/api/start").json["consent"] == "you agree"
     assert who.begin()["stage"] == "talk"
     connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=60)
-    connection.request("GET", "/api/round", headers=who.headers)  # a page that stays open
+    connection.request("GET", "/api/study", headers=who.headers)  # a page that stays open
     assert connection.getresponse().readline() == b"event: state\n"
     page.send_signal(signal.SIGINT)
     _, err = page.communicate()

@@ -1,13 +1,12 @@
-"""What stands before the page: who may ask, how much, and what the browser may do with the answer.
+"""Access control: who may send a request, how many, and what the browser may do with the answer.
 
-A visitor is known by a random key in a cookie that no script can read; what is recorded is the key's checksum, so that
-nobody who reads the recordings can pass for the visitor.
+A random key in a cookie, which no script can read, identifies a visitor. Recordings hold only the key's checksum, so
+that nobody who reads them can pose as the visitor.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import ipaddress
@@ -15,7 +14,6 @@ import re
 import secrets
 import threading
 import time
-from collections import deque
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
@@ -26,7 +24,7 @@ COOKIE = "visitor"
 KEY = re.compile(r"[\w-]{43}", re.ASCII)  # secrets.token_urlsafe(32)
 MOST_BYTES = 64 * 1024  # of a request's body
 HEADERS = {
-    # Nothing from another host, no inline script or style, in nobody's frame.
+    # Load nothing from another host, run no inline script or style, and appear in no frame.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -38,48 +36,46 @@ HEADERS = {
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
+    """Return whether only this machine can reach `host`."""
     try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+        return host.lower() == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
 
 
 def participant_of(key: str) -> str:
-    """What is recorded of a visitor's key."""
+    """Return the checksum that recordings hold in place of a visitor's key."""
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 class Rate:
-    """At most `most` events of each name in `seconds`."""
+    """Allow at most `most` events of each name in any `seconds`."""
 
     def __init__(self, most: int, seconds: float = 60.0) -> None:
         self.most, self.seconds = most, seconds
-        self._events: dict[str, deque[float]] = {}
+        self._events: dict[str, list[float]] = {}  # times of time.monotonic()
         self._lock = threading.Lock()
 
     def allows(self, name: str, counts: bool = True) -> bool:
-        """Whether there may be another one now; it is then counted, if it `counts`."""
+        """Return whether `name` may have another event now. Count the event, unless `counts` is False."""
         now = time.monotonic()
         with self._lock:
-            if len(self._events) > 10_000:  # names that have been silent
+            if len(self._events) > 10_000:  # forget the names without a recent event
                 self._events = {key: times for key, times in self._events.items() if times[-1] > now - self.seconds}
-            times = self._events.setdefault(name, deque())
-            while times and times[0] <= now - self.seconds:
-                times.popleft()
-            allowed = len(times) < self.most
+            recent = [event for event in self._events.pop(name, []) if event > now - self.seconds]
+            allowed = len(recent) < self.most
             if allowed and counts:
-                times.append(now)
-            if not times:
-                del self._events[name]
+                recent.append(now)
+            if recent:
+                self._events[name] = recent
             return allowed
 
 
 class AccessControl:
-    """ASGI middleware. The visitor's participant key is in `scope["participant"]` of what it lets through."""
+    """ASGI middleware: refuse a request, or pass it on with the visitor's checksum in `scope["participant"]`."""
 
     def __init__(self, app: ASGIApp, password: str | None, local: bool, requests: Rate, guesses: Rate) -> None:
-        """`local`: the page is for this machine only, and answers to its names only."""
+        """With `local`, only this machine may use the page, and the page answers only to this machine's names."""
         self.app, self.local, self.requests, self.guesses = app, local, requests, guesses
         self.password = None if password is None else hashlib.sha256(password.encode()).digest()
 
@@ -88,68 +84,68 @@ class AccessControl:
             return
         headers = Headers(scope=scope)
         key = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
-        known = bool(KEY.fullmatch(key))
-        key = key if known else secrets.token_urlsafe(32)
+        has_key = bool(KEY.fullmatch(key))
+        key = key if has_key else secrets.token_urlsafe(32)
         scope["participant"] = participant_of(key)
 
-        async def send_safely(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answer = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    answer[name] = value
-                if not known and scope["path"] == "/":
-                    # Not Strict: who comes by a link on another site would get a new key, and lose their talks.
+                answer.update(HEADERS)
+                if not has_key and scope["path"] == "/":
+                    # Lax, not Strict: a visitor who follows a link on another site keeps the key, and so the talks.
                     answer["set-cookie"] = f"{COOKIE}={key}; Path=/; HttpOnly; SameSite=Lax; Max-Age=31536000"
             await send(message)
 
         refusal = self.refusal(scope, headers)
-        if refusal is None and not known and scope["path"].startswith("/api/"):
+        if refusal is None and not has_key and scope["path"].startswith("/api/"):
             refusal = PlainTextResponse("open the page first, with cookies allowed for it", 403)
-        await (refusal or self.app)(scope, limited(receive), send_safely)
+        await (refusal or self.app)(scope, limited(receive), send_with_headers)
 
     def refusal(self, scope: Scope, headers: Headers) -> PlainTextResponse | None:
-        """The answer to a request that goes no further."""
+        """Return the answer to a request that must go no further, None for every other request."""
         address = (scope.get("client") or ("",))[0]
-        if self.local and not is_loopback(headers.get("host", "").rpartition(":")[0] or headers.get("host", "")):
-            return PlainTextResponse("this page is for the machine that it runs on", 421)  # another site's name for us
+        if self.local and not is_loopback(re.sub(r":\d*$", "", headers.get("host", ""))):
+            # Another site's name that leads to this machine: its scripts could read the answers.
+            return PlainTextResponse("only the machine that runs this page can use it", 421)
         if not self.requests.allows(address):
             return PlainTextResponse("too many requests: wait a minute", 429)
-        if self.password is not None and (wrong := self.without_password(address, headers)):
-            return wrong
+        if self.password is not None and (refusal := self.password_refusal(address, headers)):
+            return refusal
         if int(re.sub(r"\D", "", headers.get("content-length", "")) or 0) > MOST_BYTES:
             return PlainTextResponse("too long", 413)
         if scope["method"] not in ("GET", "HEAD"):
-            # A form or script of another site can send neither, unless this one allowed it.
+            # Another site's form or script can send neither of these headers unless this page allows it.
             site = headers.get("sec-fetch-site", "same-origin")
             if headers.get("content-type") != "application/json" or site != "same-origin":
                 return PlainTextResponse("not from this page", 403)
         return None
 
-    def without_password(self, address: str, headers: Headers) -> PlainTextResponse | None:
-        """The answer to a request without the password (HTTP's Basic scheme, any user name)."""
+    def password_refusal(self, address: str, headers: Headers) -> PlainTextResponse | None:
+        """Return the answer to a request without the password (HTTP's Basic scheme, any user name), else None."""
         if not self.guesses.allows(address, counts=False):
             return PlainTextResponse("too many wrong passwords: wait a minute", 429)
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        try:
-            password = base64.b64decode(given, validate=True).partition(b":")[2] if scheme.lower() == "basic" else None
-        except binascii.Error:
-            password = b""
-        if password is not None and hmac.compare_digest(hashlib.sha256(password).digest(), self.password):
-            return None
-        if password is not None:
+        scheme, _, credentials = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "basic":
+            try:
+                password = base64.b64decode(credentials, validate=True).partition(b":")[2]
+            except ValueError:  # not Base64
+                password = b""
+            if hmac.compare_digest(hashlib.sha256(password).digest(), self.password):
+                return None
             self.guesses.allows(address)
         challenge = {"www-authenticate": 'Basic realm="PersonaGPT", charset="UTF-8"'}
         return PlainTextResponse("a password is needed", 401, challenge)
 
 
 def limited(receive: Receive) -> Receive:
-    """`receive`, until the body is longer than anything the page sends."""
+    """Return a `receive` that disconnects when the body is longer than MOST_BYTES."""
     size = 0
 
-    async def receive_some() -> Message:
+    async def receive_limited() -> Message:
         nonlocal size
         message = await receive()
         size += len(message.get("body", b""))
         return {"type": "http.disconnect"} if size > MOST_BYTES else message
 
-    return receive_some
+    return receive_limited

@@ -1,6 +1,6 @@
-"""Replies for many talks at once: those that wait are made together, in one batch, and stream.
+"""Make replies for many talks at once: the queue answers requests that wait together, in one batch.
 
-Whoever asks need not stay: a reply is made, and recorded, whether somebody waits for it or not.
+A visitor may leave at any time. The queue makes and records every reply, whether somebody waits for it or not.
 """
 
 from __future__ import annotations
@@ -8,19 +8,19 @@ from __future__ import annotations
 import threading
 import time
 import zlib
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 from personagpt.errors import RunError, UserError
 from personagpt.model.generation import REPLIES_PER_BATCH, ReplyRequest, stream_replies
 from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import Sampling
+from personagpt.output import warn
 from personagpt.records.database import Recordings
 from personagpt.records.talks import Talk, Turn
 from personagpt.talking.persona import Persona
 
-POLL_SECONDS = 0.05  # seconds between two looks at a reply that is being made
-REMEMBERED = 60.0  # seconds for which a finished reply can still be asked about
+POLL_SECONDS = 0.05  # between two looks at the text of a pending reply
+REMEMBERED = 60.0  # seconds for which a finished reply stays available
 
 
 class QueueFull(UserError):
@@ -29,34 +29,27 @@ class QueueFull(UserError):
 
 @dataclass
 class PendingReply:
-    """A reply that was asked for. `text` grows; when it is `done`, it is recorded, or `problem` says why not."""
+    """A reply that somebody asked for. `text` grows until `done`; then the reply is recorded, or `problem` says why
+    it is not."""
 
-    talk: Talk  # what was said so far; the reply joins it
-    draft: ReplyRequest
+    talk: Talk  # the talk that the reply joins
+    request: ReplyRequest
     goal: str | None
-    rejected: str | None  # the reply that it takes the place of
+    rejected: str | None  # the reply that this reply replaces
     text: str = ""
     problem: str = ""
     done: bool = False
-    ended: float = 0.0
-
-    def end(self, problem: str = "") -> None:
-        self.problem, self.ended, self.done = problem, time.monotonic(), True
+    ended: float = 0.0  # a time of time.monotonic()
 
 
 class ReplyQueue:
-    """Makes replies in a thread of its own, as many at once as fit a batch.
+    """Make replies of one model in a thread. A talk has at most one pending reply."""
 
-    A talk has at most one reply under way. `say` is told of what is no talk's fault, such as a full disk.
-    """
-
-    def __init__(
-        self, trained: TrainedModel, recordings: Recordings, most: int, say: Callable[[str], None], size: int = 0
-    ) -> None:
-        """At most `most` replies wait or are made; `size` are made together (0: as many as the device likes)."""
-        self.trained, self.recordings, self.most, self._say = trained, recordings, most, say
+    def __init__(self, trained: TrainedModel, recordings: Recordings, most: int, size: int = 0) -> None:
+        """At most `most` replies are pending. `size` replies form a batch (0: as many as suit the device)."""
+        self.trained, self.recordings, self.most = trained, recordings, most
         self._size = size or REPLIES_PER_BATCH[trained.model.device.type]
-        self._orders: dict[str, PendingReply] = {}  # the last one of each talk
+        self._replies: dict[str, PendingReply] = {}  # the last reply of each talk, by the talk's id
         self._waiting: list[PendingReply] = []
         self._changed = threading.Condition()
         self._closed = False
@@ -66,85 +59,73 @@ class ReplyQueue:
     def ask(
         self, talk: Talk, goal: str | None = None, rejected: str | None = None, stands: bool = False
     ) -> PendingReply:
-        """Record the talk and ask for the reply to its last turn, a person's; that is recorded when it is made.
-        Without a turn, the reply opens the talk.
+        """Record the talk, and ask for the reply to its last turn; without a turn, the reply opens the talk.
 
-        It is another one than `rejected`, in whose place it comes. With `stands` the talk is on record, up to that
-        reply, and stays so until there is another. Raises QueueFull, and DataError where persona and last turn do not
-        fit the context; then nothing is recorded.
+        The reply differs from `rejected` and replaces it. With `stands`, the recorded talk keeps the rejected reply
+        until the new reply is there. Raises QueueFull, and DataError where persona and last turn do not fit the
+        context; then nothing is recorded.
         """
-        order = PendingReply(talk, self.draft(talk, goal, rejected), goal, rejected)
+        reply = PendingReply(talk, self.request(talk, goal, rejected), goal, rejected)
         with self._changed:
-            self._forget()
-            if self.is_full():
+            oldest = time.monotonic() - REMEMBERED
+            self._replies = {key: old for key, old in self._replies.items() if not old.done or old.ended > oldest}
+            if sum(not other.done for other in self._replies.values()) >= self.most:
                 raise QueueFull(f"{self.most} replies are waiting already: try again in a few seconds")
             if not stands:
                 self.recordings.save(talk)
-            self._orders[talk.id] = order
-            self._waiting.append(order)
+            self._replies[talk.id] = reply
+            self._waiting.append(reply)
             self._changed.notify()
-        return order
+        return reply
 
-    def draft(self, talk: Talk, goal: str | None = None, rejected: str | None = None) -> ReplyRequest:
-        """The reply that `ask` asks for. Raises DataError where persona and last turn do not fit the context."""
-        history, said = talk.texts[:-1], talk.texts[-1] if talk.turns else None
+    def request(self, talk: Talk, goal: str | None = None, rejected: str | None = None) -> ReplyRequest:
+        """Return the request that `ask` makes. Raises DataError where persona and last turn do not fit the context."""
+        history, utterance = talk.texts[:-1], talk.texts[-1] if talk.turns else None
         sampling = {name: value for name, value in talk.sampling.items() if name != "seed"}
-        # The talk as it is decides, so that a recorded one can be repeated.
+        # The seed depends on the talk alone, so that a recorded talk can be repeated.
         seed = zlib.crc32(f"{talk.sampling['seed']} {len(history)} {rejected}".encode())
         persona = Persona(self.trained, talk.persona, history=history, seed=seed, as_typed=True, **sampling)
-        return persona.draft(said, goal=goal, avoid=[rejected] if rejected else [])
+        return persona.draft(utterance, goal=goal, avoid=[rejected] if rejected else [])
 
-    def is_full(self) -> bool:
-        return sum(not order.done for order in list(self._orders.values())) >= self.most
-
-    def order_of(self, talk_id: str) -> PendingReply | None:
-        """The reply of this talk that is under way, or ended a moment ago."""
-        return self._orders.get(talk_id)
+    def reply_of(self, talk_id: str) -> PendingReply | None:
+        """Return the talk's reply that is pending or ended less than REMEMBERED seconds ago."""
+        return self._replies.get(talk_id)
 
     def is_busy(self, talk_id: str) -> bool:
-        """Whether a reply of this talk is under way: it must not be changed meanwhile."""
-        order = self.order_of(talk_id)
-        return order is not None and not order.done
+        """Return whether the talk has a pending reply and must not change."""
+        reply = self.reply_of(talk_id)
+        return reply is not None and not reply.done
 
     def restyled(self, text: str) -> str:
-        """What a person says, in the style of the model's training text: so it is shown and recorded."""
+        """Return what a person says in the style of the model's training text. It is shown and recorded so."""
         return Persona(self.trained).restyled(text)
 
-    def begin(
-        self,
-        persona: list[str],
-        sampling: Sampling,
-        seed: int,
-        participant: str,
-        source: str,
-        keep_facts: bool = False,
+    def new_talk(
+        self, persona: list[str], sampling: Sampling, seed: int, participant: str, source: str, keep_facts: bool = False
     ) -> Talk:
-        """A talk with this persona, not on record yet. Raises DataError where the persona does not fit the context."""
+        """Return an unrecorded talk with the model as `persona`. Raises DataError where the persona does not fit the
+        context."""
         facts = list(Persona(self.trained, persona, keep_facts=keep_facts, **asdict(sampling)).facts)
         names = self.trained.name, self.trained.checksum
         return Talk(*names, asdict(sampling) | {"seed": seed}, facts, source=source, participant=participant)
 
     def close(self) -> None:
-        """Make no more replies than those of the batch under way."""
+        """Finish the batch in progress, then make no more replies."""
         with self._changed:
             self._closed = True
             self._changed.notify()
         self._thread.join()
 
-    def _forget(self) -> None:
-        old = time.monotonic() - REMEMBERED
-        self._orders = {name: one for name, one in self._orders.items() if not one.done or one.ended > old}
-
     def _work(self) -> None:
         while batch := self._next_batch():
             try:
                 self._make(batch)
-            except Exception as error:  # whatever it is: the page must go on
-                self._say(f"a batch of {len(batch)} replies failed: {type(error).__name__}: {error}")
-            for order in batch:
-                if not order.done:
-                    order.text = ""
-                    self._end(order)
+            except Exception as error:  # the page must go on, whatever the error is
+                warn(f"a batch of {len(batch)} replies failed: {type(error).__name__}: {error}")
+            for reply in batch:
+                if not reply.done:
+                    reply.text = ""
+                    self._record(reply)
 
     def _next_batch(self) -> list[PendingReply]:
         with self._changed:
@@ -156,37 +137,37 @@ class ReplyQueue:
             return batch
 
     def _make(self, batch: list[PendingReply]) -> None:
-        """Each ends as soon as its last token is there: nobody waits for the longest."""
-        model = self.trained
-        drafts, looked = [order.draft for order in batch], 0.0
-        for replies in stream_replies(model.model, model.encoder, drafts, model.autocast):
-            if is_time := time.monotonic() - looked >= POLL_SECONDS:
-                looked = time.monotonic()
-            for order, reply in zip(batch, replies, strict=True):
-                if order.done:
+        """Make the replies of `batch`. Record each reply after its last token, without waiting for the longest."""
+        trained, requests, shown_at = self.trained, [pending.request for pending in batch], 0.0
+        for drawn in stream_replies(trained.model, trained.encoder, requests, trained.autocast):
+            # Not after each token: in a large batch, decoding takes longer than drawing.
+            if shows := time.monotonic() - shown_at >= POLL_SECONDS:
+                shown_at = time.monotonic()
+            for pending, reply in zip(batch, drawn, strict=True):
+                if pending.done:
                     continue
-                if is_time:  # not after each token: in a large batch, making text takes longer than making tokens
-                    order.text = reply.shown
+                if shows:
+                    pending.text = reply.shown
                 if reply.done:
-                    order.text = reply.text
-                    self._end(order)
+                    pending.text = reply.text
+                    self._record(pending)
 
-    def _end(self, order: PendingReply) -> None:
-        """Record the reply. Without one, what it would have answered is taken back, unless the talk had an answer."""
-        turns, problem = list(order.talk.turns), ""
-        if order.text:
-            turns.append(Turn("model", order.text, goal=order.goal, replaced=order.rejected))
-        elif order.rejected is None:
+    def _record(self, reply: PendingReply) -> None:
+        """Record the talk with the reply. An empty reply takes the utterance back, or leaves the rejected reply."""
+        turns, problem = list(reply.talk.turns), ""
+        if reply.text:
+            turns.append(Turn("model", reply.text, goal=reply.goal, replaced=reply.rejected))
+        elif reply.rejected is None:
             del turns[-1:]
             problem = "the model said nothing: your utterance was taken back"
         else:
             problem = "the model said nothing else: the reply stays as it was"
         try:
-            if order.text or order.rejected is None:
-                self.recordings.save(replace(order.talk, turns=turns))
+            if reply.text or reply.rejected is None:
+                self.recordings.save(replace(reply.talk, turns=turns))
         except UserError as error:  # the talk was deleted
             problem = str(error)
         except (RunError, OSError) as error:
             problem = "the reply could not be recorded"
-            self._say(f"{problem}: {error}")
-        order.end(problem)
+            warn(f"{problem}: {error}")
+        reply.problem, reply.ended, reply.done = problem, time.monotonic(), True

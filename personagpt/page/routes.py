@@ -1,20 +1,15 @@
-"""The web application: what the browser asks for, and what it is answered. The page itself is in static/.
+"""The web application: the addresses that the browser asks, and the server. The page itself is in static/.
 
-    GET    /api/start             what there is: flags, goals, limits, the visitor's own key
-    GET    /api/persona           a persona of the validation text, drawn at random
-    GET    /api/talks             the visitor's talks in short; /api/talks.jsonl: whole
-    POST   /api/talks             {persona, text, goal}: begin one
-    GET    /api/talks/ID          one talk
-    GET    /api/talks/ID/reply    its reply while it is made: server-sent events
+    GET    /api/start             the kinds of flag, the goals, the limits, the visitor's checksum
+    GET    /api/persona           a random persona of the validation text
+    GET    /api/talks             the visitor's talks in short; /api/talks.jsonl: in full
+    POST   /api/talks             {persona, text, goal}: begin a talk
+    GET    /api/talks/ID          a talk
+    GET    /api/talks/ID/reply    the talk's pending reply, as server-sent events
     POST   /api/talks/ID/ACTION   say {text, goal}, retry {goal}, undo, correct {text}, flag {turn, kinds, note}
-    DELETE /api/talks/ID          one talk; /api/talks: all of the visitor's
+    DELETE /api/talks/ID          a talk; /api/talks: all talks of the visitor
 
-All are about the talks of the visitor who asks, and answer in JSON. In a study (study_page.py) there are, beside
-/api/start, and /api/talks to see, download and delete:
-
-    GET    /api/round             the participant's stage, whenever it changes: server-sent events
-    POST   /api/round/ACTION      begin {agreed: the wording}, say {text}, flag {turn, kinds, note}, leave, finish,
-                                  rate {fluency, consistency, engagement, persona, partner}
+Every address serves only the talks of the visitor who asks. Answers are JSON.
 """
 
 from __future__ import annotations
@@ -22,10 +17,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -34,70 +31,122 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from personagpt.errors import RunError, UserError
+from personagpt.output import warn
 from personagpt.page.access import AccessControl, Rate
 from personagpt.page.replies import POLL_SECONDS, QueueFull
-from personagpt.page.visitors import Page, Refused, shown_talks
+from personagpt.page.visitors import Limits, Page, Refused, visible_talks
+from personagpt.records.database import Recordings
 from personagpt.records.talks import public_model
-from personagpt.study.participants import StudyPage
 
-STATIC = {"/": "index.html", "/page.css": "page.css", "/text.js": "text.js", "/page.js": "page.js"}
-STUDY_STATIC = STATIC | {"/": "study.html", "/page.js": "study.js"}
-LOOK = 0.3  # seconds between two looks at a participant's stage
-SILENCE = 10.0  # seconds
+STATIC = Path(__file__).with_name("static")
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+SILENCE = 10.0  # seconds without an event, after which proxies need a sign that the connection lives
 
-News = tuple[str, dict] | None  # an event's name and content; None where a look found nothing new
+Method = Callable[[str, dict], dict | Response]  # (a visitor's checksum, the request's data) -> the answer
+Event = tuple[str, dict] | None  # an event's name and content; None where there is nothing new
 
 
-async def server_sent(found: AsyncIterator[News]) -> AsyncIterator[str]:
-    """News as server-sent events; after SILENCE without any, a comment tells proxies that the connection lives."""
+class AnyPage(Protocol):
+    """What the page of free talks and the page of a study have in common."""
+
+    recordings: Recordings
+    limits: Limits
+    start: Method
+    talks: Method
+    talk: Method
+    delete: Method
+    delete_all: Method
+
+
+def make_server(page: AnyPage, routes: Iterable[Route], password: str | None, local: bool) -> uvicorn.Server:
+    """Return the server of `page`, whose own addresses are `routes`. With `local`, only this machine may use it.
+
+    `app.state.is_ending` of a request returns whether the server is about to end, so that endless answers end too.
+    """
+
+    def download(visitor: str, data: dict) -> Response:
+        talks = visible_talks(page.recordings, visitor)
+        lines = "".join(replace(talk, model=public_model(talk)).line() for talk in talks)
+        headers = {"content-disposition": 'attachment; filename="talks.jsonl"'}
+        return Response(lines, media_type="application/jsonl", headers=headers)
+
+    common = [
+        Route("/api/start", endpoint(page.start)),
+        Route("/api/talks.jsonl", endpoint(download)),
+        Route("/api/talks", endpoint(page.talks)),
+        Route("/api/talks", endpoint(page.delete_all), methods=["DELETE"]),
+        Route("/api/talks/{id}", endpoint(page.talk)),
+        Route("/api/talks/{id}", endpoint(page.delete), methods=["DELETE"]),
+    ]
+    rates = Rate(page.limits.requests), Rate(page.limits.guesses)
+    app = Starlette(routes=[*routes, *common], middleware=[Middleware(AccessControl, password, local, *rates)])
+    # No access log, because it would hold addresses and the ids of talks. No proxy is trusted to name a client.
+    quiet = {"log_level": "error", "access_log": False, "proxy_headers": False}
+    server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=2, ws="none", **quiet))
+    app.state.is_ending = lambda: server.should_exit
+    return server
+
+
+def talk_routes(page: Page) -> list[Route]:
+    """Return the addresses of the page of free talks."""
+
+    async def reply(request: Request) -> Response:
+        visitor, talk_id = request.scope["participant"], request.path_params["id"]
+        pending = page.queue.reply_of(talk_id)
+        if pending is None or pending.talk.participant != visitor:  # the visitor's own reply may have left no talk
+            try:
+                await run_in_threadpool(page.recorded, visitor, talk_id)
+            except Refused as error:
+                return JSONResponse({"problem": str(error)}, error.status)
+        return event_stream(growing_reply(page, visitor, talk_id))
+
+    actions = (page.say, page.retry, page.undo, page.correct, page.flag)
+    return [
+        *static_routes(STATIC / "index.html", STATIC / "page.css", STATIC / "text.js", STATIC / "page.js"),
+        Route("/api/persona", endpoint(page.persona)),
+        Route("/api/talks", endpoint(page.begin), methods=["POST"]),
+        Route("/api/talks/{id}/reply", reply),
+        *(Route("/api/talks/{id}/" + action.__name__, endpoint(action), methods=["POST"]) for action in actions),
+    ]
+
+
+async def growing_reply(page: Page, visitor: str, talk_id: str) -> AsyncIterator[Event]:
+    """Yield `text` with the whole reply so far whenever it grows, then `end` with the talk."""
+    pending, shown = page.queue.reply_of(talk_id), None
+    while pending is not None and not pending.done:
+        text = pending.text  # another thread writes it
+        yield None if text == shown else ("text", {"text": text})
+        shown = text
+        await asyncio.sleep(POLL_SECONDS)
+    talk, problem = None, pending.problem if pending is not None else ""
+    try:
+        talk = await run_in_threadpool(page.talk, visitor, {"id": talk_id})
+    except Refused as error:  # the only utterance was taken back, or the talk was deleted
+        problem = problem or str(error)
+    yield "end", {"talk": talk, "problem": problem}
+
+
+def event_stream(events: AsyncIterator[Event]) -> Response:
+    return StreamingResponse(server_sent(events), media_type="text/event-stream")
+
+
+async def server_sent(events: AsyncIterator[Event]) -> AsyncIterator[str]:
+    """Yield the lines of server-sent events, and after SILENCE without an event a comment."""
     last = time.monotonic()
-    async for news in found:
-        if news is not None:
+    async for event in events:
+        if event is not None:
             last = time.monotonic()
-            yield f"event: {news[0]}\ndata: {json.dumps(news[1])}\n\n"
+            yield f"event: {event[0]}\ndata: {json.dumps(event[1])}\n\n"
         elif time.monotonic() - last > SILENCE:
             last = time.monotonic()
             yield ": still there\n\n"
 
 
-async def growing_reply(page: Page, visitor: str, talk_id: str) -> AsyncIterator[News]:
-    """`text` with the whole reply so far, whenever it grew, then `end` with the talk."""
-    order, shown = page.desk.order_of(talk_id), None
-    while order is not None and not order.done:
-        text = order.text  # it grows meanwhile
-        yield None if text == shown else ("text", {"text": text})
-        shown = text
-        await asyncio.sleep(POLL_SECONDS)
-    problem = order.problem if order is not None else ""
-    talk = None
-    try:
-        talk = await run_in_threadpool(page.talk, visitor, {"id": talk_id})
-    except Refused as error:  # its only utterance was taken back, or it was deleted
-        problem = problem or str(error)
-    yield "end", {"talk": talk, "problem": problem}
+def endpoint(method: Method) -> Callable:
+    """Return the endpoint that answers with the result of `method`, or with a line that says what went wrong.
 
-
-async def states(
-    page: StudyPage, participant: str, say: Callable[[str], None], is_ending: Callable[[], bool]
-) -> AsyncIterator[News]:
-    """`state` with the participant's stage, whenever it changes, until connection or server end."""
-    shown = None
-    while not is_ending():
-        try:
-            state = await run_in_threadpool(page.state, participant)
-        except (UserError, RunError, OSError) as error:
-            say(str(error))
-            return  # the browser asks again
-        is_new = shown is None or state != shown | {"time": state["time"]}
-        shown = state if is_new else shown
-        yield ("state", state) if is_new else None
-        await asyncio.sleep(LOOK)
-
-
-def answers(method: Callable[[str, dict], dict | Response], say: Callable[[str], None]) -> Callable:
-    """The endpoint that gives what `method` gives, as JSON if it is no response; `say` is told of what is no visitor's
-    fault."""
+    A fault that is not the visitor's is printed, too.
+    """
 
     async def answer(request: Request) -> Response:
         try:
@@ -105,17 +154,14 @@ def answers(method: Callable[[str, dict], dict | Response], say: Callable[[str],
             data = json.loads(body or b"{}")
             if not isinstance(data, dict):
                 raise ValueError
-            data |= request.path_params
-            found = await run_in_threadpool(method, request.scope["participant"], data)
-            return found if isinstance(found, Response) else JSONResponse(found)
+            result = await run_in_threadpool(method, request.scope["participant"], data | request.path_params)
+            return result if isinstance(result, Response) else JSONResponse(result)
         except Refused as error:
             return JSONResponse({"problem": str(error)}, error.status)
-        except QueueFull as error:
-            return JSONResponse({"problem": str(error)}, 503)
         except UserError as error:
-            return JSONResponse({"problem": str(error)}, 400)
+            return JSONResponse({"problem": str(error)}, 503 if isinstance(error, QueueFull) else 400)
         except (RunError, OSError) as error:
-            say(str(error))
+            warn(str(error))
             return JSONResponse({"problem": "the talks cannot be recorded now: tell who runs this page"}, 503)
         except (ValueError, RecursionError):
             return JSONResponse({"problem": "not a JSON object"}, 400)
@@ -125,72 +171,11 @@ def answers(method: Callable[[str, dict], dict | Response], say: Callable[[str],
     return answer
 
 
-def static(name: str) -> Callable:
-    """The endpoint that gives a file of static/."""
-    path = Path(__file__).with_name("static") / name
-    content, kind = path.read_bytes(), TYPES[path.suffix]
-    return lambda request: Response(content, media_type=kind)
+def static_routes(index: Path, *files: Path) -> list[Route]:
+    """Return the addresses of the page's files: `index` at /, and every other file under its name."""
 
+    def static(path: Path) -> Callable:
+        content, kind = path.read_bytes(), TYPES[path.suffix]
+        return lambda request: Response(content, media_type=kind)
 
-def make_app(page: Page | StudyPage, password: str | None, local: bool, say: Callable[[str], None]) -> Starlette:
-    """The application; `say` is told of what is no visitor's fault.
-
-    Who serves it sets its `state.is_ending`, which says whether the server is to end: then a study's events do.
-    """
-
-    def download(visitor: str, data: dict) -> Response:
-        talks = shown_talks(page.recordings, visitor)
-        lines = "".join(replace(talk, model=public_model(talk)).line() for talk in talks)
-        headers = {"content-disposition": 'attachment; filename="talks.jsonl"'}
-        return Response(lines, media_type="application/jsonl", headers=headers)
-
-    def answer(method: Callable[[str, dict], dict | Response]) -> Callable:
-        return answers(method, say)
-
-    routes = study_routes(page, answer, say) if isinstance(page, StudyPage) else talk_routes(page, answer)
-    routes += [
-        Route("/api/start", answer(page.start)),
-        Route("/api/talks.jsonl", answer(download)),
-        Route("/api/talks", answer(page.talks)),
-        Route("/api/talks", answer(page.delete_all), methods=["DELETE"]),
-        Route("/api/talks/{id}", answer(page.talk)),
-        Route("/api/talks/{id}", answer(page.delete), methods=["DELETE"]),
-    ]
-    limits = page.limits
-    guard = Middleware(AccessControl, password, local, Rate(limits.requests), Rate(limits.guesses))
-    return Starlette(routes=routes, middleware=[guard])
-
-
-def study_routes(page: StudyPage, answer: Callable, say: Callable[[str], None]) -> list[Route]:
-    async def stages(request: Request) -> Response:
-        found = states(page, request.scope["participant"], say, request.app.state.is_ending)
-        return StreamingResponse(server_sent(found), media_type="text/event-stream")
-
-    actions = (page.begin, page.say, page.flag, page.leave, page.finish, page.rate)
-    return [
-        *(Route(path, static(name)) for path, name in STUDY_STATIC.items()),
-        Route("/api/round", stages),
-        *(Route("/api/round/" + one.__name__, answer(one), methods=["POST"]) for one in actions),
-    ]
-
-
-def talk_routes(page: Page, answer: Callable) -> list[Route]:
-    async def reply(request: Request) -> Response:
-        visitor, talk_id = request.scope["participant"], request.path_params["id"]
-        made = page.desk.order_of(talk_id)
-        if made is None or made.talk.participant != visitor:  # else it may have ended without anything on record
-            try:
-                await run_in_threadpool(page.find, visitor, talk_id)
-            except Refused as error:
-                return JSONResponse({"problem": str(error)}, error.status)
-        found = growing_reply(page, visitor, talk_id)
-        return StreamingResponse(server_sent(found), media_type="text/event-stream")
-
-    actions = (page.say, page.retry, page.undo, page.correct, page.flag)
-    return [
-        *(Route(path, static(name)) for path, name in STATIC.items()),
-        Route("/api/persona", answer(page.persona)),
-        Route("/api/talks", answer(page.begin), methods=["POST"]),
-        Route("/api/talks/{id}/reply", reply),
-        *(Route("/api/talks/{id}/" + one.__name__, answer(one), methods=["POST"]) for one in actions),
-    ]
+    return [Route("/", static(index)), *(Route("/" + path.name, static(path)) for path in files)]

@@ -1,4 +1,4 @@
-"""The page: what a visitor may do with talks of their own. web.py brings it to the browser."""
+"""What visitors of the page do: begin, continue, correct, flag and delete their talks. routes.py serves it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from personagpt.records.talks import FLAGS, Flag, Talk, Turn, is_blind
 
 @dataclass(frozen=True)
 class Limits:
-    """What one visitor, one address and all together may ask of the page."""
+    """How much the page takes from a visitor, from an address, and in total."""
 
     letters: int = 500  # of an utterance, a correction or a note
     fact_letters: int = 200
@@ -28,11 +28,11 @@ class Limits:
     replies: int = 30  # a minute, of a visitor
     requests: int = 1200  # a minute, of an address
     guesses: int = 10  # wrong passwords a minute, of an address
-    waiting: int = 40  # replies under way
+    waiting: int = 40  # pending replies
 
 
 class Refused(Exception):
-    """A request that is answered with a line that says why not."""
+    """The page refuses a request. The message is one line for the visitor; `status` is HTTP's."""
 
     def __init__(self, status: int, line: str) -> None:
         super().__init__(line)
@@ -40,16 +40,19 @@ class Refused(Exception):
 
 
 class Page:
-    """The answers. Every method gets the visitor's participant key, and finds that visitor's talks only."""
+    """Answer the requests of visitors. Every method takes the visitor's checksum, and reaches no other visitor's talks.
 
-    def __init__(self, desk: ReplyQueue, personas: list[list[str]], goals: list[str], limits: Limits) -> None:
-        self.desk, self.personas, self.goals, self.limits = desk, personas, goals, limits
-        self.recordings = desk.recordings
+    The content of an answer is JSON. Raises Refused where the request cannot be granted.
+    """
+
+    def __init__(self, queue: ReplyQueue, personas: list[list[str]], goals: list[str], limits: Limits) -> None:
+        self.queue, self.personas, self.goals, self.limits = queue, personas, goals, limits
+        self.recordings = queue.recordings
         self.replies = Rate(limits.replies)
-        self.changing = threading.Lock()  # a talk is read, changed and saved by one thread
+        self.changing = threading.Lock()  # held from reading a talk to saving it
 
     def start(self, visitor: str, data: dict) -> dict:
-        trained = self.desk.trained
+        trained = self.queue.trained
         return {
             "model": trained.checksum[:12] if trained.folder else trained.name,  # no path of this machine
             "flags": FLAGS,
@@ -68,12 +71,12 @@ class Page:
         return {
             "talks": [
                 {"id": talk.id, "started": talk.started, "persona": talk.persona, "turns": len(talk.turns)}
-                for talk in reversed(shown_talks(self.recordings, visitor))
+                for talk in reversed(visible_talks(self.recordings, visitor))
             ]
         }
 
     def talk(self, visitor: str, data: dict) -> dict:
-        return self.shown(self.find(visitor, data["id"]))
+        return self.shown(self.recorded(visitor, data["id"]))
 
     def begin(self, visitor: str, data: dict) -> dict:
         limits, facts = self.limits, data.get("persona")
@@ -81,41 +84,45 @@ class Page:
             raise Refused(400, f"a persona has 1 to {limits.facts} facts")
         facts = [checked(fact, "a fact", limits.fact_letters) for fact in facts]
         with self.changing:
-            if self.recordings.count(visitor) >= limits.talks:
-                raise Refused(403, f"you have {limits.talks} talks: delete some to begin another")
-            if self.recordings.count() >= limits.all_talks:
-                raise Refused(503, "this page has recorded all the talks it takes")
-            talk = self.desk.begin(facts, Sampling(), secrets.randbits(32), visitor, "app.py")
-            return self.ask(visitor, talk, data, said=True)
+            check_room(self.recordings, visitor, limits)
+            talk = self.queue.new_talk(facts, Sampling(), secrets.randbits(32), visitor, "app.py")
+            return self.say_in(talk, visitor, data)
 
     def say(self, visitor: str, data: dict) -> dict:
         with self.changing:
             talk = self.idle(visitor, data["id"])
             if talk.turns[-1].speaker != "model":
                 raise Refused(409, "the last utterance has no reply yet: ask for it, or take it back")
-            return self.ask(visitor, talk, data, said=True)
+            return self.say_in(talk, visitor, data)
+
+    def say_in(self, talk: Talk, visitor: str, data: dict) -> dict:
+        """Add the visitor's utterance to the talk, and ask for the reply."""
+        if len(talk.turns) >= self.limits.turns:
+            raise Refused(403, f"a talk has at most {self.limits.turns} utterances: begin another")
+        goal = self.allowed_goal(visitor, data)
+        text = self.queue.restyled(checked(data.get("text"), "what you say", self.limits.letters))
+        talk = replace(talk, turns=[*talk.turns, Turn("human", text)])
+        self.queue.ask(talk, goal)
+        return self.shown(talk)
 
     def retry(self, visitor: str, data: dict) -> dict:
-        """Another reply; or the first one, where the page was ended before there was any."""
+        """Ask for another reply; or for the first reply, where the page stopped before it was made."""
         with self.changing:
-            return self.ask(visitor, self.idle(visitor, data["id"]), data, said=False)
+            talk = self.idle(visitor, data["id"])
+            rejected = talk.texts[-1] if talk.turns[-1].speaker == "model" else None
+            asked = talk if rejected is None else talk.without(1)
+            stands = rejected is not None and asked.id == talk.id
+            self.queue.ask(asked, self.allowed_goal(visitor, data), rejected, stands)
+            return self.shown(asked)
 
-    def ask(self, visitor: str, talk: Talk, data: dict, said: bool) -> dict:
-        """Ask for the reply to what is `said` now, or another reply to what was said last."""
-        goal, rejected, on_record = data.get("goal") or None, None, talk.id
+    def allowed_goal(self, visitor: str, data: dict) -> str | None:
+        """Return the goal for a reply that the visitor may ask for now."""
+        goal = data.get("goal") or None
         if goal is not None and goal not in self.goals:
             raise Refused(400, "no such goal")
-        if len(talk.turns) + said > self.limits.turns:
-            raise Refused(403, f"a talk has at most {self.limits.turns} utterances: begin another")
         if not self.replies.allows(visitor):
             raise Refused(429, "too many replies in a minute: wait a little")
-        if said:
-            text = self.desk.restyled(checked(data.get("text"), "what you say", self.limits.letters))
-            talk = replace(talk, turns=[*talk.turns, Turn("human", text)])
-        elif talk.turns[-1].speaker == "model":
-            talk, rejected = talk.without(1), talk.texts[-1]
-        self.desk.ask(talk, goal, rejected, stands=rejected is not None and talk.id == on_record)
-        return self.shown(talk)
+        return goal
 
     def undo(self, visitor: str, data: dict) -> dict:
         with self.changing:
@@ -125,7 +132,7 @@ class Page:
             return self.shown(shorter)
 
     def correct(self, visitor: str, data: dict) -> dict:
-        text = self.desk.restyled(checked(data.get("text"), "the correction", self.limits.letters))
+        text = self.queue.restyled(checked(data.get("text"), "the correction", self.limits.letters))
         with self.changing:
             talk = self.idle(visitor, data["id"])
             turn = talk.turns[-1]
@@ -137,7 +144,6 @@ class Page:
             return self.shown(talk)
 
     def flag(self, visitor: str, data: dict) -> dict:
-        """Let a reply have these kinds of flag, and no others."""
         with self.changing:
             talk = flagged(self.idle(visitor, data["id"]), data, self.limits.letters)
             self.recordings.save(talk)
@@ -151,59 +157,64 @@ class Page:
     def delete_all(self, visitor: str, data: dict) -> dict:
         return {"deleted": self.recordings.delete(visitor)}
 
-    def find(self, visitor: str, talk_id: str) -> Talk:
-        found = self.recordings.talks(visitor, [talk_id])
-        if not found or is_blind(found[0]):  # another visitor's looks the same as none
+    def recorded(self, visitor: str, talk_id: str) -> Talk:
+        """Return the visitor's recorded talk. The answer is the same for another visitor's talk as for no talk."""
+        talks = visible_talks(self.recordings, visitor, [talk_id])
+        if not talks:
             raise Refused(404, "you have no such talk")
-        return found[0]
+        return talks[0]
 
     def idle(self, visitor: str, talk_id: str) -> Talk:
-        """The talk, which no reply will change meanwhile."""
-        talk = self.find(visitor, talk_id)
+        """Return the visitor's recorded talk, which must belong to this page and have no pending reply."""
+        talk = self.recorded(visitor, talk_id)
         if talk.source != "app.py":
             raise Refused(409, "this talk was recorded elsewhere, and stays as it is")
-        if self.desk.is_busy(talk_id):
+        if self.queue.is_busy(talk_id):
             raise Refused(409, "a reply is being made: wait for it")
         return talk
 
     def shown(self, talk: Talk) -> dict:
-        """What the page shows of a talk."""
-        busy = self.desk.is_busy(talk.id)
-        turns = talk.turns[: len(self.desk.order_of(talk.id).talk.turns)] if busy else talk.turns
-        names = ("id", "started", "persona")
-        return {name: getattr(talk, name) for name in names} | {
-            "turns": [asdict(turn) for turn in turns],
-            "flags": [asdict(flag) for flag in talk.flags],
-            "replying": busy,
-        }
+        """Return what the page shows of a talk. A reply that is being replaced is not shown."""
+        busy = self.queue.is_busy(talk.id)
+        turns = talk.turns[: len(self.queue.reply_of(talk.id).talk.turns)] if busy else talk.turns
+        content = {"id": talk.id, "started": talk.started, "persona": talk.persona, "replying": busy}
+        return content | {"turns": list(map(asdict, turns)), "flags": list(map(asdict, talk.flags))}
 
 
-def shown_talks(recordings: Recordings, visitor: str) -> list[Talk]:
-    """The visitor's talks, without one of a study that still runs."""
-    return [talk for talk in recordings.talks(visitor) if not is_blind(talk)]
+def visible_talks(recordings: Recordings, visitor: str, ids: list[str] | None = None) -> list[Talk]:
+    """Return the visitor's talks (those of `ids`), except a talk of a study that is still blind."""
+    return [talk for talk in recordings.talks(visitor, ids) if not is_blind(talk)]
+
+
+def check_room(recordings: Recordings, visitor: str, limits: Limits) -> None:
+    """Raise Refused where the visitor, or all visitors together, have as many talks as the limits allow."""
+    if recordings.count(visitor) >= limits.talks:
+        raise Refused(403, f"you have {limits.talks} talks: delete some to begin another")
+    if recordings.count() >= limits.all_talks:
+        raise Refused(503, "this page has recorded all the talks it takes")
 
 
 def flagged(talk: Talk, data: dict, letters: int) -> Talk:
-    """The talk, with the kinds of flag that `data` has on its reply, and no others there. Raises Refused."""
+    """Return the talk with the flags of `data` on one reply, in place of that reply's earlier flags. Raises Refused."""
     kinds, number = data.get("kinds"), data.get("turn")
     if not isinstance(kinds, list) or not all(isinstance(kind, str) and kind in FLAGS for kind in kinds):
         raise Refused(400, f"the kinds of flag are {', '.join(FLAGS)}")
-    note = checked(data.get("note") or " ", "the note", letters, empty=True)
+    note = checked(data.get("note") or "", "the note", letters, may_be_empty=True)
     if type(number) is not int or not 0 <= number < len(talk.turns) or talk.turns[number].speaker == "human":
         raise Refused(400, "no such reply")
     flags = [flag for flag in talk.flags if flag.turn != number]
     return replace(talk, flags=flags + [Flag(number, kind, note) for kind in dict.fromkeys(kinds)])
 
 
-def checked(text: Any, what: str, most: int, empty: bool = False) -> str:
-    """Text of a visitor: one line without control characters. Raises Refused."""
+def checked(text: Any, name: str, most: int, may_be_empty: bool = False) -> str:
+    """Return a visitor's text as one line without control characters. Raises Refused where it is unusable."""
     if not isinstance(text, str):
-        raise Refused(400, f"{what} must be text")
+        raise Refused(400, f"{name} must be text")
     if len(text) > 4 * most:
-        raise Refused(400, f"{what} is too long: at most {most} letters")
+        raise Refused(400, f"{name} is too long: at most {most} letters")
     line = "".join(letter for letter in " ".join(text.split()) if unicodedata.category(letter) not in ("Cc", "Cs"))
-    if not line and not empty:
-        raise Refused(400, f"{what} is empty")
+    if not line and not may_be_empty:
+        raise Refused(400, f"{name} is empty")
     if len(line) > most:
-        raise Refused(400, f"{what} is too long: {len(line)} letters, at most {most}")
+        raise Refused(400, f"{name} is too long: {len(line)} letters, at most {most}")
     return line

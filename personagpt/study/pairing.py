@@ -1,16 +1,17 @@
-"""Who talks with whom in a study: drawing conditions, joining two who wait, and a program where nobody comes.
+"""Who talks with whom in a study: draw a condition, join two participants who wait, or step in with a program.
 
-A round is a participant's talk before anything is on record of it, and lives in memory; from its first utterance the
-recordings are all there is to know. So a restart goes on where everybody was, and forgets who waited.
+An assignment is a participant's talk before it is recorded. Assignments live in memory only, so that a restart forgets
+who waited, and continues every talk that has an utterance on record.
 
-What stands in the recordings: with a program one talk, recorded by study:STUDY:CONDITION, whose model has `persona` and
-whose human plays `partner_persona`; where the program came because nobody else did, its own condition, and the rating
-`waited`. With another participant a talk for each of the two (talks.py), whose model is empty and which are twins. The
-rating `ended` says "left" where the participant gave the talk up, and "rating" where they went to the questions early,
-because the partner was gone. The time of a program's turn is when it was made; it was shown after `seconds_to_answer`.
+A talk with a program is recorded once, with the source study:STUDY:CONDITION. Its model has `persona`, and its human
+plays `partner_persona`. Where the program stepped in for a missing person, the source names the program's condition and
+the talk has the rating `waited`. A talk with another participant is recorded as two twins, one for each of the two
+(records/talks.py), with an empty model. The rating `ended` is "left" where the participant gave the talk up, and
+"rating" where they went to the questions early, because the partner was gone. A program's turn has the time when it was
+made; the participant saw it `seconds_to_answer` later.
 
-Nothing must tell a person from a program but what they say. So everybody waits; either may begin; and what people say
-is brought into the style of the text that the first condition's model learned from, as that model's replies are.
+Only the words may tell a person from a program. So everybody waits, either side may begin, and the words of people are
+restyled to the training text of the first condition's model, as that model's replies are.
 """
 
 from __future__ import annotations
@@ -27,137 +28,133 @@ from personagpt.records.database import Recordings
 from personagpt.records.talks import Talk, new_id, now
 from personagpt.study.settings import Condition, Study
 
-FRESH = 5.0  # seconds: who waits, and whose page was there so lately, can be joined
+FRESH = 5.0  # seconds since the page was last there, within which a waiting participant can be joined
 READING = 20.0  # letters a second; Brysbaert 2019: 238 words a minute
 
 
-def seconds_to_answer(said: str, reply: str, letters_per_second: float, draw: random.Random) -> float:
-    """How long a person would take to read what was said, to think, and to type the reply.
+def seconds_to_answer(utterance: str, reply: str, letters_per_second: float, draw: random.Random) -> float:
+    """Return how long a person would take to read `utterance`, to think, and to type `reply`.
 
-    The default, 4 letters a second, is the 52 words a minute of Dhakal et al. 2018.
+    The default of 4 letters a second is the 52 words a minute of Dhakal et al. 2018.
     """
     if letters_per_second == 0:
         return 0.0
-    return len(said) / READING + draw.uniform(0.5, 2.5) + len(reply) / letters_per_second * draw.uniform(0.8, 1.25)
+    typing = len(reply) / letters_per_second * draw.uniform(0.8, 1.25)
+    return len(utterance) / READING + draw.uniform(0.5, 2.5) + typing
 
 
 @dataclass
 class Assignment:
     condition: Condition
-    asked: float  # when the participant came; a time, like `begins`, of time.monotonic()
+    came: float = 0.0  # when the participant came; like `begins`, a time of time.monotonic()
     talk: Talk | None = None  # without turns; None while the participant waits for another one
     begins: float = 0.0
     opens: bool = True  # whether the participant says the first words
-    other: str | None = None  # the participant they talk with
+    other: str | None = None  # the participant on the other side
 
 
 class Pairing:
-    """The rounds of all participants. Whoever calls a method holds the lock."""
+    """The assignments of all participants. The caller of a method holds `lock`."""
 
-    def __init__(self, study: Study, desks: dict[str, ReplyQueue], recordings: Recordings) -> None:
-        """`desks` has one for each model of the study's conditions, by its name there."""
-        self.study, self.desks, self.recordings = study, desks, recordings
+    def __init__(self, study: Study, queues: dict[str, ReplyQueue], recordings: Recordings) -> None:
+        """`queues` has the queue of every model that the study's conditions name."""
+        self.study, self.queues, self.recordings = study, queues, recordings
         self.lock = threading.RLock()
         self.random = random.SystemRandom()
-        self._rounds: dict[str, Assignment] = {}
-        self._seen: dict[str, float] = {}  # when each participant's page was last there
+        self._assignments: dict[str, Assignment] = {}
+        self._seen: dict[str, float] = {}  # when each participant's page last asked for news
         self._started = time.monotonic()
 
     def see(self, participant: str) -> None:
-        """The participant's page is there."""
+        """Note that the participant's page is open."""
         self._seen[participant] = time.monotonic()
         if len(self._seen) > 10_000:
             self._seen = {name: seen for name, seen in self._seen.items() if self._is_near(name)}
 
     def is_here(self, participant: str, seconds: float) -> bool:
-        """Whether the participant's page was there in the last `seconds`."""
+        """Return whether the participant's page was open in the last `seconds`. A restart sees everybody."""
         return time.monotonic() - self._seen.get(participant, self._started) <= seconds
 
-    def of(self, participant: str) -> Assignment | None:
-        """The round of a participant as it is now: joined with another one, or with a program, where it is time."""
-        found = self._rounds.get(participant)
-        if found is None or found.talk is not None:
-            return found
-        others = [
-            name
-            for name, one in self._rounds.items()
-            if one.talk is None and name != participant and self.is_here(name, FRESH)
-        ]
-        if others:
-            self._join(participant, others[0])
-        elif self.study.programs and time.monotonic() - found.asked >= self.study.wait:
-            self._give_program(participant, self._draw(self.study.programs), waited=True)
-        return self._rounds[participant]
+    def assignment_of(self, participant: str) -> Assignment | None:
+        return self._assignments.get(participant)
 
     def begin(self, participant: str) -> None:
-        """Draw a condition for a participant; who comes while another one waits for a person is joined with them."""
-        for name in [name for name in self._rounds if not self.is_here(name, self.study.away)]:
+        """Draw the participant's condition. While somebody waits for a person, the condition is with a person."""
+        for name in [name for name in self._assignments if not self._is_near(name)]:
             self.drop(name)
         self.see(participant)
-        waits = any(one.talk is None and self.is_here(name, FRESH) for name, one in self._rounds.items())
-        condition = self.study.with_person if waits else self._draw(self.study.conditions)
-        self._rounds[participant] = Assignment(condition, time.monotonic())
+        condition = self.study.with_person if self._waiting(participant) else self._draw(self.study.conditions)
+        self._assignments[participant] = Assignment(condition, time.monotonic())
         if condition.model is not None:
             self._give_program(participant, condition, waited=False)
 
-    def drop(self, participant: str) -> None:
-        """Forget the participant's round: it is on record, or given up."""
-        found = self._rounds.pop(participant, None)
-        if found is not None and found.talk is not None:
-            self.recordings.refuse(found.talk.id)  # a program's first words may be under way
+    def advance(self, participant: str) -> None:
+        """Give a waiting participant a partner: another one who waits, or a program when the time to wait is over."""
+        assignment = self.assignment_of(participant)
+        if assignment is None or assignment.talk is not None:
+            return
+        if others := self._waiting(participant):
+            self._join(participant, others[0])
+        elif self.study.programs and time.monotonic() - assignment.came >= self.study.wait:
+            self._give_program(participant, self._draw(self.study.programs), waited=True)
 
-    def is_gone(self, participant: str, found: Assignment) -> bool:
-        """Whether the one that the participant was joined with has left."""
-        other = found.other and self._rounds.get(found.other)
-        return found.other is not None and not (other and other.other == participant and self._is_near(found.other))
+    def drop(self, participant: str) -> None:
+        """Forget the participant's assignment, because it is on record or given up."""
+        assignment = self._assignments.pop(participant, None)
+        if assignment is not None and assignment.talk is not None:
+            self.recordings.refuse(assignment.talk.id)  # a program's first words may be pending
+
+    def is_partner_gone(self, participant: str) -> bool:
+        """Return whether the participant was joined with another one who has left before the first words."""
+        name = self._assignments[participant].other
+        partner = self._assignments.get(name or "")
+        return name is not None and not (partner and partner.other == participant and self._is_near(name))
 
     def is_twin_gone(self, twins: list[Talk]) -> bool:
-        """Whether the other participant's talk is deleted or given up, or their page has long been closed."""
+        """Return whether the other participant's recorded talk is deleted or given up, or their page long closed."""
         return not any("ended" not in twin.ratings and self._is_near(twin.participant) for twin in twins)
+
+    def restyled(self, text: str) -> str:
+        """Return what a person says, in the style of the first condition with a program."""
+        programs = self.study.programs
+        return self.queues[programs[0].model].restyled(text) if programs else text
 
     def _is_near(self, participant: str) -> bool:
         return self.is_here(participant, self.study.away)
 
+    def _waiting(self, participant: str) -> list[str]:
+        """Return the other participants who wait for a person."""
+        waiting = [name for name, assignment in self._assignments.items() if assignment.talk is None]
+        return [name for name in waiting if name != participant and self.is_here(name, FRESH)]
+
     def _draw(self, among: Sequence[Condition]) -> Condition:
-        """One of the conditions with the fewest talks, those of the rounds among them."""
+        """Draw one of the conditions that have the fewest talks, recorded and assigned."""
         counts = Counter(self.recordings.count_by_source(f"study:{self.study.name}:"))
-        counts += Counter(self.study.source(one.condition) for one in self._rounds.values())
+        counts += Counter(self.study.source(assignment.condition) for assignment in self._assignments.values())
         fewest = min(counts[self.study.source(condition)] for condition in among)
-        return self.random.choice([one for one in among if counts[self.study.source(one)] == fewest])
+        return self.random.choice([each for each in among if counts[self.study.source(each)] == fewest])
 
     def _give_program(self, participant: str, condition: Condition, waited: bool) -> None:
-        desk, seed = self.desks[condition.model], self.random.getrandbits(32)
-        persona, own = self.random.sample(self.study.personas, 2)
-        talk = desk.begin(
-            list(persona), condition.sampling, seed, participant, self.study.source(condition), keep_facts=True
-        )
+        seed = self.random.getrandbits(32)
+        persona, own = map(list, self.random.sample(self.study.personas, 2))
+        source, queue = self.study.source(condition), self.queues[condition.model]
+        talk = queue.new_talk(persona, condition.sampling, seed, participant, source, keep_facts=True)
         history = {} if condition.history is None else {"max_history": condition.history}
-        talk = replace(
-            talk,
-            sampling=talk.sampling | history,
-            partner_persona=list(own),
-            ratings={"waited": True} if waited else {},
-        )
-        # As long as for a person: for one who comes late, and is joined, or for one who comes at any time.
+        ratings = {"waited": True} if waited else {}
+        talk = replace(talk, sampling=talk.sampling | history, partner_persona=own, ratings=ratings)
+        # The pause is as long as for a person: one who comes late and is joined, or one who comes at any time.
         pause = self.random.uniform(0, self.study.wait / 4 if waited else self.study.wait)
-        opens = self.random.random() < 0.5
-        self._rounds[participant] = Assignment(condition, time.monotonic(), talk, time.monotonic() + pause, opens)
+        came, opens = time.monotonic(), self.random.random() < 0.5
+        self._assignments[participant] = Assignment(condition, came, talk, came + pause, opens)
 
-    def _join(self, first: str, second: str) -> None:
-        """Let two talk; the first says the first words, and who is first is drawn."""
-        first, second = self.random.sample((first, second), 2)
-        condition = self.study.with_person
+    def _join(self, *pair: str) -> None:
+        """Let two participants talk with each other, and draw who says the first words."""
+        first, second = self.random.sample(pair, 2)
         own, others = map(list, self.random.sample(self.study.personas, 2))
-        source, started, ids = self.study.source(condition), now(), (new_id(), new_id())
-        begins = time.monotonic() + self.random.uniform(0, self.study.wait / 4)
-        common = {"partner": "person", "source": source, "started": started}
-        one = Talk("", "", {}, others, partner_persona=own, id=ids[0], twin=ids[1], participant=first, **common)
-        other = Talk("", "", {}, own, partner_persona=others, id=ids[1], twin=ids[0], participant=second, **common)
-        asked = time.monotonic()
-        self._rounds[first] = Assignment(condition, asked, one, begins, True, second)
-        self._rounds[second] = Assignment(condition, asked, other, begins, False, first)
-
-    def restyled(self, text: str) -> str:
-        """What a person says, as all of the study write."""
-        programs = self.study.programs
-        return self.desks[programs[0].model].restyled(text) if programs else text
+        condition, came = self.study.with_person, time.monotonic()
+        begins = came + self.random.uniform(0, self.study.wait / 4)
+        common = {"partner": "person", "source": self.study.source(condition), "started": now()}
+        talk = Talk("", "", {}, others, partner_persona=own, participant=first, twin=new_id(), **common)
+        twin = Talk("", "", {}, own, partner_persona=others, participant=second, id=talk.twin, twin=talk.id, **common)
+        self._assignments[first] = Assignment(condition, came, talk, begins, True, second)
+        self._assignments[second] = Assignment(condition, came, twin, begins, False, first)

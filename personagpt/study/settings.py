@@ -1,17 +1,17 @@
-"""A blind study, as study.toml describes it: who talks with whom, for how long, and what they agree to first.
+"""Read study.toml, which describes a blind study: who talks with whom, for how long, after which consent.
 
-    name = "pilot"                # stands with every talk that is recorded
+    name = "pilot"                # recorded with every talk
     title = "A talk between two"
     consent = "consent.txt"       # a text file; paths start at the folder of study.toml
     turns = 6                     # utterances of each side; then come the questions
     [[condition]]
-    name = "model"                # a model (by default the one that app.py serves), and how its replies are drawn
+    name = "model"                # a model (by default the model that app.py serves), and how its replies are drawn
     temperature = 0.8
     [[condition]]
     name = "person"
     partner = "person"            # another participant
 
-Imports no torch: mistakes in the file are told before the seconds that takes.
+This module does not import torch, so that a mistake in the file is answered at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import difflib
 import math
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -31,18 +31,18 @@ from personagpt.model.sampling import Sampling
 from personagpt.text.convai2 import read_corpus
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
-FEWEST_PERSONAS = 3  # the participant's, the partner's, and one to choose between
+FEWEST_PERSONAS = 3  # the participant's, the partner's, and a false persona to choose from
 MOST_LETTERS = 50_000  # of a consent text
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Whom a participant talks with: a model, and how its replies are drawn; or another participant."""
+    """The partner of a participant: a model, with the way its replies are drawn, or another participant."""
 
     name: str
     model: str | None  # a folder's path or a hub name; None: another participant
     sampling: Sampling
-    history: int | None  # how many utterances the model is shown at most (0: what its context holds; None: its own)
+    history: int | None  # most utterances that the model sees (0: as many as fit its context; None: its own number)
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Study:
     turns: int  # utterances of each side
     conditions: tuple[Condition, ...]
     personas: tuple[tuple[str, ...], ...]
-    wait: float = 20.0  # seconds for which a participant waits for another one
-    away: float = 60.0  # seconds without a partner's page, after which the other one is told
+    wait: float = 20.0  # seconds for which a participant waits for another participant
+    away: float = 60.0  # seconds after which a participant whose page is closed counts as gone
     letters_per_second: float = 4.0  # a program's typing; 0: replies come at once
 
     @property
@@ -63,19 +63,20 @@ class Study:
 
     @property
     def with_person(self) -> Condition | None:
-        """The condition in which two participants talk, where there is one."""
+        """The condition in which two participants talk, if the study has one."""
         return next((condition for condition in self.conditions if condition.model is None), None)
 
     def source(self, condition: Condition) -> str:
-        """What a talk of this condition is recorded by."""
+        """Return the source of a recorded talk of this condition."""
         return f"study:{self.name}:{condition.name}"
 
     def condition_of(self, source: str) -> Condition | None:
         return next((condition for condition in self.conditions if self.source(condition) == source), None)
 
 
-# Each key of the file: the type of its value, whether that will do, and how it is said.
-KEYS: dict[str, tuple[type | tuple[type, ...], Callable[[Any], bool], str]] = {
+# For each key of a table: the type of its value, whether a value is allowed, and the words for the allowed values.
+Keys = dict[str, tuple[type | tuple[type, ...], Callable[[Any], bool], str]]
+KEYS: Keys = {
     "name": (str, lambda value: bool(NAME.fullmatch(value)), "1 to 40 letters a-z, digits, - and _"),
     "title": (str, lambda value: 1 <= len(value.strip()) <= 200, "1 to 200 letters"),
     "consent": (str, lambda value: bool(value.strip()), "the path of a text file"),
@@ -87,44 +88,44 @@ KEYS: dict[str, tuple[type | tuple[type, ...], Callable[[Any], bool], str]] = {
     "condition": (list, bool, "one or more [[condition]] tables"),
 }
 REQUIRED = ("name", "title", "consent", "turns", "condition")
-SAMPLING = {field.name for field in fields(Sampling)}
-CONDITION_KEYS = {"name", "model", "partner", "history", *SAMPLING}
+PARTNER_KEYS: Keys = {
+    "name": KEYS["name"],
+    "partner": (str, lambda value: value == "person", "'person', or model = '...'"),
+    "model": (str, lambda value: value.strip() and "\0" not in value, "a folder, or a hub name"),
+    "history": (int, lambda value: value >= 0, "0 (as many as fit the model's context), or how many utterances"),
+}
+SAMPLING = {field.name for field in fields(Sampling)}  # Sampling checks their values
+CONDITION_KEYS = {*PARTNER_KEYS, *SAMPLING}
 
 
 def read_study(path: Path, valid_text: Path, default_model: Callable[[], str]) -> Study:
-    """The study of a file. `valid_text` has the personas where the file names none; `default_model` is asked for the
-    model of conditions that name none, and raises UserError where it is not there.
+    """Read the study of a file. `valid_text` has the personas of a file that names no text for them.
 
-    Raises UserError with one line that names file, key and what is allowed.
+    `default_model` returns the model of conditions that name none, and raises UserError where there is no such model.
+    Raises UserError with one line that names the file, the key, and the allowed values.
     """
-    raw = _read_toml(path)
-    _check_keys(raw, set(KEYS), f"{path}")
-    missing = [key for key in REQUIRED if key not in raw]
-    if missing:
-        raise UserError(f"{path}: {', '.join(missing)} missing; add {_example(missing[0])} ({KEYS[missing[0]][2]})")
-    for key, value in raw.items():
-        kind, holds, allowed = KEYS[key]
-        _check_value(value, kind, holds, f"{path}: {key} = {_written(value)} is not allowed; expected {allowed}")
-    conditions = tuple(_condition(one, number, path, default_model) for number, one in enumerate(raw["condition"], 1))
-    names = [condition.name for condition in conditions]
-    for number, condition in enumerate(conditions):
-        if condition.name in names[:number]:
-            raise UserError(f"{path}: condition {number + 1}: name = '{condition.name}' is another condition's")
-        if condition.model is None and None in [one.model for one in conditions[:number]]:
-            raise UserError(f"{path}: condition '{condition.name}': partner = 'person': one condition may have that")
-    if raw.get("wait") == 0 and None in [one.model for one in conditions] and len(conditions) > 1:
+    table = _read_toml(path)
+    _check(table, KEYS, REQUIRED, f"{path}")
+    conditions: list[Condition] = []
+    for number, part in enumerate(table["condition"], 1):
+        condition = _condition(part, number, path, default_model)
+        if condition.name in [other.name for other in conditions]:
+            raise UserError(f"{path}: condition {number}: name = '{condition.name}' is another condition's")
+        if condition.model is None and None in [other.model for other in conditions]:
+            raise UserError(f"{path}: condition '{condition.name}': partner = 'person': only one condition may have it")
+        conditions.append(condition)
+    if table.get("wait") == 0 and None in [condition.model for condition in conditions] and len(conditions) > 1:
         raise UserError(f"{path}: wait = 0: nobody would ever meet another participant; expected some seconds")
-    times = {key: float(raw[key]) for key in ("wait", "away", "letters_per_second") if key in raw}
-    consent, personas = _consent(path, raw["consent"]), _personas(path, raw.get("personas"), valid_text)
-    return Study(raw["name"], raw["title"].strip(), consent, raw["turns"], conditions, personas, **times)
+    times = {key: float(table[key]) for key in ("wait", "away", "letters_per_second") if key in table}
+    consent, personas = _consent(path, table["consent"]), _personas(path, table.get("personas"), valid_text)
+    return Study(table["name"], table["title"].strip(), consent, table["turns"], tuple(conditions), personas, **times)
 
 
 def study_name(path: Path) -> str:
-    """The name of a file's study, whatever else is wrong there. Raises UserError."""
-    kind, holds, allowed = KEYS["name"]
-    name = _read_toml(path).get("name")
-    _check_value(name, kind, holds, f"{path}: name = {_written(name)} is not allowed; expected {allowed}")
-    return name
+    """Return the name of a file's study, whatever else is wrong in the file. Raises UserError."""
+    table = _read_toml(path)
+    _check({"name": table.get("name")}, KEYS, (), f"{path}")
+    return table["name"]
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -136,58 +137,46 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"--study {path}: not a TOML file: {error}") from None
 
 
-def _check_keys(found: dict[str, Any], known: set[str], where: str) -> None:
-    for key in found:
-        if key not in known:
-            nearest = difflib.get_close_matches(key.lower(), sorted(known), n=1, cutoff=0)[0]
+def _check(table: dict[str, Any], keys: Keys, required: Iterable[str], where: str, others: Iterable[str] = ()) -> None:
+    """Raise UserError for a key that is not in `keys` or `others`, a missing key, or a value that is not allowed."""
+    for key in table:
+        if key not in keys and key not in others:
+            nearest = difflib.get_close_matches(key.lower(), sorted({*keys, *others}), n=1, cutoff=0)[0]
             raise UserError(f"{where}: unknown key {key!r}; the nearest known one is {nearest!r}")
+    if missing := [key for key in required if key not in table]:
+        example = "[[condition]]" if missing[0] == "condition" else f"{missing[0]} = ..."
+        raise UserError(f"{where}: {', '.join(missing)} missing; add {example} ({keys[missing[0]][2]})")
+    for key in (key for key in table if key in keys):
+        (kind, is_allowed, allowed), value = keys[key], table[key]
+        is_kind = isinstance(value, kind) and not isinstance(value, bool)
+        if not is_kind or (isinstance(value, float) and not math.isfinite(value)) or not is_allowed(value):
+            text = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+            raise UserError(f"{where}: {key} = {text} is not allowed; expected {allowed}")
 
 
-def _check_value(value: Any, kind: type | tuple[type, ...], holds: Callable[[Any], bool], problem: str) -> None:
-    is_kind = isinstance(value, kind) and not isinstance(value, bool)
-    if not is_kind or (isinstance(value, float) and not math.isfinite(value)) or not holds(value):
-        raise UserError(problem)
-
-
-def _condition(raw: Any, number: int, path: Path, default_model: Callable[[], str]) -> Condition:
+def _condition(table: Any, number: int, path: Path, default_model: Callable[[], str]) -> Condition:
     where = f"{path}: condition {number}"
-    if not isinstance(raw, dict):
+    if not isinstance(table, dict):
         raise UserError(f"{where}: expected a [[condition]] table")
-    _check_keys(raw, CONDITION_KEYS, where)
-    if "name" not in raw:
-        raise UserError(f'{where}: name missing; add name = "..." ({KEYS["name"][2]})')
-    kind, holds, allowed = KEYS["name"]
-    _check_value(
-        raw["name"], kind, holds, f"{where}: name = {_written(raw['name'])} is not allowed; expected {allowed}"
-    )
-    where = f"{path}: condition '{raw['name']}'"
-    if "partner" in raw:
-        if raw["partner"] != "person":
-            raise UserError(
-                f"{where}: partner = {_written(raw['partner'])} is not allowed; expected 'person', or model = '...'"
-            )
-        if beside := [key for key in raw if key not in ("name", "partner")]:
-            raise UserError(f"{where}: {beside[0]} says how a model replies, and here the partner is a person")
-        return Condition(raw["name"], None, Sampling(), None)
-    history = raw.get("history")
-    if history is not None:
-        problem = f"{where}: history = {_written(history)} is not allowed; expected 0 (what the model's context holds)"
-        _check_value(history, int, lambda value: value >= 0, f"{problem}, or how many utterances")
+    _check({key: value for key, value in table.items() if key == "name"}, PARTNER_KEYS, ("name",), where)
+    name, where = table["name"], f"{path}: condition '{table['name']}'"
+    _check(table, PARTNER_KEYS, (), where, SAMPLING)
+    if "partner" in table:
+        if others := [key for key in table if key not in ("name", "partner")]:
+            raise UserError(f"{where}: {others[0]} is about a model's replies, and here the partner is a person")
+        return Condition(name, None, Sampling(), None)
     try:
-        sampling = Sampling(**{key: value for key, value in raw.items() if key in SAMPLING})
-        model = _model(raw.get("model"), path, default_model)
+        sampling = Sampling(**{key: value for key, value in table.items() if key in SAMPLING})
+        model = _model(table["model"], path) if "model" in table else default_model()
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    return Condition(raw["name"], model, sampling, history)
+    return Condition(name, model, sampling, table.get("history"))
 
 
-def _model(wanted: Any, path: Path, default_model: Callable[[], str]) -> str:
-    if wanted is None:
-        return default_model()
-    if not isinstance(wanted, str) or not wanted.strip() or "\0" in wanted:
-        raise UserError(f"model = {_written(wanted)} is not allowed; expected a folder, or a hub name")
-    beside = path.parent / Path(wanted).expanduser()
-    return named_model(str(beside.absolute()) if beside.is_dir() else wanted, "model = ")
+def _model(name: str, path: Path) -> str:
+    """Return the folder or hub name of a model. The path of a folder starts at the folder of the study's file."""
+    folder = path.parent / Path(name).expanduser()
+    return named_model(str(folder.absolute()) if folder.is_dir() else name, "model = ")
 
 
 def _consent(path: Path, name: str) -> str:
@@ -203,23 +192,13 @@ def _consent(path: Path, name: str) -> str:
 
 
 def _personas(path: Path, name: str | None, valid_text: Path) -> tuple[tuple[str, ...], ...]:
-    """All personas of the text, each once. Raises UserError where they are too few."""
+    """Return the different personas of the text. Raises UserError where they are too few."""
     text = valid_text if name is None else path.parent / name
     key = f"{path}: personas = '{name}'" if name is not None else f"{path}: personas missing"
     if not text.is_file():
         raise UserError(f"{key}: there is no file {text}; expected {KEYS['personas'][2]}")
     dialogues = read_corpus(text).dialogues
-    found = tuple(dict.fromkeys(tuple(facts) for dialogue in dialogues for facts in dialogue.personas if facts))
-    if len(found) < FEWEST_PERSONAS:
-        raise UserError(f"{key}: {text} has {len(found)} different personas; at least {FEWEST_PERSONAS} are needed")
-    return found
-
-
-def _example(key: str) -> str:
-    return "[[condition]]" if key == "condition" else f"{key} = ..."
-
-
-def _written(value: Any) -> str:
-    """A value as a message shows it: in one line, and not all of a long one."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    personas = tuple(dict.fromkeys(tuple(facts) for dialogue in dialogues for facts in dialogue.personas if facts))
+    if len(personas) < FEWEST_PERSONAS:
+        raise UserError(f"{key}: {text} has {len(personas)} different personas; at least {FEWEST_PERSONAS} are needed")
+    return personas

@@ -6,11 +6,10 @@ import re
 from dataclasses import replace
 
 import pytest
-from tests.talking.test_page import script
 
 from personagpt.page.access import participant_of
-from personagpt.records.talks import FLAGS, Talk
-from tests.helpers import ServedPage
+from personagpt.records.talks import FLAGS
+from tests.page.served import ServedPage, recorded, script
 
 EVIL = [
     "<script>document.title = 'evil'</script>",
@@ -56,15 +55,10 @@ def words(shown) -> list[str]:
     return shown.locator("#talk .words").all_text_contents()
 
 
-def recorded(page: ServedPage) -> Talk:
-    (talk,) = page.recordings.talks()
-    return talk
-
-
 def test_a_walk_through_everything(page, visit) -> None:
     shown = visit()
     shown.fill("#persona", "i am old .\n\n i like tea . ")
-    shown.click("text=New talk with it")
+    shown.click("text=New talk")
     shown.select_option("#goal", "ask about pets.")
     say(shown, "hi !", 2)
     say(shown, "who are you ?", 4)
@@ -81,8 +75,8 @@ def test_a_walk_through_everything(page, visit) -> None:
 
     shown.click("#correct")
     shown.fill("#correction-text", "i am an old man .")
-    shown.click("text=Put it there")
-    expect(shown.locator(".replaced")).to_have_text(f"It had said: {talk.texts[3]}")
+    shown.click("text=Replace the reply")
+    expect(shown.locator(".replaced")).to_have_text(f"The model said: {talk.texts[3]}")
     say(shown, "and you ?", 6)
     shown.click("#retry")
     answered(shown, 6)
@@ -146,7 +140,7 @@ def test_a_browser_that_leaves_in_the_middle_of_a_reply_finds_it_later(page, vis
     address = shown.url
     shown.goto("about:blank")
     gate.set()
-    page.desk.close()
+    page.queue.close()
     assert len(recorded(page).turns) == 2
     shown.goto(address)
     answered(shown, 2)
@@ -166,7 +160,7 @@ def test_text_is_text(page, visit, monkeypatch, evil) -> None:
     expect(shown.locator("#flags-1 summary")).to_have_text("Flagged: unsafe")
     shown.click("#correct")
     shown.fill("#correction-text", evil + ".")
-    shown.click("text=Put it there")
+    shown.click("text=Replace the reply")
     expect(shown.locator(".replaced")).to_have_count(1)
     shown.reload()
     answered(shown, 2)
@@ -175,7 +169,7 @@ def test_text_is_text(page, visit, monkeypatch, evil) -> None:
     assert (talk.persona, talk.texts, talk.flags[0].note) == ([evil], [evil, evil + "."], evil)
     mark = re.sub("[\u202a-\u202e\u2066-\u2069]", "\ufffd", evil)
     assert words(shown) == [mark, mark + "."]
-    assert shown.locator(".replaced").text_content() == f"It had said: {mark}"
+    assert shown.locator(".replaced").text_content() == f"The model said: {mark}"
     assert mark in shown.locator("#mine").text_content()
     assert shown.locator("main script, main img, main h1, #talk a, #mine a, main b").count() == 0
     assert shown.title() == "PersonaGPT: talk to a persona"
@@ -186,7 +180,7 @@ def test_talks_are_deleted_for_ever(page, visit) -> None:
     shown = visit()
     shown.on("dialog", lambda dialog: dialog.accept())
     say(shown, "a secret", 2)
-    shown.click("text=New talk with it")
+    shown.click("text=New talk")
     say(shown, "another secret", 2)
     expect(shown.locator("#mine li")).to_have_count(2)
     shown.locator("#mine li", has_text="utterances").first.get_by_role("button", name="Delete").click()
@@ -276,7 +270,7 @@ def test_a_page_that_is_gone_says_so(page, visit, monkeypatch) -> None:
     shown.route("**/api/**", lambda route: route.abort())
     shown.fill("#text", "hi !")
     shown.click("#send")
-    expect(shown.locator("#status")).to_have_text("the page's program does not answer: is it still running?")
+    expect(shown.locator("#status")).to_have_text("the server does not answer: is it still running?")
     assert shown.input_value("#text") == "hi !"
     shown.unroute("**/api/**")
     shown.click("#send")

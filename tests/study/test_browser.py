@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.talking.test_study_page import PEOPLE, PROGRAM, study_of
 
 import app
 from personagpt.records.talks import DELETED
-from personagpt.talking import web
-from tests.helpers import ServedPage
+from personagpt.study import routes
+from tests.page.served import ServedPage
+from tests.study.participation import PEOPLE, PROGRAM, study_of
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 
@@ -21,7 +21,7 @@ SHOWN = EVIL.replace("\u202e", "\ufffd")
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch) -> None:
     """What one participant does is there for the other one at once."""
-    monkeypatch.setattr(web, "LOOK", 0.02)
+    monkeypatch.setattr(routes, "VIEW_SECONDS", 0.02)
 
 
 def visible(shown, stage: str) -> None:

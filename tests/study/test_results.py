@@ -1,38 +1,14 @@
-"""study_results.py and study_report.py: a study's figures, worked by hand, as a table and as a drawing."""
+"""personagpt/study/results.py: a study's figures, worked by hand."""
 
-import io
+from __future__ import annotations
+
 import json
 
 import pytest
 
-from personagpt.records.talks import Flag, Talk, Turn, talks_by_study
-from personagpt.study.report import draw, table
+from personagpt.records.talks import Turn, talks_by_study
 from personagpt.study.results import results
-
-OWN, OTHER = ["i am old ."], ["i am young ."]
-
-
-def make(
-    participant: str, condition: str, replies: int, flags: tuple = (), persona: int | None = None, **ratings
-) -> Talk:
-    """A talk of a study; `persona` is which one was chosen, the second being the true one."""
-    is_person = condition == "person"
-    turns = [Turn(("human", "partner" if is_person else "model")[number % 2], "hi") for number in range(2 * replies)]
-    ratings |= {} if persona is None else {"persona": {"shown": [OWN, OTHER], "chosen": persona, "true": 1}}
-    kind = "person" if is_person else "human"
-    return Talk(
-        "m", "c0ffee", {}, OTHER, kind, OWN, turns, [Flag(*flag) for flag in flags],
-        source=f"study:first:{condition}", participant=participant, ratings=ratings,
-    )  # fmt: skip
-
-
-TALKS = [
-    make("p1", "bot", 2, ((1, "other"), (1, "unsafe")), 1, fluency=4, consistency=2, engagement=5, partner="person"),
-    make("p1", "bot", 1, (), 0, fluency=2, consistency=2, engagement=1, partner="program", waited=True),
-    make("p2", "bot", 1, (), None, fluency=5, consistency=2, engagement=1, partner="person"),
-    make("p2", "person", 3, ((5, "other"),), 1, fluency=5, consistency=5, engagement=5, partner="program"),
-    make("p3", "bot", 1, (), None, ended="left"),
-]
+from tests.study.figures import TALKS, make
 
 
 def test_the_figures_of_a_study() -> None:
@@ -81,36 +57,3 @@ def test_studies_are_kept_apart() -> None:
     assert talks_by_study([*TALKS, other, free]) == {"first": TALKS, "second": [other]}
     (condition,) = results([other], seed=3)["conditions"].values()
     assert condition["ratings"]["fluency"] == {"count": 0}  # nobody has answered yet
-
-
-def test_the_table() -> None:
-    lines = [" ".join(line.split()) for line in table("first", results(TALKS, seed=3)).splitlines()]
-    for line in (
-        "study first: 5 talks of 3 participants",
-        "condition bot person",
-        "the partner is a program person",
-        "... given up 1 0",
-        "fluency, 1 to 5 3.67 (3.00 to 5.00) 5.00",
-        "persona guessed (chance 50 %) 50 % 100 %",
-        "taken for a person 67 % (50 to 100) 0 %",
-        "flags per 100 of its turns",
-        "unsafe 20.0 (0.0 to 33.3) 0.0",
-        "its turn 3 - 100.0",
-        "other 20.0 (0.0 to 33.3) 33.3",
-        "programs taken for people: 67 % (50 to 100), of 3 answers",
-        "people taken for programs: 100 %, of 1 answers",
-    ):
-        assert line in lines
-    assert not any(line.startswith(("repetitive", "its turn 2")) for line in lines)
-    nothing = table("first", results([make("p", "bot", 1)], seed=3)).splitlines()
-    assert "no flags" in nothing
-    assert "programs taken for people: -, of 0 answers" in nothing
-
-
-@pytest.mark.parametrize("talks", [TALKS, [make("p", "bot", 1)]])
-def test_the_drawing(talks) -> None:
-    from matplotlib.image import imread
-
-    image = imread(io.BytesIO(draw("first", results(talks, seed=3))), format="png")
-    assert image.shape == (975, 1430, 4)
-    assert len({tuple(pixel) for pixel in image[::3, ::3].reshape(-1, 4).tolist()}) > 10  # more than an empty frame

@@ -1,4 +1,4 @@
-"""study.py: study.toml, read; and each mistake in it as one line that names file and key."""
+"""personagpt/study/settings.py: study.toml, read; and each mistake in it as one line that names file and key."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_condition_has_a_model_and_how_it_replies(read, tmp_path) -> None:
         (TOP + ONE + ONE, "condition 2: name = 'a' is another condition's"),
         (
             TOP + ONE + "temprature = 1\n",
-            "condition 1: unknown key 'temprature'; the nearest known one is 'temperature'",
+            "condition 'a': unknown key 'temprature'; the nearest known one is 'temperature'",
         ),
         (TOP + ONE + "top_k = -1\n", "condition 'a': top_k -1: expected 0"),
         (TOP + ONE + 'top_p = "1"\n', "condition 'a': top_p '1': expected a number"),
@@ -94,10 +94,10 @@ def test_a_condition_has_a_model_and_how_it_replies(read, tmp_path) -> None:
         (TOP + ONE + 'model = "empty"\n', "no model in this folder (config.json is missing)"),
         (TOP + ONE + "model = 5\n", "condition 'a': model = 5 is not allowed"),
         (TOP + ONE + 'partner = "human"\n', "condition 'a': partner = 'human' is not allowed; expected 'person'"),
-        (TOP + ONE + 'partner = "person"\ntop_k = 5\n', "condition 'a': top_k says how a model replies"),
+        (TOP + ONE + 'partner = "person"\ntop_k = 5\n', "condition 'a': top_k is about a model's replies"),
         (
             TOP + ONE + 'partner = "person"\n[[condition]]\nname = "b"\npartner = "person"\n',
-            "condition 'b': partner = 'person': one condition may have that",
+            "condition 'b': partner = 'person': only one condition may have it",
         ),
     ],
 )

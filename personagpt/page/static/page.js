@@ -1,17 +1,17 @@
 // Talk in a browser.
 "use strict";
 
-let start = null; // what the server has: kinds of flag, goals, limits
-let talk = null; // the talk that is shown; null before the first utterance
-let busy = false; // a reply is being made
-let stream = null; // the reply's events, while it is made
+let start = null; // the answer of api/start: kinds of flag, goals, limits
+let talk = null; // the visible talk; null before the first utterance
+let busy = false; // whether the reply is pending
+let stream = null; // the events of a pending reply
 
 const facts = () => element("persona").value.split("\n").map((line) => line.trim()).filter((line) => line);
 
-function show(found) {
-  talk = found && found.turns.length ? found : null;
+function show(received) {
+  talk = received && received.turns.length ? received : null;
   history.replaceState(null, "", talk ? "#" + talk.id : location.pathname);
-  if (found) element("persona").value = found.persona.map(plain).join("\n");
+  if (received) element("persona").value = received.persona.map(plain).join("\n");
   draw();
 }
 
@@ -31,12 +31,12 @@ function draw() {
 }
 
 function turnItem(turn, number) {
-  const name = turn.speaker === "human" ? "You" : turn.corrected ? "You, in its place" : "It";
+  const name = turn.speaker === "human" ? "You" : turn.corrected ? "Corrected by you" : "Model";
   const item = make("li", { className: turn.speaker });
   item.append(make("span", { className: "who", textContent: name }), words(turn.text));
   if (turn.corrected) {
     const replaced = make("p", { className: "replaced", dir: "auto" });
-    replaced.append("It had said: ", make("s", { textContent: plain(turn.replaced) }));
+    replaced.append("The model said: ", make("s", { textContent: plain(turn.replaced) }));
     item.append(replaced);
   }
   if (turn.speaker === "model" && !busy) {
@@ -47,15 +47,15 @@ function turnItem(turn, number) {
   return item;
 }
 
-// Show the reply as it is made. It is made, and recorded, whether this page stays open or not.
-function follow(found, said) {
+// Show a pending reply as it grows. The server makes and records it even if this page is closed.
+function follow(received, said) {
   busy = true;
-  show(found);
-  tell("It is thinking ...");
+  show(received);
+  tell("The model is writing ...");
   const text = words("");
-  element("talk").append(make("li", { className: "model" }, make("span", { className: "who", textContent: "It" }), text));
+  element("talk").append(make("li", { className: "model" }, make("span", { className: "who", textContent: "Model" }), text));
   element("log").scrollTop = element("log").scrollHeight;
-  stream = new EventSource(`api/talks/${found.id}/reply`);
+  stream = new EventSource(`api/talks/${received.id}/reply`);
   stream.addEventListener("text", (event) => {
     text.textContent = plain(JSON.parse(event.data).text);
     element("log").scrollTop = element("log").scrollHeight;
@@ -70,7 +70,7 @@ function follow(found, said) {
     list();
   });
   stream.addEventListener("error", () => {
-    if (stream && stream.readyState === EventSource.CLOSED) act(() => open(found.id));
+    if (stream && stream.readyState === EventSource.CLOSED) act(() => open(received.id));
     else tell("The connection is lost; trying again ...", true);
   });
 }
@@ -83,30 +83,30 @@ function leave() {
 
 async function open(id) {
   leave();
-  const found = await ask("GET", "talks/" + id);
-  if (found.replying) follow(found);
-  else show(found);
+  const received = await ask("GET", "talks/" + id);
+  if (received.replying) follow(received);
+  else show(received);
 }
 
 async function list() {
   const { talks } = await ask("GET", "talks");
-  const items = talks.map((one) => {
-    const title = `${one.started.slice(0, 16).replace("T", " ")}, ${one.turns} utterances: ${one.persona[0]}`;
-    const shown = make("button", { type: "button", className: "open", textContent: plain(title) });
-    shown.addEventListener("click", () => act(() => open(one.id)));
-    const away = make("button", { type: "button", textContent: "Delete" });
-    away.setAttribute("aria-label", "Delete the talk of " + plain(title));
-    away.addEventListener("click", () => {
-      if (!confirm("Delete this talk for ever?")) return;
+  const items = talks.map(({ id, started, turns, persona }) => {
+    const title = `${started.slice(0, 16).replace("T", " ")}, ${turns} utterances: ${persona[0]}`;
+    const opener = make("button", { type: "button", className: "open", textContent: plain(title) });
+    opener.addEventListener("click", () => act(() => open(id)));
+    const remover = make("button", { type: "button", textContent: "Delete" });
+    remover.setAttribute("aria-label", "Delete the talk of " + plain(title));
+    remover.addEventListener("click", () => {
+      if (!confirm("Delete this talk forever?")) return;
       act(async () => {
-        await ask("DELETE", "talks/" + one.id);
-        if (talk && talk.id === one.id) fresh();
+        await ask("DELETE", "talks/" + id);
+        if (talk && talk.id === id) fresh();
         await list();
         tell("The talk is deleted.");
         element("mine-title").focus();
       });
     });
-    return make("li", {}, shown, away);
+    return make("li", {}, opener, remover);
   });
   element("mine").replaceChildren(...items);
   element("delete-all").disabled = !talks.length;
@@ -141,9 +141,9 @@ function listen() {
       element("send").disabled = true;
       try {
         const content = { text, goal: element("goal").value, persona: facts() };
-        const found = await ask("POST", talk ? `talks/${talk.id}/say` : "talks", content);
+        const received = await ask("POST", talk ? `talks/${talk.id}/say` : "talks", content);
         element("text").value = "";
-        follow(found, text);
+        follow(received, text);
       } finally {
         if (!busy) draw();
       }
@@ -172,12 +172,12 @@ function listen() {
     act(async () => {
       show(await ask("POST", `talks/${talk.id}/correct`, { text: element("correction-text").value }));
       element("correction").hidden = true;
-      tell("Corrected: the talk goes on from your words.");
+      tell("Corrected. The talk continues from your words.");
       element("text").focus();
     });
   });
   element("delete-all").addEventListener("click", () => {
-    if (!confirm("Delete all your talks for ever?")) return;
+    if (!confirm("Delete all your talks forever?")) return;
     act(async () => {
       const { deleted } = await ask("DELETE", "talks");
       fresh();

@@ -1,9 +1,9 @@
-// What both pages use. Text goes into them as text only (textContent, value): never as markup.
+// Functions of both pages. They insert text as text only (textContent, value), never as markup.
 "use strict";
 
 const element = (id) => document.getElementById(id);
 
-// Letters that turn the direction of what follows them are shown as a mark.
+// Show a mark in place of characters that change the direction of the text after them.
 const plain = (text) => text.replace(/[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]/g, "\ufffd");
 
 function make(tag, properties = {}, ...children) {
@@ -30,20 +30,20 @@ async function ask(method, path, content) {
       body: method === "POST" ? JSON.stringify(content) : undefined,
     });
   } catch {
-    throw new Error("the page's program does not answer: is it still running?");
+    throw new Error("the server does not answer: is it still running?");
   }
   const text = await answer.text();
-  let found = { problem: text };
+  let received = { problem: text };
   try {
-    found = JSON.parse(text);
+    received = JSON.parse(text);
   } catch {
-    // a line of text, from before the page
+    // access control answers with a line of text
   }
-  if (!answer.ok) throw new Error(found.problem);
-  return found;
+  if (!answer.ok) throw new Error(received.problem);
+  return received;
 }
 
-// What a button does: problems are told, and nothing is done twice.
+// Do what a button is for, and show a problem.
 async function act(action) {
   try {
     tell("");
@@ -53,10 +53,10 @@ async function act(action) {
   }
 }
 
-// The form with which a reply is flagged; `save` is given what is marked: the kinds, and a note.
+// Make the form that flags a reply. `save` gets the turn's number, the kinds and the note.
 function flagForm(kinds, number, flags, save) {
   const given = flags.map((flag) => flag.kind);
-  const summary = make("summary", { textContent: given.length ? "Flagged: " + given.join(", ") : "Flag it" });
+  const summary = make("summary", { textContent: given.length ? "Flagged: " + given.join(", ") : "Flag this reply" });
   const field = make("fieldset", {}, make("legend", { textContent: "What is wrong with this reply?" }));
   for (const [kind, meaning] of Object.entries(kinds)) {
     const box = make("input", { type: "checkbox", value: kind, checked: given.includes(kind) });
@@ -72,7 +72,7 @@ function flagForm(kinds, number, flags, save) {
     act(async () => {
       const kinds = [...field.querySelectorAll(":checked")].map((box) => box.value);
       await save({ turn: number, kinds, note: note.value });
-      tell(kinds.length ? "Flagged: " + kinds.join(", ") : "No flag on this reply any more");
+      tell(kinds.length ? "Flagged: " + kinds.join(", ") : "This reply has no flags now.");
       element("flags-" + number).firstElementChild.focus();
     });
   });

@@ -3,62 +3,62 @@
 
 const SCALES = {
   fluency: ["How well was your partner's English written?", "badly", "very well"],
-  consistency: ["Did what your partner said fit together, from the first to the last words?", "not at all", "entirely"],
+  consistency: ["Did your partner's words fit together, from the first to the last?", "not at all", "entirely"],
   engagement: ["Would you have liked to go on talking?", "not at all", "very much"],
 };
-let start = null; // what the study is: title, consent, number of turns, kinds of flag
-let state = null; // where the participant is
-let stream = null; // the events that tell of it
-let agreed = false; // whether the consent was given since the page was opened: its text may have changed before
+let start = null; // the answer of api/start: title, consent, number of turns, kinds of flag
+let state = null; // the participant's newest view
+let stream = null; // the events that bring new views
+let agreed = false; // whether the participant agreed since this page was opened; an earlier text may have differed
 
 const fact = (text) => make("li", { dir: "auto", textContent: plain(text) });
 
-function show(found) {
+function show(view) {
   const before = state;
-  if (before && found.time < before.time) return; // it was overtaken by a newer one
-  state = found;
-  if (before && JSON.stringify({ ...found, time: 0 }) === JSON.stringify({ ...before, time: 0 })) return;
-  const inTalk = ["talk", "gone"].includes(found.stage);
-  element("start").hidden = found.stage !== "start";
-  element("waiting").hidden = found.stage !== "waiting";
-  element("result").hidden = found.stage !== "result";
-  element("questions").hidden = found.stage !== "questions";
-  element("talking").hidden = !inTalk && found.stage !== "questions";
-  element("say").hidden = found.stage !== "talk";
-  element("gone").hidden = found.stage !== "gone";
-  if (found.turns) drawTalk(found);
-  if (found.stage === "gone") element("finish").hidden = !found.can_answer;
-  const isNew = !before || before.stage !== found.stage;
-  if (isNew && found.stage === "questions") drawQuestions(found);
-  if (found.stage === "result") drawResult(found);
-  if (found.unanswered && (!before || !before.yours)) giveBack(found.unanswered);
-  document.title = (found.yours ? "Your turn: " : "") + start.title;
-  const isFirst = before && before.turns && !before.turns.length && found.turns;
+  if (before && view.time < before.time) return; // a newer view came first
+  state = view;
+  if (before && JSON.stringify({ ...view, time: 0 }) === JSON.stringify({ ...before, time: 0 })) return;
+  const inTalk = ["talk", "gone"].includes(view.stage);
+  element("start").hidden = view.stage !== "start";
+  element("waiting").hidden = view.stage !== "waiting";
+  element("result").hidden = view.stage !== "result";
+  element("questions").hidden = view.stage !== "questions";
+  element("talking").hidden = !inTalk && view.stage !== "questions";
+  element("say").hidden = view.stage !== "talk";
+  element("gone").hidden = view.stage !== "gone";
+  if (view.turns) drawTalk(view);
+  if (view.stage === "gone") element("finish").hidden = !view.can_answer;
+  const isNew = !before || before.stage !== view.stage;
+  if (isNew && view.stage === "questions") drawQuestions(view);
+  if (view.stage === "result") drawResult(view);
+  if (view.unanswered && (!before || !before.yours)) giveBack(view.unanswered);
+  document.title = (view.yours ? "Your turn: " : "") + start.title;
+  const isFirst = before && before.turns && !before.turns.length && view.turns;
   if (isFirst || (isNew && before)) list().catch((error) => tell(error.message, true));
   if (isNew && before) {
-    (found.stage === "talk" ? element("text") : element(`${found.stage === "gone" ? "talk" : found.stage}-title`)).focus();
+    (view.stage === "talk" ? element("text") : element(`${view.stage === "gone" ? "talk" : view.stage}-title`)).focus();
   }
 }
 
-// The partner had no answer to these words, and they were taken back.
+// Give words back to which the partner had no answer.
 function giveBack(words) {
   if (!element("text").value) element("text").value = words;
   tell("Your partner had no answer to that. Say it in other words.", true);
 }
 
-function drawTalk(found) {
-  element("persona").replaceChildren(...found.persona.map(fact));
-  element("talk").replaceChildren(...found.turns.map(turnItem));
-  element("send").disabled = !found.yours;
-  element("turn").textContent = turnWords(found);
+function drawTalk(view) {
+  element("persona").replaceChildren(...view.persona.map(fact));
+  element("talk").replaceChildren(...view.turns.map(turnItem));
+  element("send").disabled = !view.yours;
+  element("turn").textContent = turnWords(view);
   element("log").scrollTop = element("log").scrollHeight;
 }
 
-function turnWords(found) {
-  if (found.stage !== "talk") return "";
-  if (!found.yours) return found.turns.length ? "Your partner is writing ..." : "Your partner begins, and is writing ...";
-  const said = found.turns.filter((turn) => turn.mine).length;
-  return (found.turns.length ? "It is your turn" : "You begin") + `: utterance ${said + 1} of ${start.turns}.`;
+function turnWords(view) {
+  if (view.stage !== "talk") return "";
+  if (!view.yours) return view.turns.length ? "Your partner is writing ..." : "Your partner begins, and is writing ...";
+  const said = view.turns.filter((turn) => turn.mine).length;
+  return (view.turns.length ? "It is your turn" : "You begin") + `: utterance ${said + 1} of ${start.turns}.`;
 }
 
 function turnItem(turn, number) {
@@ -66,7 +66,7 @@ function turnItem(turn, number) {
   item.append(make("span", { className: "who", textContent: turn.mine ? "You" : "Your partner" }), words(turn.text));
   if (!turn.mine && (state.yours || state.stage !== "talk")) {
     const flags = state.flags.filter((flag) => flag.turn === number);
-    const save = async (marked) => show(await ask("POST", "round/flag", marked));
+    const save = async (marked) => show(await ask("POST", "study/flag", marked));
     item.append(flagForm(start.flags, number, flags, save));
   }
   return item;
@@ -77,7 +77,7 @@ function choice(name, value, ...content) {
   return make("label", { className: "choice" }, radio, ...content);
 }
 
-function drawQuestions(found) {
+function drawQuestions(view) {
   element("scales").replaceChildren(...Object.entries(SCALES).map(([name, [question, least, most]]) => {
     const numbers = [1, 2, 3, 4, 5].map((number) => {
       const end = number === 1 ? ` (${least})` : number === 5 ? ` (${most})` : "";
@@ -85,51 +85,51 @@ function drawQuestions(found) {
     });
     return make("fieldset", {}, make("legend", { textContent: question }), make("div", { className: "scale" }, ...numbers));
   }));
-  element("choices").replaceChildren(...found.choices.map((facts, number) => {
-    const lines = facts.map((one) => make("span", { className: "fact", dir: "auto", textContent: plain(one) }));
+  element("choices").replaceChildren(...view.choices.map((facts, number) => {
+    const lines = facts.map((text) => make("span", { className: "fact", dir: "auto", textContent: plain(text) }));
     return choice("persona", number, make("span", {}, ...lines));
   }));
   element("rate").reset();
 }
 
-function drawResult(found) {
-  element("truth").textContent = `a ${found.partner}`;
-  element("guess").textContent = found.guess === found.partner ? "You were right." : `You thought it was a ${found.guess}.`;
-  const right = found.persona_guessed ? "You found your partner's persona:" : "Your partner had the other persona:";
+function drawResult(view) {
+  element("truth").textContent = `a ${view.partner}`;
+  element("guess").textContent = view.guess === view.partner ? "You were right." : `You thought it was a ${view.guess}.`;
+  const right = view.persona_guessed ? "You recognized your partner's persona:" : "Your partner had the other persona:";
   element("persona-guess").textContent = right;
-  element("true-persona").replaceChildren(...found.persona.map(fact));
+  element("true-persona").replaceChildren(...view.persona.map(fact));
 }
 
 async function list() {
   const { talks } = await ask("GET", "talks");
   element("mine").replaceChildren(...talks.map(mineItem));
   element("delete-all").disabled = !talks.length;
-  element("download").hidden = talks.every((one) => one.running);
+  element("download").hidden = talks.every((talk) => talk.running);
 }
 
-function mineItem(one) {
-  const title = one.running ? "still running" : `${one.started.slice(0, 16).replace("T", " ")}, ${one.turns} utterances`;
-  const away = make("button", { type: "button", textContent: "Delete" });
-  away.setAttribute("aria-label", "Delete the talk of " + title);
-  away.addEventListener("click", () => {
-    if (!confirm("Delete this talk for ever? What you said is deleted from your partner's talk, too.")) return;
+function mineItem(talk) {
+  const title = talk.running ? "still running" : `${talk.started.slice(0, 16).replace("T", " ")}, ${talk.turns} utterances`;
+  const remover = make("button", { type: "button", textContent: "Delete" });
+  remover.setAttribute("aria-label", "Delete the talk of " + title);
+  remover.addEventListener("click", () => {
+    if (!confirm("Delete this talk forever? Your words are deleted from your partner's talk, too.")) return;
     act(async () => {
-      await ask("DELETE", "talks/" + one.id);
+      await ask("DELETE", "talks/" + talk.id);
       await list();
       tell("The talk is deleted.");
       element("mine-title").focus();
     });
   });
-  return make("li", {}, one.running ? make("span", { textContent: title }) : seen(one, title), away);
+  return make("li", {}, talk.running ? make("span", { textContent: title }) : finishedTalk(talk, title), remover);
 }
 
-// A talk that is over, shown when it is opened.
-function seen(one, title) {
+// Make the entry of a finished talk, which loads its turns when it is opened.
+function finishedTalk(talk, title) {
   const shown = make("ol", { className: "seen" });
   const details = make("details", {}, make("summary", { textContent: title }), shown);
   details.addEventListener("toggle", () => act(async () => {
     if (!details.open || shown.childElementCount) return;
-    const { turns, partner } = await ask("GET", "talks/" + one.id);
+    const { turns, partner } = await ask("GET", "talks/" + talk.id);
     shown.append(...turns.map((turn) => {
       const who = make("span", { className: "who", textContent: turn.mine ? "You" : `Your partner, a ${partner}` });
       return make("li", {}, who, words(turn.text));
@@ -139,19 +139,19 @@ function seen(one, title) {
 }
 
 function follow() {
-  stream = new EventSource("api/round");
+  stream = new EventSource("api/study");
   stream.addEventListener("state", (event) => show(JSON.parse(event.data)));
   stream.addEventListener("error", () => {
     tell("The connection is lost; trying again ...", true);
     if (stream.readyState === EventSource.CLOSED) setTimeout(follow, 3000);
   });
   stream.addEventListener("open", () => {
-    if (state) state.time = 0; // the machine may have been started anew, and with it its clock
+    if (state) state.time = 0; // the server's machine, and with it the clock, may have restarted
     if (element("status").textContent.startsWith("The connection is lost")) tell("");
   });
 }
 
-const go = (action, content = {}) => act(async () => show(await ask("POST", "round/" + action, content)));
+const go = (action, content = {}) => act(async () => show(await ask("POST", "study/" + action, content)));
 
 function listen() {
   const begin = () => {
@@ -179,9 +179,9 @@ function listen() {
     element("send").disabled = true;
     act(async () => {
       try {
-        const found = await ask("POST", "round/say", { text });
+        const view = await ask("POST", "study/say", { text });
         element("text").value = "";
-        show(found);
+        show(view);
       } finally {
         element("send").disabled = !state.yours;
       }
@@ -194,7 +194,7 @@ function listen() {
     go("rate", given);
   });
   element("delete-all").addEventListener("click", () => {
-    if (!confirm("Delete all your talks for ever? What you said is deleted from your partners' talks, too.")) return;
+    if (!confirm("Delete all your talks forever? Your words are deleted from your partners' talks, too.")) return;
     act(async () => {
       const { deleted } = await ask("DELETE", "talks");
       await list();
@@ -208,9 +208,9 @@ act(async () => {
   element("title").textContent = start.title;
   element("participant").textContent = start.participant;
   element("text").maxLength = start.letters;
-  element("how").textContent = "Talk as if these facts were yours, and get to know your partner, who plays somebody, too. "
-    + `Each of you says ${start.turns} utterances, one after the other. Your words may appear with other capitals and `
-    + "spaces than you typed: so nobody is known by them.";
+  element("how").textContent = "Talk as if these facts were yours, and get to know your partner, who plays a person, too. "
+    + `Each of you says ${start.turns} utterances, in turn. Your words may appear with other capitals and spaces than `
+    + "you typed, so that nobody can be recognized by them.";
   const paragraphs = start.consent.split(/\n\s*\n/);
   element("consent").replaceChildren(...paragraphs.map((text) => make("p", { dir: "auto", textContent: plain(text) })));
   listen();

@@ -1,0 +1,145 @@
+"""The stages of a study, and how a participant moves through them.
+
+    start      the consent; before it is given, nothing is recorded
+    waiting    for a partner
+    talk       until both sides have said the study's number of utterances
+    gone       the partner has left: the participant goes on to the questions, or to another talk
+    questions  how the talk was, which persona the partner had, and whether it was a person or a program
+    result     what the partner was; then another talk
+
+A participant's stage follows from the recordings and, before a talk is recorded, from the participant's assignment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from personagpt.errors import UserError
+from personagpt.page.replies import QueueFull, ReplyQueue
+from personagpt.records.talks import Talk, Turn, is_blind, now
+from personagpt.study.pairing import Assignment, Pairing, seconds_to_answer
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a participant is."""
+
+    stage: str
+    talk: Talk | None = None
+    turns: Sequence[Turn] = ()  # the talk's turns that the participant may see
+    is_turn: bool = False  # whether the participant is to speak
+    unanswered: str | None = None  # an utterance that was taken back, because the program had no answer
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether the partner said anything that questions can be about."""
+        return any(turn.speaker != "human" for turn in self.turns)
+
+
+def visible_turns(talk: Talk, letters_per_second: float) -> list[Turn]:
+    """Return the talk's turns, except a program's last one while a person would still read, think and type."""
+    if not talk.turns or talk.turns[-1].speaker != "model":
+        return talk.turns
+    *before, reply = talk.turns
+    utterance, since = (before[-1].text, before[-1].time) if before else ("", talk.started)
+    draw = random.Random(f"{talk.id} {len(before)}")
+    seconds = seconds_to_answer(utterance, reply.text, letters_per_second, draw)
+    return talk.turns if time.time() >= datetime.fromisoformat(since).timestamp() + seconds else before
+
+
+class Stages:
+    """Where participants are. The caller of a method holds the pairing's lock."""
+
+    def __init__(self, pairing: Pairing) -> None:
+        self.pairing, self.study, self.recordings = pairing, pairing.study, pairing.recordings
+
+    def position(self, participant: str) -> Position:
+        """Return where the participant is. Change nothing."""
+        assignment = self.pairing.assignment_of(participant)
+        talks = [talk for talk in self.recordings.talks(participant) if self.study.condition_of(talk.source)]
+        if assignment and not (assignment.talk and assignment.talk.id in [talk.id for talk in talks]):
+            return self._assigned(participant, assignment)
+        if not talks or (not is_blind(talks[-1]) and "partner" not in talks[-1].ratings):
+            return Position("start")
+        talk = talks[-1]
+        if not is_blind(talk):
+            return Position("result", talk)
+        turns = visible_turns(talk, self.study.letters_per_second)
+        if talk.ratings.get("ended") or len(turns) >= 2 * self.study.turns:
+            return Position("questions", talk, turns)
+        if talk.partner == "person" and self.pairing.is_twin_gone(self.twins(participant, talk)):
+            return Position("gone", talk, turns)
+        is_turn = turns[-1].speaker != "human" if turns else bool(assignment and assignment.opens)
+        return Position("talk", talk, turns, is_turn, self._unanswered(talk))
+
+    def _assigned(self, participant: str, assignment: Assignment) -> Position:
+        talk = assignment.talk
+        if talk is None or time.monotonic() < assignment.begins:
+            return Position("waiting")
+        if self.pairing.is_partner_gone(participant):
+            return Position("gone", talk)
+        return Position("talk", talk, is_turn=assignment.opens, unanswered=self._unanswered(talk))
+
+    def _unanswered(self, talk: Talk) -> str | None:
+        reply = self.queue_of(talk).reply_of(talk.id) if talk.partner != "person" else None
+        return reply.talk.texts[-1] if reply is not None and reply.problem and reply.talk.turns else None
+
+    def advance(self, participant: str) -> None:
+        """Do what is due: find a partner, ask a program for its reply, forget an assignment that is on record.
+
+        The participant's page calls this again and again, so that it also tells that the page is open.
+        """
+        self.pairing.see(participant)
+        self.pairing.advance(participant)
+        position, assignment = self.position(participant), self.pairing.assignment_of(participant)
+        talk = position.talk
+        if assignment and talk and talk.turns and talk.id == assignment.talk.id:
+            # Before a program's first reply the talk may vanish again, because the program may have no answer.
+            if assignment.other or any(turn.speaker == "model" for turn in talk.turns):
+                self.pairing.drop(participant)
+        if position.stage != "talk" or position.is_turn or talk.partner == "person":
+            return
+        reply = self.queue_of(talk).reply_of(talk.id)
+        if talk.turns:
+            if reply is None or (reply.done and not reply.problem):
+                self._ask_again(talk.id)
+        elif reply is None:
+            assignment.talk = replace(talk, started=now())
+            self.ask(assignment.talk)
+        elif reply.problem:
+            assignment.opens = True  # the program has nothing to open the talk with
+
+    def ask(self, talk: Talk) -> None:
+        """Record the talk, and ask its program for the reply. Where the queue is full, `advance` asks again."""
+        try:
+            self.queue_of(talk).ask(talk)
+        except QueueFull:
+            self.recordings.save(talk)
+
+    def _ask_again(self, talk_id: str) -> None:
+        """Ask for a missing reply: the queue was full, or closed before it made the reply."""
+        (talk,) = self.recordings.talks(ids=[talk_id]) or [None]
+        if talk is not None and talk.turns[-1].speaker == "human":
+            with contextlib.suppress(UserError):
+                self.ask(talk)
+
+    def queue_of(self, talk: Talk) -> ReplyQueue:
+        return self.pairing.queues[self.study.condition_of(talk.source).model]
+
+    def twins(self, participant: str, talk: Talk) -> list[Talk]:
+        """Return the other participant's talk, recorded or assigned; an empty list where it was just deleted."""
+        if talk.turns:
+            return self.recordings.talks(ids=[talk.twin])
+        return [self.pairing.assignment_of(self.pairing.assignment_of(participant).other).talk]
+
+    def give_up(self, participant: str, talk: Talk | None) -> None:
+        """End the participant's talk, or their wait, without answers."""
+        self.pairing.drop(participant)
+        if talk is not None and talk.turns:
+            with contextlib.suppress(UserError):  # deleted meanwhile
+                self.recordings.save(replace(talk, ratings=talk.ratings | {"ended": "left"}))

@@ -1,0 +1,135 @@
+"""Helpers for tests of the page: a served page, and visitors of it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+from personagpt.model.loading import TrainedModel
+from personagpt.page import replies
+from personagpt.page.replies import ReplyQueue
+from personagpt.page.routes import make_server, talk_routes
+from personagpt.page.visitors import Limits, Page
+from personagpt.records.database import Recordings
+from personagpt.records.talks import Talk
+from personagpt.study.pairing import Pairing
+from personagpt.study.participants import StudyPage
+from personagpt.study.routes import study_routes
+from personagpt.study.settings import Study
+
+
+class ServedPage:
+    """The page with a model, or the page of a study, served by a thread on a port of its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        trained: TrainedModel,
+        password: str | None = None,
+        study: Study | None = None,
+        **limits: int,
+    ) -> None:
+        self.recordings = Recordings(folder)
+        limits = Limits(**limits)
+        self.queue = ReplyQueue(trained, self.recordings, limits.waiting)
+        if study:
+            queues = {program.model: self.queue for program in study.programs}
+            page = StudyPage(Pairing(study, queues, self.recordings), limits)
+            routes = study_routes(page)
+        else:
+            page = Page(self.queue, [["i have a duck ."]], ["ask about pets."], limits)
+            routes = talk_routes(page)
+        self.server = make_server(page, routes, password, local=True)
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.port = listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/"
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]})
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.005)
+
+    def close(self) -> None:
+        self.server.should_exit = True
+        self.thread.join()
+        self.queue.close()
+        self.recordings.close()
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    text: str
+
+    @property
+    def json(self) -> dict:
+        return json.loads(self.text)
+
+
+class Visitor:
+    """A browser without a screen: it opens the page and keeps its cookie."""
+
+    def __init__(self, page: ServedPage, cookie: str | None = None) -> None:
+        self.port, self.headers = page.port, {} if cookie is None else {"cookie": cookie}
+        if cookie is None:
+            self.headers["cookie"] = self.ask("GET", "/").headers["set-cookie"].partition(";")[0]
+
+    def ask(self, method: str, path: str, content: object = None, **headers: str) -> Answer:
+        """Send `content`, bytes or JSON. In the name of a header, _ stands for -."""
+        body = content if isinstance(content, bytes) else json.dumps(content or {}).encode()
+        named = {"content-type": "application/json"} | self.headers
+        named |= {name.replace("_", "-"): value for name, value in headers.items()}
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+            connection.request(method, path, body if method == "POST" else None, named)
+            answer = connection.getresponse()
+            return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read().decode())
+
+    def begin(self, text: str, *persona: str, **content: object) -> dict:
+        return self.ask("POST", "/api/talks", {"persona": persona or ["i am old ."], "text": text, **content}).json
+
+    def do(self, talk: dict, action: str, **content: object) -> Answer:
+        return self.ask("POST", f"/api/talks/{talk['id']}/{action}", content)
+
+    def reply(self, talk: dict) -> dict:
+        """Wait for the reply, and return the content of its last event."""
+        answer = self.ask("GET", f"/api/talks/{talk['id']}/reply")
+        return json.loads(answer.text.rpartition("event: end\ndata: ")[2])
+
+
+def recorded(page: ServedPage) -> Talk:
+    (talk,) = page.recordings.talks()
+    return talk
+
+
+def talked(visitor: Visitor, *texts: str) -> dict:
+    """Return a talk in which the visitor said `texts`, each with its reply."""
+    talk = visitor.begin(texts[0])
+    visitor.reply(talk)
+    for text in texts[1:]:
+        assert visitor.do(talk, "say", text=text).status == 200
+        visitor.reply(talk)
+    return visitor.ask("GET", f"/api/talks/{talk['id']}").json
+
+
+def script(monkeypatch, *texts: str) -> None:
+    """Let the replies be these texts, in batches of one reply."""
+    waiting = list(texts)
+
+    def stream(model, encoder, drafts, autocast):  # noqa: ANN202
+        text = waiting.pop(0)
+        for shown, stands in ((text[:20], False), (text, True)):
+            yield [SimpleNamespace(shown=shown, text=text, ended=stands, stands=stands, draft=drafts[0])]
+
+    monkeypatch.setattr(replies, "stream_replies", stream)
+
+
+def basic(password: str) -> str:
+    return "Basic " + base64.b64encode(f"me:{password}".encode()).decode()

@@ -1,0 +1,128 @@
+"""personagpt/page/replies.py through a real server: what is made, together with what, and what is recorded."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from personagpt.errors import RunError
+from personagpt.page import replies
+from personagpt.records.talks import Talk
+from tests.page.served import ServedPage, Visitor, recorded, script, talked
+
+FULL = "talks.sqlite: the disk does not take it"
+
+
+@pytest.fixture
+def page(serve_page) -> ServedPage:
+    return serve_page()
+
+
+@pytest.fixture
+def visitor(page) -> Visitor:
+    return Visitor(page)
+
+
+def test_what_is_said_is_on_record_before_it_is_answered(page, visitor, gate) -> None:
+    talk = visitor.begin("hi")
+    assert recorded(page).texts == ["hi"]
+    gate.set()
+    visitor.reply(talk)
+    assert len(recorded(page).turns) == 2
+
+
+def test_replies_that_wait_are_made_together(page, visitor, gate) -> None:
+    talks = [visitor.begin("hi", f"i am {number} .") for number in range(9)]
+    gate.set()
+    for talk in talks:
+        assert visitor.reply(talk)["problem"] == ""
+    assert sum(gate.batches) == 9
+    assert max(gate.batches) > 1
+    assert [len(talk.turns) for talk in page.recordings.talks()] == [2] * 9
+
+
+def test_twenty_visitors_at_once(page) -> None:
+    def talk(number: int) -> None:
+        visitor = Visitor(page)
+        done[number] = (visitor, talked(visitor, f"i am {number}", f"still {number}"))
+
+    done: dict[int, tuple[Visitor, dict]] = {}
+    threads = [threading.Thread(target=talk, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, (visitor, found) in done.items():
+        assert [turn["text"] for turn in found["turns"][::2]] == [f"i am {number}", f"still {number}"]
+        assert len(found["turns"]) == 4
+        assert [one["id"] for one in visitor.ask("GET", "/api/talks").json["talks"]] == [found["id"]]
+    assert len(page.recordings.talks()) == len(done) == 20
+
+
+def test_a_full_queue_says_so_and_nothing_is_recorded(serve_page, gate) -> None:
+    page = serve_page(waiting=2)
+    visitor = Visitor(page)
+    talks = [visitor.begin("hi") for _ in range(2)]
+    answer = visitor.ask("POST", "/api/talks", {"persona": ["i am old ."], "text": "hi"})
+    assert answer.status == 503
+    assert answer.json == {"problem": "2 replies are waiting already: try again in a few seconds"}
+    assert len(page.recordings.talks()) == 2
+    gate.set()
+    for talk in talks:
+        visitor.reply(talk)
+    assert visitor.begin("hi")["replying"]
+
+
+def test_another_reply_takes_the_place_of_the_last(page, visitor, gate) -> None:
+    gate.set()
+    talk = talked(visitor, "hi", "who are you ?")
+    gate.clear()
+    shown = visitor.do(talk, "retry").json
+    assert (shown["id"], len(shown["turns"]), shown["replying"]) == (talk["id"], 3, True)
+    assert recorded(page).texts == [turn["text"] for turn in talk["turns"]]  # stays until there is another
+    assert len(visitor.ask("GET", f"/api/talks/{talk['id']}").json["turns"]) == 3  # but is not shown
+    gate.set()
+    visitor.reply(talk)
+    now = recorded(page)
+    assert now.turns[3].replaced == talk["turns"][3]["text"] != now.texts[3]
+    assert now.texts[:3] == [turn["text"] for turn in talk["turns"][:3]]
+
+
+def test_a_reply_that_is_not_made_leaves_everything_as_it_was(page, visitor, monkeypatch) -> None:
+    talk = talked(visitor, "hi")
+    before = recorded(page)
+    script(monkeypatch, "", "")
+    visitor.do(talk, "retry")
+    assert visitor.reply(talk)["problem"] == "the model said nothing else: the reply stays as it was"
+    visitor.do(talk, "say", text="and you ?")
+    assert visitor.reply(talk)["problem"] == "the model said nothing: your utterance was taken back"
+    assert recorded(page) == before
+
+
+def test_a_disk_that_takes_nothing_is_told_to_both(page, visitor, gate, monkeypatch, capsys) -> None:
+    talk = visitor.begin("hi")
+
+    def fail(talk: Talk) -> None:
+        raise RunError(FULL)
+
+    monkeypatch.setattr(page.recordings, "save", fail)
+    gate.set()
+    assert visitor.reply(talk)["problem"] == "the reply could not be recorded"
+    answer = visitor.ask("POST", "/api/talks", {"persona": ["i am old ."], "text": "hi"})
+    assert answer.status == 503
+    assert "tell who runs this page" in answer.json["problem"]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"the reply could not be recorded: {FULL}", FULL]
+
+
+def test_the_page_goes_on_when_a_batch_fails(page, visitor, monkeypatch, capsys) -> None:
+    def fail(*arguments: object) -> None:
+        raise ValueError("no model")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(replies, "stream_replies", fail)
+        assert "taken back" in visitor.reply(visitor.begin("hi"))["problem"]
+    assert capsys.readouterr().err == "a batch of 1 replies failed: ValueError: no model\n"
+    assert page.recordings.talks() == []
+    assert visitor.reply(visitor.begin("hi"))["problem"] == ""

@@ -1,0 +1,129 @@
+"""personagpt/study/pairing.py: who talks with whom."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from dataclasses import replace
+
+from personagpt.records.export import text_of
+from personagpt.records.talks import Turn
+from personagpt.study import pairing
+from personagpt.study.pairing import Pairing, seconds_to_answer
+from personagpt.text.style import Style, Writing
+from tests.study.participation import COLD, PEOPLE, PROGRAM, Participant, pair, study_of
+
+
+def test_how_a_program_replies_is_its_conditions(serve_page) -> None:
+    page = serve_page(study=study_of(COLD, turns=1))
+    who = Participant(page)
+    who.begin()
+    who.talk_through()
+    (talk,) = page.recordings.talks()
+    assert (talk.sampling["temperature"], talk.sampling["max_history"]) == (0.5, 4)
+
+
+def test_all_write_in_the_style_of_the_first_model(serve_page, monkeypatch) -> None:
+    style = Style(Writing(1.0, 0.0, 1.0), Writing(1.0, 1.0, 0.5), 2, 8)
+    study = replace(
+        study_of(PEOPLE, PROGRAM, wait=1000.0),
+        personas=(("I am A.", "i run"), ("I am B.", "i swim"), ("I am C.", "i sit")),
+    )
+    page = serve_page(study=study)
+    page.queue.trained = replace(page.queue.trained, style=style)
+    monkeypatch.setattr(pairing.random.SystemRandom, "choice", lambda self, conditions: conditions[0])  # PEOPLE
+    monkeypatch.setattr(pairing.random.SystemRandom, "uniform", lambda self, least, most: least)  # nobody waits long
+    first, second = pair(page)
+    state = first.do("say", text="Hi! I'm Bob, OK?").json
+    assert state["turns"][0]["text"] == second.until()["turns"][0]["text"] == "hi ! i'm bob , ok ?"
+    assert tuple(state["persona"]) in study.personas  # these are a text's, and stay as they are
+
+
+def test_who_waits_behind_a_closed_page_is_not_joined(serve_page, monkeypatch) -> None:
+    monkeypatch.setattr(pairing, "FRESH", 0.1)
+    page = serve_page(study=study_of(PEOPLE))
+    first, second = Participant(page), Participant(page)
+    first.begin()
+    time.sleep(0.2)
+    assert second.begin()["stage"] == "waiting"
+    first.state()
+    assert second.until(yours=None)["stage"] == "talk"
+
+
+def test_everybody_waits(serve_page) -> None:
+    """Else who has a partner at once would know what it is."""
+    for conditions in ((PROGRAM,), (PEOPLE, PROGRAM)):
+        who = Participant(serve_page(study=study_of(*conditions, wait=3000.0)))
+        assert who.begin().keys() == who.state().keys() == {"stage", "time"}
+        assert who.state()["stage"] == "waiting"
+
+
+def test_a_program_that_steps_in_may_take_as_long_as_somebody_who_comes_late(serve_page, monkeypatch) -> None:
+    """Else a talk that begins just when the time to wait is over would be with a program."""
+    monkeypatch.setattr(pairing.random.SystemRandom, "uniform", lambda self, least, most: most)
+    monkeypatch.setattr(pairing.random.SystemRandom, "choice", lambda self, conditions: conditions[0])
+    page = serve_page()
+    pairs = Pairing(study_of(PEOPLE, PROGRAM, wait=1000.0), {"m": page.queue}, page.recordings)
+    pairs.begin("who")
+    pairs.advance("who")
+    assert pairs.assignment_of("who").talk is None
+    pairs.assignment_of("who").came -= 1000  # seconds
+    pairs.advance("who")
+    assignment = pairs.assignment_of("who")
+    assert assignment.talk.ratings == {"waited": True}
+    assert assignment.begins > time.monotonic() + 200
+
+
+def test_a_program_comes_where_nobody_else_does(serve_page) -> None:
+    page = serve_page(study=study_of(PEOPLE, PROGRAM, turns=1))
+    for number in range(3):  # a talk of each condition, and of the third the condition is drawn
+        who = Participant(page)
+        who.begin()
+        who.talk_through()
+        assert len(page.recordings.talks()) == number + 1
+    assert {talk.source for talk in page.recordings.talks()} == {"study:s:program-1"}
+    assert any(talk.ratings == {"waited": True} for talk in page.recordings.talks())
+
+
+def test_conditions_are_drawn_evenly_and_after_a_restart_too(serve_page) -> None:
+    study = study_of(PROGRAM, COLD, replace(COLD, name="program-3"), turns=1)
+    for count in (2, 6):
+        page = serve_page(study=study)
+        while sum(page.recordings.count_by_source("study:s:").values()) < count:
+            who = Participant(page)
+            who.begin()
+            who.talk_through()
+    assert set(page.recordings.count_by_source("study:s:").values()) == {2}
+    assert page.recordings.count_by_source("study:other:") == {}
+    for _ in range(2):  # given up: not counted
+        who = Participant(page)
+        who.begin()
+        who.do("leave")
+    assert sum(page.recordings.count_by_source("study:s:").values()) == 6
+
+
+def test_how_long_a_person_would_take() -> None:
+    draw = random.Random(1)
+    assert seconds_to_answer("a" * 100, "b" * 40, 0, draw) == 0
+    for _ in range(100):  # 5 to read, 0.5 to 2.5 to think, 8 to 12.5 to type
+        assert 13.5 <= seconds_to_answer("a" * 100, "b" * 40, 4.0, draw) <= 20
+
+
+def test_either_side_may_begin(serve_page) -> None:
+    page, begins = serve_page(study=study_of(PROGRAM, turns=1)), Counter()
+    while len(begins) < 2:
+        who = Participant(page)
+        who.begin()
+        state = who.until()
+        begins[len(state["turns"])] += 1
+        if state["turns"]:
+            (talk,) = page.recordings.talks()
+            assert [turn.speaker for turn in talk.turns] == ["model"]
+            assert who.do("say", text="hi").json["stage"] == "questions"
+            ((_, dialogue),) = text_of(
+                [replace(talk, turns=[*talk.turns, Turn("human", "hi"), Turn("model", "x")])], True
+            )
+            assert dialogue.personas == (talk.persona, talk.partner_persona)
+        who.do("leave")
+        who.ask("DELETE", "/api/talks")

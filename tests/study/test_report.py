@@ -1,0 +1,44 @@
+"""personagpt/study/report.py: a study's figures as a table and as a drawing."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from personagpt.study.report import draw, table
+from personagpt.study.results import results
+from tests.study.figures import TALKS, make
+
+
+def test_the_table() -> None:
+    lines = [" ".join(line.split()) for line in table("first", results(TALKS, seed=3)).splitlines()]
+    for line in (
+        "study first: 5 talks of 3 participants",
+        "condition bot person",
+        "the partner is a program person",
+        "... given up 1 0",
+        "fluency, 1 to 5 3.67 (3.00 to 5.00) 5.00",
+        "persona guessed (chance 50 %) 50 % 100 %",
+        "taken for a person 67 % (50 to 100) 0 %",
+        "flags per 100 of its turns",
+        "unsafe 20.0 (0.0 to 33.3) 0.0",
+        "its turn 3 - 100.0",
+        "other 20.0 (0.0 to 33.3) 33.3",
+        "programs taken for people: 67 % (50 to 100), of 3 answers",
+        "people taken for programs: 100 %, of 1 answers",
+    ):
+        assert line in lines
+    assert not any(line.startswith(("repetitive", "its turn 2")) for line in lines)
+    nothing = table("first", results([make("p", "bot", 1)], seed=3)).splitlines()
+    assert "no flags" in nothing
+    assert "programs taken for people: -, of 0 answers" in nothing
+
+
+@pytest.mark.parametrize("talks", [TALKS, [make("p", "bot", 1)]])
+def test_the_drawing(talks) -> None:
+    from matplotlib.image import imread
+
+    image = imread(io.BytesIO(draw("first", results(talks, seed=3))), format="png")
+    assert image.shape == (975, 1430, 4)
+    assert len({tuple(pixel) for pixel in image[::3, ::3].reshape(-1, 4).tolist()}) > 10  # more than an empty frame

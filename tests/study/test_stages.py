@@ -1,0 +1,144 @@
+"""personagpt/study/stages.py: how participants move through a study, also after a restart."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from personagpt.records.consents import wording
+from personagpt.records.talks import Turn, is_blind
+from personagpt.study import pairing
+from tests.study.participation import ANSWERS, PEOPLE, PROGRAM, Participant, pair, study_of
+
+
+def test_who_leaves_is_told_to_the_other(serve_page) -> None:
+    page = serve_page(study=study_of(PEOPLE))
+    first, second = pair(page)
+    first.do("say", text="hi")
+    assert second.until()["turns"]
+    assert first.do("leave").json["stage"] == "start"
+    assert second.state()["can_answer"] is True
+    assert second.do("finish").json["stage"] == "questions"
+    assert second.do("rate", **ANSWERS).json["stage"] == "result"
+    ratings = {talk.participant: talk.ratings for talk in page.recordings.talks()}
+    assert sorted(ratings.values(), key=len)[0] == {"ended": "left"}
+    assert not any(map(is_blind, page.recordings.talks()))
+    # a partner who said nothing leaves nothing to answer questions about
+    first, second = pair(page)
+    first.do("leave")
+    assert second.state()["can_answer"] is False
+    assert second.do("finish").status == 409
+    assert second.begin()["stage"] == "waiting"
+
+
+def test_whose_page_is_closed_is_told_to_the_other_and_may_come_back(serve_page, monkeypatch) -> None:
+    page = serve_page(study=study_of(PEOPLE, away=0.4))
+    first, second = pair(page)
+    first.do("say", text="hi")
+    deadline = time.monotonic() + 10
+    while second.state()["stage"] != "gone":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    first.state()
+    assert second.state()["stage"] == "talk"
+
+
+def test_where_there_is_no_program_who_waits_goes_on_waiting(serve_page) -> None:
+    page = serve_page(study=study_of(PEOPLE))
+    who = Participant(page)
+    assert who.begin()["stage"] == who.state()["stage"] == "waiting"
+    assert who.do("say", text="hello ?").status == who.do("begin", agreed=wording("you agree")).status == 409
+    assert who.do("leave").json["stage"] == "start"
+    assert not page.recordings.path.exists()
+
+
+def test_a_restart_goes_on_in_the_middle(serve_page) -> None:
+    study = study_of(PEOPLE, turns=2)
+    first, second = pair(serve_page(study=study))
+    first.do("say", text="hi")
+    page = serve_page(study=study)
+    first.port = second.port = page.port
+    assert first.state()["yours"] is False
+    assert second.until()["turns"] == [{"mine": False, "text": "hi"}]
+    assert second.do("say", text="hello").status == 200
+    assert first.state()["yours"] is True
+
+
+def test_a_reply_that_was_never_made_is_made_after_a_restart(serve_page, gate) -> None:
+    study = study_of(PROGRAM, turns=3)
+    gate.set()
+    page = serve_page(study=study)
+    who = Participant(page)
+    who.begin()
+    who.until()
+    who.do("say", text="hi")
+    who.until()
+    (talk,) = page.recordings.talks()
+    page.recordings.save(replace(talk, turns=[*talk.turns, Turn("human", "and now ?")]))
+    page = serve_page(study=study)
+    who.port = page.port
+    state = who.until()
+    assert len(state["turns"]) == len(talk.turns) + 2
+    assert state["turns"][len(talk.turns)] == {"mine": True, "text": "and now ?"}
+
+
+def test_who_leaves_while_a_program_begins_leaves_nothing_on_record(serve_page, gate, monkeypatch) -> None:
+    page = serve_page(study=study_of(PROGRAM))
+    monkeypatch.setattr(pairing.random.SystemRandom, "random", lambda self: 0.9)  # the program begins
+    who = Participant(page)
+    assert who.begin()["yours"] is False
+    assert who.do("leave").json["stage"] == "start"
+    gate.set()
+    page.queue.close()
+    assert page.recordings.talks() == []
+    assert who.state()["stage"] == "start"
+
+
+def test_a_program_does_not_answer_the_last_words(serve_page, monkeypatch) -> None:
+    page = serve_page(study=study_of(PROGRAM, turns=1))
+    monkeypatch.setattr(pairing.random.SystemRandom, "random", lambda self: 0.9)  # the program begins
+    who = Participant(page)
+    who.begin()
+    who.talk_through()
+    page.queue.close()
+    assert [turn.speaker for turn in page.recordings.talks()[0].turns] == ["model", "human"]
+
+
+def test_a_program_with_nothing_to_say(serve_page, monkeypatch) -> None:
+    def nothing(*given: object) -> Iterator:
+        opened.wait()
+        return iter(())
+
+    opened = threading.Event()
+    page = serve_page(study=study_of(PROGRAM))
+    monkeypatch.setattr("personagpt.page.replies.stream_replies", nothing)
+    who = Participant(page)
+    who.begin()
+    opened.set()
+    who.until()  # whoever was to begin, now it is the participant
+    opened.clear()
+    assert who.do("say", text="hi").json["yours"] is False
+    opened.set()
+    state = who.until()
+    assert (state["unanswered"], state["turns"]) == ("hi", [])
+    assert page.recordings.talks() == []
+    monkeypatch.undo()
+    who.do("say", text="hello")
+    assert [turn["mine"] for turn in who.until()["turns"]] == [True, False]
+
+
+def test_a_full_desk_keeps_what_was_said(serve_page, gate) -> None:
+    page = serve_page(study=study_of(PROGRAM), waiting=0)
+    who = Participant(page)
+    who.begin()
+    for _ in range(20):
+        state = who.state()
+        if state.get("yours"):
+            assert who.do("say", text="hi").status == 200
+            assert [talk.texts for talk in page.recordings.talks()] == [["hi"]]
+            break
+    page.queue.most = 5
+    gate.set()
+    assert who.until()["turns"]

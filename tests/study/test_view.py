@@ -1,0 +1,89 @@
+"""personagpt/study/view.py: what participants see, and that it does not tell who the partner is."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from personagpt.study import pairing
+from tests.page.served import Answer
+from tests.study.participation import ANSWERS, COLD, PROGRAM, Participant, study_of
+
+
+def test_no_answer_says_who_the_partner_is_before_the_questions_are_answered(serve_page) -> None:
+    page = serve_page(study=study_of(COLD))
+    who, heard = Participant(page), []
+    ask, state = who.ask, who.state
+
+    def listen(*arguments: object, **options: object) -> Answer:
+        heard.append(ask(*arguments, **options))
+        return heard[-1]
+
+    who.ask = listen
+    who.begin()
+    first = who.until()
+    who.do("say", text="hi")
+    running = page.recordings.talks()[0]
+    for method, path in (("GET", "talks"), ("GET", f"talks/{running.id}"), ("GET", "talks.jsonl"), ("GET", "start")):
+        who.ask(method, f"/api/{path}")
+    for path in ("persona", f"talks/{running.id}/reply"):
+        assert who.ask("GET", f"/api/{path}").status == 404
+    for action in ("say", "retry", "undo", "correct", "flag"):
+        assert who.ask("POST", f"/api/talks/{running.id}/{action}", {"text": "x"}).status == 404
+    who.talk_through()
+    who.do("say", text="hi")
+    who.do("rate", **ANSWERS | {"fluency": 6})
+    who.ask("GET", "/api/talks.jsonl")
+    text = "".join(answer.text + str(answer.headers) for answer in heard) + str(state()) + str(first)
+    for secret in ("program-", "c0ffee", "temperature", "model", "human", "study:s", "batch", "context"):
+        assert secret not in text.replace(str(page.recordings.path), "")
+    assert who.ask("GET", f"/api/talks/{running.id}").status == 409
+    assert who.ask("GET", "/api/talks.jsonl").text == ""
+    assert who.ask("GET", "/api/talks").json["talks"] == [{"id": running.id, "running": True}]
+    who.do("rate", **ANSWERS)
+    assert json.loads(who.ask("GET", "/api/talks.jsonl").text)["source"] == "study:s:program-2"
+    assert who.ask("GET", f"/api/talks/{running.id}").json["partner"] == "program"
+
+
+def test_a_reply_is_shown_whole_and_not_at_once(serve_page, monkeypatch) -> None:
+    page = serve_page(study=study_of(PROGRAM, letters_per_second=4.0))
+    who = Participant(page)
+    monkeypatch.setattr(pairing.random.SystemRandom, "random", lambda self: 0.1)  # the participant begins
+    monkeypatch.setattr("personagpt.study.stages.seconds_to_answer", lambda *given: waits[0])
+    waits = [1000.0]
+    who.begin()
+    who.do("say", text="hi")
+    while len(page.recordings.talks()[0].turns) < 2:
+        time.sleep(0.01)
+    state = who.state()
+    assert (state["yours"], state["turns"]) == (False, [{"mine": True, "text": "hi"}])
+    assert who.do("say", text="hello ?").status == 409
+    assert who.do("flag", turn=1, kinds=["other"]).status == 409
+    waits[0] = 0.0
+    state = who.state()
+    assert (state["yours"], len(state["turns"])) == (True, 2)
+
+
+def test_no_state_tells_how_many_others_are_here(serve_page) -> None:
+    """Who is alone would know that the partner is a program."""
+    page = serve_page(study=study_of(PROGRAM, wait=3000.0))
+    who, other = Participant(page), Participant(page)
+    before = who.state()["time"]
+    for _ in range(20):
+        other.state()
+    assert who.state()["time"] - before < 20  # seconds, not looks
+
+
+def test_no_list_tells_that_a_program_is_about_to_begin(serve_page, monkeypatch) -> None:
+    """A person's first words are on record when they are shown; a program's before."""
+    page = serve_page(study=study_of(PROGRAM, letters_per_second=4.0))
+    who = Participant(page)
+    monkeypatch.setattr(pairing.random.SystemRandom, "random", lambda self: 0.9)  # the program begins
+    waits = [1000.0]
+    monkeypatch.setattr("personagpt.study.stages.seconds_to_answer", lambda *given: waits[0])
+    who.begin()
+    while not page.recordings.talks():
+        who.state()
+    assert who.state()["turns"] == who.ask("GET", "/api/talks").json["talks"] == []
+    waits[0] = 0.0
+    assert [one["running"] for one in who.ask("GET", "/api/talks").json["talks"]] == [True]
