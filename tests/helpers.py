@@ -5,6 +5,7 @@ from __future__ import annotations
 from utils import exit_status
 
 import csv
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
