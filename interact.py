@@ -7,6 +7,7 @@
     python interact.py --self-play --talks 200                  many such talks, made together, for detect.py
     echo "hi ! how are you ?" | python interact.py --random-persona
     python interact.py --export FOLDER [--only-flagged]         recorded talks -> text for preprocess_dataset.py
+    python interact.py --export FOLDER --source self-play       ... of the model with itself (else: people's talks)
     python interact.py --export --publish FOLDER                ... -> a database for others, without who took part
     python interact.py --stats                                  how many talks and flags are on record
     python interact.py --delete-talk ID                         ... and --delete-participant KEY: gone from the file
@@ -35,9 +36,19 @@ from personagpt.errors import UserError
 from personagpt.model.sampling import RANGES, Sampling
 from personagpt.sequences.goals import read_goals
 from personagpt.settings import Settings, find_model, read_settings
-from personagpt.talking.export import export, statistics
+from personagpt.talking.export import (
+    OldText,
+    choose,
+    export,
+    missing_text,
+    model_of,
+    settings_to_train,
+    statistics,
+    with_corrections,
+)
 from personagpt.talking.publish import publish
 from personagpt.talking.recordings import Recordings
+from personagpt.talking.talks import Talk
 from personagpt.text.convai2 import read_corpus
 from utils import add_env_option, before_torch, command, parse_options, run_script
 
@@ -74,6 +85,8 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     add_one("--delete-talk", metavar="ID", action="append", help="delete a recorded talk; repeat it")
     add_one("--delete-participant", metavar="KEY", help="delete all talks of a participant")
     add("--publish", metavar="FOLDER", type=Path, help="... for others: without keys, times and paths, with a card")
+    source = "... only talks from here: self-play, interact.py, app.py, study:NAME; repeat it (people's talks)"
+    add("--source", metavar="SOURCE", action="append", help=source)
     add("--only-flagged", action="store_true", help="... only talks with a flag, and a table of the flags")
     options = parse_options(parser, arguments)
     check_options(options)
@@ -97,6 +110,7 @@ def check_options(options: argparse.Namespace) -> None:
         ),
         ("seed", options.seed is None or 0 <= options.seed < 2**62, "0 or more, below 2**62"),
         ("publish", not options.publish or options.export is True, "--export --publish FOLDER, with this folder only"),
+        ("source", options.export or not options.source, "used together with --export FOLDER"),
         ("only_flagged", options.export or not options.only_flagged, "used together with --export FOLDER"),
     ):
         if not holds:
@@ -149,15 +163,41 @@ def use_records(options: argparse.Namespace, settings: Settings) -> int:
         print(f"deleted {count} talk{'s' * (count > 1)} from {recordings.path}; what was exported before is not")
     elif options.stats:
         print("\n".join(statistics(recordings.talks())))
-    elif options.publish:
-        publish(recordings.talks(), recordings.path.parent, options.publish, options.only_flagged, print)
     else:
-
-        def next_command(**changed: object) -> str:
-            return command("preprocess_dataset.py", options.env, **changed)
-
-        export(recordings.talks(), options.export, options.only_flagged, print, next_command)
+        talks = with_corrections(choose(recordings.talks(), options.source, print))
+        if options.publish:
+            publish(talks, recordings.path.parent, options.publish, options.only_flagged, print)
+        else:
+            export_to_train(talks, options, settings)
     return 0
+
+
+def export_to_train(talks: list[Talk], options: argparse.Namespace, settings: Settings) -> None:
+    """--export FOLDER: write the talks, and print the command that lets the model learn from them.
+
+    Talks that are there for their flags go whole, with the replies that were flagged: nothing trains on those.
+    """
+    if options.only_flagged:
+        export(talks, options.export, True, print)
+        print("the text has the flagged replies, too: it is there to be read, not to train on")
+        return
+    model = model_of(talks, settings)
+    missing = missing_text(settings)
+    if not export(talks, options.export, False, print, None if missing else OldText(settings, whole=model is None)):
+        return
+    if missing:
+        print(
+            f"{' and '.join(missing)} not found: the text has the talks alone, and a model that trains on them alone "
+            "forgets what it knew; to keep that, set data_path to the folder of the model's training text, and export "
+            "into another folder"
+        )
+    changed = settings_to_train(options.export, settings, model)
+    if model is None:
+        how = f"no trained model is left to go on from, so training starts at {settings.model_name}"
+    else:
+        rate, epochs = changed["learn_rate"], changed["epochs"]
+        how = f"training goes on from {model}, at a learning rate of {rate}, epochs = {epochs}"
+    print(f"text in {options.export}; {how}; next: {command('preprocess_dataset.py', options.env, **changed)}")
 
 
 def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
