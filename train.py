@@ -19,6 +19,7 @@ if __name__ == "__main__":
     end_at_once()  # Ctrl-C is answered by one line from here on: before anything else is imported
 
 import argparse
+import shlex
 
 from personagpt.errors import Stopped
 from personagpt.sequences.format import check_present
@@ -51,7 +52,7 @@ from transformers import PreTrainedTokenizerFast
 
 from personagpt.device import Processes, hardware, resolve_precision, start_processes
 from personagpt.model.generation import set_generation_defaults
-from personagpt.model.loading import load_config, load_model, load_tokenizer
+from personagpt.model.loading import knows_format, load_config, load_model, load_tokenizer
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, open_tensors
 from personagpt.sequences.format import Encoder
@@ -93,7 +94,7 @@ def train(
             if processes.is_first:
                 draw_stale_plots(settings.save_path / "samples")
             say(f"already finished: {state.step} steps, {settings.epochs} epochs")
-            say(closing_words(settings, options.env))
+            say(closing_words(settings, options.env, state))
             return 0
         trainer = load_trainer(settings, processes, precision, tokenizer, checkpoint, state, say)
         state.identity, state.settings = identity, settings.plain()
@@ -108,6 +109,8 @@ def train(
             say(f"warmup_steps = {settings.warmup_steps} is longer than the run: it warms up over {warmup_steps} steps")
         trainer.model.train()
         with recorder.saves, recorder.bar:  # the bar is closed, also by an error, before anything else is printed
+            if state.step == 0 and settings.init == "pretrained" and knows_format(settings.model_name):
+                recorder.evaluate(valid_data, Encoder(tokenizer))  # a model that learns more: is it better afterwards?
             for step in range(state.step + 1, total_steps + 1):
                 seed = step_seed(settings.seed, step, processes.rank)
                 learn_rate = settings.learn_rate * schedule(step, total_steps, warmup_steps)
@@ -127,7 +130,7 @@ def train(
                     line = f"stopped after step {step} of {total_steps} and saved; the same command goes on from there"
                     raise Stopped(line, stop.status or 143)
         say(f"finished: {total_steps} steps in {state.seconds:.0f} s of training")
-        say(closing_words(settings, options.env))
+        say(closing_words(settings, options.env, state))
     return 0
 
 
@@ -184,18 +187,27 @@ def opening_words(trainer: Trainer, sequences: int, total_steps: int, per_step: 
     return line
 
 
-def closing_words(settings: Settings, env_file: Path) -> str:
-    """Where everything is, and what to try next; `env_file` is the one these commands need."""
+def closing_words(settings: Settings, env_file: Path, state: RunState) -> str:
+    """Where everything is, and what to try next; `env_file` is the one these commands need.
+
+    Where the last model is not the best, the commands name the best.
+    """
     samples, checkpoint = settings.save_path / "samples", settings.save_path / "checkpoint"
+    best, named, note = checkpoint / "best", "", ""
+    if state.best and state.best["step"] != state.step:
+        named = f" --model {shlex.quote(str(best))}"
+        since = "before this training" if state.best["step"] == 0 else f"after step {state.best['step']}"
+        note = f"The validation loss was lowest {since}: these commands take that model, and not the last one.\n"
     return (
         f"  model            {checkpoint / 'model'}\n"
-        f"  best model       {checkpoint / 'best'}   (lowest validation loss)\n"
+        f"  best model       {best}   (lowest validation loss)\n"
         f"  losses           {samples / 'loss.csv'}, {samples / 'loss.png'}, {samples / 'learn_rate.png'}\n"
         f"  evaluations      {samples / 'eval.csv'}, {samples / 'eval.json'}\n"
         f"  sample replies   {samples / 'responses.txt'}\n"
         f"  this run         {samples / 'run.json'}\n"
-        f"score it         {command('evaluate.py', env_file)}\n"
-        f"talk to it       {command('interact.py', env_file)} --random-persona\n"
+        f"{note}"
+        f"score it         {command('evaluate.py', env_file)}{named}\n"
+        f"talk to it       {command('interact.py', env_file)}{named} --random-persona\n"
         "With more epochs the same command trains on; --restart starts over."
     )
 

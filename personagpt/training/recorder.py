@@ -70,9 +70,10 @@ class Recorder:
         self.clock, self.sequence_tokens, self.window = time.perf_counter(), 0, 0.0
         if processes.is_first:
             self.samples = settings.save_path / "samples"
-            self.losses = logs.CsvLog(self.samples / "loss.csv", logs.LOSS_COLUMNS, state.step)
-            self.evaluations = logs.CsvLog(self.samples / "eval.csv", logs.EVAL_COLUMNS, state.step)
-            logs.keep_sections(self.samples / "responses.txt", state.step)
+            on_record = state.step or -1  # a run that starts anew evaluates step 0 anew
+            self.losses = logs.CsvLog(self.samples / "loss.csv", logs.LOSS_COLUMNS, on_record)
+            self.evaluations = logs.CsvLog(self.samples / "eval.csv", logs.EVAL_COLUMNS, on_record)
+            logs.keep_sections(self.samples / "responses.txt", on_record)
             logs.keep_evaluation(self.samples / "eval.json", state.evaluation, state.step)
             self.tensorboard = logs.open_tensorboard(self.samples, state.step) if settings.tensorboard else None
         self.first_step, self.started = state.step, time.perf_counter()
@@ -141,7 +142,7 @@ class Recorder:
         self._resume_clock()
 
     def evaluate(self, valid_data: PersonaChatDataset, encoder: Encoder) -> None:
-        """The end of an epoch: metrics, sample replies, and the best model so far."""
+        """Record metrics and sample replies, and save the best model so far: after an epoch, or at the start."""
         self.finite.check()
         self._pause()
         if self.processes.is_first:
