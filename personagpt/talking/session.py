@@ -134,11 +134,18 @@ class Session:
         self.record()
 
     def replace_last(self, text: str, corrected: bool) -> str:
-        """Put a correction, or another draw, in the place of the last reply, which stays on record as what it was."""
+        """Put a correction, or another draw, in the place of the last reply, which stays on record as what it was.
+
+        A correction stands beside the reply's flag; another draw, after a flag, begins another talk.
+        """
         before = self.talk.turns[-1]
         text = self.speakers["model"].fix(text)
-        self.talk = self.talk.without(1)
-        self.talk.turns.append(before.instead(text, corrected))
+        turn = before.instead(text, corrected)
+        if corrected:
+            self.talk = self.talk.ending_with(turn)
+        else:
+            self.talk = self.talk.without(1)
+            self.talk.turns.append(turn)
         self.record()
         return text
 

@@ -42,9 +42,10 @@ class RunLogs:
 
     def __init__(self, settings: Settings, state: RunState) -> None:
         self.folder = folder = settings.save_path / "samples"
-        self.losses = CsvLog(folder / "loss.csv", LOSS_COLUMNS, state.step)
-        self.evaluations = CsvLog(folder / "eval.csv", EVAL_COLUMNS, state.step)
-        keep_sections(folder / "responses.txt", state.step)
+        last_step = state.step or -1  # a run that starts evaluates step 0 again
+        self.losses = CsvLog(folder / "loss.csv", LOSS_COLUMNS, last_step)
+        self.evaluations = CsvLog(folder / "eval.csv", EVAL_COLUMNS, last_step)
+        keep_sections(folder / "responses.txt", last_step)
         keep_evaluation(folder / "eval.json", state.evaluation, state.step)
         self.tensorboard = open_tensorboard(folder, state.step) if settings.tensorboard else None
 
