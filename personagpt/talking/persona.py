@@ -191,7 +191,7 @@ class Persona:
         persona's facts, or itself; none: the same model without a persona.
         """
         before = self.history[:-1] if to is None else [*self.history, *self._said(to)]
-        reply = "".join(map(self.brought, _texts([text], "the reply")))
+        reply = "".join(map(self.restyled, _texts([text], "the reply")))
         sums, tokens = self._log_likelihoods(reply, before, [self.facts, self._facts_of(other)])
         return Score(*sums, tokens)
 
@@ -226,7 +226,7 @@ class Persona:
         said = _texts([text], "the utterance")
         if not said:
             raise UserError("an empty utterance: give the text that is to be answered")
-        return list(map(self.brought, said))
+        return list(map(self.restyled, said))
 
     def restyled(self, utterance: str) -> str:
         """An utterance as the training text would have it."""
