@@ -36,8 +36,9 @@ from pathlib import Path
 from personagpt.errors import UserError
 from personagpt.model.sampling import RANGES, Sampling
 from personagpt.records.database import Recordings
-from personagpt.records.export import export, statistics
+from personagpt.records.export import export
 from personagpt.records.publishing import publish
+from personagpt.records.statistics import statistics
 from personagpt.sequences.goals import read_goals
 from personagpt.settings import Settings, find_model, read_settings
 from personagpt.text.convai2 import read_corpus
@@ -151,13 +152,13 @@ def use_records(options: argparse.Namespace, settings: Settings) -> int:
     elif options.stats:
         print("\n".join(statistics(recordings.talks())))
     elif options.publish:
-        publish(recordings.talks(), recordings.path.parent, options.publish, options.only_flagged, print)
+        publish(recordings.talks(), recordings.path.parent, options.publish, options.only_flagged)
     else:
 
         def next_command(**changed: object) -> str:
             return command("preprocess_dataset.py", options.env, **changed)
 
-        export(recordings.talks(), options.export, options.only_flagged, print, next_command)
+        export(recordings.talks(), options.export, options.only_flagged, next_command)
     return 0
 
 

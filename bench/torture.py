@@ -17,6 +17,7 @@ anywhere, and a file left that nobody needs, count as lost.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import hashlib
 import json
@@ -34,14 +35,12 @@ from pathlib import Path
 from bench.damage import NO_SECTION, damage_logs, lose_links, saved_step
 from bench.run_server import ROOT, RunServer
 from bench.varieties import VARIETIES, Variety, write_run_settings
+from personagpt.records.database import Recordings
+from personagpt.records.talks import Talk, Turn
 
 SAMPLE = ROOT / "data" / "sample"
 TIMES = ("tokens_per_second", "seconds", "peak_gpu_memory_gb")
 LITTER = (".*", "tmp-*", "*.new", "*.unfinished")
-TALK = {
-    "model": "m", "model_checksum": "c0ffee", "sampling": {}, "persona": ["i have a duck."], "partner": "human",
-    "partner_persona": [], "flags": [], "started": "now",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,16 +108,13 @@ def outcome(env: Path, save: Path | None = None) -> dict[str, str | list[dict[st
     return weights | logs | {"responses.txt": (save / "samples" / "responses.txt").read_text()}
 
 
-def talks_file(save: Path) -> Path:
-    """Talks to export, as an earlier version recorded them."""
-    path = save / "conversations" / "2026-01-01.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    turns = [{"speaker": ("human", "model")[n % 2], "text": f"turn {n} .", "time": "now"} for n in range(4)]
-    lines = [
-        json.dumps(TALK | {"id": str(number), "persona": [f"i am {number} ."], "turns": turns}) for number in range(20)
-    ]
-    path.write_text("".join(line + "\n" for line in lines))
-    return path
+def record_talks(save: Path) -> None:
+    """Record twenty talks to export."""
+    with contextlib.closing(Recordings(save / "conversations")) as recordings:
+        for number in range(20):
+            turns = [Turn(("human", "model")[n % 2], f"turn {n} .", "now") for n in range(4)]
+            persona = [f"i am {number} ."]
+            recordings.save(Talk("m", "c0ffee", {}, persona, turns=turns, id=str(number), started="now"))
 
 
 @dataclass
@@ -138,7 +134,7 @@ class Torture:
         """Run without interruption, or return what such a run of this variety left before."""
         if self.variety not in self.calms:
             self.env = write_run_settings(self.folder / f"calm-{len(self.calms)}", data, self.variety)
-            talks_file(self.save)
+            record_talks(self.save)
             started = time.monotonic()
             for kind in ("preprocess", "train", "export"):
                 if self.finish(self.start(kind)) != 0:
@@ -176,12 +172,10 @@ class Torture:
         self.variety = variety
         self.expected = self.calm(data)
         self.env, self.damaged = write_run_settings(self.folder / f"run-{number}", data, variety), set()
-        talks_file(self.save)
+        record_talks(self.save)
         self.survive("preprocess", lambda: any(self.save.glob("*train_data*")))
         self.train(kills)
-        # Killed while the recordings of an earlier version are taken over, or while text is written.
-        begun = self.chance.choice((self.save / "conversations" / "talks.sqlite", self.env.parent / "exported"))
-        self.survive("export", begun.exists)
+        self.survive("export", (self.env.parent / "exported").exists)  # killed while text is written
         self.compare(self.save)
         self.kill_when(self.start("train", "--restart"), lambda: any(self.save.glob("old-*")), 0.01)
         self.train(0)

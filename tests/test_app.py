@@ -10,11 +10,11 @@ import pytest
 
 import app
 from personagpt.files import read_json
-from personagpt.records.database import Recordings, read_talks
+from personagpt.records.database import Recordings
 from tests.helpers import ROOT, Visitor
+from tests.records.making import make_talk
 from tests.talking.test_page import basic
 from tests.talking.test_study_page import Participant
-from tests.talking.test_talks import make_talk
 
 PASSWORD, SAID = "correct horse", "a secret utterance"
 
@@ -73,7 +73,7 @@ def test_from_start_to_ctrl_c(start, tmp_path) -> None:
     assert (page.returncode, err.splitlines()) == (130, ["loading ...", "stopped by Ctrl-C"])
     for secret in (PASSWORD, SAID, cookie.partition("=")[2], talk["id"], there["participant"], "wrong"):
         assert secret not in page.line + out + err
-    (found,) = read_talks(tmp_path / "save" / "conversations", pytest.fail)
+    (found,) = Recordings(tmp_path / "save" / "conversations").talks()
     assert (found.persona, found.texts[0], len(found.turns)) == (persona, SAID, 2)
 
 

@@ -6,16 +6,19 @@ import re
 import pytest
 
 import detect
-import interact
 from personagpt.records.database import Recordings
 from personagpt.records.talks import Turn
-from tests.talking.test_talks import make_talk
+from personagpt.settings import TEXT_NAMES, read_settings
+from personagpt.text.convai2 import read_corpus
+from tests.records.making import make_talk
 
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory, base, tokenizer, sample):  # noqa: ANN201
     """A settings file whose save_path has an untrained model and 10 self-plays: 20 sides of programs."""
-    from personagpt.model.loading import load_model
+    from personagpt.model.loading import load_model, load_trained
+    from personagpt.model.sampling import Sampling
+    from personagpt.talking.self_play import play
 
     folder = tmp_path_factory.mktemp("detect")
     model = folder / "save" / "checkpoint" / "model"
@@ -25,14 +28,17 @@ def played(tmp_path_factory, base, tokenizer, sample):  # noqa: ANN201
     values = {"save_path": folder / "save", "data_path": sample, "model_name": base, "epochs": 1, "learn_rate": 1e-3}
     values |= {"gradient_accumulation_steps": 1, "batch_size": 1, "weight_decay": 0.0, "logging_steps": 1}
     env.write_text("".join(f"{key} = '{value}'\n" for key, value in values.items()) + "save_steps = 1\n")
-    options = ["--self-play", "--talks", "10", "--turns", "4", "--seed", "3", "--max-new-tokens", "8"]
-    assert interact.main(["--env", str(env), *options]) == 0
+    trained = load_trained(str(model), read_settings(env))
+    dialogues = read_corpus(sample / TEXT_NAMES["valid"]).dialogues
+    personas = [dialogue.personas for dialogue in dialogues if all(dialogue.personas)]
+    for talks in play(trained, personas, 10, 4, Sampling(max_new_tokens=8), 3, None, None):
+        Recordings(folder / "save" / "conversations").save(*talks)
     return env
 
 
 @pytest.fixture
 def text(sample):  # noqa: ANN201
-    return sample / "valid_both_original_no_cands.txt"
+    return sample / TEXT_NAMES["valid"]
 
 
 def test_programs_are_told_from_people_and_the_detector_judges_others(run, played, text, tmp_path) -> None:
@@ -74,9 +80,8 @@ def test_programs_are_told_from_people_and_the_detector_judges_others(run, playe
     path.write_text(json.dumps(saved | {"markers": {"words": {}}}))
     assert "not a detector of detect.py" in run(detect.main, "--env", played, "--score", text).err
     path.write_text(json.dumps(saved | {"markers": saved["markers"] | {"seconds": saved["markers"]["words"]}}))
-    assert (
-        "has not times, which the detector looks at (seconds)" in run(detect.main, "--env", played, "--score", text).err
-    )
+    lacking = run(detect.main, "--env", played, "--score", text).err
+    assert "times missing, but the detector uses them (seconds)" in lacking
 
 
 def test_shuffled_labels_tell_nothing_and_save_nothing(run, played, text, tmp_path) -> None:

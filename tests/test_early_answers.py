@@ -13,14 +13,11 @@ from pathlib import Path
 import pytest
 
 from bench.interrupts import judge
+from personagpt.records.database import Recordings
 from tests.helpers import ROOT, SAMPLE
+from tests.records.making import make_talk
 
 SCRIPTS = ("preprocess_dataset.py", "train.py", "evaluate.py", "interact.py", "app.py", "detect.py")
-TALK = (
-    '{"id": "a", "started": "2026-01-01", "model": "me/mine", "model_checksum": "c", "sampling": {}, "persona": '
-    '["i am old ."], "partner": "human", "partner_persona": [], "turns": [{"speaker": "human", "text": "hi", "time": ""'
-    '}, {"speaker": "model", "text": "ho", "time": ""}], "flags": []}\n'
-)
 
 
 def without_torch(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -97,14 +94,23 @@ def test_mistakes(script, arguments, words, write_settings, tmp_path) -> None:
 
 
 def test_an_export(write_settings, tmp_path) -> None:
-    folder = tmp_path / "save" / "conversations"
-    folder.mkdir(parents=True)
-    (folder / "2026-01-01.jsonl").write_text(TALK)
+    talk = make_talk("hi", "ho")
+    talk.model = "me/mine"
+    Recordings(tmp_path / "save" / "conversations").save(talk)
     env = write_settings(save_path=tmp_path / "save")
     answer = without_torch("interact.py", "--env", env, "--export", tmp_path / "out")
     assert (answer.returncode, answer.stderr) == (0, "")
     named = f"data_path={tmp_path}/out save_path={tmp_path}/out/save model_name=me/mine "
     assert re.search(rf"next: {named}\S*python\S* preprocess_dataset\.py --env {env}\n", answer.stdout)
+
+
+def test_a_publication(write_settings, tmp_path) -> None:
+    Recordings(tmp_path / "save" / "conversations").save(make_talk("hi", "ho"))
+    env = write_settings(save_path=tmp_path / "save")
+    answer = without_torch("interact.py", "--env", env, "--export", "--publish", tmp_path / "out")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert answer.stdout.endswith("choose a license there, and read the talks\n")
+    assert (tmp_path / "out" / "README.md").is_file()
 
 
 def test_with_nothing_to_answer_they_go_on(write_settings) -> None:

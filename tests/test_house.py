@@ -155,6 +155,16 @@ def test_the_package_loads_torch_only_when_asked_for_a_name() -> None:
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "personagpt/records").glob("*.py")), ids=name_of)
+def test_recorded_talks_need_no_model(path: Path) -> None:
+    program = (
+        "import importlib, sys\n"
+        "for name in ('torch', 'numpy', 'transformers'): sys.modules[name] = None\n"
+        f"importlib.import_module({name_of(path)!r})"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
 def test_the_root_says_what_to_run() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if tracked.returncode:

@@ -16,7 +16,7 @@ import interact
 import preprocess_dataset
 from personagpt.model.generation import DRAWS, Reply, ReplyRequest, stream_replies
 from personagpt.model.sampling import Sampling
-from personagpt.records.database import Recordings, read_talks
+from personagpt.records.database import Recordings
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
 from personagpt.settings import TEXT_NAMES
@@ -24,7 +24,7 @@ from personagpt.talking import persona
 from personagpt.text.convai2 import read_corpus
 from personagpt.text.style import STYLE, Style, Writing
 from tests.helpers import SAMPLE
-from tests.talking.test_talks import make_talk
+from tests.records.making import make_talk
 
 SAMPLE_TEXT = SAMPLE / "valid_both_original_no_cands.txt"
 
@@ -52,7 +52,7 @@ def chat(run, settings_file, monkeypatch):  # noqa: ANN201
 @pytest.fixture
 def recorded(tmp_path):  # noqa: ANN201
     """The talks recorded so far."""
-    return lambda: read_talks(tmp_path / "save" / "conversations", pytest.fail)
+    return lambda: Recordings(tmp_path / "save" / "conversations").talks()
 
 
 def replies(outcome) -> list[str]:

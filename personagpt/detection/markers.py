@@ -1,21 +1,21 @@
-"""What tells a program's side of a talk from a person's: markers that have a name, and the model's own surprise."""
+"""Markers: figures that may tell a program's side of a talk from a person's, among them the model's own surprise."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 
-from personagpt.detection.sides import Side
+from personagpt.detection.sides import TalkSide
 from personagpt.model.loading import TrainedModel
 from personagpt.scoring.metrics import repeats, response_losses, words
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.text.convai2 import Corpus, Dialogue
 
 MARKERS = {
-    "words": "words an utterance",
-    "words_spread": "standard deviation of that",
+    "words": "words in an utterance",
+    "words_spread": "standard deviation of the words in an utterance",
     "questions": "utterances that ask",
     "own_words": "words that the speaker has said before",
     "own_phrases": "utterances that repeat three words in a row of the speaker's earlier ones",
@@ -24,88 +24,85 @@ MARKERS = {
     "function_words": "function words among all words",
     "first_person": "i, me, my among all words",
     "seconds": "logarithm of the median time to answer",
-    "surprise": "nats per token, as the model finds them",
-    "surprise_spread": "standard deviation of that over utterances",
+    "surprise": "nats per token under the model",
+    "surprise_spread": "standard deviation of the nats per token over utterances",
 }
 FIRST_PERSON = {"i", "me", "my", "mine", "myself", "im"}
-LISTED = (
+OTHER_FUNCTION_WORDS = (
     "you your yours yourself he him his she her hers it its we us our they them their this that these those who whom "
     "which what where when why how is am are was were be been being do does did doing done have has had having can "
     "could will would shall should may might must not no nor and or but if then than so because as of at by for with "
     "about into through to from up down in out on off over under again here there all any both each more most other "
     "some such only own same too very just also s t m re ve ll d don didn doesn isn"
 )
-FUNCTION_WORDS = FIRST_PERSON | set(LISTED.split())
+FUNCTION_WORDS = FIRST_PERSON | set(OTHER_FUNCTION_WORDS.split())
 
 
-@dataclass(frozen=True)
-class Available:
-    """What is known of all sides that are compared; a marker that only one class had would give it away."""
-
-    personas: bool
-    times: bool
-
-    @classmethod
-    def of(cls, sides: list[Side]) -> Available:
-        return cls(all(side.persona for side in sides), all(side.seconds for side in sides))
-
-    def markers(self) -> list[str]:
-        """The names of the markers that can be told."""
-        return [
-            name for name in MARKERS if (name != "persona_words" or self.personas) and (name != "seconds" or self.times)
-        ]
+def available_markers(sides: list[TalkSide]) -> list[str]:
+    """Return the markers that every side has. A marker that only one kind of sides has would give that kind away."""
+    lacking = set() if all(side.persona for side in sides) else {"persona_words"}
+    lacking |= set() if all(side.seconds for side in sides) else {"seconds"}
+    return [name for name in MARKERS if name not in lacking]
 
 
-def measure(side: Side, count: int, losses: np.ndarray) -> dict[str, float]:
-    """The markers of a side's first `count` own utterances, of which `losses` (n,) are the nats per token."""
+def marker_values(sides: list[TalkSide], losses: list[np.ndarray], count: int, markers: list[str]) -> np.ndarray:
+    """Return the values of the markers (S, M) for the first `count` own utterances of each side.
+
+    `losses` has the nats per token of each side's own utterances (N,).
+    """
+    measured = [measure(side, count, nats) for side, nats in zip(sides, losses, strict=True)]
+    return np.array([[values[name] for name in markers] for values in measured])
+
+
+def measure(side: TalkSide, count: int, losses: np.ndarray) -> dict[str, float]:
+    """Return all markers of a side's first `count` own utterances, whose nats per token are `losses` (N,)."""
     own = side.own[:count]
     said = [words(text) for text in own]
-    everything = [word for listed in said for word in listed]
-    content = [word for word in everything if word not in FUNCTION_WORDS]
-    before = [side.utterances[index - 1] for index in range(side.speaker, side.speaker + 2 * len(own), 2) if index]
+    all_words = [word for utterance in said for word in utterance]
+    content = [word for word in all_words if word not in FUNCTION_WORDS]
+    before = ["", *side.utterances][side.speaker : side.speaker + 2 * len(own) : 2]  # the partner's last utterances
+    partners = [set(words(text)) - FUNCTION_WORDS for text in before]
+    echoes = sum(word in heard for utterance, heard in zip(said, partners, strict=True) for word in utterance)
     earlier: set[str] = set()
     again = 0
-    for listed in said:
-        again += sum(word in earlier for word in listed)
-        earlier.update(listed)
-    echoed = 0
-    for listed, text in zip(said[len(own) - len(before) :], before, strict=True):
-        partners = set(words(text)) - FUNCTION_WORDS
-        echoed += sum(word in partners for word in listed)
+    for utterance in said:
+        again += sum(word in earlier for word in utterance)
+        earlier.update(utterance)
     persona = {word for fact in side.persona for word in words(fact)} - FUNCTION_WORDS
-    lengths = [len(listed) for listed in said]
+    lengths = [len(utterance) for utterance in said]
     return {
         "words": float(np.mean(lengths)),
         "words_spread": float(np.std(lengths)),
         "questions": _share("?" in text for text in own),
-        "own_words": again / max(1, len(everything)),
+        "own_words": again / max(1, len(all_words)),
         "own_phrases": _share(repeats(text, own[:index], 3) for index, text in enumerate(own)),
-        "echoes": echoed / max(1, len(content)),
+        "echoes": echoes / max(1, len(content)),
         "persona_words": _share(word in persona for word in content),
-        "function_words": _share(word in FUNCTION_WORDS for word in everything),
-        "first_person": _share(word in FIRST_PERSON for word in everything),
+        "function_words": _share(word in FUNCTION_WORDS for word in all_words),
+        "first_person": _share(word in FIRST_PERSON for word in all_words),
         "seconds": _log_seconds(side, count),
         "surprise": float(np.mean(losses[:count])),
         "surprise_spread": float(np.std(losses[:count])),
     }
 
 
-def _share(held: object) -> float:
-    listed = list(held)
-    return sum(listed) / max(1, len(listed))
+def _share(answers: Iterable[bool]) -> float:
+    answers = list(answers)
+    return sum(answers) / max(1, len(answers))
 
 
-def _log_seconds(side: Side, count: int) -> float:
-    """The logarithm of the median time between the partner's utterance and the answer, 0 where there is none."""
-    own = [index for index in range(side.speaker, len(side.seconds), 2) if index][:count]
-    waits = [side.seconds[index] - side.seconds[index - 1] for index in own]
+def _log_seconds(side: TalkSide, count: int) -> float:
+    """Return the logarithm of the median time to answer the partner's utterance, 0 without an answer."""
+    answers = [index for index in range(side.speaker, len(side.seconds), 2) if index][:count]
+    waits = [side.seconds[index] - side.seconds[index - 1] for index in answers]
     return math.log(max(1e-3, float(np.median(waits)))) if waits else 0.0
 
 
-def token_losses(trained: TrainedModel, sides: list[Side], count: int, with_personas: bool) -> list[np.ndarray]:
-    """For each side the nats per token of each of its first `count` own utterances, under its persona.
+def token_losses(trained: TrainedModel, sides: list[TalkSide], count: int, with_personas: bool) -> list[np.ndarray]:
+    """Return for each side the nats per token (N,) of each of its first `count` own utterances.
 
-    Without personas for all, under none. Raises TextError where a persona and an utterance exceed the context.
+    The model gets each side's persona, or no persona without `with_personas`. Raises TextError if a persona and an
+    utterance exceed the context.
     """
     dialogues = []
     for side in sides:

@@ -1,4 +1,4 @@
-"""Who said what in a talk: each speaker's side, a person's or a program's, from recorded talks and ConvAI2 text."""
+"""The sides of talks: the utterances of one speaker, a person or a program, from recorded talks and ConvAI2 text."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from personagpt.errors import UserError
-from personagpt.records.talks import Talk, parse_talk, twin_of
+from personagpt.records.talks import Talk, parse_talk
 from personagpt.text.convai2 import Corpus, read_corpus
 
-FEWEST = 20  # sides of each class
-ENOUGH = 0.75  # of the sides of each class have the utterances that are looked at
+FEWEST = 20  # sides of each kind, programs and people
+ENOUGH = 0.75  # the share of the sides of each kind that have the number of utterances that is looked at
 
 
 @dataclass(frozen=True)
-class Side:
-    """One speaker's side of a talk; utterance i of the talk is its own where i % 2 is `speaker`."""
+class TalkSide:
+    """One speaker's side of a talk; the speaker's own utterances are those with i % 2 == `speaker`."""
 
-    talk: str  # the talk's id; the same for both talks of two people
+    talk: str  # the talk's id; the same for twins
     speaker: int  # 0 talks first
     is_program: bool
-    persona: tuple[str, ...]  # none where it is not known
-    utterances: tuple[str, ...]  # the whole talk's
-    seconds: tuple[float, ...] = ()  # since the talk began, of each of them; none where nobody knows
+    persona: tuple[str, ...]  # empty if it is not known
+    utterances: tuple[str, ...]  # of both speakers
+    seconds: tuple[float, ...] = ()  # of each utterance, since the talk began; empty if they are not known
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -31,42 +31,42 @@ class Side:
 
     @property
     def persona_or_talk(self) -> object:
-        """What no two parts of a cross-validation may share."""
+        """The key that only one part of a cross-validation may have."""
         return frozenset(self.persona) or self.talk
 
 
-def sides_of_talks(talks: list[Talk]) -> list[Side]:
-    """Both sides of each recorded talk, a person's once: from their own talk.
+def sides_of_talks(talks: list[Talk]) -> list[TalkSide]:
+    """Return both sides of each recorded talk. Of twins, each gives its own participant's side.
 
-    A program's side in which a person corrected a reply is left out.
+    A program's side is left out if a person corrected one of its replies.
     """
     sides = []
     for talk in talks:
         times = [datetime.datetime.fromisoformat(turn.time).timestamp() for turn in talk.turns]
         is_timed = all("T" in turn.time for turn in talk.turns)  # published talks have days only
         seconds = tuple(time - times[0] for time in times) if is_timed else ()
-        dialogue = min(talk.id, twin_of(talk.id)) if talk.partner == "person" else talk.id
+        name_of_talk = min(talk.id, talk.twin or talk.id)
         for speaker, name in enumerate(talk.speakers):
-            of_other = talk.partner == "person" and name == "partner"
+            is_in_twin = talk.partner == "person" and name == "partner"
             own = talk.turns[speaker::2]
-            if own and not of_other and not any(turn.corrected for turn in own):
+            if own and not is_in_twin and not any(turn.corrected for turn in own):
                 persona = tuple(talk.facts_of(name))
-                sides.append(Side(dialogue, speaker, name != "human", persona, tuple(talk.texts), seconds))
+                sides.append(TalkSide(name_of_talk, speaker, name != "human", persona, tuple(talk.texts), seconds))
     return sides
 
 
-def sides_of_people(corpus: Corpus, name: str) -> list[Side]:
-    """Both sides of each dialogue, which people wrote; `name` is the text's."""
+def sides_of_people(corpus: Corpus, name: str) -> list[TalkSide]:
+    """Return both sides of each dialogue of a text that people wrote; `name` is the text's name."""
     return [
-        Side(f"{name}:{dialogue.line}", speaker, False, tuple(dialogue.personas[speaker]), tuple(dialogue.utterances))
+        TalkSide(f"{name}:{dialogue.line}", speaker, False, tuple(persona), tuple(dialogue.utterances))
         for dialogue in corpus.dialogues
-        for speaker in (0, 1)
+        for speaker, persona in enumerate(dialogue.personas)
         if dialogue.utterances[speaker:]
     ]
 
 
 def read_exported(path: Path) -> list[Talk]:
-    """The talks of a file as `interact.py --export` writes it, one a line. Raises UserError."""
+    """Return the talks of a file that `interact.py --export` wrote, one talk a line. Raises UserError."""
     talks = []
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
@@ -79,21 +79,22 @@ def read_exported(path: Path) -> list[Talk]:
     return talks
 
 
-def read_file(path: Path) -> list[Side]:
-    """The sides of a file of recorded talks, or of a text in the ConvAI2 format. Raises UserError."""
+def read_file(path: Path) -> list[TalkSide]:
+    """Return the sides of a file of exported talks, or of a text in the ConvAI2 format. Raises UserError."""
     with open(path, "rb") as file:
         is_json = file.read(1) == b"{"
     return sides_of_talks(read_exported(path)) if is_json else sides_of_people(read_corpus(path), path.name)
 
 
-def utterances_seen(sides: list[Side]) -> int:
-    """How many own utterances are looked at: as many as ENOUGH of the sides of each class have.
+def utterances_seen(sides: list[TalkSide]) -> int:
+    """Return the number of own utterances to look at: ENOUGH of the sides of each kind have so many.
 
-    Of all sides the same number, or their length would give them away. Raises UserError where there are too few sides.
+    The number is the same for all sides, because otherwise a side's length would tell its kind. Raises UserError if
+    there are too few sides.
     """
-    counts = {program: [len(side.own) for side in sides if side.is_program == program] for program in (False, True)}
-    for program, listed in counts.items():
-        if len(listed) < FEWEST:
-            who, how = ("programs", "interact.py --self-play --talks 200") if program else ("people", "--people FILE")
-            raise UserError(f"{len(listed)} sides of {who}: at least {FEWEST} are needed; add some with {how}")
-    return min(sorted(listed)[int((1 - ENOUGH) * len(listed))] for listed in counts.values())
+    lengths = {program: [len(side.own) for side in sides if side.is_program == program] for program in (False, True)}
+    for program, counts in lengths.items():
+        if len(counts) < FEWEST:
+            kind, how = ("programs", "interact.py --self-play --talks 200") if program else ("people", "--people FILE")
+            raise UserError(f"{len(counts)} sides of {kind}: at least {FEWEST} are needed; add some with {how}")
+    return min(sorted(counts)[int((1 - ENOUGH) * len(counts))] for counts in lengths.values())

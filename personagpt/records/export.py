@@ -1,18 +1,19 @@
-"""Recorded talks -> training text, one line of JSON each, and tables: of the flags, and of how many there are."""
+"""Recorded talks -> training text, lines of JSON, and a table of the flags."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from personagpt.errors import UserError
 from personagpt.files import write_atomically
-from personagpt.records.talks import DELETED, FLAGS, Talk, twin_of
+from personagpt.output import say
+from personagpt.records.statistics import count_flags
+from personagpt.records.talks import DELETED, Talk
 from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import Dialogue, is_writable, write_corpus
 
@@ -20,22 +21,16 @@ VALID_EVERY = 10  # of the exported talks every tenth is for validation
 FLAG_TABLE, LINES = "flags.csv", "talks.jsonl"
 
 
-def export(
-    talks: list[Talk],
-    target: Path,
-    only_flagged: bool,
-    say: Callable[[str], None],
-    next_command: Callable[..., str] | None = None,
-) -> None:
+def export(talks: list[Talk], target: Path, only_flagged: bool, next_command: Callable[..., str] | None = None) -> None:
     """Write the talks into the folder `target`: as ConvAI2 text for preprocess_dataset.py, as JSON, and their flags.
 
-    `next_command` makes the command that is named next from the settings it changes: training goes on from the model
-    that talked last, where that is still there. Without it none is named.
+    `next_command` returns the next command to run, with changed settings: training continues from the model that
+    talked last, if it still exists. Without `next_command` no command is printed.
 
-    The JSON has every talk whole. As text a talk goes up to its first flagged reply that nobody corrected; with
-    `only_flagged`, talks with a flag go whole. A talk that another one starts with (it went on after /undo or /retry)
-    is left out of the text. Raises UserError where there is no talk, or where files are in the
-    way.
+    The JSON has every talk whole. The text has each talk up to its first flagged reply that nobody corrected. With
+    `only_flagged`, the text has the talks with a flag, and has them whole. A talk that is the beginning of another talk
+    (which continued after /undo or /retry) is left out of the text. Raises UserError if there is no talk, or if files
+    are in the way.
     """
     present = [target / name for name in (*TEXT_NAMES.values(), FLAG_TABLE, LINES) if (target / name).exists()]
     if present:
@@ -72,17 +67,17 @@ def export(
 
 
 def text_of(talks: list[Talk], whole: bool) -> list[tuple[Talk, Dialogue]]:
-    """The talks of which something can be used, each with its dialogue: up to its first flagged reply, or `whole`.
+    """Return the talks that give text, each with its dialogue: up to its first flagged reply, or `whole`.
 
-    What two people said to each other is taken once, from the talk of who began, up to the first flag of either.
+    Two twins give one dialogue: from the talk of the person who began, up to the first flag in either talk.
     """
     kept, by_id = [], {talk.id: talk for talk in talks}
     for talk in talks:
-        twin = by_id.get(twin_of(talk.id)) if talk.partner == "person" else None
+        twin = by_id.get(talk.twin)
         if twin is not None and twin.speakers[0] == "human":
             continue
-        both = [talk] if twin is None else [talk, twin]
-        dialogue = to_dialogue(talk, len(talk.turns) if whole else min(map(first_flag, both)))
+        twins = [talk] if twin is None else [talk, twin]
+        dialogue = training_dialogue(talk, len(talk.turns) if whole else min(map(first_flag, twins)))
         if dialogue is not None:
             kept.append((talk, dialogue))
     if whole:
@@ -92,14 +87,14 @@ def text_of(talks: list[Talk], whole: bool) -> list[tuple[Talk, Dialogue]]:
 
 
 def first_flag(talk: Talk) -> int:
-    """How many turns come before the first flagged reply that nobody corrected."""
+    """Return the number of turns before the first flagged reply that nobody corrected."""
     return min((flag.turn for flag in talk.flags if not talk.turns[flag.turn].corrected), default=len(talk.turns))
 
 
-def to_dialogue(talk: Talk, count: int) -> Dialogue | None:
-    """The first `count` turns, without a person's last words that a model did not answer.
+def training_dialogue(talk: Talk, count: int) -> Dialogue | None:
+    """Return the first `count` turns as a dialogue, without a person's last utterance if no model answered it.
 
-    None where nothing can be used: nothing of two people's talk, where one of them deleted theirs.
+    Return None if no turn is left, or if one of two people has deleted their talk.
     """
     if talk.partner == "person" and DELETED in talk.texts:
         return None
@@ -113,7 +108,7 @@ def to_dialogue(talk: Talk, count: int) -> Dialogue | None:
 
 
 def split_talks(kept: list[Any]) -> dict[str, list[Any]]:
-    """Every tenth talk, and at least one, validates; a single one does both."""
+    """Return the talks of each split: every tenth talk, and at least one, validates. A single talk does both."""
     if len(kept) == 1:
         return {"train": kept, "valid": kept}
     chosen = set(range(VALID_EVERY - 1, len(kept), VALID_EVERY)) or {len(kept) - 1}
@@ -124,7 +119,7 @@ def split_talks(kept: list[Any]) -> dict[str, list[Any]]:
 
 
 def flag_table(talks: list[Talk]) -> str:
-    """CSV: a row for each flag, with what the model said and, where a person corrected it, their words."""
+    """Return CSV text: a row for each flag, with the flagged reply and the correction if a person made one."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["talk", "turn", "kind", "note", "persona", "before", "reply", "correction", "model_checksum"])
@@ -137,37 +132,8 @@ def flag_table(talks: list[Talk]) -> str:
     return text.getvalue()
 
 
-def count_flags(talks: list[Talk]) -> list[str]:
-    """A line for each kind of flag, the most frequent first."""
-    counts = Counter(flag.kind for talk in talks for flag in talk.flags)
-    return [f"  {kind:<14}{count:>7}   {FLAGS[kind]}" for kind, count in counts.most_common()]
-
-
-def statistics(talks: list[Talk]) -> list[str]:
-    """How many talks, utterances, corrections and flags there are, and from where: lines to print."""
-    # What a person said to a person stands in both talks: it counts in their own.
-    turns = [turn for talk in talks for turn in talk.turns if (talk.partner, turn.speaker) != ("person", "partner")]
-    lines = [f"{len(talks)} talks" + (f", {talks[0].started[:10]} to {talks[-1].started[:10]}" if talks else "")]
-    for title, counts in (
-        ("recorded by", Counter(talk.source for talk in talks)),
-        ("model", Counter(f"{talk.model_checksum[:12]}  {talk.model}" for talk in talks if talk.model)),
-        ("rated", Counter(question for talk in talks for question in talk.ratings)),
-    ):
-        lines += [f"  {title}" for _ in counts.most_common(1)]
-        lines += [f"    {name:<40}{count:>7}" for name, count in counts.most_common()]
-    lines.append(f"{len({talk.participant for talk in talks} - {None})} participants")
-    lines.append(f"{len(turns)} utterances")
-    for speaker, count in Counter(turn.speaker for turn in turns).most_common():
-        words = sum(len(turn.text.split()) for turn in turns if turn.speaker == speaker)
-        lines.append(f"  {speaker:<14}{count:>7}   {words / count:.1f} words each")
-    lines.append(f"{sum(turn.corrected for turn in turns)} corrected replies")
-    lines.append(f"{sum(turn.replaced is not None and not turn.corrected for turn in turns)} replies drawn again")
-    lines.append(f"{sum(len(talk.flags) for talk in talks)} flags")
-    return lines + count_flags(talks)
-
-
 def _beginning(dialogue: Dialogue, count: int | None = None) -> tuple[Any, ...]:
-    """What tells a dialogue's first `count` utterances from another's."""
+    """Return the personas and the first `count` utterances of a dialogue, to compare it with another dialogue."""
     return *map(tuple, dialogue.personas), *dialogue.utterances[:count]
 
 

@@ -1,33 +1,33 @@
-"""Recorded talks -> a database for others: no participant's key, no time of day, no path of this machine; and its card.
+"""Recorded talks -> a dataset for others, with a dataset card, without keys of participants, times of day and paths.
 
-Published are the talks of studies, whose participants agreed to a text first, and the operator's own ones. The free
-talks of the page are not: nobody asked its visitors.
+It holds the talks of studies, whose participants agreed to a consent text, and the operator's own talks. It leaves out
+the free talks of the page, because nobody asked its visitors.
 """
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from personagpt.errors import UserError
 from personagpt.files import write_atomically
+from personagpt.output import say
+from personagpt.records.consents import kept_consents
 from personagpt.records.export import export
-from personagpt.records.talks import FLAGS, STUDY, Talk, new_id, public_model, talks_by_study, twin_of
+from personagpt.records.talks import FLAGS, STUDY, Talk, new_id, public_model, talks_by_study
 
 CARD = "README.md"
 TEMPLATE = Path(__file__).with_name("published_card.md")
 OWN = ("interact.py", "self-play")  # the sources of the operator's own talks
-SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K"}
+SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K"}  # the hub's names of sizes
 
 
-def publish(talks: list[Talk], folder: Path, target: Path, only_flagged: bool, say: Callable[[str], None]) -> None:
+def publish(talks: list[Talk], folder: Path, target: Path, only_flagged: bool) -> None:
     """Write the talks of the recordings in `folder` into the folder `target`, as export does, and a dataset card.
 
-    Raises UserError where no talk may be published, or where files are in the way.
+    Raises UserError if no talk may be published, or if files are in the way.
     """
     if (target / CARD).exists():
         raise UserError(f"{target / CARD}: there already, and not overwritten; publish into another folder")
@@ -37,66 +37,50 @@ def publish(talks: list[Talk], folder: Path, target: Path, only_flagged: bool, s
     if len(allowed) < len(talks):
         left_out = Counter(talk.source for talk in talks) - Counter(talk.source for talk in allowed)
         counts = ", ".join(f"{count} by {source}" for source, count in left_out.items())
-        say(f"left out, since nobody asked whose talks they are: {counts}")
-    shown = anonymous([talk for talk in allowed if talk.flags or not only_flagged])
-    export(shown, target, only_flagged, say)
-    write_atomically(target / CARD, card(shown, folder, only_flagged))
+        say(f"left out, because nobody asked the people who talked: {counts}")
+    published = anonymous([talk for talk in allowed if talk.flags or not only_flagged])
+    export(published, target, only_flagged)
+    write_atomically(target / CARD, card(published, folder, only_flagged))
     say(f"the card: {target / CARD}; before you share the folder, choose a license there, and read the talks")
 
 
 def anonymous(talks: list[Talk]) -> list[Talk]:
-    """The talks under new names, in an order that tells no more than their days.
+    """Return the talks with new ids and participants, without times of day, in random order within each day.
 
-    The two talks of participants who were joined stay each other's twins.
+    Twins keep their relation. A talk whose twin is not among `talks` loses it.
     """
     random = secrets.SystemRandom()
     talks = sorted(talks, key=lambda talk: (_day(talk.started), random.random()))
     keys = sorted({talk.participant for talk in talks if talk.participant is not None}, key=lambda key: random.random())
     participants = {key: f"p{number}" for number, key in enumerate(keys, 1)}
-    ids, found = {}, []
+    ids = {talk.id: new_id() for talk in talks}
+    published = []
     for talk in talks:
-        twin = ids.get(twin_of(talk.id)) if talk.partner == "person" else None
-        ids[talk.id] = new_id() if twin is None else twin_of(twin)
+        names = {"id": ids[talk.id], "twin": ids.get(talk.twin), "participant": participants.get(talk.participant)}
         turns = [replace(turn, time=_day(turn.time)) for turn in talk.turns]
-        names = {"id": ids[talk.id], "participant": participants.get(talk.participant), "model": public_model(talk)}
-        found.append(replace(talk, started=_day(talk.started), turns=turns, **names))
-    return found
+        published.append(replace(talk, model=public_model(talk), started=_day(talk.started), turns=turns, **names))
+    return published
 
 
 def _day(time: str) -> str:
     return time[: len("2026-01-01")]
 
 
-def wording(text: str) -> str:
-    """What tells a consent text from any other."""
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def keep_consent(folder: Path, study: str, text: str) -> None:
-    """Keep what a participant of a study agreed to beside the recordings; each wording once."""
-    path = folder / f"consent.{study}.{wording(text)}.txt"
-    if not path.exists():
-        write_atomically(path, text)
-
-
-def kept_consents(folder: Path, study: str) -> list[str]:
-    """Every wording that participants of the study agreed to."""
-    return [path.read_text("utf-8", errors="replace") for path in sorted(folder.glob(f"consent.{study}.*.txt"))]
-
-
 def card(talks: list[Talk], folder: Path, only_flagged: bool) -> str:
-    """README.md of published talks: the metadata the hub reads, and what people must know."""
+    """Return the README.md of published talks: metadata for the hub, and a description for readers."""
     turns = [turn for talk in talks for turn in talk.turns]
     sources = Counter(talk.source for talk in talks).most_common()
     models = Counter((talk.model, talk.model_checksum) for talk in talks if talk.model).most_common()
-    rows = [
+    ratings = Counter(question for talk in talks for question in talk.ratings).most_common()
+    flags = Counter(flag.kind for talk in talks for flag in talk.flags).most_common()
+    counts = [
         ("talks", len(talks)),
         ("participants", len({talk.participant for talk in talks} - {None})),
         ("utterances, of joined participants twice", len(turns)),
         *((f"... by `{speaker}`", count) for speaker, count in Counter(turn.speaker for turn in turns).most_common()),
         ("corrected replies", sum(turn.corrected for turn in turns)),
-        *((f"talks with `{question}`", count) for question, count in _ratings(talks)),
-        *((f"flags `{kind}`", count) for kind, count in _flags(talks)),
+        *((f"talks with `{question}`", count) for question, count in ratings),
+        *((f"flags `{kind}`", count) for kind, count in flags),
     ]
     return TEMPLATE.read_text("utf-8").format(
         size=next((name for most, name in SIZES.items() if len(talks) < most), "100K<n<1M"),
@@ -105,17 +89,9 @@ def card(talks: list[Talk], folder: Path, only_flagged: bool) -> str:
         sources=_table(("source", "talks"), sources),
         models=_table(("model", "checksum", "talks"), [(*model, count) for model, count in models]),
         consent=_consent(sorted(talks_by_study(talks)), folder),
-        counts=_table(("what", "how many"), rows),
+        counts=_table(("what", "how many"), counts),
         kinds=", ".join(f"`{kind}` ({meaning})" for kind, meaning in FLAGS.items()),
     )
-
-
-def _ratings(talks: list[Talk]) -> list[tuple[str, int]]:
-    return Counter(question for talk in talks for question in talk.ratings).most_common()
-
-
-def _flags(talks: list[Talk]) -> list[tuple[str, int]]:
-    return Counter(flag.kind for talk in talks for flag in talk.flags).most_common()
 
 
 def _consent(studies: list[str], folder: Path) -> str:

@@ -1,13 +1,14 @@
-"""A talk: who said what, and what was wrong with it. As JSON, one line a talk:
+"""A talk: utterances with their speakers, flags on utterances, and ratings. As JSON, one line for each talk:
 
     {"id": ..., "started": ..., "source": "interact.py", "participant": null, "model": ..., "model_checksum": ...,
      "sampling": {"top_k": 10, ..., "seed": 7}, "persona": [fact, ...], "partner": "human", "partner_persona": [],
      "turns": [{"speaker": "human", "text": ..., "time": ..., "goal": null, "replaced": null, "corrected": false}, ...],
-     "flags": [{"turn": 1, "kind": "inconsistent", "note": ...}], "ratings": {"fluency": 4}}
+     "flags": [{"turn": 1, "kind": "inconsistent", "note": ...}], "ratings": {"fluency": 4}, "twin": null}
 
-A person ("human") talks first, or in a self-play the model under another persona ("partner"); in some talks of a study
-the model does. In a study two people talk with each other, too (partner "person"): each has a talk of their own, with
-the same turns, in which they are the human and the other one is the partner; `persona` is the other one's.
+A person ("human") talks first. In a self-play the model under another persona ("partner") talks first, and in some
+talks of a study the model does. In a study two people also talk with each other (partner "person"). Each of them has an
+own talk, and the two talks are twins: they have the same turns, but in each talk its participant is the human and the
+other person is the partner. There `persona` is the persona of the other person.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +31,28 @@ FLAGS = {
     "unsafe": "hurtful or dangerous",
     "other": "see the note",
 }
-SCALES = ("fluency", "consistency", "engagement")  # what a study asks to rate from 1 to 5
-DELETED = "(deleted)"  # stands in a person's talk for what their partner said, who has deleted it
+SCALES = ("fluency", "consistency", "engagement")  # a study asks for ratings from 1 to 5 on these scales
+DELETED = "(deleted)"  # replaces the partner's words in a person's talk when the partner has deleted the twin
 SPEAKERS = {"human": ("human", "model"), "partner": ("partner", "model"), "person": ("human", "partner")}
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-STUDY = "study:"  # what the source of a study's talk begins with
+STUDY = "study:"  # the source of a study's talk is "study:STUDY:CONDITION"
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601."""
+    """Return the time in UTC, ISO 8601."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
 def new_id() -> str:
+    """Return a new id for a talk."""
     return uuid.uuid4().hex
 
 
-def twin_of(talk_id: str) -> str:
-    """The id of the other participant's talk, where two people talked with each other."""
+def twin_before_stored(talk_id: str) -> str:
+    """Return the id of a talk's twin by the rule that held before twins were stored: only the last bit differs.
+
+    Raises ValueError if `talk_id` is no hexadecimal number.
+    """
     return f"{int(talk_id, 16) ^ 1:032x}"
 
 
@@ -56,25 +61,25 @@ class Turn:
     speaker: str  # "human", "partner" or "model"
     text: str
     time: str = field(default_factory=now)
-    goal: str | None = None  # what a model was asked to do with this reply
-    replaced: str | None = None  # the reply that stood here before: another draw, or what a person corrected
+    goal: str | None = None  # the goal that the model got for this reply
+    replaced: str | None = None  # the earlier reply in this place: another draw, or a reply that a person corrected
     corrected: bool = False  # a person wrote this text in the model's place
 
     def instead(self, text: str, corrected: bool) -> Turn:
-        """This reply with another text in its place; what the model said there stays on record."""
+        """Return this reply with another text in its place. `replaced` keeps the model's own text."""
         return replace(self, text=text, replaced=self.replaced if self.corrected else self.text, corrected=corrected)
 
 
 @dataclass
 class Flag:
-    turn: int  # index of a reply, or of what the other person said
+    turn: int  # index of a reply, or of the other person's utterance
     kind: str
     note: str = ""
 
 
 @dataclass
 class Talk:
-    """What was said, by whom, and what was wrong with it."""
+    """The utterances of a talk, the two speakers, and the flags and ratings that it got."""
 
     model: str
     model_checksum: str
@@ -86,9 +91,10 @@ class Talk:
     flags: list[Flag] = field(default_factory=list)
     started: str = field(default_factory=now)
     id: str = field(default_factory=new_id)
-    source: str = "interact.py"  # what recorded it
-    participant: str | None = None  # whose talk it is, where that is known
+    source: str = "interact.py"  # the program, or the study and condition, that recorded the talk
+    participant: str | None = None  # the key of the person who talked, if known
     ratings: dict[str, Any] = field(default_factory=dict)  # question -> answer
+    twin: str | None = None  # the id of the other person's talk
 
     @property
     def texts(self) -> list[str]:
@@ -96,17 +102,19 @@ class Talk:
 
     @property
     def speakers(self) -> tuple[str, str]:
-        """Who talks first, and who second."""
+        """The first and the second speaker."""
         first, second = SPEAKERS[self.partner]
         return (second, first) if self.turns and self.turns[0].speaker == second else (first, second)
 
     def facts_of(self, speaker: str) -> list[str]:
+        """Return the persona of a speaker."""
         return self.persona if speaker == SPEAKERS[self.partner][1] else self.partner_persona
 
     def without(self, count: int) -> Talk:
-        """This talk without its last `count` turns, for the caller to change.
+        """Return this talk without its last `count` turns, for the caller to change.
 
-        A flag is evidence: where one of those turns has one, the talk with it stays, and this is another talk.
+        A flag is evidence. If a removed turn has a flag, the returned talk has a new id, so that the recorded talk
+        keeps that turn.
         """
         kept = len(self.turns) - count
         flags = [flag for flag in self.flags if flag.turn < kept]
@@ -114,63 +122,62 @@ class Talk:
         return replace(self, turns=self.turns[:kept], flags=flags, **changed)
 
     def line(self) -> str:
-        """The talk as one line of JSON."""
+        """Return the talk as one line of JSON."""
         return json.dumps(asdict(self)) + "\n"
 
 
 def is_blind(talk: Talk) -> bool:
-    """Whether it is a study's, and its participant has not answered the questions nor given it up.
+    """Return whether this is a study talk that its participant has neither rated nor abandoned.
 
-    Until then nobody may show them who they talk with.
+    Until then the participant must not learn who the partner is.
     """
     is_over = "partner" in talk.ratings or talk.ratings.get("ended") == "left"
     return talk.source.startswith(STUDY) and not is_over
 
 
 def talks_by_study(talks: Iterable[Talk]) -> dict[str, list[Talk]]:
-    """The talks of each study, whose source is "study:STUDY:CONDITION"."""
-    found: dict[str, list[Talk]] = {}
+    """Return the talks of each study."""
+    studies: dict[str, list[Talk]] = {}
     for talk in talks:
         if talk.source.startswith(STUDY):
-            found.setdefault(talk.source.removeprefix(STUDY).rpartition(":")[0], []).append(talk)
-    return found
+            studies.setdefault(talk.source.removeprefix(STUDY).rpartition(":")[0], []).append(talk)
+    return studies
 
 
 def public_model(talk: Talk) -> str:
-    """The model's name without a path of this machine: of a folder its last name, and which model it held."""
+    """Return the model's name without a path of this machine: a hub name, or a folder's last name and the checksum."""
     if not talk.model or (HUB_NAME.fullmatch(talk.model) and not Path(talk.model).is_dir()):
         return talk.model
     return f"{Path(talk.model).name}-{talk.model_checksum[:12]}"
 
 
+# By annotation, the types that JSON gives a field of a talk, a turn or a flag.
+TYPES = {"str": (str,), "str | None": (str, type(None)), "int": (int,), "bool": (bool,), "dict[str, Any]": (dict,)}
+TYPES |= {"list[str]": (list,), "list[Turn]": (list,), "list[Flag]": (list,)}
+
+
 def parse_talk(line: bytes) -> Talk:
-    """A line of JSON -> its talk. Raises ValueError, KeyError, TypeError or RecursionError where it is not one."""
+    """Return the talk of a line of JSON. Raises ValueError, KeyError, TypeError or RecursionError if it holds none."""
     raw = json.loads(line)
     if not isinstance(raw, dict):
         raise ValueError("not an object")
+    if raw.get("partner") == "person" and "twin" not in raw:
+        raw["twin"] = twin_before_stored(raw["id"])
     turns, flags = [Turn(**turn) for turn in raw.pop("turns")], [Flag(**flag) for flag in raw.pop("flags")]
     talk = Talk(**raw, turns=turns, flags=flags)
-    if not isinstance(talk.persona, list) or not isinstance(talk.partner_persona, list):
-        raise ValueError("a persona that is no list of facts")
-    if not isinstance(talk.sampling, dict) or not isinstance(talk.ratings, dict):
-        raise ValueError("sampling or ratings that are no object")
-    facts = [*talk.persona, *talk.partner_persona]
-    texts = [talk.id, talk.started, talk.source, talk.model, talk.model_checksum, talk.partner, *facts]
-    texts += [text for turn in turns for text in (turn.text, turn.time, turn.goal or "", turn.replaced or "")]
-    if not all(isinstance(text, str) for text in [*texts, talk.participant or ""]):
-        raise ValueError("not text")
-    json.dumps([texts, talk.participant, talk.sampling, talk.ratings], ensure_ascii=False).encode()  # half a surrogate
-    if not all(fact.strip() for fact in facts):
-        raise ValueError("an empty fact")
+    for part in (talk, *turns, *flags):
+        for member in fields(part):
+            if type(getattr(part, member.name)) not in TYPES[member.type]:
+                raise ValueError(f"{member.name} is not of the type {member.type}")
+    json.dumps(asdict(talk), ensure_ascii=False).encode()  # raises for half a surrogate pair
+    if not all(isinstance(fact, str) and fact.strip() for fact in [*talk.persona, *talk.partner_persona]):
+        raise ValueError("an empty fact, or a fact that is no text")
     if talk.partner not in SPEAKERS:
         raise ValueError(f"unknown partner {talk.partner!r}")
-    if talk.partner == "person":
-        twin_of(talk.id)  # raises where it can have none
     for number, turn in enumerate(turns):
         if turn.speaker != talk.speakers[number % 2] or not turn.text.strip():
             raise ValueError(f"turn {number} is empty or another speaker's")
     for flag in flags:
-        known = flag.kind in FLAGS and isinstance(flag.note, str)
-        if not known or type(flag.turn) is not int or not 0 <= flag.turn < len(turns):
+        if flag.kind not in FLAGS or not 0 <= flag.turn < len(turns):
             raise ValueError(f"unknown flag {flag}")
     return talk

@@ -5,10 +5,9 @@ recordings are all there is to know. So a restart goes on where everybody was, a
 
 What stands in the recordings: with a program one talk, recorded by study:STUDY:CONDITION, whose model has `persona` and
 whose human plays `partner_persona`; where the program came because nobody else did, its own condition, and the rating
-`waited`. With another participant a talk for each of the two (talks.py), whose model is empty and whose ids differ in
-the last bit only. The rating `ended` says "left" where the participant gave the talk up, and "rating" where they went
-to the questions early, because the partner was gone. The time of a program's turn is when it was made; it was shown
-after `seconds_to_answer`.
+`waited`. With another participant a talk for each of the two (talks.py), whose model is empty and which are twins. The
+rating `ended` says "left" where the participant gave the talk up, and "rating" where they went to the questions early,
+because the partner was gone. The time of a program's turn is when it was made; it was shown after `seconds_to_answer`.
 
 Nothing must tell a person from a program but what they say. So everybody waits; either may begin; and what people say
 is brought into the style of the text that the first condition's model learned from, as that model's replies are.
@@ -25,7 +24,7 @@ from dataclasses import dataclass, replace
 
 from personagpt.page.replies import ReplyQueue
 from personagpt.records.database import Recordings
-from personagpt.records.talks import Talk, new_id, now, twin_of
+from personagpt.records.talks import Talk, new_id, now
 from personagpt.study.settings import Condition, Study
 
 FRESH = 5.0  # seconds: who waits, and whose page was there so lately, can be joined
@@ -149,11 +148,11 @@ class Pairing:
         first, second = self.random.sample((first, second), 2)
         condition = self.study.with_person
         own, others = map(list, self.random.sample(self.study.personas, 2))
-        source, started, talk_id = self.study.source(condition), now(), new_id()
+        source, started, ids = self.study.source(condition), now(), (new_id(), new_id())
         begins = time.monotonic() + self.random.uniform(0, self.study.wait / 4)
         common = {"partner": "person", "source": source, "started": started}
-        one = Talk("", "", {}, others, partner_persona=own, id=talk_id, participant=first, **common)
-        other = Talk("", "", {}, own, partner_persona=others, id=twin_of(talk_id), participant=second, **common)
+        one = Talk("", "", {}, others, partner_persona=own, id=ids[0], twin=ids[1], participant=first, **common)
+        other = Talk("", "", {}, own, partner_persona=others, id=ids[1], twin=ids[0], participant=second, **common)
         asked = time.monotonic()
         self._rounds[first] = Assignment(condition, asked, one, begins, True, second)
         self._rounds[second] = Assignment(condition, asked, other, begins, False, first)

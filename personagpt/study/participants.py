@@ -23,8 +23,8 @@ from personagpt.errors import UserError
 from personagpt.page.access import Rate
 from personagpt.page.replies import QueueFull, ReplyQueue
 from personagpt.page.visitors import Limits, Refused, checked, flagged
-from personagpt.records.publishing import keep_consent, wording
-from personagpt.records.talks import FLAGS, SCALES, Talk, Turn, is_blind, now, twin_of
+from personagpt.records.consents import keep_consent, wording
+from personagpt.records.talks import FLAGS, SCALES, Talk, Turn, is_blind, now
 from personagpt.sequences.format import DataError
 from personagpt.study.pairing import Assignment, Pairing, seconds_to_answer
 
@@ -296,7 +296,7 @@ class StudyPage:
     def _twins(self, participant: str, talk: Talk) -> list[Talk]:
         """The other participant's talk, on record or about to be; none where it was deleted in this moment."""
         if talk.turns:
-            return self.recordings.talks(ids=[twin_of(talk.id)])
+            return self.recordings.talks(ids=[talk.twin])
         return [self.rounds.of(self.rounds.of(participant).other).talk]
 
     def _give_up(self, participant: str, talk: Talk | None) -> None:

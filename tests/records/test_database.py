@@ -1,5 +1,6 @@
-"""recordings.py: talks on record, whoever writes, whatever is killed; gone when they are deleted."""
+"""database.py: recorded talks survive concurrent writers and kills, and are gone when they are deleted."""
 
+import contextlib
 import json
 import os
 import random
@@ -13,21 +14,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.talking.test_talks import make_talk
 
 from personagpt.errors import RunError, UserError
-from personagpt.records.database import NAME, Recordings, TalkDeleted, read_talks
-from personagpt.records.talks import Flag, Talk, Turn
-from personagpt.talking import recordings as module
+from personagpt.records import database as module
+from personagpt.records.database import NAME, Recordings, TalkDeleted
+from personagpt.records.talks import DELETED, Flag, Talk, Turn
 from tests.helpers import ROOT
+from tests.records.making import make_talk, make_twins
 
 
 @pytest.fixture
 def recordings(tmp_path):  # noqa: ANN201
-    """Recordings in a folder of their own, which are told of no damage."""
-    opened = Recordings(tmp_path, pytest.fail)
+    """Recordings in a folder of their own."""
+    opened = Recordings(tmp_path)
     yield opened
     opened.close()
+
+
+def read_talks(folder: Path) -> list[Talk]:
+    """Return the talks that a new connection reads."""
+    with contextlib.closing(Recordings(folder)) as opened:
+        return opened.talks()
 
 
 def everything(folder: Path) -> bytes:
@@ -41,7 +48,7 @@ def test_a_talk_comes_back_as_it_was(recordings, tmp_path) -> None:
     talk.ratings = {"fluency": 4, "partner": "a person"}
     recordings.save(talk)
     assert recordings.talks() == [talk]
-    assert read_talks(tmp_path, pytest.fail) == [talk]  # another connection
+    assert read_talks(tmp_path) == [talk]  # another connection
 
 
 def test_a_talk_is_saved_as_it_is_now(recordings) -> None:
@@ -67,7 +74,7 @@ def test_nothing_is_created_before_something_is_said(recordings, tmp_path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_saved_is_flushed_to_the_disk(recordings) -> None:
+def test_saved_talks_are_flushed_to_the_disk(recordings) -> None:
     """PRAGMA synchronous: 2 is FULL, which flushes at every commit; write-ahead logging says what is flushed."""
     recordings.save(make_talk("hi"))
     assert recordings._connection.execute("PRAGMA synchronous").fetchone() == (2,)
@@ -181,7 +188,7 @@ def test_eight_writers_at_once_lose_nothing(tmp_path) -> None:
     writers = [start_writer(tmp_path, f"w{number}", 4) for number in range(8)]
     lines = [writer.communicate()[0].splitlines(keepends=True) for writer in writers]
     assert [writer.returncode for writer in writers] == [0] * 8
-    talks = {talk.id: talk for talk in read_talks(tmp_path, pytest.fail)}
+    talks = {talk.id: talk for talk in read_talks(tmp_path)}
     assert sum(check_said(part, talks) for part in lines) == 8 * 4 * 8
     assert sorted(talks) == sorted(f"w{writer}-{number}" for writer in range(8) for number in range(4))
 
@@ -207,7 +214,7 @@ def test_kills_lose_at_most_the_turn_being_said(tmp_path) -> None:
         for thread, writer in zip(threads, writers, strict=True):
             thread.join()
             killed += writer.wait() == -signal.SIGKILL
-        talks = {talk.id: talk for talk in read_talks(tmp_path, pytest.fail)}
+        talks = {talk.id: talk for talk in read_talks(tmp_path)}
         said += sum(check_said(part, talks) for part in parts)
     assert killed == 24
     assert said > 100
@@ -233,41 +240,95 @@ def test_threads_share_one_object(recordings) -> None:
     assert [len(talk.turns) for talk in recordings.talks()] == [5] * 8
 
 
-def test_json_lines_are_taken_over_once(tmp_path) -> None:
-    first, second = make_talk("hi", "hello"), make_talk("a", "b")
-    later = replace(first, turns=[*first.turns, Turn("human", "bye"), Turn("model", "bye .")])
-    half, text = b'{"id": "cut o', b'"\x1b[31m\xff"'
-    (tmp_path / "2026-01-01.jsonl").write_bytes(first.line().encode() + text + b"\n\n" + second.line().encode() + half)
-    (tmp_path / "2026-01-02.jsonl").write_text(later.line())
-    told = []
-    opened = Recordings(tmp_path, told.append)
-    assert opened.talks() == [later, second]
-    assert [line.partition(": ")[0] for line in told[:2]] == [f"{tmp_path}/2026-01-01.jsonl:{n}" for n in (2, 5)]
-    assert "kept in damaged-2026-01-01.jsonl (" in told[0]
-    assert told[2].endswith("talks.sqlite: took over 2 talks from 2026-01-01.jsonl, 2026-01-02.jsonl")
-    assert all(line.isprintable() for line in told)
-    assert (tmp_path / "damaged-2026-01-01.jsonl").read_bytes() == text + b"\n" + half + b"\n"
-    assert list(tmp_path.glob("2026*")) == []
-    opened.delete(ids=[second.id])
-    opened.close()
-    assert read_talks(tmp_path, pytest.fail) == [later]
+def test_talks_are_counted_by_source_without_the_abandoned(recordings) -> None:
+    assert (recordings.count(), recordings.count_by_source("")) == (0, {})
+    for source, ratings in (("study:s:a", {}), ("study:s:a", {"ended": "rating"}), ("study:s:b", {"ended": "left"})):
+        recordings.save(make_talk("hi", source=source, ratings=ratings, participant="me"))
+    recordings.save(make_talk("hi", source="study:s-2:a"), make_talk("hi", source="app.py"))
+    assert recordings.count_by_source("study:s:") == {"study:s:a": 2}
+    assert (recordings.count(), recordings.count("me"), recordings.count("you")) == (5, 3, 0)
 
 
-def test_json_lines_that_a_kill_left_change_nothing(tmp_path) -> None:
-    """Killed after the commit, before the removal; then the talk went on."""
-    talk = make_talk("hi", "hello")
-    old = tmp_path / "2026-01-01.jsonl"
-    old.write_bytes(talk.line().encode() + b"no talk\n")
-    told = []
-    opened = Recordings(tmp_path, told.append)
-    assert opened.talks() == [talk]
-    talk.turns.append(Turn("human", "bye"))
-    opened.save(talk)
-    opened.close()
-    old.write_bytes(make_talk("hi", "hello", id=talk.id).line().encode() + b"no talk\nnor this\n")
-    assert read_talks(tmp_path, told.append) == [talk]
-    assert (tmp_path / "damaged-2026-01-01.jsonl").read_bytes() == b"no talk\nnor this\n"
-    assert not old.exists()
+def test_a_refused_talk_is_not_saved(recordings) -> None:
+    talk = make_talk("hi")
+    recordings.refuse(talk.id)
+    with pytest.raises(TalkDeleted):
+        recordings.save(talk, make_talk("another"))
+    assert recordings.talks() == []
+
+
+VERSION_1 = """
+CREATE TABLE talks (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, started TEXT NOT NULL, source TEXT NOT NULL,
+    participant TEXT, model TEXT NOT NULL, model_checksum TEXT NOT NULL, sampling TEXT NOT NULL,
+    persona TEXT NOT NULL, partner TEXT NOT NULL, partner_persona TEXT NOT NULL);
+CREATE INDEX talks_of_participant ON talks (participant);
+CREATE TABLE turns (
+    talk TEXT NOT NULL REFERENCES talks (id) ON DELETE CASCADE, turn INTEGER NOT NULL,
+    speaker TEXT NOT NULL CHECK (speaker IN ('human', 'model', 'partner')), text TEXT NOT NULL, time TEXT NOT NULL,
+    goal TEXT, replaced TEXT, corrected INTEGER NOT NULL, PRIMARY KEY (talk, turn));
+CREATE TABLE flags (
+    talk TEXT NOT NULL, turn INTEGER NOT NULL, kind TEXT NOT NULL, note TEXT NOT NULL,
+    FOREIGN KEY (talk, turn) REFERENCES turns (talk, turn) ON DELETE CASCADE);
+CREATE INDEX flags_of_turn ON flags (talk, turn);
+CREATE TABLE ratings (
+    talk TEXT NOT NULL REFERENCES talks (id) ON DELETE CASCADE, question TEXT NOT NULL, answer TEXT NOT NULL,
+    PRIMARY KEY (talk, question));
+PRAGMA user_version = 1;
+INSERT INTO talks VALUES
+    (1, '0a', 't1', 'interact.py', NULL, 'm', 'c', '{"seed": 1}', '["i ski ."]', 'human', '[]'),
+    (2, '000000000000000000000000000000a0', 't2', 'study:s:people', 'p', '', '', '{}', '[]', 'person', '[]'),
+    (3, '000000000000000000000000000000a1', 't2', 'study:s:people', 'q', '', '', '{}', '[]', 'person', '[]');
+INSERT INTO turns VALUES ('0a', 0, 'human', 'hi', 't', NULL, NULL, 0), ('0a', 1, 'model', 'ho', 't', NULL, NULL, 0),
+    ('000000000000000000000000000000a0', 0, 'human', 'secret', 't', NULL, NULL, 0),
+    ('000000000000000000000000000000a1', 0, 'partner', 'secret', 't', NULL, NULL, 0);
+INSERT INTO flags VALUES ('0a', 1, 'other', 'n');
+"""
+
+
+def test_a_file_of_version_1_is_read_on(tmp_path, recordings) -> None:
+    """In that version twins had ids that differed in the last bit; now the file stores their relation."""
+    old = sqlite3.connect(tmp_path / NAME)
+    old.executescript(VERSION_1)
+    old.close()
+    one, two = f"{0xA0:032x}", f"{0xA1:032x}"
+    talks = recordings.talks()
+    assert [(talk.id, talk.twin) for talk in talks] == [("0a", None), (one, two), (two, one)]
+    turns = [Turn("human", "hi", "t"), Turn("model", "ho", "t")]
+    first = Talk("m", "c", {"seed": 1}, ["i ski ."], turns=turns, flags=[Flag(1, "other", "n")], started="t1", id="0a")
+    assert talks[0] == first
+    recordings.close()
+    reopened = Recordings(tmp_path)
+    assert reopened.talks() == talks
+    new = make_twins("good", "day")
+    reopened.save(*new)
+    assert reopened.talks(ids=[new[0].id, new[1].id]) == list(new)
+    assert reopened.delete(ids=[one]) == 1
+    assert [talk.texts for talk in reopened.talks(ids=[two])] == [[DELETED]]
+    reopened.close()
+    assert b"secret" not in everything(tmp_path)
+
+
+def test_words_that_were_deleted_do_not_come_back(recordings, tmp_path) -> None:
+    """Another program saves a talk that it read before the partner deleted the twin."""
+    talk, twin = make_twins("a secret", "hi")
+    recordings.save(twin, talk)
+    other = Recordings(tmp_path)
+    other.delete(ids=[talk.id])
+    recordings.save(replace(twin, ratings={"fluency": 4}))
+    (stored,) = recordings.talks()
+    assert (stored.texts, stored.ratings) == ([DELETED, "hi"], {"fluency": 4})
+    recordings.close()
+    other.close()
+    assert b"secret" not in everything(tmp_path)
+
+
+def test_a_talk_is_saved_with_its_twin_or_beside_it(recordings) -> None:
+    talk, twin = make_twins("hi there", "hello you")
+    recordings.save(talk, twin)
+    talk.ratings = {"fluency": 4}
+    recordings.save(talk)
+    assert recordings.talks() == [talk, twin]
 
 
 @pytest.mark.parametrize("content", [b"no database at all, but text of some length" * 30, None])
@@ -282,9 +343,9 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path, recordings, content) -
 
 def test_a_newer_versions_file_is_left_alone(tmp_path, recordings) -> None:
     recordings.save(make_talk("hi"))
-    recordings._connection.execute("PRAGMA user_version = 2")
+    recordings._connection.execute(f"PRAGMA user_version = {module.VERSION + 1}")
     recordings.close()
-    with pytest.raises(UserError, match="recorded by a newer version"):
+    with pytest.raises(UserError, match="a newer version of PersonaGPT recorded these talks"):
         recordings.talks()
 
 

@@ -1,15 +1,13 @@
-"""export.py: recorded talks as training text, as JSON, and as tables."""
-
-from dataclasses import replace
+"""export.py: recorded talks as training text, as JSON, and a table of the flags."""
 
 import pytest
-from tests.talking.test_talks import make_talk
 
 from personagpt.errors import UserError
-from personagpt.records.export import export, split_talks, statistics, text_of
-from personagpt.records.talks import Flag, Talk, Turn, parse_talk, twin_of
+from personagpt.records.export import export, split_talks, text_of
+from personagpt.records.talks import Flag, Turn, parse_talk
 from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import read_corpus
+from tests.records.making import make_talk, make_twins
 
 
 def exported(target, split: str) -> list[list[str]]:
@@ -23,7 +21,7 @@ def test_a_talk_is_cut_before_its_first_flagged_reply(tmp_path) -> None:
         make_talk("x", "y", "unanswered"),
         make_talk("only unanswered"),
     ]
-    export(talks, tmp_path / "out", False, lambda text: None, dict)
+    export(talks, tmp_path / "out", False, dict)
     assert exported(tmp_path / "out", "train") == [["a2", "b2"]]
     assert exported(tmp_path / "out", "valid") == [["x", "y"]]
     names = [*TEXT_NAMES.values(), "flags.csv", "talks.jsonl"]
@@ -34,35 +32,33 @@ def test_a_talk_is_cut_before_its_first_flagged_reply(tmp_path) -> None:
 def test_a_corrected_reply_is_training_text_although_it_was_flagged(tmp_path) -> None:
     talk = make_talk("a", "good", "c", "d", "e", "f", flags=((1, "unsafe", "rude"), (5, "other")))
     talk.turns[1] = Turn("model", "good", replaced="bad", corrected=True)
-    export([talk], tmp_path, False, lambda text: None, dict)
+    export([talk], tmp_path, False, dict)
     assert exported(tmp_path, "train") == [["a", "good", "c", "d"]]
     rows = (tmp_path / "flags.csv").read_text().splitlines()
     assert rows[1] == f"{talk.id},1,unsafe,rude,i have two dogs .,a,bad,good,c0ffee"
 
 
-def test_only_flagged_talks_whole_and_a_table(tmp_path) -> None:
+def test_only_flagged_talks_whole_and_a_table(tmp_path, capsys) -> None:
     flagged = make_talk("a", "b", "c", "d", "e", flags=((3, "inconsistent", 'says "cat", has dogs'), (1, "other")))
     last = make_talk("p", "q", flags=((1, "other"),))
-    said = []
-    export([flagged, make_talk("x", "y"), last], tmp_path, True, said.append, dict)
+    export([flagged, make_talk("x", "y"), last], tmp_path, True, dict)
     assert exported(tmp_path, "train") == [["a", "b", "c", "d"]]
     assert exported(tmp_path, "valid") == [["p", "q"]]
     rows = (tmp_path / "flags.csv").read_text().splitlines()
     assert rows[1] == f"{flagged.id},1,other,,i have two dogs .,a,b,,c0ffee"
     assert rows[2] == f'{flagged.id},3,inconsistent,"says ""cat"", has dogs",i have two dogs .,c,d,,c0ffee'
     assert len(rows) == 4
-    assert "  other               2   see the note" in said
+    assert "  other               2   see the note" in capsys.readouterr().out.splitlines()
     assert [parse_talk(line) for line in (tmp_path / "talks.jsonl").read_bytes().splitlines()] == [flagged, last]
 
 
 def test_two_peoples_talk_is_cut_by_the_flags_of_either_and_whole_where_one_flagged(tmp_path) -> None:
-    said = [Turn(speaker, text) for speaker, text in zip(("human", "partner") * 2, "abcd", strict=True)]
-    heard = [replace(turn, speaker="partner" if turn.speaker == "human" else "human") for turn in said]
-    began = Talk("", "", {}, ["i am two ."], "person", ["i am one ."], said)
-    other = Talk("", "", {}, ["i am one ."], "person", ["i am two ."], heard, [Flag(2, "unsafe")], id=twin_of(began.id))
-    ((talk, dialogue),) = text_of([began, other], whole=False)
-    assert (talk, dialogue.utterances) == (began, ["a", "b"])
-    export([began, other], tmp_path, True, lambda text: None)
+    began, other = make_twins("a", "b", "c", "d")
+    other.flags = [Flag(2, "unsafe")]
+    for talks in ([began, other], [other, began]):
+        ((talk, dialogue),) = text_of(talks, whole=False)
+        assert (talk, dialogue.utterances) == (began, ["a", "b"])
+    export([began, other], tmp_path, True)
     assert exported(tmp_path, "train") == [["a", "b", "c", "d"]]
     assert read_corpus(tmp_path / TEXT_NAMES["train"]).dialogues[0].personas == dialogue.personas
 
@@ -70,19 +66,18 @@ def test_two_peoples_talk_is_cut_by_the_flags_of_either_and_whole_where_one_flag
 def test_personas_and_speakers_survive(tmp_path) -> None:
     """A self-play that ends with its first speaker, and a talk with a person who has no persona."""
     play = make_talk("a", "b", "c", partner="partner", partner_persona=["i am old ."])
-    export([play, make_talk("x\ty", "z")], tmp_path, False, lambda text: None, dict)
+    export([play, make_talk("x\ty", "z")], tmp_path, False, dict)
     (first,) = read_corpus(tmp_path / TEXT_NAMES["train"]).dialogues
     assert (first.personas, first.utterances) == ((["i am old ."], ["i have two dogs ."]), ["a", "b", "c"])
     (second,) = read_corpus(tmp_path / TEXT_NAMES["valid"]).dialogues
     assert (second.personas, second.utterances) == (([], ["i have two dogs ."]), ["x y", "z"])
 
 
-def test_a_talk_that_went_on_after_retry_is_not_doubled(tmp_path) -> None:
+def test_a_talk_that_went_on_after_retry_is_not_doubled(tmp_path, capsys) -> None:
     talks = [make_talk("a", "b", "c", "bad", flags=((3, "other"),)), make_talk("a", "b", "c", "good")]
-    said = []
-    export(talks, tmp_path, False, said.append, dict)
+    export(talks, tmp_path, False, dict)
     assert exported(tmp_path, "train") == exported(tmp_path, "valid") == [["a", "b", "c", "good"]]
-    assert "there is one talk only: it is both the training and the validation text" in said
+    assert "there is one talk only: it is both the training and the validation text\n" in capsys.readouterr().out
 
 
 def test_every_tenth_talk_validates() -> None:
@@ -94,17 +89,17 @@ def test_every_tenth_talk_validates() -> None:
 
 def test_nothing_to_export(tmp_path) -> None:
     with pytest.raises(UserError, match="no talk to export; record some with interact"):
-        export([], tmp_path / "out", False, print, dict)
+        export([], tmp_path / "out", False, dict)
     with pytest.raises(UserError, match="no flagged talk"):
-        export([make_talk("x", "y")], tmp_path / "out", True, print, dict)
+        export([make_talk("x", "y")], tmp_path / "out", True, dict)
     assert not (tmp_path / "out").exists()
 
 
-def test_talks_without_training_text_are_exported_all_the_same(tmp_path) -> None:
-    said = []
-    export([make_talk("a", "b", flags=((1, "unsafe"),))], tmp_path, False, said.append, dict)
+def test_talks_without_training_text_are_exported_all_the_same(tmp_path, capsys) -> None:
+    export([make_talk("a", "b", flags=((1, "unsafe"),))], tmp_path, False, dict)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flags.csv", "talks.jsonl"]
-    assert said[-1] == "no training text: no talk has a reply that is not flagged"
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "no training text: no talk has a reply that is not flagged"
 
 
 @pytest.mark.parametrize("name", [TEXT_NAMES["valid"], "talks.jsonl"])
@@ -112,31 +107,5 @@ def test_what_is_there_already_stays(tmp_path, name) -> None:
     (tmp_path / name).write_text("precious")
     expected = f"{name}: there already, .* another folder, or delete them where an export that was killed"
     with pytest.raises(UserError, match=expected):
-        export([make_talk("x", "y")], tmp_path, False, print, dict)
+        export([make_talk("x", "y")], tmp_path, False, dict)
     assert (tmp_path / name).read_text() == "precious"
-
-
-def test_statistics() -> None:
-    talk = make_talk("one two", "three", "x", "y y y", participant="p", ratings={"fluency": 3})
-    talk.turns[1] = Turn("model", "three", replaced="drei", corrected=True)
-    talk.turns[3].replaced = "z"
-    talk.flags = [Flag(1, "other"), Flag(3, "other")]
-    lines = statistics([talk, make_talk("one", "two", participant="p", source="app.py")])
-    assert lines[0].startswith("2 talks, 20")
-    found = [" ".join(line.split()) for line in lines]
-    for line in (
-        "interact.py 1",
-        "app.py 1",
-        "c0ffee m 2",
-        "fluency 1",
-        "1 participants",
-        "6 utterances",
-        "human 3 1.3 words each",
-        "model 3 1.7 words each",
-        "1 corrected replies",
-        "1 replies drawn again",
-        "2 flags",
-        "other 2 see the note",
-    ):
-        assert line in found
-    assert statistics([])[0] == "0 talks"

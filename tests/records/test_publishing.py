@@ -1,17 +1,18 @@
-"""publish.py: a database for others has nothing in it that tells who took part, and says what it is."""
+"""publishing.py: the data for others does not tell who took part, and its card describes it."""
 
+import contextlib
 from dataclasses import fields
 
 import pytest
 from huggingface_hub import DatasetCard
-from tests.talking.test_talks import make_talk
 
-import interact
 from personagpt.detection.sides import read_exported, sides_of_talks
 from personagpt.errors import UserError
+from personagpt.records.consents import keep_consent
 from personagpt.records.database import Recordings
-from personagpt.records.publishing import anonymous, keep_consent, publish
-from personagpt.records.talks import Flag, Talk, Turn, twin_of
+from personagpt.records.publishing import anonymous, publish
+from personagpt.records.talks import Flag, Talk, Turn
+from tests.records.making import make_talk, make_twins
 
 KEYS = [f"{number:032x}" for number in (0xA1, 0xB2)]
 FOLDER = "/srv/lab/models/best"
@@ -24,30 +25,25 @@ def record(folder) -> list[Talk]:
     for talk in talks:
         talk.model = FOLDER
     talks[0].flags = [Flag(1, "other", "odd"), Flag(1, "unsafe")]
-    one, two = ["i am one ."], ["i am two ."]
-    said = Turn("human", "good day"), Turn("partner", "to you too")
-    pair = Talk("", "", {}, two, "person", one, [*said], source="study:first:person", participant=KEYS[0])
-    heard = [Turn("partner", "good day"), Turn("human", "to you too")]
-    twin = Talk("", "", {}, one, "person", two, heard, id=twin_of(pair.id), source=pair.source, participant=KEYS[1])
-    talks += [pair, twin, make_talk("mine", "yours"), make_talk("free", "talk", source="app.py", participant="f" * 32)]
-    recordings = Recordings(folder)
-    for talk in talks:
-        recordings.save(talk, *([twin] if talk is pair else []))
-    recordings.close()
-    return talks
+    twins = make_twins("good day", "to you too", source="study:first:person")
+    for talk, key in zip(twins, KEYS, strict=True):
+        talk.participant = key
+    talks += [*twins, make_talk("mine", "yours"), make_talk("free", "talk", source="app.py", participant="f" * 32)]
+    with contextlib.closing(Recordings(folder)) as recordings:
+        recordings.save(*talks)
+        return recordings.talks()
 
 
 @pytest.fixture
-def published(tmp_path, write_settings, run):  # noqa: ANN201
-    """The recorded talks, and the folder they were published into by the command."""
-    talks = record(tmp_path / "save" / "conversations")
-    keep_consent(tmp_path / "save" / "conversations", "first", "You agree.\n\nTo {all} of it.")
-    env = write_settings(save_path=tmp_path / "save")
-    answer = run(interact.main, "--env", env, "--export", "--publish", tmp_path / "out")
-    assert (answer.status, answer.err) == (0, "")
-    assert "left out, since nobody asked whose talks they are: 1 by app.py\n" in answer.out
-    assert answer.out.endswith("choose a license there, and read the talks\n")
-    assert "next:" not in answer.out
+def published(tmp_path, capsys):  # noqa: ANN201
+    """The recorded talks, and the folder into which they were published."""
+    talks = record(tmp_path / "conversations")
+    keep_consent(tmp_path / "conversations", "first", "You agree.\n\nTo {all} of it.")
+    publish(talks, tmp_path / "conversations", tmp_path / "out", only_flagged=False)
+    out = capsys.readouterr().out
+    assert "left out, because nobody asked the people who talked: 1 by app.py\n" in out
+    assert out.endswith("choose a license there, and read the talks\n")
+    assert "next:" not in out
     return talks, tmp_path / "out"
 
 
@@ -76,8 +72,9 @@ def test_the_rest_is_what_was_recorded(published) -> None:
     of_key = {key: {talk.texts[1] for talk in talks if talk.participant == key} for key in KEYS}
     of_name = {name: {talk.texts[1] for talk in found if talk.participant == name} for name in ("p1", "p2")}
     assert sorted(map(sorted, of_name.values())) == sorted(map(sorted, of_key.values()))
-    pair = [talk.id for talk in found if talk.partner == "person"]
-    assert pair[0] == twin_of(pair[1])
+    one, other = [talk for talk in found if talk.partner == "person"]
+    assert (one.twin, other.twin) == (other.id, one.id)
+    assert all(talk.twin is None for talk in found if talk.partner != "person")
     assert {(talk.model, talk.model_checksum) for talk in found} == {
         ("best-c0ffee", "c0ffee"),
         ("", ""),
@@ -114,16 +111,15 @@ def test_the_card(published) -> None:
 
 
 def test_a_consent_that_is_not_there_must_be_put_in(tmp_path) -> None:
-    publish([make_talk("a", "b", source="study:first-2:x")], tmp_path, tmp_path / "out", False, lambda line: None)
+    publish([make_talk("a", "b", source="study:first-2:x")], tmp_path, tmp_path / "out", False)
     text = (tmp_path / "out" / "README.md").read_text()
     assert "`first-2` agreed to this first:\n\n    (PUT HERE WHAT THE PARTICIPANTS AGREED TO" in text
 
 
-def test_each_wording_of_a_consent_is_kept_once(tmp_path) -> None:
-    for study, text in (("a", "one"), ("a", "two"), ("a", "one"), ("a-b", "three")):
+def test_the_card_has_every_wording_of_the_studys_consent(tmp_path) -> None:
+    for study, text in (("a", "one"), ("a", "two"), ("a-b", "three")):
         keep_consent(tmp_path, study, text)
-    assert len(list(tmp_path.iterdir())) == 3
-    publish([make_talk("x", "y", source="study:a:x")], tmp_path, tmp_path / "out", False, lambda line: None)
+    publish([make_talk("x", "y", source="study:a:x")], tmp_path, tmp_path / "out", False)
     text = (tmp_path / "out" / "README.md").read_text()
     assert "    one\n" in text
     assert "    two\n" in text
@@ -144,9 +140,18 @@ def test_neither_order_nor_number_tells_who_came_first() -> None:
     assert anonymous([later, *talks])[-1].started == "2100-01-01"
 
 
+def test_a_talk_whose_twin_is_not_published_has_none(tmp_path) -> None:
+    began, other = make_twins("good day", "to you too")
+    other.flags = [Flag(0, "unsafe")]
+    publish([began, other], tmp_path, tmp_path / "out", only_flagged=True)
+    (talk,) = read_exported(tmp_path / "out" / "talks.jsonl")
+    assert (talk.partner, talk.twin) == ("person", None)
+    assert began.id.encode() not in (tmp_path / "out" / "talks.jsonl").read_bytes()
+
+
 def test_only_flagged_talks_are_counted_and_go_whole(tmp_path) -> None:
     flagged = make_talk("a", "b", "c", "d", flags=((1, "other"),))
-    publish([flagged, make_talk("x", "y")], tmp_path, tmp_path / "out", True, lambda line: None)
+    publish([flagged, make_talk("x", "y")], tmp_path, tmp_path / "out", True)
     text = (tmp_path / "out" / "README.md").read_text()
     assert "| talks | 1 |" in text
     assert "each whole" in text
@@ -157,11 +162,11 @@ def test_only_flagged_talks_are_counted_and_go_whole(tmp_path) -> None:
 def test_nothing_is_overwritten(tmp_path, name) -> None:
     (tmp_path / name).write_text("precious")
     with pytest.raises(UserError, match=f"{name}: there already, and not overwritten"):
-        publish([make_talk("x", "y")], tmp_path, tmp_path, False, print)
+        publish([make_talk("x", "y")], tmp_path, tmp_path, False)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_free_talks_alone_are_nothing_to_publish(tmp_path) -> None:
     with pytest.raises(UserError, match="no talk to publish"):
-        publish([make_talk("x", "y", source="app.py")], tmp_path, tmp_path / "out", False, print)
+        publish([make_talk("x", "y", source="app.py")], tmp_path, tmp_path / "out", False)
     assert not (tmp_path / "out").exists()

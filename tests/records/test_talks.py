@@ -5,13 +5,8 @@ from dataclasses import asdict
 
 import pytest
 
-from personagpt.records.talks import Flag, Talk, Turn, parse_talk
-
-
-def make_talk(*texts: str, flags: tuple = (), partner: str = "human", **changes) -> Talk:
-    turns = [Turn((partner, "model")[number % 2], text) for number, text in enumerate(texts)]
-    values = {"persona": ["i have two dogs ."], "sampling": {"seed": 7}} | changes
-    return Talk("m", "c0ffee", partner=partner, turns=turns, flags=[Flag(*flag) for flag in flags], **values)
+from personagpt.records.talks import is_blind, parse_talk, public_model, talks_by_study
+from tests.records.making import make_talk, make_twins
 
 
 def test_a_line_is_the_talk() -> None:
@@ -19,15 +14,27 @@ def test_a_line_is_the_talk() -> None:
     talk.turns[1].replaced = "no"
     assert talk.line().count("\n") == 1
     assert parse_talk(talk.line().encode()) == talk
+    for twin in make_twins("hi", "ho"):
+        assert parse_talk(twin.line().encode()) == twin
 
 
-def test_an_earlier_versions_line_is_a_talk() -> None:
+def test_a_line_may_lack_fields_that_came_later() -> None:
     raw = asdict(make_talk("hi", "hello"))
-    for key in ("source", "participant", "ratings"):
+    for key in ("source", "participant", "ratings", "twin"):
         del raw[key]
     raw["turns"] = [{key: turn[key] for key in ("speaker", "text", "time")} for turn in raw["turns"]]
     talk = parse_talk(json.dumps(raw).encode())
-    assert (talk.texts, talk.source, talk.turns[1].goal) == (["hi", "hello"], "interact.py", None)
+    assert (talk.texts, talk.source, talk.turns[1].goal, talk.twin) == (["hi", "hello"], "interact.py", None, None)
+
+
+def test_twins_of_old_lines_differ_in_the_last_bit_of_their_ids() -> None:
+    raw = asdict(make_twins("hi", "ho")[0])
+    for talk_id, twin in (("0" * 31 + "a", "0" * 31 + "b"), ("f" * 31 + "1", "f" * 31 + "0")):
+        old = {key: value for key, value in raw.items() if key != "twin"} | {"id": talk_id}
+        assert parse_talk(json.dumps(old).encode()).twin == twin
+    with pytest.raises(ValueError, match="invalid literal"):
+        parse_talk(json.dumps(old | {"id": "no number"}).encode())
+    assert parse_talk(json.dumps(raw | {"twin": None}).encode()).twin is None
 
 
 @pytest.mark.parametrize(
@@ -39,29 +46,81 @@ def test_an_earlier_versions_line_is_a_talk() -> None:
         lambda raw: raw["turns"][1].update(text=5),
         lambda raw: raw["turns"][1].update(time=5),
         lambda raw: raw["turns"][1].update(goal=5),
+        lambda raw: raw["turns"][1].update(replaced=[]),
+        lambda raw: raw["turns"][1].update(corrected="no"),
         lambda raw: raw["turns"][1].update(text="\ud800"),
         lambda raw: raw["turns"].insert(0, "hi"),
         lambda raw: raw["flags"].append({"turn": 2, "kind": "other"}),
+        lambda raw: raw["flags"].append({"turn": -1, "kind": "other"}),
         lambda raw: raw["flags"].append({"turn": 1, "kind": "boring"}),
+        lambda raw: raw["flags"].append({"turn": 1, "kind": "other", "note": None}),
         lambda raw: raw["flags"].append({"turn": 1.0, "kind": "other"}),
         lambda raw: raw["flags"].append({"turn": True, "kind": "other"}),
         lambda raw: raw.update(persona=[""]),
+        lambda raw: raw.update(persona=[7]),
         lambda raw: raw.update(persona=None),
         lambda raw: raw.update(persona="dog"),
         lambda raw: raw.update(partner_persona="dog"),
         lambda raw: raw.update({"\x1b[31m": 1}),
         lambda raw: raw.update(partner="somebody"),
         lambda raw: raw.update(participant=7),
+        lambda raw: raw.update(participant=0),
+        lambda raw: raw.update(twin=7),
         lambda raw: raw.update(sampling="\ud800"),
+        lambda raw: raw.update(sampling={"\ud800": 1}),
         lambda raw: raw.update(ratings=None),
         lambda raw: raw.update(started=None),
         lambda raw: raw.update(surprise=1),
         lambda raw: raw.update(id=["x"]),
     ],
 )
-def test_what_is_no_talk_is_told_apart(damage) -> None:
+def test_a_damaged_line_is_no_talk(damage) -> None:
     raw = asdict(make_talk("hi", "hello"))
     assert parse_talk(json.dumps(raw).encode())
     damage(raw)
     with pytest.raises((ValueError, KeyError, TypeError)):
         parse_talk(json.dumps(raw).encode())
+
+
+def test_a_study_talk_is_blind_until_it_is_rated_or_abandoned() -> None:
+    assert not is_blind(make_talk("hi", "ho"))
+    for ratings, expected in (
+        ({}, True),
+        ({"ended": "rating"}, True),
+        ({"ended": "left"}, False),
+        ({"partner": "person"}, False),
+    ):
+        assert is_blind(make_talk("hi", "ho", source="study:s:bot", ratings=ratings)) == expected
+
+
+def test_talks_are_grouped_by_study() -> None:
+    sources = ("study:a:x", "study:a:y", "interact.py", "study:a:b:x")
+    studies = talks_by_study([make_talk("hi", "ho", source=source) for source in sources])
+    assert {name: [talk.source for talk in talks] for name, talks in studies.items()} == {
+        "a": ["study:a:x", "study:a:y"],
+        "a:b": ["study:a:b:x"],
+    }
+
+
+def test_a_model_is_named_without_its_path(tmp_path, monkeypatch) -> None:
+    talk = make_talk()
+    (tmp_path / "lab" / "best").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for model, expected in (
+        ("me/mine", "me/mine"),
+        ("", ""),
+        (str(tmp_path / "lab" / "best"), "best-c0ffee"),
+        ("/gone/best", "best-c0ffee"),
+        ("lab/best", "best-c0ffee"),  # a folder that looks like a hub name
+    ):
+        talk.model = model
+        assert public_model(talk) == expected
+
+
+def test_without_the_last_turns_a_flagged_talk_is_another_talk() -> None:
+    talk = make_talk("a", "b", "c", "d", flags=((1, "other"), (3, "unsafe")))
+    shorter = talk.without(2)
+    assert (shorter.texts, [flag.turn for flag in shorter.flags]) == (["a", "b"], [1])
+    assert shorter.id != talk.id
+    talk.flags = talk.flags[:1]
+    assert talk.without(2).id == talk.id

@@ -16,10 +16,9 @@ import pytest
 
 from personagpt.detection.sides import sides_of_talks
 from personagpt.model.sampling import Sampling
-from personagpt.records.database import Recordings
+from personagpt.records.consents import kept_consents, wording
 from personagpt.records.export import text_of
-from personagpt.records.publishing import kept_consents, wording
-from personagpt.records.talks import DELETED, Talk, Turn, is_blind, twin_of
+from personagpt.records.talks import DELETED, Talk, Turn, is_blind
 from personagpt.study.pairing import Pairing, seconds_to_answer
 from personagpt.study.settings import Condition, Study
 from personagpt.talking import rounds
@@ -200,7 +199,8 @@ def test_two_people_talk_with_each_other(serve_page) -> None:
     assert first.do("flag", turn=0, kinds=["unsafe"]).status == 400
     assert first.do("rate", **ANSWERS).json["partner"] == "person"
     one, other = page.recordings.talks()
-    assert (other.id, one.partner, one.model, one.source) == (twin_of(one.id), "person", "", "study:s:people")
+    assert (one.twin, other.twin) == (other.id, one.id)
+    assert (one.partner, one.model, one.source) == ("person", "", "study:s:people")
     assert [turn.speaker for turn in one.turns] == ["human", "partner"]
     assert [turn.speaker for turn in other.turns] == ["partner", "human"]
     assert (one.persona, one.partner_persona) == (other.partner_persona, other.persona)
@@ -286,21 +286,6 @@ def test_who_deletes_their_talk_is_gone_from_the_partners_too(serve_page) -> Non
     assert (state["stage"], state["can_answer"]) == ("gone", True)
     assert second.do("say", text="still there ?").status == 409
     assert first.state()["stage"] == "start"
-
-
-def test_words_that_were_deleted_do_not_come_back(tmp_path) -> None:
-    """Somebody saves a talk that they read before the partner deleted theirs, in another program."""
-    recordings, other = Recordings(tmp_path), Recordings(tmp_path)
-    talk = Talk("", "", {}, [], "person", turns=[Turn("partner", "secret"), Turn("human", "hi")])
-    twin = replace(talk, id=twin_of(talk.id), turns=[Turn("human", "secret"), Turn("partner", "hi")])
-    recordings.save(talk, twin)
-    other.delete(ids=[twin.id])
-    recordings.save(replace(talk, ratings={"fluency": 4}))
-    (found,) = recordings.talks()
-    assert (found.texts, found.ratings) == ([DELETED, "hi"], {"fluency": 4})
-    recordings.close()
-    other.close()
-    assert b"secret" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
 
 def test_who_leaves_is_told_to_the_other(serve_page) -> None:

@@ -1,0 +1,36 @@
+"""The figures that `interact.py --stats` prints: the number of talks, utterances, corrections and flags."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from personagpt.records.talks import FLAGS, Talk
+
+
+def statistics(talks: list[Talk]) -> list[str]:
+    """Return lines that say how many talks, utterances, corrections and flags there are, and where they come from."""
+    # Twins have the same turns: each utterance counts in its speaker's own talk.
+    turns = [turn for talk in talks for turn in talk.turns if (talk.partner, turn.speaker) != ("person", "partner")]
+    lines = [f"{len(talks)} talks" + (f", {talks[0].started[:10]} to {talks[-1].started[:10]}" if talks else "")]
+    for title, counts in (
+        ("recorded by", Counter(talk.source for talk in talks)),
+        ("model", Counter(f"{talk.model_checksum[:12]}  {talk.model}" for talk in talks if talk.model)),
+        ("rated", Counter(question for talk in talks for question in talk.ratings)),
+    ):
+        lines += [f"  {title}"] if counts else []
+        lines += [f"    {name:<40}{count:>7}" for name, count in counts.most_common()]
+    lines.append(f"{len({talk.participant for talk in talks} - {None})} participants")
+    lines.append(f"{len(turns)} utterances")
+    for speaker, count in Counter(turn.speaker for turn in turns).most_common():
+        words = sum(len(turn.text.split()) for turn in turns if turn.speaker == speaker)
+        lines.append(f"  {speaker:<14}{count:>7}   {words / count:.1f} words each")
+    lines.append(f"{sum(turn.corrected for turn in turns)} corrected replies")
+    lines.append(f"{sum(turn.replaced is not None and not turn.corrected for turn in turns)} replies drawn again")
+    lines.append(f"{sum(len(talk.flags) for talk in talks)} flags")
+    return lines + count_flags(talks)
+
+
+def count_flags(talks: list[Talk]) -> list[str]:
+    """Return a line for each kind of flag, the most frequent kind first."""
+    counts = Counter(flag.kind for talk in talks for flag in talk.flags)
+    return [f"  {kind:<14}{count:>7}   {FLAGS[kind]}" for kind, count in counts.most_common()]

@@ -1,0 +1,35 @@
+"""statistics.py: the counts that --stats prints."""
+
+from personagpt.records.statistics import statistics
+from personagpt.records.talks import Flag, Turn
+from tests.records.making import make_talk, make_twins
+
+
+def test_statistics() -> None:
+    talk = make_talk("one two", "three", "x", "y y y", participant="p", ratings={"fluency": 3})
+    talk.turns[1] = Turn("model", "three", replaced="drei", corrected=True)
+    talk.turns[3].replaced = "z"
+    talk.flags = [Flag(1, "other"), Flag(3, "other")]
+    lines = statistics([talk, make_talk("one", "two", participant="p", source="app.py")])
+    assert lines[0].startswith("2 talks, 20")
+    printed = [" ".join(line.split()) for line in lines]
+    for line in (
+        "interact.py 1",
+        "app.py 1",
+        "c0ffee m 2",
+        "fluency 1",
+        "1 participants",
+        "6 utterances",
+        "human 3 1.3 words each",
+        "model 3 1.7 words each",
+        "1 corrected replies",
+        "1 replies drawn again",
+        "2 flags",
+        "other 2 see the note",
+    ):
+        assert line in printed
+    assert statistics([])[0] == "0 talks"
+
+
+def test_an_utterance_of_twins_counts_once() -> None:
+    assert "2 utterances" in statistics(list(make_twins("hi", "ho")))
