@@ -251,12 +251,9 @@ def versions() -> dict[str, str]:
 
 def commit() -> str | None:
     """Return the git commit of this code, with "+changes" where the files differ; None outside a repository."""
-    git = ["git", "-C", str(Path(__file__).resolve().parent)]
+    folder = str(Path(__file__).resolve().parent)
+    describe = ["git", "-C", folder, "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty=+changes"]
     try:
-        revision, changes = (
-            subprocess.run([*git, *words], capture_output=True, text=True, check=True).stdout.strip()
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
-        )
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-    return revision + ("+changes" if changes else "")

@@ -15,8 +15,7 @@ from personagpt.sequences.dataset import PersonaChatDataset, open_tensors
 from personagpt.sequences.format import Encoder
 from personagpt.sequences.goals import Goal
 from personagpt.settings import Settings
-from personagpt.training.optimization import Trainer
-from personagpt.training.optimizer import load_optimizer
+from personagpt.training.optimization import Trainer, load_optimizer
 from personagpt.training.resume import RunState
 
 
