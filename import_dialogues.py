@@ -27,10 +27,9 @@ from pathlib import Path
 from personagpt.errors import UserError
 from personagpt.files import write_atomically
 from personagpt.importing.layouts import FORMATS, RecordError, read_records, to_dialogue
-from personagpt.output import warn
 from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import Dialogue, write_corpus
-from personagpt.text.splitting import split_dialogues
+from personagpt.text.splitting import split_by_persona
 
 MOST_FAILED = 0.01  # of the records
 SHOWN = 10  # of those that fail
@@ -119,10 +118,8 @@ def split(
         train, valid, pool = [], [], train + valid + pool
     if share in (0, 1) or not pool:
         return {"train": train + pool * (share == 0), "valid": valid + pool * (share == 1)}, []
-    parts = split_dialogues(pool, 0.1 if share is None else share)
-    if parts.warning:
-        warn(f"warning: {parts.warning}")
-    return {"train": train + parts.train, "valid": valid + parts.valid}, parts.left_out
+    more_train, more_valid, crossing = split_by_persona(pool, 0.1 if share is None else share)
+    return {"train": train + more_train, "valid": valid + more_valid}, crossing
 
 
 def summary(parts: dict[str, list[Dialogue]], formats: list[str], failed: list[str], crossing: list[Dialogue]) -> str:
