@@ -7,7 +7,7 @@
     python interact.py --self-play --talks 200                  many such talks, made together, for detect.py
     echo "hi ! how are you ?" | python interact.py --random-persona
     python interact.py --export FOLDER [--only-flagged]         recorded talks -> text for preprocess_dataset.py
-    python interact.py --export FOLDER --source self-play       ... talks of the model with itself (else: people's talks)
+    python interact.py --export FOLDER --source self-play       ... talks of the model with itself
     python interact.py --export --publish FOLDER                ... -> a database for others, without who took part
     python interact.py --stats                                  count the recorded talks and flags
     python interact.py --delete-talk ID                         ... or --delete-participant KEY: delete recorded talks
