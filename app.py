@@ -27,11 +27,12 @@ from pathlib import Path
 
 from personagpt.errors import UserError
 from personagpt.files import write_atomically, write_json
+from personagpt.model.folders import find_model
 from personagpt.output import say, warn
 from personagpt.records.database import NAME, Recordings
 from personagpt.records.talks import talks_by_study
 from personagpt.sequences.goals import read_goals
-from personagpt.settings import Settings, find_model, read_settings
+from personagpt.settings import Settings, read_settings
 from personagpt.signals import importing
 from personagpt.study.settings import Study, read_study, study_name
 from personagpt.text.convai2 import read_corpus

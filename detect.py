@@ -29,9 +29,10 @@ from personagpt.detection.sides import (
 )
 from personagpt.errors import UserError, printable
 from personagpt.files import read_json, write_json
+from personagpt.model.folders import find_model
 from personagpt.output import say
 from personagpt.records.database import Recordings
-from personagpt.settings import Settings, find_model, read_settings
+from personagpt.settings import Settings, read_settings
 from personagpt.signals import importing
 from personagpt.text.convai2 import read_corpus
 

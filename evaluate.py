@@ -4,10 +4,10 @@
     python evaluate.py --generate 500                  also metrics of generated replies, to the first 500 responses
     python evaluate.py --model af1tang/personaGPT      a model trained elsewhere: a folder or a hub name
     python evaluate.py --text valid_both_original.txt  another text; hits@1 where it carries candidates
-    python evaluate.py --identify                      does a side's own persona explain its utterances best, of 20?
+    python evaluate.py --identify                      is a side's own persona the likeliest of 20?
     python evaluate.py --by-turn                       every metric also by turn: where a talk goes wrong
-    python evaluate.py --compare save/a save/b         two models on one text, and how sure their differences are
-    python evaluate.py --out scores.json               where the figures go
+    python evaluate.py --compare save/a save/b         two models on one text, and the intervals of their differences
+    python evaluate.py --out scores.json               another file for the figures
 
 Reads   the model, and data_path/valid_both_original_no_cands.txt (without it, save_path/valid_data.safetensors).
 Writes  save_path/samples/eval.json, as train.py does; for another model or text eval-MODEL-TEXT.json beside it,
@@ -17,26 +17,35 @@ It may run while train.py trains.
 
 from __future__ import annotations
 
-from personagpt.signals import end_at_once  # isort: skip
+from utils import command, new_parser, parse_options, run_script
 
-if __name__ == "__main__":
-    end_at_once()  # Ctrl-C is answered by one line from here on: before anything else is imported
-
-from utils import add_env_option, before_torch, command, parse_options, run_script
-
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 from personagpt.errors import UserError
-from personagpt.sequences.format import check_present
+from personagpt.files import check_present, write_json
+from personagpt.model.folders import find_model
+from personagpt.output import say
 from personagpt.sequences.goals import Goal, read_goals
-from personagpt.settings import Settings, find_model, read_settings
+from personagpt.settings import Settings, read_settings
+from personagpt.signals import importing
 from personagpt.text.convai2 import Corpus, read_corpus
 
 
-def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_env_option(parser)
+@dataclass(frozen=True)
+class Options:
+    env: Path
+    model: str | None
+    text: Path | None
+    generate: int
+    identify: bool
+    by_turn: bool
+    compare: list[str] | None
+    out: Path | None
+
+
+def command_line(arguments: list[str] | None = None) -> Options:
+    parser = new_parser(__doc__)
     parser.add_argument("--model", metavar="NAME", help="a folder or hub name (default: save_path/checkpoint/model)")
     parser.add_argument("--text", metavar="FILE", type=Path, help="dialogues in the ConvAI2 format")
     parser.add_argument("--generate", metavar="N", type=int, default=0, help="replies to generate (default: none)")
@@ -44,9 +53,9 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
     parser.add_argument("--by-turn", action="store_true", help="every metric by turn, too")
     parser.add_argument("--compare", metavar=("A", "B"), nargs=2, help="two models, as for --model")
     parser.add_argument(
-        "--out", metavar="FILE", type=Path, help="default: save_path/samples/eval.json, or one beside it"
+        "--out", metavar="FILE", type=Path, help="default: save_path/samples/eval.json, or a file beside it"
     )
-    options = parse_options(parser, arguments)
+    options = parse_options(parser, Options, arguments)
     if options.generate < 0:
         raise UserError(f"--generate {options.generate}: expected a number of replies, 0 or more")
     if options.compare and options.model is not None:
@@ -55,158 +64,62 @@ def command_line(arguments: list[str] | None = None) -> tuple[argparse.Namespace
         raise UserError(f"--out {options.out}: a folder; name a file in it")
     if options.text is not None and not options.text.is_file():
         raise UserError(f"--text {options.text}: there is no such file")
-    return options, read_settings(options.env)
-
-
-def prepare(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Settings, list[Goal], Corpus | None]:
-    """The command line, the goals and the text to score on; None where the validation tensors must do."""
-    options, settings = command_line(arguments)
-    goals = read_goals(settings.goals)
-    for name in options.compare or [options.model]:
-        find_model(name, settings, command("train.py", options.env))
-    text = options.text or settings.text("valid")
-    if text.exists():
-        return options, settings, goals, read_corpus(text)
-    check_present(settings.tensors("valid"), command("preprocess_dataset.py", options.env))
-    return options, settings, goals, None
-
-
-if __name__ == "__main__":
-    prepared = before_torch(prepare)
-
-import time
-from typing import Any
-
-from personagpt.device import hardware
-from personagpt.files import write_json
-from personagpt.model.loading import TrainedModel, load_trained
-from personagpt.scoring.bootstrap import PERCENT, RESAMPLES
-from personagpt.scoring.candidates import ChoicePass, choice_passes, hits_at_1
-from personagpt.scoring.comparison import differences, per_word
-from personagpt.scoring.goals import goal_metrics
-from personagpt.scoring.identification import identify
-from personagpt.scoring.metrics import figures, figures_by_turn, generated_metrics, teacher_forced
-from personagpt.scoring.published import has_published_vocabulary, is_published_text
-from personagpt.scoring.report import table, table_by_turn, table_of_differences
-from personagpt.scoring.tally import Tally
-from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, open_tensors
-from personagpt.sequences.format import tokenizer_checksum
-from personagpt.training.card import write_card
+    return options
 
 
 def main(arguments: list[str] | None = None) -> int:
-    return evaluate(*prepare(arguments))
+    options = command_line(arguments)
+    settings = read_settings(options.env)
+    goals = read_goals(settings.goals)
+    for name in options.compare or [options.model]:
+        find_model(name, settings, command("train.py", options.env))
+    path = options.text or settings.text("valid")
+    if path.exists():
+        corpus = read_corpus(path)
+    else:
+        corpus = None
+        check_present(settings.tensors("valid"), command("preprocess_dataset.py", options.env))
+    return evaluate(options, settings, path, corpus, goals)
 
 
-def evaluate(options: argparse.Namespace, settings: Settings, goals: list[Goal], corpus: Corpus | None) -> int:
+def evaluate(options: Options, settings: Settings, path: Path, corpus: Corpus | None, goals: list[Goal]) -> int:
+    """Score one model, or compare two, on the text `path`, and write the figures."""
+    with importing():
+        from personagpt.model.loading import load_trained
+        from personagpt.scoring.evaluation import EvaluationPlan, compare_models, score_model
+        from personagpt.training.card import write_card
+
+    plan = EvaluationPlan(path, corpus, goals, options.generate, options.identify, options.by_turn)
     if options.compare:
-        written = compare(options, settings, goals, corpus)
+        figures = compare_models(options.compare, plan, settings)
     else:
         trained = load_trained(options.model, settings)
-        _, written = score_model(trained, options, settings, goals, corpus)
-        own = options.model is None and options.text is None and trained.step is not None
-        if own and trained.folder.is_dir():  # training beside us may have removed the checkpoint that was scored
-            write_card(trained.folder, settings, trained.tokenizer, trained.context_length, trained.step, written)
+        _, figures = score_model(trained, plan, settings)
+        is_own = options.model is None and options.text is None and trained.step is not None
+        if is_own and trained.folder.is_dir():  # a training run may have removed the checkpoint meanwhile
+            write_card(trained.folder, settings, trained.tokenizer, trained.context_length, trained.step, figures)
     out = options.out or settings.save_path / "samples" / file_name(options)
-    write_json(out, written)
-    print(f"\nfigures in {out}")
+    write_json(out, figures)
+    say(f"\nfigures in {out}")
     return 0
 
 
-def compare(
-    options: argparse.Namespace, settings: Settings, goals: list[Goal], corpus: Corpus | None
-) -> dict[str, Any]:
-    """Score both models and print their differences; what goes into the file."""
-    tallies, written, vocabularies = [], [], set()
-    for letter, name in zip("AB", options.compare, strict=True):
-        print(f"{letter}: ", end="")
-        trained = load_trained(name, settings)
-        for results, result in zip(
-            (tallies, written), score_model(trained, options, settings, goals, corpus), strict=True
-        ):
-            results.append(result)
-        vocabularies.add(tokenizer_checksum(trained.tokenizer))
-        del trained  # before the other one is loaded
-        print()
-    same = len(vocabularies) == 1
-    found = differences(*tallies, same, settings.seed)
-    print(table_of_differences(*written, found, same))
-    drawn = {"resamples": RESAMPLES, "interval_percent": PERCENT, "seed": settings.seed}
-    return dict(zip("ab", written, strict=True)) | {"same_vocabulary": same, "differences": found} | drawn
-
-
-def score_model(
-    trained: TrainedModel, options: argparse.Namespace, settings: Settings, goals: list[Goal], corpus: Corpus | None
-) -> tuple[dict[str, Tally], dict[str, Any]]:
-    """Score and print: the entries of every metric, and what goes into the file."""
-    text = options.text or settings.text("valid")
-    model, encoder, products = trained.model, trained.encoder, trained.autocast
-    dataset, passes = make_sequences(text, corpus, trained, settings, goals)
-    print(f"{trained.name}, on {hardware(model.device)}\n{text}")
-    start = time.perf_counter()
-    tallies = teacher_forced(model, dataset, encoder, products)
-    seconds = time.perf_counter() - start
-    times = 1 + ("persona_gain" in tallies)
-    tokens = int(dataset.lengths.sum())
-    print(f"{len(dataset)} sequences, {times} x {tokens:,} tokens: {times * tokens / seconds:,.0f} tokens/s\n")
-    if options.compare:
-        tallies["word_perplexity"] = per_word(tallies["loss"], dataset, encoder)
-    if options.generate:
-        tallies |= generated_metrics(model, dataset, encoder, products, options.generate)
-        tallies |= goal_metrics(model, dataset, encoder, products, goals, options.generate)
-    if passes:
-        tallies["hits_at_1"] = hits_at_1(model, passes, products)
-    identified = identify(model, dataset, encoder, products, settings.seed) if options.identify else None
-    tallies |= identified.tallies if identified else {}
-    written = describe(trained, text, dataset) | figures(tallies)
-    written |= identified.counts() if identified else {}
-    print(table(written, is_published_text(text) and has_published_vocabulary(trained.tokenizer)))
-    if options.by_turn:
-        written["by_turn"] = figures_by_turn(tallies)
-        print("\n" + table_by_turn(written["by_turn"]))
-    return tallies, written
-
-
-def make_sequences(
-    text: Path, corpus: Corpus | None, trained: TrainedModel, settings: Settings, goals: list[Goal]
-) -> tuple[PersonaChatDataset, list[ChoicePass]]:
-    """The sequences of `text`, and the passes over its candidates; without a corpus, the validation tensors."""
-    if corpus is None:
-        tensors = settings.tensors("valid")
-        found = open_tensors(tensors, text, trained.tokenizer, settings.max_turns, trained.context_length, goals)
-        return found.without_goals(trained.encoder.act), []
-    tensors = encode_corpus(corpus, trained.encoder, settings.max_turns, trained.context_length, str(text))
-    passes = choice_passes(corpus, trained.encoder, settings.max_turns, trained.context_length)
-    return PersonaChatDataset.from_tensors(tensors, trained.context_length, corpus.sha256), passes
-
-
-def describe(trained: TrainedModel, text: Path, dataset: PersonaChatDataset) -> dict[str, str | int]:
-    """What was scored, on what."""
-    step = {} if trained.step is None else {"step": trained.step}
-    return step | {
-        "model": trained.name,
-        "model_checksum": trained.checksum,
-        "text": str(text),
-        "text_sha256": dataset.metadata["text_sha256"],
-    }
-
-
-def file_name(options: argparse.Namespace) -> str:
-    """eval.json is the run's own model on its validation text; another model or text gets a file beside it."""
-    parts = ["compare", *options.compare] if options.compare else ["eval"]
+def file_name(options: Options) -> str:
+    """Return eval.json for the run's own model and validation text, and a name of its own for another model or text."""
+    names = ["compare", *options.compare] if options.compare else ["eval"]
     if options.model is not None:
-        parts.append(options.model)
-    parts[1:] = map(model_title, parts[1:])
+        names.append(options.model)
+    names[1:] = map(model_title, names[1:])
     if options.text is not None:
-        parts.append(options.text.stem)
-    return "-".join(parts) + ".json"
+        names.append(options.text.stem)
+    return "-".join(names) + ".json"
 
 
 def model_title(name: str) -> str:
-    """A model's name as part of a file's."""
+    """Return a model's name as a part of a file's name."""
     folder = Path(name).expanduser()
     return folder.absolute().name if folder.is_dir() else name.replace("/", "--")
 
 
 if __name__ == "__main__":
-    run_script(evaluate, *prepared)
+    run_script(main)

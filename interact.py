@@ -34,13 +34,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from personagpt.errors import UserError
+from personagpt.model.folders import find_model
 from personagpt.model.sampling import RANGES, Sampling
 from personagpt.records.database import Recordings
 from personagpt.records.export import export
 from personagpt.records.publishing import publish
 from personagpt.records.statistics import statistics
 from personagpt.sequences.goals import read_goals
-from personagpt.settings import Settings, find_model, read_settings
+from personagpt.settings import Settings, read_settings
 from personagpt.text.convai2 import read_corpus
 
 TYPED = "typed_lines"  # beside the recorded talks: what was typed on a terminal

@@ -17,13 +17,19 @@ from utils import closed_pipe_output, command, new_parser, parse_options, run_sc
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from personagpt.errors import Stopped
+from personagpt.files import check_present
 from personagpt.output import say
-from personagpt.sequences.format import check_present
 from personagpt.sequences.goals import Goal, read_goals
 from personagpt.settings import Settings, read_settings
 from personagpt.signals import StopSignals, importing
+
+if TYPE_CHECKING:
+    from personagpt.training.optimization import Trainer
+    from personagpt.training.recorder import Recorder
+    from personagpt.training.start import RunPlan
 
 
 @dataclass(frozen=True)
@@ -52,72 +58,61 @@ def train(options: Options, settings: Settings, goals: list[Goal]) -> int:
     """Run the training, from its start or its last checkpoint to its end."""
     with importing():
         from personagpt.device import resolve_precision, start_processes
-        from personagpt.sequences.batches import StepPlan
-        from personagpt.sequences.format import Encoder
-        from personagpt.training.logs import draw_stale_plots
-        from personagpt.training.optimization import schedule, step_seed, training_step
-        from personagpt.training.recorder import Recorder
+        from personagpt.training.plots import draw_stale_plots
+        from personagpt.training.recorder import record_run
         from personagpt.training.resume import check_same_run, claim_run, run_identity
-        from personagpt.training.start import load_trainer, open_data, opening_words
+        from personagpt.training.start import load_trainer, opening_words, plan_run
 
     with start_processes() as processes, StopSignals() as stop:
         precision = resolve_precision(settings.precision, processes.device)
-        tokenizer, train_data, valid_data = open_data(settings, goals)
-
-        # Which sequences form which step, and how many steps there are.
-        per_step = settings.batch_size * settings.gradient_accumulation_steps * processes.count
-        plan = StepPlan(train_data.lengths, settings.seed, per_step)
-        total_steps = settings.epochs * plan.steps_per_epoch
-        warmup_steps = min(settings.warmup_steps, total_steps - 1)
-
-        # Where the run stands.
-        identity = run_identity(settings, per_step, train_data, valid_data)
+        plan = plan_run(settings, goals, processes.count)
+        identity = run_identity(settings, plan.steps.per_step, plan.train, plan.valid)
         with claim_run(settings.save_path, options.restart, processes) as (checkpoint, state):
             check_same_run(state, identity, settings)
-            if state.step >= total_steps:
-                if processes.is_first:
-                    draw_stale_plots(settings.save_path / "samples")
-                epochs = counted(state.step / plan.steps_per_epoch, "epoch")
+            if state.step >= plan.total_steps:
+                draw_stale_plots(settings.save_path / "samples")
+                epochs = counted(state.step / plan.steps.steps_per_epoch, "epoch")
                 say(f"already finished: {counted(state.step, 'step')}, {epochs}")
                 say(closing_words(settings, options.env))
                 return 0
-            trainer = load_trainer(settings, processes, precision, tokenizer, checkpoint, state)
+            trainer = load_trainer(settings, processes, precision, plan.tokenizer, checkpoint, state)
             state.identity, state.settings = identity, settings.plain()
             if checkpoint:
-                say(f"going on after step {state.step} of {total_steps}")
-            ahead = total_steps, plan.steps_per_epoch
-            recorder = Recorder(settings, processes, tokenizer, trainer, state, *ahead, train_data.style)
-            recorder.describe({"train": train_data.metadata, "valid": valid_data.metadata}, per_step)
-            say(opening_words(trainer, len(train_data), total_steps, per_step))
-            if warmup_steps < settings.warmup_steps:
-                say(
-                    f"warmup_steps = {settings.warmup_steps} is longer than the run: it warms up over {warmup_steps} "
-                    "steps"
-                )
-
-            trainer.model.train()
-            with recorder.saves, recorder.bar:  # the bar is closed before an error is printed
-                for step in range(state.step + 1, total_steps + 1):
-                    seed = step_seed(settings.seed, step, processes.rank)
-                    learn_rate = settings.learn_rate * schedule(step, total_steps, warmup_steps)
-                    result = training_step(trainer, train_data, plan.group(step), seed, learn_rate)
-                    recorder.finish_step(step, result, train_data.lengths[result.group].sum())
-
-                    if step == 1 or step % settings.logging_steps == 0 or step == total_steps:
-                        recorder.log_losses()
-                    if step % plan.steps_per_epoch == 0:
-                        recorder.evaluate(valid_data, Encoder(tokenizer))
-                    stopped = processes.any(stop.status != 0)
-                    if step % settings.save_steps == 0 or step == total_steps or stopped:
-                        recorder.save()
-                    if stopped or step == total_steps:
-                        recorder.wait_for_save()
-                    if stopped and step < total_steps:
-                        line = f"stopped after step {step} of {total_steps} and saved; "
-                        raise Stopped(line + "the same command goes on from there", stop.status or 143)
-            say(f"finished: {total_steps} steps in {state.seconds:.0f} s of training")
+                say(f"going on after step {state.step} of {plan.total_steps}")
+            say(opening_words(plan, trainer))
+            with record_run(plan, trainer, state) as recorder:
+                take_steps(plan, trainer, recorder, stop)
+            say(f"finished: {plan.total_steps} steps in {state.seconds:.0f} s of training")
             say(closing_words(settings, options.env))
     return 0
+
+
+def take_steps(plan: RunPlan, trainer: Trainer, recorder: Recorder, stop: StopSignals) -> None:
+    """Take the steps that are left. Raises Stopped after the step in which a signal comes."""
+    from personagpt.training.optimization import schedule, step_seed, training_step
+
+    settings, processes, total_steps = trainer.settings, trainer.processes, plan.total_steps
+    trainer.model.train()
+    for step in range(recorder.state.step + 1, total_steps + 1):
+        batches = trainer.batches(plan.train, plan.steps.group(step))
+        seed = step_seed(settings.seed, step, processes.rank)
+        learn_rate = settings.learn_rate * schedule(step, total_steps, plan.warmup_steps)
+        result = training_step(trainer, batches, seed, learn_rate)
+        recorder.finish_step(step, result, batches)
+
+        is_last = step == total_steps
+        if step == 1 or step % settings.logging_steps == 0 or is_last:
+            recorder.log_losses()
+        if step % plan.steps.steps_per_epoch == 0:
+            recorder.evaluate()
+        stopped = processes.any(stop.status != 0)
+        if step % settings.save_steps == 0 or is_last or stopped:
+            recorder.save()
+        if stopped or is_last:
+            recorder.wait_for_save()
+        if stopped and not is_last:
+            line = f"stopped after step {step} of {total_steps} and saved; the same command goes on from there"
+            raise Stopped(line, stop.status or 143)
 
 
 def counted(number: float, noun: str) -> str:
@@ -126,7 +121,7 @@ def counted(number: float, noun: str) -> str:
 
 
 def closing_words(settings: Settings, env_file: Path) -> str:
-    """Return where everything is, and the commands to try next, which need the settings of `env_file`."""
+    """Return where everything is, and the commands to try next with the settings of `env_file`."""
     samples, checkpoint = settings.save_path / "samples", settings.save_path / "checkpoint"
     return (
         f"  model            {checkpoint / 'model'}\n"

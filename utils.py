@@ -87,8 +87,8 @@ def _shown(path: str) -> str:
 def run_script(main: Callable[[], int]) -> NoReturn:
     """Run `main` and end the process with its exit status."""
     personagpt.startup.set_environment()
-    # torch and transformers make millions of objects while they are imported. To look for garbage among them so often
-    # as Python does by default takes a quarter of the time.
+    # torch and transformers make millions of objects while they are imported. With its default threshold, Python takes
+    # a quarter of the time to look for garbage among them.
     gc.set_threshold(100_000)
     status = exit_status(main)
     ignore_signals()

@@ -18,12 +18,12 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from personagpt.device import Processes, configure_cuda, resolve_precision
-from personagpt.model.fast_cpu import onednn_product, should_use_onednn
+from personagpt.model.cpu_products import onednn_product, should_use_onednn
 from personagpt.model.loading import draw_model, load_config, load_tokenizer
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, tensor_metadata
 from personagpt.sequences.format import Encoder
-from personagpt.settings import Settings, read_settings
+from personagpt.settings import TEXT_NAMES, Settings, read_settings
 from personagpt.text.convai2 import read_corpus
 from personagpt.training.optimization import StepResult, Trainer, schedule, step_seed, training_step
 
@@ -39,7 +39,6 @@ SIZES = {
 }
 CONVAI2_DIALOGUES = 17_878  # in the training file
 TRAINED_DIALOGUES = 8_939  # without those that repeat another one from the other side
-TRAIN_TEXT, VALID_TEXT = "train_both_original_no_cands.txt", "valid_both_original_no_cands.txt"
 
 
 @dataclass
@@ -92,7 +91,7 @@ def prepare(folder: Path, size: str, dialogues: int | None = None, text: Path | 
 
     `text` is the training text where none is given.
     """
-    text = text or text_and_vocabulary()[0] / TRAIN_TEXT
+    text = text or text_and_vocabulary()[0] / TEXT_NAMES["train"]
     base = make_base(folder / size, size)
     tokenizer = load_tokenizer(str(base))
     encoder = Encoder(tokenizer)
@@ -138,7 +137,8 @@ class Training:
         position = (number - 1) % self.total_steps + 1
         learn_rate = self.settings.learn_rate * schedule(position, self.total_steps, 0)
         seed = step_seed(self.settings.seed, number, 0)
-        return training_step(self.trainer, self.data, self.plan.group(number), seed, learn_rate)
+        batches = self.trainer.batches(self.data, self.plan.group(number))
+        return training_step(self.trainer, batches, seed, learn_rate)
 
     def step(self, number: int) -> torch.Tensor:
         """Take optimizer step `number`; returns its loss, the mean over response tokens, on the device."""

@@ -35,7 +35,6 @@ if importlib.util.find_spec("trl") is None:
     sys.exit(2)
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-warnings.simplefilter("ignore", FutureWarning)  # TRL uses names that transformers is about to change
 
 import torch
 from datasets import Dataset, disable_progress_bars
@@ -45,6 +44,8 @@ from trl import SFTConfig, SFTTrainer
 
 from bench.common import SIZES, Material, Training, prepare, run_steps, seconds, synchronize
 from personagpt.device import hardware, pick_device
+
+warnings.simplefilter("ignore", FutureWarning)  # TRL uses names that transformers is about to change
 
 CPU_BATCH_SIZES = (1, 2, 4, 8)
 GPU_BATCH_SIZES = (8, 16, 32, 64)

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.common import CONVAI2_DIALOGUES, ROOT, text_and_vocabulary
+from personagpt.settings import TEXT_NAMES
 
 NINE_KEYS = (ROOT / ".env").read_text(encoding="utf-8")
 
@@ -35,7 +36,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "data").mkdir()
-        train, valid = (f"{split}_both_original_no_cands.txt" for split in ("train", "valid"))
+        train, valid = TEXT_NAMES.values()
         text = (source / train).read_text(encoding="utf-8") + (source / valid).read_text(encoding="utf-8")
         with open(folder / "data" / train, "w", encoding="utf-8") as file:
             file.writelines(full_size(text, count))

@@ -25,6 +25,7 @@ from bench.reference_loop import dialogue_pairs, train_pairs
 from personagpt.device import autocast
 from personagpt.scoring.metrics import teacher_forced_metrics
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
+from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import read_corpus
 
 PAIRS_PER_STEP = 64
@@ -56,7 +57,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         material = prepare(Path(folder), options.model)
-        text = material.text.with_name("valid_both_original_no_cands.txt")
+        text = material.text.with_name(TEXT_NAMES["valid"])
         tensors = encode_corpus(read_corpus(text), material.encoder, material.settings.max_turns, 1024, str(text))
         valid = PersonaChatDataset.from_tensors(tensors, 1024)
         found: dict[str, list[float]] = {}

@@ -37,6 +37,7 @@ from bench.run_server import ROOT, RunServer
 from bench.varieties import VARIETIES, Variety, write_run_settings
 from personagpt.records.database import Recordings
 from personagpt.records.talks import Talk, Turn
+from personagpt.settings import TEXT_NAMES
 
 SAMPLE = ROOT / "data" / "sample"
 TIMES = ("tokens_per_second", "seconds", "peak_gpu_memory_gb")
@@ -78,7 +79,7 @@ def first_dialogues(path: Path, count: int) -> str:
 def write_data(folder: Path, train: int, valid: int) -> None:
     """The first dialogues of the sample corpus."""
     for name, count in (("train", train), ("valid", valid)):
-        file = f"{name}_both_original_no_cands.txt"
+        file = TEXT_NAMES[name]
         (folder / file).write_text(first_dialogues(SAMPLE / file, count), encoding="utf-8")
 
 

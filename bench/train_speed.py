@@ -32,8 +32,10 @@ from bench.common import SIZES, TRAINED_DIALOGUES, Material, Training, Work, mat
 from bench.reference_loop import dialogue_pairs, train_pairs
 from personagpt.device import hardware, pick_device
 from personagpt.sequences.format import IGNORED
-from personagpt.training.checkpoint import SaveThread, copies, optimizer_tensors, save_checkpoint
+from personagpt.training.checkpoint import save_checkpoint
 from personagpt.training.optimization import schedule
+from personagpt.training.optimizer import optimizer_tensors
+from personagpt.training.saver import SaveThread, copies
 
 CONVAI2_TOKENS = 491_447 * TRAINED_DIALOGUES // 1_000  # an epoch: 491,447 tokens in 1,000 dialogues
 BATCH_SIZES = (8, 16, 32, 64, 128)

@@ -1,5 +1,5 @@
-"""How fast a model is used: scoring against training, twenty personas at once against twenty passes, batched replies
-against single ones, the first token of a talk.
+"""How fast a model is used: scoring against training, `--identify`, batched replies against single ones, and the
+first token of a talk.
 
     python -m bench.use_speed                                    the sample's base model
     python -m bench.use_speed --model FOLDER --init random       another one, for example a larger configuration
@@ -18,20 +18,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from personagpt.device import Processes, autocast, hardware, pick_device, resolve_precision
 from personagpt.model.generation import ReplyRequest, generate_replies
 from personagpt.model.loading import TrainedModel, draw_model, load_model, load_tokenizer
 from personagpt.model.sampling import Sampling
 from personagpt.records.database import Recordings
-from personagpt.scoring.identification import PERSONAS, identify
-from personagpt.scoring.metrics import cut_talk, score, teacher_forced_metrics
+from personagpt.scoring.identification import identify
+from personagpt.scoring.metrics import teacher_forced_metrics
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
 from personagpt.settings import read_settings
@@ -74,11 +72,8 @@ def main() -> int:
     print(f"train      {train:>10,.0f} tokens/s")
     print(f"evaluate   {score:>10,.0f} tokens/s, {score / train:.1f} times as many")
 
-    together, apart = best_of(
-        lambda: identify(model, dataset, encoder, products, 0),
-        lambda: score_under_twenty(model, dataset, encoder, products),
-    )
-    print(f"identify   {len(dataset) / together:>10.1f} sides a second, {apart / together:.2f} times twenty passes")
+    (identifying,) = best_of(lambda: identify(model, dataset, encoder, products, 0))
+    print(f"identify   {len(dataset) / identifying:>10.1f} sides a second")
 
     drafts = [ReplyRequest(dataset.sequence(i)[0][: dataset.sequence(i)[1][0, 0]].tolist()) for i in range(BATCH)]
     single, batched = best_of(
@@ -115,24 +110,8 @@ def train_once(trainer: Trainer, dataset: PersonaChatDataset) -> None:
     trainer.model.train()
     order = np.argsort(-dataset.lengths)
     for start in range(0, len(order), 8):
-        training_step(trainer, dataset, order[start : start + 8], seed=start, learn_rate=0.0)
-
-
-def score_under_twenty(
-    model: PreTrainedModel, dataset: PersonaChatDataset, encoder: Encoder, products: AbstractContextManager
-) -> None:
-    """Twenty passes, each with other personas: those of the next sequences."""
-    sequences = [dataset.sequence(index) for index in range(len(dataset))]
-    starts = [int(np.argmax(tokens == encoder.start)) + 1 for tokens, _ in sequences]
-    for shift in range(PERSONAS):
-        exchanged = []
-        for index, ((tokens, spans), start) in enumerate(zip(sequences, starts, strict=True)):
-            other = (index + shift) % len(sequences)
-            prefix = sequences[other][0][: starts[other]]
-            room = model.config.n_positions - len(prefix)
-            talk, kept = cut_talk(tokens[start:], spans - start, encoder.eos, room)
-            exchanged.append((np.concatenate([prefix, talk]), kept + len(prefix)))
-        score(model, [sequence for sequence in exchanged if len(sequence[1])], products)
+        batches = trainer.batches(dataset, order[start : start + 8])
+        training_step(trainer, batches, seed=start, learn_rate=0.0)
 
 
 class Clock(io.StringIO):

@@ -4,7 +4,7 @@ text -> importing | records | sequences -> model -> scoring -> training | talkin
 records, talking -> page -> study
 errors, files, settings, signals, startup, output, device: the ground, which every folder may import
 
-`from personagpt import Persona, PersonaChatDataset, load` is the public face.
+Programs use `from personagpt import Persona, PersonaChatDataset, load`.
 """
 
 from __future__ import annotations

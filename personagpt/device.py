@@ -1,4 +1,4 @@
-"""Devices, the processes of a run, and the number format of its products."""
+"""The device, the processes of a run, and the number format of matrix products."""
 
 from __future__ import annotations
 
@@ -26,23 +26,22 @@ APEX_MISSING = (
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those torchrun started; one process without it."""
+    """This process among those that torchrun started. Without torchrun there is one process.
+
+    A method that exchanges something returns when every process has called it.
+    """
 
     rank: int
     count: int
     device: torch.device
-    cpu_group: dist.ProcessGroup | None = None  # flags travel between CPUs: asking for one never waits for a GPU
-
-    @property
-    def is_first(self) -> bool:
-        return self.rank == 0
+    cpu_group: dist.ProcessGroup | None = None  # numbers travel between CPUs, which never wait for a GPU
 
     def any(self, flag: bool) -> bool:
-        """Whether `flag` is set in any process; every process must ask."""
+        """Return whether `flag` is set in any process."""
         return bool(self.max(int(flag)))
 
     def max(self, number: int) -> int:
-        """The largest `number` of all processes; every process must ask."""
+        """Return the largest `number` of all processes."""
         if self.count == 1:
             return number
         gathered = torch.tensor([number])
@@ -50,60 +49,56 @@ class Processes:
         return int(gathered.item())
 
     def agree(self, number: int) -> bool:
-        """Whether `number` is the same in all processes; every process must ask."""
-        if self.count == 1:
-            return True
-        both = torch.tensor([number, -number])
-        dist.all_reduce(both, op=dist.ReduceOp.MAX, group=self.cpu_group)
-        return both[0].item() == -both[1].item()
+        """Return whether `number` is the same in all processes."""
+        return self.max(number) == -self.max(-number)
 
     def sum(self, value: Tensor) -> Tensor:
-        """The sum of `value` over all processes; every process must ask."""
+        """Add up `value` over all processes, in place. Return it."""
         if self.count > 1:
             dist.all_reduce(value)
         return value
 
     def add_up(self, tensors: list[Tensor]) -> None:
-        """Make each of `tensors` its sum over all processes; every process must ask."""
+        """Add up each of `tensors` over all processes, in place."""
         for exchange in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
             exchange.wait()
 
     def wait(self) -> None:
-        """Return when every process is here."""
+        """Return when every process has called this."""
         if self.count > 1:
             dist.barrier(group=self.cpu_group)
 
 
 def pick_device(local_rank: int = 0) -> torch.device:
-    """CUDA where there is one, else Apple's MPS, else the CPU. CUDA_VISIBLE_DEVICES picks among several GPUs."""
+    """Return a CUDA GPU, else Apple's MPS, else the CPU. CUDA_VISIBLE_DEVICES chooses among several GPUs."""
     if torch.cuda.is_available():
         return torch.device("cuda", local_rank)
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what is freed for the next tensor. For large ones it asks Linux anew, who clears every page."""
+    """Let glibc keep freed memory for the next tensor. By default it asks Linux for pages, which Linux clears first."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(-4, 0)  # M_MMAP_MAX: no memory beside the heap,
-        mallopt(-1, -1)  # M_TRIM_THRESHOLD: which never shrinks
+        mallopt(-4, 0)  # M_MMAP_MAX: allocate from the heap only
+        mallopt(-1, -1)  # M_TRIM_THRESHOLD: never shrink the heap
 
 
 def configure_cuda() -> None:
-    """How CUDA computes in this process: float32 products in TF32, attention without cuDNN. Without CUDA, nothing."""
+    """Let CUDA compute float32 products in TF32, and attention without cuDNN. Without CUDA do nothing."""
     if not torch.cuda.is_available():
         return
-    # 10 of 23 mantissa bits, several times the speed. Asked for by this function, and not by `fp32_precision`: after
-    # that, every reader of the older names raises, torch's own compiler among them.
+    # TF32 has 10 of float32's 23 mantissa bits, at several times the speed. After a write to the newer setting
+    # `fp32_precision`, every reader of the older names raises, and torch's own compiler is a reader.
     torch.set_float32_matmul_precision("high")
-    # cuDNN's attention, which newer PyTorch prefers, plans anew for every length: 1 s each time was seen
-    # (https://github.com/modelscope/FunASR/issues/3704). Flash attention needs no plan.
+    # Newer versions of PyTorch prefer cuDNN's attention, which makes a plan for every length. A plan was seen to take
+    # 1 s (https://github.com/modelscope/FunASR/issues/3704). Flash attention needs no plan.
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 @contextlib.contextmanager
 def start_processes() -> Iterator[Processes]:
-    """Join the processes torchrun started, if it did, and leave them at the end."""
+    """Join the processes that torchrun started, and leave them at the end. Without torchrun yield one process."""
     count, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     device = pick_device(int(os.environ.get("LOCAL_RANK", 0)))
     configure_cuda()
@@ -112,7 +107,7 @@ def start_processes() -> Iterator[Processes]:
     if count == 1:
         yield Processes(0, 1, device)
         return
-    # The others wait while the first process evaluates and saves; that may take long on a large validation set.
+    # The other processes wait while the first evaluates, which takes long on a large validation set.
     patience = datetime.timedelta(hours=4)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     try:
@@ -122,7 +117,7 @@ def start_processes() -> Iterator[Processes]:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """`auto` made definite; raises UserError where the device or apex cannot do what was asked."""
+    """Return the precision to use, also for `auto`. Raises UserError where the device or apex does not support it."""
     if name == "auto":
         if device.type != "cuda":
             return "fp32"
@@ -136,23 +131,23 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 
 def import_apex(name: str) -> Any:
-    """apex's amp module. Raises UserError, which says what to build, where it is missing."""
+    """Return apex's amp module. Raises UserError, which says what to build, where it is missing."""
     try:
         from apex import amp
-    except Exception as error:  # the index's `apex` fails in ways of its own when imported
+    except Exception as error:  # the package index's `apex` raises errors of its own
         raise UserError(APEX_MISSING.format(name=name, reason=str(error).split("\n", 1)[0])) from None
     return amp
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager:
-    """The context of forward passes: bf16 or fp16 matrix products over float32 weights, or nothing."""
+    """Return the context of forward passes: matrix products in bf16 or fp16 over float32 weights, or as they are."""
     if precision not in ("bf16", "fp16"):
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16 if precision == "bf16" else torch.float16)
 
 
 def hardware(device: torch.device) -> str:
-    """The device in words."""
+    """Return the device in words."""
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"

@@ -1,4 +1,4 @@
-"""Files: checksums, writing without a half-written file, JSON."""
+"""Files: text, JSON, checksums, names, and writing so that a reader never sees half a file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,63 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from personagpt.errors import UserError
+
+NOT_UTF8 = "byte 0x{:02x} is not UTF-8; save the file as UTF-8"
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file, without a byte-order mark. Raises UserError where it cannot be read."""
+    try:
+        return decode(path.read_bytes(), path)
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise UserError(f"{path}: cannot read it: {getattr(error, 'strerror', None) or error}") from None
+
+
+def decode(data: bytes, path: Path, line: int = 1) -> str:
+    """Return `data` as text, without a byte-order mark at the start of the file.
+
+    `line` is the number of the first line of `data` in the file at `path`. Raises UserError where a byte is not UTF-8.
+    """
+    try:
+        return data.decode("utf-8-sig" if line == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        line += data.count(b"\n", 0, error.start)
+        raise UserError(f"{path}:{line}: {NOT_UTF8.format(data[error.start])}") from None
+
+
+def check_present(path: Path, command: str) -> None:
+    """Raise UserError unless there is a file at `path`, which `command` makes."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; first run `{command}`")
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    write_atomically(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the JSON object in the file, None where there is no file or no whole object in it."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
 
 def file_checksum(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fsync_path(path: Path) -> None:
+    """Return when a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_atomically(path: Path, data: str | bytes, beside: Path | None = None) -> None:
@@ -28,72 +80,44 @@ def write_atomically(path: Path, data: str | bytes, beside: Path | None = None) 
 
 @contextlib.contextmanager
 def replacing(path: Path, beside: Path | None = None) -> Iterator[BinaryIO]:
-    """A file to write, which then replaces the one at `path`: a reader, or a power cut, sees the old or the new.
+    """Yield a file to write, which replaces the file at `path` when the block ends.
 
-    Until it is whole the new file lies next to `beside` (`path` itself), under a hidden name.
+    A reader, or a power cut, gets the old file or the whole new file. Until then the new file lies next to `beside`
+    (default: `path`) under a hidden random name, because two programs may write `path` at once. A program locks its new
+    file. A new file without a lock belongs to a killed program and is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _new_file(beside or path) as (file, new):
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-        os.replace(new, path)
-
-
-@contextlib.contextmanager
-def _new_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """An empty file next to `path`, under a name of its own: two programs may write eval.json at once.
-
-    It is locked while it is written. One without a lock was left by a program that was killed, and is removed.
-    """
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
+    beside = beside or path
+    for left in beside.parent.glob(f".{glob.escape(beside.name)}.*.new"):
         with contextlib.suppress(OSError), open(left, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             left.unlink()
     while True:
-        new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+        new = beside.with_name(f".{beside.name}.{secrets.token_hex(4)}.new")
         with open(new, "xb") as file:
-            with contextlib.suppress(OSError):  # a file system without locks: what is left there stays
+            with contextlib.suppress(OSError):  # on a file system without locks nothing is removed either
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not new.exists():  # another program took it for a left one before it was locked
+            if not new.exists():  # another program removed it before it was locked
                 continue
             try:
-                yield file, new
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(new, path)
             finally:
                 new.unlink(missing_ok=True)
             return
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    write_atomically(path, json.dumps(content, indent=2, default=str) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The JSON object in the file; None where there is no such file, or no whole object in it."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def fsync_path(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def unused_name(path: Path) -> Path:
-    """`path`, or where that is taken the first of `path`.1, `path`.2, ... that is not."""
-    number, found = 0, path
-    while os.path.lexists(found):
+    """Return the first of `path`, `path`.1, `path`.2, ... that does not exist."""
+    number, name = 0, path
+    while os.path.lexists(name):
         number += 1
-        found = path.with_name(f"{path.name}.{number}")
-    return found
+        name = path.with_name(f"{path.name}.{number}")
+    return name
 
 
 def set_aside_damaged(path: Path) -> Path:
-    """Give `path` a name that says it is damaged, and return that name."""
+    """Rename `path` to an unused name that starts with "damaged-". Return the new path."""
     return path.rename(unused_name(path.with_name(f"damaged-{path.name}")))

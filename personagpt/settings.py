@@ -1,11 +1,13 @@
-"""`.env` -> one validated `Settings` object.
+"""`.env` -> one checked `Settings` object.
 
-Reads a file in dotenv syntax (by default the `.env` beside the scripts) and the environment, in which a variable of
-the same name wins: `epochs=1 python train.py`. Imports nothing heavy: a script checks its settings before torch.
+The file has dotenv syntax; by default it is the `.env` beside the scripts. A variable of the environment wins over the
+key of the same name: `epochs=1 python train.py`. This module imports nothing heavy, because a script checks its
+settings before it imports torch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import io
 import math
@@ -20,18 +22,16 @@ from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
 from personagpt.errors import UserError
+from personagpt.files import read_text
 
 TEXT_NAMES = {split: f"{split}_both_original_no_cands.txt" for split in ("train", "valid")}
 ENV_FILE = Path(__file__).resolve().parents[1] / ".env"
-
-
-class SettingsError(UserError):
-    """A setting that is missing, unknown, unreadable or out of range."""
+PATHS = ("env_file", "save_path", "data_path", "model_name", "goals")  # the settings that hold paths of this machine
 
 
 @dataclass(frozen=True)
 class ValueType:
-    """How one setting is read: `parse` raises ValueError or KeyError on anything that is not `allowed`."""
+    """How the text of a setting is read. `parse` raises ValueError or KeyError where the text is not `allowed`."""
 
     parse: Callable[[str], Any]
     allowed: str
@@ -53,16 +53,12 @@ def real(least: float, most: float, above: bool = False) -> ValueType:
             raise ValueError
         return value
 
-    return ValueType(
-        parse, f"a number {'above' if above else 'from'} {least:g} {'and at most' if above else 'to'} {most:g}"
-    )
+    bounds = f"above {least:g} and at most {most:g}" if above else f"from {least:g} to {most:g}"
+    return ValueType(parse, f"a number {bounds}")
 
 
 def choice(*names: str) -> ValueType:
-    def parse(text: str) -> str:
-        return {name.lower(): name for name in names}[text.lower()]
-
-    return ValueType(parse, "one of " + ", ".join(names))
+    return ValueType(lambda text: {name.lower(): name for name in names}[text.lower()], "one of " + ", ".join(names))
 
 
 def flag() -> ValueType:
@@ -79,13 +75,13 @@ def folder() -> ValueType:
 
 
 def setting(value_type: ValueType, default: Any = None) -> Any:
-    """A field of `Settings`; without a default the key is required."""
+    """Return a field of `Settings`. A key without a default is required."""
     return field(default=default, metadata={"type": value_type, "required": default is None})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a run depends on. Paths are absolute; `model_name` is a folder's path or a hub name."""
+    """All settings of a run. Paths are absolute. `model_name` is the path of a folder, or a hub name."""
 
     env_file: Path
     # fmt: off
@@ -112,15 +108,15 @@ class Settings:
     # fmt: on
 
     def plain(self) -> dict[str, Any]:
-        """The settings as JSON holds them."""
+        """Return the settings as JSON holds them."""
         return {key: str(value) if isinstance(value, Path) else value for key, value in vars(self).items()}
 
     def tensors(self, split: str) -> Path:
-        """Where the tensors of `split` ("train" or "valid") are."""
+        """Return the path of the tensors of `split` ("train" or "valid")."""
         return self.save_path / f"{split}_data.safetensors"
 
     def text(self, split: str) -> Path:
-        """Where the text of `split` ("train" or "valid") is."""
+        """Return the path of the text of `split` ("train" or "valid")."""
         return self.data_path / TEXT_NAMES[split]
 
 
@@ -131,147 +127,92 @@ REQUIRED = [name for name in VALUE_TYPES if Settings.__dataclass_fields__[name].
 
 
 def read_settings(env_file: Path = ENV_FILE, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read and check the settings of `env_file`, each overridden by the variable of its name in `environ`.
+    """Return the settings of `env_file`. A variable in `environ` (default: os.environ) wins over the key of its name.
 
-    Raises SettingsError with one line that names file, line or key, value and what is allowed.
+    Raises UserError with one line that names file, line or key, value and what is allowed.
     """
     environ = os.environ if environ is None else environ
-    env_file = Path(env_file)
     values: dict[str, Any] = {}
     for key, (text, line) in _read_file(env_file).items():
         values[key] = _checked(key, text, f"{env_file}:{line}", env_file.parent)
-    for key in VALUE_TYPES:
-        if key in environ:
-            values[key] = _checked(key, environ[key], "environment variable", Path.cwd())
+    for key in VALUE_TYPES.keys() & environ.keys():
+        values[key] = _checked(key, environ[key], "environment variable", Path.cwd())
     missing = [key for key in REQUIRED if key not in values]
     if missing:
         allowed = VALUE_TYPES[missing[0]].allowed
-        raise SettingsError(f"{env_file}: {', '.join(missing)} missing; add a line `{missing[0]} = ...` ({allowed})")
+        raise UserError(f"{env_file}: {', '.join(missing)} missing; add a line `{missing[0]} = ...` ({allowed})")
     return Settings(env_file=env_file.resolve(), **values)
 
 
 def _read_file(env_file: Path) -> dict[str, tuple[str | None, int]]:
-    """Each key of the file with its value (None where it has none) and its line number."""
-    text = _decode(env_file)
+    """Return the value of each key in the file (None for a key without a value) and the number of its line."""
+    if not env_file.exists():
+        raise UserError(f"{env_file}: no such settings file; name one with --env FILE")
+    text = read_text(env_file)
     lines: dict[str, int] = {}
     for binding in parse_stream(io.StringIO(text)):
-        # python-dotenv counts from the blank lines above a binding; the reader looks for the line with the key.
-        written = binding.original.string
-        line = binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
+        # python-dotenv counts from the blank lines above a binding. The user looks for the line with the key.
+        source = binding.original.string
+        line = binding.original.line + source[: len(source) - len(source.lstrip())].count("\n")
+        place, key = f"{env_file}:{line}", binding.key
         if binding.error:
-            content = written.strip().split("\n", 1)[0]
-            raise SettingsError(f"{env_file}:{line}: cannot read {content!r}; expected `key = value`, or `# comment`")
-        if binding.key is None:
+            content = source.strip().split("\n", 1)[0]
+            raise UserError(f"{place}: cannot read {content!r}; expected `key = value`, or `# comment`")
+        if key is None:
             continue
-        if binding.key not in VALUE_TYPES:
-            nearest = difflib.get_close_matches(binding.key.lower(), VALUE_TYPES, n=1, cutoff=0)[0]
-            raise SettingsError(f"{env_file}:{line}: unknown key {binding.key!r}; the nearest known one is {nearest!r}")
-        if binding.key in lines:
-            raise SettingsError(
-                f"{env_file}:{line}: {binding.key} is set twice, first on line {lines[binding.key]}; keep one of them"
-            )
-        lines[binding.key] = line
+        if key not in VALUE_TYPES:
+            nearest = difflib.get_close_matches(key.lower(), VALUE_TYPES, n=1, cutoff=0)[0]
+            raise UserError(f"{place}: unknown key {key!r}; the nearest known one is {nearest!r}")
+        if key in lines:
+            raise UserError(f"{place}: {key} is set twice, first on line {lines[key]}; keep one of them")
+        lines[key] = line
     values = dotenv_values(stream=io.StringIO(text))
     return {key: (values[key], line) for key, line in lines.items()}
 
 
-def _decode(env_file: Path) -> str:
-    try:
-        raw = env_file.read_bytes()
-    except FileNotFoundError:
-        raise SettingsError(f"{env_file}: no such settings file; name one with --env FILE") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SettingsError(f"{env_file}: cannot read this settings file: {reason}") from None
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise SettingsError(
-            f"{env_file}:{line}: byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8 text"
-        ) from None
-
-
-def _checked(key: str, text: str | None, where: str, base: Path) -> Any:
-    """The value of `key`, parsed; relative paths start at `base`."""
-    allowed = VALUE_TYPES[key].allowed
+def _checked(key: str, text: str | None, place: str, base: Path) -> Any:
+    """Return the value of `key`. Relative paths start at `base`."""
+    value_type = VALUE_TYPES[key]
     if text is None or not text.strip():
-        raise SettingsError(f"{where}: {key} has no value; expected {allowed}")
+        raise UserError(f"{place}: {key} has no value; expected {value_type.allowed}")
     try:
-        value = VALUE_TYPES[key].parse(text.strip())
-    except (ValueError, KeyError, OverflowError):
-        raise SettingsError(f"{where}: {key} = {text!r} is not allowed; expected {allowed}") from None
+        value = value_type.parse(text.strip())
+    except (ValueError, KeyError):
+        raise UserError(f"{place}: {key} = {text!r} is not allowed; expected {value_type.allowed}") from None
+    if value_type.allowed != folder().allowed:
+        return value
+    path = _absolute(value, base, f"{place}: {key} = {value!r}")
     if key == "model_name":
-        return _model_name(value, where, base)
+        return _model_name(value, path, place)
     if key == "goals":
-        return _goals(value, where, base)
-    return _absolute(value, where, key, base) if key in ("save_path", "data_path") else value
-
-
-def _absolute(text: str, where: str, key: str, base: Path) -> Path:
-    try:
-        path = (base / Path(text).expanduser()).resolve()
-        str(path).encode()  # it goes into messages and files, which are UTF-8
-    except UnicodeEncodeError:
-        raise SettingsError(f"{where}: {key} = {text!r} is not a usable path: {str(path)!a} is not UTF-8") from None
-    except (RuntimeError, OSError) as error:
-        raise SettingsError(f"{where}: {key} = {text!r} is not a usable path: {error}") from None
+        if not path.is_file():
+            raise UserError(
+                f"{place}: goals = {value!r}: there is no file {path}; expected a goals file (docs/goals.md)"
+            )
+        return str(path)
     return path
 
 
-def _goals(text: str, where: str, base: Path) -> str:
-    path = _absolute(text, where, "goals", base)
-    if not path.is_file():
-        raise SettingsError(
-            f"{where}: goals = {text!r}: there is no file {path}; expected a goals file (docs/goals.md)"
-        )
-    return str(path)
-
-
-def _model_name(text: str, where: str, base: Path) -> str:
-    """A folder's absolute path where there is one; else a hub name, unless the text can only mean a folder."""
-    path = _absolute(text, where, "model_name", base)
+def _absolute(text: str, base: Path, setting: str) -> Path:
     try:
-        is_folder = path.is_dir()
-    except OSError:
-        is_folder = False
-    if is_folder:
-        return str(path)
+        path = (base / Path(text).expanduser()).resolve()
+        str(path).encode()  # messages and files that hold the path are UTF-8
+    except UnicodeEncodeError:
+        raise UserError(f"{setting} is not a usable path: {str(path)!a} is not UTF-8") from None
+    except (RuntimeError, OSError) as error:
+        raise UserError(f"{setting} is not a usable path: {error}") from None
+    return path
+
+
+def _model_name(text: str, path: Path, place: str) -> str:
+    """Return `path` if it is a folder, else the hub name `text`."""
+    with contextlib.suppress(OSError):  # a name too long for the disk
+        if path.is_dir():
+            return str(path)
     if text.startswith((".", "/", "~")):
-        raise SettingsError(
-            f"{where}: model_name = {text!r}: there is no folder {path}; expected a folder or a hub name"
-        )
+        raise UserError(f"{place}: model_name = {text!r}: there is no folder {path}; expected a folder or a hub name")
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", text, re.ASCII):
-        raise SettingsError(f"{where}: model_name = {text!r} is neither a folder nor a hub name such as {_HUB_EXAMPLE}")
+        raise UserError(
+            f"{place}: model_name = {text!r} is neither a folder nor a hub name such as microsoft/DialoGPT-medium"
+        )
     return text
-
-
-_HUB_EXAMPLE = Settings.__dataclass_fields__["model_name"].default
-
-
-def find_model(wanted: str | None, settings: Settings, train_command: str = "train.py") -> str:
-    """The trained model a user asked for: a folder's path, or a hub name; None asks for the run's last checkpoint.
-
-    Raises UserError where it can be neither; `train_command` then says what makes one.
-    """
-    if wanted is None:
-        link = settings.save_path / "checkpoint" / "model"
-        if not link.is_dir():
-            raise UserError(
-                f"{link}: no trained model there yet; run `{train_command}` first, or name one with --model"
-            )
-        # The link and not what it points to: training beside us may remove that at any moment.
-        return str(link)
-    return named_model(wanted, "--model ")
-
-
-def named_model(wanted: str, option: str = "") -> str:
-    """A model's folder as an absolute path, or its hub name. Raises UserError where `wanted` can be neither."""
-    folder = Path(wanted).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise UserError(f"{wanted}: no model in this folder (config.json is missing)")
-        return str(folder.absolute())  # as above: it may be a link of a run that goes on
-    if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", wanted, re.ASCII):
-        raise UserError(f"{option}{wanted}: there is no such folder, and it is no hub name such as af1tang/personaGPT")
-    return wanted

@@ -1,12 +1,12 @@
-"""Answer Ctrl-C, SIGTERM and a closed terminal, from a script's first line to its last.
+"""Answer Ctrl-C, SIGTERM and a closed terminal from a script's first line to its last.
 
-    while the script imports    print one line and exit                                    exit_on_signals
-    while the script works      raise an exception, so that `finally` tidies files up      raise_on_signals
-    while the script trains     finish and save the step first                             StopSignals
-    during a reply              the first Ctrl-C stops the reply only                      first_ctrl_c
+    while the script imports    print one line and exit                                 exit_on_signals, importing
+    while the script works      raise an exception, so that `finally` tidies files up   raise_on_signals
+    while the script trains     finish and save the step first                          StopSignals
+    during a reply              the first Ctrl-C stops the reply only                   first_ctrl_c
 
-A signal that was ignored when the script started stays ignored, because `nohup` and a shell's background jobs ask for
-it in this way. This module imports nothing heavy.
+A signal that is ignored when the script starts stays ignored, because `nohup` and a shell's background jobs rely on it.
+This module imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from types import FrameType
 from typing import Any
 
 from personagpt.errors import Stopped
+from personagpt.output import is_first_process
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}  # a closed terminal counts as SIGTERM
 REASON = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "the terminal's end"}
 
 
 def _handle(handler: Any, numbers: tuple[int, ...] = tuple(STATUS)) -> dict[int, Any]:
-    """Let `handler` answer the signals that are not ignored. Return the handlers that it replaces."""
+    """Let `handler` answer the signals that are not ignored. Return the handlers before."""
     return {number: signal.signal(number, handler) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
 
 
@@ -36,10 +37,10 @@ def _restore(before: dict[int, Any]) -> None:
 
 
 def exit_on_signals() -> dict[int, Any]:
-    """From here on a signal prints one line and ends the process. Return the handlers that this replaces."""
+    """From here on a signal prints one line and ends the process. Return the handlers before."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        if os.environ.get("RANK", "0") == "0":
+        if is_first_process():
             os.write(2, f"stopped by {REASON[number]}\n".encode())
         os._exit(STATUS[number])
 
@@ -50,17 +51,17 @@ def exit_on_signals() -> dict[int, Any]:
 def importing() -> Iterator[None]:
     """While open, a signal prints one line and ends the process. Open it around the import of large libraries.
 
-    An exception would not do, because some libraries swallow every exception while they are imported.
+    An exception does not help there, because some libraries swallow every exception while they are imported.
     """
-    replaced = exit_on_signals()
+    before = exit_on_signals()
     try:
         yield
     finally:
-        _restore(replaced)
+        _restore(before)
 
 
 def ignore_signals() -> None:
-    """Ignore signals from here on: the work is done, and a signal must not change the exit status."""
+    """Ignore signals from here on. Call it when the work is done, so that a signal cannot change the exit status."""
     _handle(signal.SIG_IGN)
 
 
@@ -72,9 +73,9 @@ def raise_on_signals() -> Iterator[None]:
         raise Stopped(f"stopped by {REASON[number]}", STATUS[number])
 
     def unraisable(problem: Any) -> None:
-        """Send the signal again where it came during a destructor or callback, which cannot raise."""
+        """Send a signal once more if it came in a destructor or callback, which cannot raise an exception."""
         if isinstance(problem.exc_value, Stopped):
-            import threading  # here, because an import at the top would delay exit_on_signals
+            import threading  # here, because it would delay exit_on_signals
 
             number = signal.SIGINT if problem.exc_value.status == 130 else signal.SIGTERM
             threading.Timer(0.05, os.kill, (os.getpid(), number)).start()

@@ -1,4 +1,4 @@
-"""Set up the process of a script. utils.py imports this module before everything else.
+"""Set up the process of a script. utils.py imports this module before all others.
 
 From this import on, Ctrl-C ends a script of this repository with one line, also while it imports other modules.
 """

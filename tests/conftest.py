@@ -167,11 +167,11 @@ def gate(monkeypatch):  # noqa: ANN201
 @pytest.fixture(params=[True, False])
 def onednn_is_faster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether float32 products on the CPU go through oneDNN: both, whichever processor this is."""
-    from personagpt.model import fast_cpu
+    from personagpt.model import cpu_products
 
-    if request.param and not fast_cpu.HAS_ONEDNN:
+    if request.param and not cpu_products.has_onednn():
         pytest.skip("a PyTorch without oneDNN")
-    monkeypatch.setattr(fast_cpu, "ONEDNN_IS_FASTER", request.param)
+    monkeypatch.setattr(cpu_products, "onednn_is_faster", lambda: request.param)
     return request.param
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from utils import exit_status
 
 import csv
+import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +16,12 @@ from safetensors.torch import load_file
 
 import preprocess_dataset
 import train
-from bench.torture import TIMES
 from personagpt.sequences.dataset import Tensors
+from personagpt.settings import TEXT_NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "data" / "sample"
-SHARED = (ROOT.parent if ROOT.name == "mutants" else ROOT).parent / "shared"  # mutmut's copy lies in the repository
+SHARED = ROOT.parent / "shared"
 
 # The settings file that must work as it is: the nine required keys and nothing else.
 NINE_LINES = """\
@@ -62,6 +64,9 @@ VARIETIES: dict[str, dict[str, object]] = {
 }
 
 
+TIMES = ("tokens_per_second", "seconds", "peak_gpu_memory_gb")  # columns of loss.csv that differ from run to run
+
+
 @dataclass
 class Outcome:
     """What a script left: its exit status and what it printed."""
@@ -74,6 +79,23 @@ class Outcome:
     def line(self) -> str:
         """What stderr ends with, after the progress bars."""
         return self.err.rpartition("\r")[2].removesuffix("\n")
+
+
+def write_data(folder: Path, **counts: int) -> None:
+    """Write the first dialogues of the sample corpus: `train=12, valid=3`."""
+    for split, count in counts.items():
+        lines = (SAMPLE / TEXT_NAMES[split]).read_text().splitlines(keepends=True)
+        starts = [index for index, line in enumerate(lines) if line.startswith("1 ")]
+        (folder / TEXT_NAMES[split]).write_text("".join(lines[: starts[count]]))
+
+
+def copy_base(folder: Path, dropout: float) -> Path:
+    """Copy the sample's base model, with another dropout: with dropout a run depends on every random number."""
+    shutil.copytree(SAMPLE / "base", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= dict.fromkeys(("attn_pdrop", "resid_pdrop", "embd_pdrop"), dropout)
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 def prepare_run(folder: Path, data: Path, **changes: object) -> Path:

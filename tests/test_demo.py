@@ -16,15 +16,12 @@ import evaluate
 import interact
 import preprocess_dataset
 import train
-from bench import long_talk, persona_recall
-from bench.torture import write_data
 from data.sample import make_sample
 from data.sample.templates import FAREWELLS
-from personagpt.model.loading import TrainedModel, load_model, load_tokenizer
-from personagpt.sequences.format import Encoder
 from personagpt.sequences.goals import GoalDraw, count_followed, read_goals
 from personagpt.settings import read_settings
-from personagpt.text.convai2 import CheckedText, read_corpus
+from personagpt.text.convai2 import read_corpus
+from tests.helpers import write_data
 
 
 def test_the_base_is_small_and_knows_no_persona(base: Path) -> None:
@@ -110,38 +107,18 @@ def test_there_are_enough_questions_and_nobody_gives_the_answer_away() -> None:
 def test_every_goal_is_followed_often_enough_to_be_learned(root: Path) -> None:
     settings = read_settings(root / ".env.demo")
     goals = read_goals(settings.goals)
-    text = CheckedText(settings.text("train"))
+    text = read_corpus(settings.text("train"))
     draw = GoalDraw(goals, count_followed(goals, text, settings.max_turns), settings.seed)
     for dialogue, sides in text:
         for speaker in sides:
             draw.draw(dialogue.utterances[: settings.max_turns], speaker)
     assert min(draw.drawn.values()) >= 50
-    assert count_followed(goals, CheckedText(settings.text("valid")), settings.max_turns).total() >= 400
+    assert count_followed(goals, read_corpus(settings.text("valid")), settings.max_turns).total() >= 400
 
 
-def test_recall_counts_whole_words(base: Path) -> None:
+def test_recall_counts_whole_words() -> None:
     assert make_sample.names("i have a cat .", "cat")
     assert not make_sample.names("i have cattle .", "cat")
-    tokenizer = load_tokenizer(str(base))
-    untrained = persona_recall.persona_recall(load_model(str(base), len(tokenizer)), Encoder(tokenizer), limit=8)
-    assert untrained["questions"] == 8
-    assert untrained["own"] < 0.5
-
-
-def test_a_long_talk_is_judged_by_what_the_corpus_says(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert long_talk.sentences("cool ! i have a cat , and a dog . bye !") == [
-        "cool !",
-        "i have a {} , and a {} .",
-        "bye !",
-    ]
-    monkeypatch.setattr(long_talk, "PERSONAS", 2)
-    monkeypatch.setattr(long_talk, "QUESTIONS", 3)
-    tokenizer = load_tokenizer(str(base))
-    model = load_model(str(base), len(tokenizer)).eval()
-    trained = TrainedModel(str(base), None, model, tokenizer, Encoder(tokenizer), "fp32", "", None)
-    turns = long_talk.long_talks(trained)
-    assert [len(turn["farewells"]) for turn in turns] == [2 * long_talk.ROUNDS] * 3
-    assert all(sum(turn["unknown sentences"]) >= sum(turn["unknown words"]) for turn in turns)
 
 
 def test_every_script_on_the_demo(root: Path, tmp_path: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

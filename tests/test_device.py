@@ -1,4 +1,4 @@
-"""utils.py: precision and apex's contract, one process and several."""
+"""device.py: the device, precisions and apex's contract, a run of one process."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def test_apex_without_amp_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_one_process_without_torchrun() -> None:
     with start_processes() as processes:
-        assert processes.is_first
+        assert (processes.rank, processes.count) == (0, 1)
+        assert processes.agree(3)
         assert processes.any(True)
         assert not processes.any(False)
         assert processes.sum(torch.tensor(2.0)).item() == 2.0

@@ -110,7 +110,7 @@ def missing_files(text: str, folder: Path) -> list[str]:
 def options_of(script: Path) -> set[str]:
     """The command-line options that a script's source gives its parser."""
     source = script.read_text("utf-8")
-    if "add_env_option" in source:
+    if "new_parser" in source:
         source += (ROOT / "utils.py").read_text("utf-8")
     return {"--help", *re.findall(r"""["'](--[a-z][\w-]*)["']""", source)}
 

@@ -1,43 +1,27 @@
-"""evaluate.py, candidates.py and the metrics of generated replies: by hand, and against slow computations."""
+"""evaluate.py: its files, its tables, its mistakes."""
 
-import argparse
-import contextlib
-import hashlib
+from __future__ import annotations
+
 import json
 import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
 import evaluate
 import preprocess_dataset
-from personagpt.model.generation import ReplyRequest, fit_context, generate_replies
 from personagpt.model.loading import STATE, load_model
-from personagpt.scoring import metrics, published
-from personagpt.scoring.candidates import Choice, ChoicePass, choice_passes, hits_at_1, is_hit, pass_scores
-from personagpt.scoring.metrics import distinct, generated_metrics, teacher_forced, teacher_forced_metrics, word_f1
-from personagpt.scoring.tally import Tally
-from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
+from personagpt.scoring import evaluation
+from personagpt.scoring.entries import Entries
+from personagpt.scoring.metrics import METRICS, teacher_forced, teacher_forced_metrics
 from personagpt.sequences.format import Encoder
 from personagpt.settings import TEXT_NAMES
-from personagpt.text.convai2 import parse_corpus, read_corpus
 from personagpt.training.checkpoint import redirect_link
+from tests.scoring.helpers import CANDIDATES, PLAIN, dataset_of
 
-PLAIN = contextlib.nullcontext()
-TEXT = """\
-1 your persona: i have two dogs.
-2 your persona: i work as a nurse.
-3 partner's persona: i like rap music .
-4 hi ! how are you ?\tgreat . just walking my dogs .\t\ti like tea.|no|great . just walking my dogs .
-5 nice ! what do you do ?\ti am a nurse .\t\twonderful ! i am a nurse , and i like it .||i am a nurse .
-1 your persona: i am old.
-2 partner's persona: i play the banjo.
-3 __SILENCE__\thello !\t\tbye .|hello !
-4 hello , who are you ?\ti am called tom.\t\ti am called tom.|my name is ann .|i am called tom.
-"""
+OPTIONS = {"env": Path(".env"), "generate": 0, "identify": False, "by_turn": False, "out": None}
+OPTIONS |= {"model": None, "text": None, "compare": None}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +32,7 @@ def encoder(tokenizer) -> Encoder:
 @pytest.fixture
 def text(tmp_path):  # noqa: ANN201
     path = tmp_path / "cands.txt"
-    path.write_text(TEXT)
+    path.write_text(CANDIDATES)
     return path
 
 
@@ -64,176 +48,6 @@ def settings_file(tmp_path, write_settings, tiny_model, tokenizer, sample):  # n
     starts = [number for number, line in enumerate(lines) if line.startswith("1 ")]
     (data / "valid_both_original_no_cands.txt").write_text("".join(lines[: starts[4]]))
     return write_settings(save_path=tmp_path / "save", data_path=data, model_name=sample / "base")
-
-
-def dataset_of(data: bytes, encoder: Encoder, context: int) -> PersonaChatDataset:
-    return PersonaChatDataset.from_tensors(encode_corpus(parse_corpus(data, "t"), encoder, 20, context, "t"), context)
-
-
-def figure(name: str, tally: Tally) -> float:
-    return next(metric for metric in metrics.METRICS if metric.name == name).figure(tally)
-
-
-def slow_mean_log_likelihood(model, context: list[int], candidate: list[int]) -> float:
-    """One forward pass over context and candidate, without a cache or a batch."""
-    with torch.no_grad():
-        log_probabilities = model(torch.tensor([context + candidate])).logits[0].double().log_softmax(1)
-    places = range(len(context) - 1, len(context) + len(candidate) - 1)
-    return float(np.mean([log_probabilities[place, token] for place, token in zip(places, candidate, strict=True)]))
-
-
-@pytest.mark.parametrize("context", [320, 48])  # the whole talk fits; it does not, and is cut
-def test_candidate_scores_equal_a_pass_for_each_candidate(tiny_model, encoder, context) -> None:
-    tiny_model.eval()
-    corpus = parse_corpus(TEXT.encode(), "t")
-    passes = choice_passes(corpus, encoder, 20, context)
-    assert sum(len(choice_pass.choices) for choice_pass in passes) == 4
-    for choice_pass in passes:
-        for choice, scores in zip(choice_pass.choices, pass_scores(tiny_model, choice_pass), strict=True):
-            before = choice_pass.tokens[: choice.start]
-            slow = [slow_mean_log_likelihood(tiny_model, before, ids) for ids in choice.candidates]
-            np.testing.assert_allclose(scores, slow, atol=1e-5)
-            assert max(map(len, choice.candidates)) + len(before) <= context + 1
-
-
-def test_a_turn_s_context_and_candidates_by_hand(encoder) -> None:
-    passes = choice_passes(parse_corpus(TEXT.encode(), "t"), encoder, 20, 320)
-    facts, said = ["i have two dogs.", "i work as a nurse."], ["hi ! how are you ?", "great . just walking my dogs ."]
-    first, second = passes[0].choices
-    assert passes[0].tokens[: first.start] == encoder.context(1, facts, said[:1], 320)
-    assert passes[0].tokens[: second.start] == encoder.context(1, facts, [*said, "nice ! what do you do ?"], 320)
-    assert first.candidates[-1] == [*encoder.texts(["great . just walking my dogs ."])[0], encoder.eos]
-    assert second.candidates[1] == [encoder.eos]  # an empty candidate
-    assert passes[1].tokens[: passes[1].choices[0].start] == encoder.context(0, ["i am old."], [], 320)
-    assert [
-        len(choice_pass.choices) for choice_pass in choice_passes(parse_corpus(TEXT.encode(), "t"), encoder, 2, 320)
-    ] == [1, 1]
-
-
-def test_a_context_goes_as_far_back_as_the_longest_candidate_leaves_room(encoder) -> None:
-    """A candidate's last token is no input, so context and candidate may have one token more than the model reads."""
-    text = "1 your persona: i ski .\n2 a b c\td e f\n3 g h i\tj k l\t\tm n o p q r s|j k l\n"
-    ids = encoder.texts(["a b c", "d e f", "g h i", "m n o p q r s"])
-    whole = encoder.context(1, ["i ski ."], ["a b c", "d e f", "g h i"], 320)
-    longest = len(ids[3]) + 1
-    for context, begins in ((len(whole) + longest - 1, 0), (len(whole) + longest - 2, 1)):
-        (found,) = choice_passes(parse_corpus(text.encode(), "t"), encoder, 20, context)
-        assert found.tokens == encoder.context(1, ["i ski ."], ["a b c", "d e f", "g h i"][begins:], 320)
-        assert found.choices == [Choice(len(found.tokens), [[*ids[3], encoder.eos], found.choices[0].candidates[1]], 4)]
-
-
-def test_a_candidate_longer_than_the_context_is_cut(encoder, tiny_model) -> None:
-    text = f"1 your persona: i ski .\n2 a\tb\t\t{'dogs ' * 60}|b\n"
-    (found,) = choice_passes(parse_corpus(text.encode(), "t"), encoder, 20, 40)
-    prefix = encoder.prefix(1, encoder.texts(["i ski ."]))
-    (dogs,) = encoder.texts(["dogs " * 60])
-    assert found.choices[0].candidates[0] == dogs[: 40 - len(prefix)]
-    assert found.tokens == prefix  # nothing else fits
-    assert len(pass_scores(tiny_model.eval(), found)[0]) == 2
-
-
-def test_hits_at_1_by_hand(tiny_model, encoder) -> None:
-    assert is_hit([-2.0, -1.0])
-    assert is_hit([-1.0, -2.0, -1.0])  # the true one stood twice
-    assert not is_hit([-1.0, -2.0])
-    choice_pass = ChoicePass([7, 8, 9], [Choice(3, [[10, 11], [12]])])
-    worse, better = pass_scores(tiny_model.eval(), choice_pass)[0]
-    swapped = ChoicePass([7, 8, 9], [Choice(3, [[12], [10, 11]])])
-    found = hits_at_1(tiny_model, [choice_pass, swapped, swapped], PLAIN)
-    assert found.values.tolist() == ([1, 0, 0] if better > worse else [0, 1, 1])
-    assert found.weights.tolist() == [1, 1, 1]
-
-
-def test_no_candidates_no_talks(encoder, sample) -> None:
-    assert choice_passes(read_corpus(sample / "valid_both_original_no_cands.txt"), encoder, 20, 320) == []
-
-
-def test_generated_metrics_equal_one_reply_at_a_time(tiny_model, encoder) -> None:
-    dataset = dataset_of(TEXT.encode(), encoder, 320)
-    pairs = []  # reply, human
-    for index in range(len(dataset)):
-        tokens, spans = dataset.sequence(index)
-        for start, end in spans:
-            reply = generate_replies(tiny_model, encoder, [ReplyRequest(tokens[:start].tolist())], PLAIN)[0]
-            pairs.append((reply, encoder.decode_reply(tokens[start:end].tolist())))
-    assert [human for _, human in pairs[:2]] == ["hi ! how are you ?", "nice ! what do you do ?"]
-    pairs = pairs[:5]
-    found = generated_metrics(tiny_model, dataset, encoder, PLAIN, 5)
-    assert found["word_f1"].values.tolist() == pytest.approx([word_f1(*pair) for pair in pairs])
-    assert found["word_f1"].places.turns.tolist() == [1, 3, 2, 4, 1]
-    for n in (1, 2):
-        name = f"distinct_{n}"
-        assert figure(name, found[name]) == distinct([reply for reply, _ in pairs], n)
-        first = found[name].places.turns == 1
-        assert figure(name, found[name][first]) == distinct([pairs[0][0], pairs[4][0]], n)
-    assert len(generated_metrics(tiny_model, dataset, encoder, PLAIN, 1000)["word_f1"]) == 7
-
-
-@pytest.mark.parametrize(
-    ("first", "repeated"),
-    [("hello !", [0, 0, 0, 0, 0, 1, 0]), ("hi ! how are you ?", [0, 1, 0, 0, 0, 0, 0])],
-)
-def test_a_reply_repeats_its_own_speaker_only(
-    tiny_model, encoder, monkeypatch, first: str, repeated: list[int]
-) -> None:
-    """Always the same reply: in one dialogue the first speaker said it before, in its first utterance."""
-    text = TEXT.replace(first, "so i am called tom now")
-    monkeypatch.setattr(
-        metrics, "generate_replies", lambda model, encoder, drafts, *others: ["i am called tom"] * len(drafts)
-    )
-    found = generated_metrics(tiny_model, dataset_of(text.encode(), encoder, 320), encoder, PLAIN, 100)["repeat_rate"]
-    assert found.places.turns.tolist() == [1, 3, 2, 4, 1, 3, 2]
-    assert found.values.tolist() == repeated
-
-
-def test_generated_metrics_of_talks_that_fill_the_context(base, tokenizer, encoder) -> None:
-    model = load_model(str(base), len(tokenizer))
-    model.config.n_positions = 80  # room for 40 tokens before a reply
-    dataset = dataset_of(TEXT.encode(), encoder, 80)
-    assert generated_metrics(model, dataset, encoder, PLAIN, 100)["word_f1"].places.turns.tolist() == [
-        1,
-        3,
-        2,
-        4,
-        1,
-        3,
-        2,
-    ]
-
-
-def test_a_reply_s_context_is_cut_by_no_more_than_the_reply_needs(tiny_model, encoder, monkeypatch) -> None:
-    dataset = dataset_of(TEXT.encode(), encoder, 320)
-    sequences = [dataset.sequence(index) for index in range(len(dataset))]
-    whole = [tokens[:start].tolist() for tokens, spans in sequences for start, _ in spans]
-    longest = max(map(len, whole))
-    asked: list[list[int]] = []
-
-    def listen(model: object, encoder: Encoder, drafts: list[ReplyRequest], *rest: object) -> list[str]:
-        asked.extend(draft.context for draft in drafts)
-        return [""] * len(drafts)
-
-    monkeypatch.setattr(metrics, "generate_replies", listen)
-    for room in (longest, longest - 1):
-        asked.clear()
-        tiny_model.config.n_positions = room + 40
-        generated_metrics(tiny_model, dataset, encoder, PLAIN, 100)
-        assert sorted(asked) == sorted(fit_context(ids, encoder, room) for ids in whole)
-        assert (sorted(asked) == sorted(whole)) == (room == longest)
-
-
-def test_persona_gain_leaves_out_what_cannot_fit_under_the_other_persona(tiny_model, encoder) -> None:
-    """The next dialogue's persona fills the context, so not even one utterance fits after it."""
-    long = " ".join(["dogs"] * 30)
-    text = f"1 your persona: i am old.\n2 a\tb c d e f g h i j\n1 your persona: {long}\n2 a\tb\n".encode()
-    own = [len(ids) for ids, _ in map(dataset_of(text, encoder, 320).sequence, range(2))]
-    dataset = dataset_of(text, encoder, max(own))
-    exchanged = metrics.exchange_personas(
-        [dataset.sequence(index) for index in range(2)], dataset.tensors.dialogues, encoder, max(own)
-    )
-    assert [len(spans) for (_, spans), _ in exchanged] == [0, 1]
-    assert [dropped for _, dropped in exchanged] == [1, 0]
-    assert all(len(tokens) <= max(own) and (spans <= len(tokens)).all() for (tokens, spans), _ in exchanged)
-    assert teacher_forced_metrics(tiny_model, dataset, encoder, PLAIN)["persona_gain"] > 0
 
 
 def test_evaluate_prints_and_writes_what_the_functions_compute(
@@ -269,26 +83,6 @@ def test_goals_are_scored_beside_the_rest(run, settings_file, tmp_path, monkeypa
     assert json.loads(written.read_text()) == figures
 
 
-def test_published_figures_stand_beside_their_text_and_vocabulary_only(
-    run, settings_file, monkeypatch, real_tokenizer, tokenizer, tmp_path
-) -> None:
-    assert published.has_published_vocabulary(real_tokenizer)
-    assert not published.has_published_vocabulary(tokenizer)
-    plain, with_candidates = tmp_path / "plain.txt", tmp_path / "candidates.txt"
-    plain.write_text("1 your persona: x\n2 a\tb\n")
-    with_candidates.write_text("1 your persona: x\n2 a\tb\t\tc|b\n")
-    monkeypatch.setattr(published, "CONVAI2_VALID_MD5", hashlib.md5(plain.read_bytes()).hexdigest())
-    assert published.is_published_text(plain)
-    assert published.is_published_text(with_candidates)
-    assert not published.is_published_text(tmp_path / "absent.txt")
-    metrics = {"loss": 1.0, "turn_perplexity": 2.0, "token_f1": 0.5, "responses": 3, "response_tokens": 4}
-    assert "published" not in evaluate.table(metrics, comparable=False)
-    shown = evaluate.table(metrics, comparable=True)
-    for figures in ("10.2     43.4 %", "11.4     22.7 %", "16.3     19.5 %"):
-        assert figures in shown
-    assert "word_f1 (--generate N), of whole generated replies, is the one to trust." in shown
-
-
 @pytest.mark.parametrize(
     ("options", "name"),
     [
@@ -303,7 +97,7 @@ def test_published_figures_stand_beside_their_text_and_vocabulary_only(
 def test_another_model_or_text_writes_beside_the_run_s_eval_json(options, name, tmp_path, monkeypatch) -> None:
     (tmp_path / "checkpoint" / "best").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert evaluate.file_name(argparse.Namespace(**{"model": None, "text": None, "compare": None} | options)) == name
+    assert evaluate.file_name(evaluate.Options(**OPTIONS | options)) == name
 
 
 @pytest.mark.parametrize("removed", [False, True])
@@ -318,13 +112,13 @@ def test_a_checkpoint_saved_meanwhile_gets_no_scores_of_another(
     new.mkdir()
     redirect_link(folder / "model", old.name)
 
-    def score_meanwhile(*arguments: object) -> dict[str, Tally]:
+    def score_meanwhile(*arguments: object) -> dict[str, Entries]:
         redirect_link(folder / "model", new.name)
         if removed:
             shutil.rmtree(old)
         return teacher_forced(*arguments)
 
-    monkeypatch.setattr(evaluate, "teacher_forced", score_meanwhile)
+    monkeypatch.setattr(evaluation, "teacher_forced", score_meanwhile)
     assert run(evaluate.main, "--env", settings_file).status == 0
     assert json.loads((tmp_path / "save" / "samples" / "eval.json").read_text())["step"] == 2
     assert not list(new.iterdir())
@@ -416,7 +210,7 @@ def test_compare_a_model_with_itself(run, settings_file, tmp_path, text) -> None
     assert {key: value for key, value in written["a"].items() if key != "word_perplexity"} == alone
     assert written["same_vocabulary"]
     zero = {"difference": 0.0, "low": 0.0, "high": 0.0}
-    names = {name for name in (metric.name for metric in metrics.METRICS) if name in written["a"]}
+    names = {name for name in (metric.name for metric in METRICS) if name in written["a"]}
     assert {"loss", "hits_at_1", "persona_mrr", "word_f1", "repeat_rate", "word_perplexity"} < names
     without = {name: {"difference": 0.0} for name in ("distinct_1", "distinct_2")}
     assert written["differences"] == dict.fromkeys(names, zero) | without
@@ -440,7 +234,7 @@ def test_models_of_different_vocabularies_compare_by_words(run, settings_file, t
         evaluate.main, "--env", settings_file, "--text", text, "--compare", model, tmp_path / "other", "--out", out
     )
     assert outcome.status == 0
-    assert "word_perplexity,\nof the same words for both" in outcome.out
+    assert "word_perplexity, of the same words for both" in outcome.out
     written = json.loads(out.read_text())
     assert not written["same_vocabulary"]
     assert set(written["differences"]) == {"word_perplexity", "hits_at_1"}

@@ -1,4 +1,4 @@
-"""files.py: JSON, checksums, names, writing in one step."""
+"""files.py: text, JSON, checksums, names, writing in one step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,66 @@ from pathlib import Path
 
 import pytest
 
-from personagpt.files import read_json, unused_name, write_atomically, write_json
+from personagpt.errors import UserError
+from personagpt.files import (
+    check_present,
+    decode,
+    file_checksum,
+    read_json,
+    read_text,
+    set_aside_damaged,
+    unused_name,
+    write_atomically,
+    write_json,
+)
+
+
+def test_text_with_and_without_a_byte_order_mark(tmp_path: Path) -> None:
+    for data in ("caf\u00e9\r\n\ufeff".encode(), "\ufeffcaf\u00e9\r\n\ufeff".encode()):
+        (tmp_path / "text").write_bytes(data)
+        assert read_text(tmp_path / "text") == "caf\u00e9\r\n\ufeff"
+    assert decode("\ufeffa".encode(), tmp_path, line=2) == "\ufeffa"  # inside a file it is a character
+
+
+@pytest.mark.parametrize(("data", "line"), [(b"\xff\xfea", 1), (b"a\nb\n c\xff", 3), (b"a\n\xff\n", 2)])
+def test_text_that_is_not_utf_8_is_named_with_its_line(tmp_path: Path, data: bytes, line: int) -> None:
+    path = tmp_path / "text"
+    path.write_bytes(data)
+    with pytest.raises(UserError) as caught:
+        read_text(path)
+    assert str(caught.value) == f"{path}:{line}: byte 0xff is not UTF-8; save the file as UTF-8"
+    with pytest.raises(UserError, match=f":{line + 6}: byte 0xff is not UTF-8"):
+        decode(data, path, line=7)
+
+
+def test_a_text_that_cannot_be_read(tmp_path: Path) -> None:
+    for path, reason in (
+        (tmp_path / "absent", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+        (Path("a\0b"), "embedded null byte"),
+    ):
+        with pytest.raises(UserError) as caught:
+            read_text(path)
+        assert str(caught.value) == f"{path}: cannot read it: {reason}"
+
+
+def test_a_missing_file_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    (tmp_path / "there").touch()
+    check_present(tmp_path / "there", "make it")
+    with pytest.raises(UserError, match=r"absent: no such file; first run `make it`$"):
+        check_present(tmp_path / "absent", "make it")
+
+
+def test_the_checksum_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(b"abc")
+    assert file_checksum(tmp_path / "text") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_what_is_damaged_is_kept_under_another_name(tmp_path: Path) -> None:
+    for name in ("damaged-log", "damaged-log.1"):
+        (tmp_path / "log").write_text(name)
+        assert set_aside_damaged(tmp_path / "log") == tmp_path / name
+        assert (tmp_path / name).read_text() == name
 
 
 def test_damaged_json_is_no_json(tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 import train
-from bench.torture import copy_base, write_data
 from personagpt.device import Processes
 from personagpt.files import read_json
 from personagpt.model.loading import load_model
-from personagpt.sequences.batches import load_batch
+from personagpt.sequences.batches import StepPlan, load_batch
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.settings import read_settings
-from tests.helpers import prepare_run, rows, same, train_run, weights
+from personagpt.training.optimization import Trainer
+from tests.helpers import copy_base, prepare_run, rows, same, train_run, weights, write_data
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")]
 
@@ -54,15 +54,15 @@ def test_fp16_scaling_is_resumed(tmp_path: Path, data: Path, monkeypatch: pytest
     calm = prepare_run(tmp_path / "calm", data, precision="fp16", compile="False")
     killed = prepare_run(tmp_path / "killed", data, precision="fp16", compile="False")
     assert train_run(calm) == 0
-    group = train.StepPlan.group
+    group = StepPlan.group
 
-    def die_in_step_4(plan: train.StepPlan, step: int) -> np.ndarray:
+    def die_in_step_4(plan: StepPlan, step: int) -> np.ndarray:
         if step == 4:
             raise ZeroDivisionError
         return group(plan, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.StepPlan, "group", die_in_step_4)
+        patch.setattr(StepPlan, "group", die_in_step_4)
         with pytest.raises(ZeroDivisionError):
             train.main(["--env", str(killed)])
     assert train_run(killed) == 0
@@ -82,7 +82,7 @@ def test_no_waiting_inside_a_step(tmp_path: Path, data: Path) -> None:
     dataset = PersonaChatDataset(settings.tensors("train"))
     device = torch.device("cuda", 0)
     model = load_model(settings.model_name, int(dataset.metadata["vocabulary"])).to(device).train()
-    trainer = train.Trainer(settings, Processes(0, 1, device), "bf16", model)
+    trainer = Trainer(settings, Processes(0, 1, device), "bf16", model)
     for checked in (False, True):  # the first time, libraries set themselves up
         torch.cuda.set_sync_debug_mode("error" if checked else "default")
         try:

@@ -1,8 +1,9 @@
-"""The house: imports go one way, nothing in the package imports a script, and modules and functions stay small."""
+"""The house: rooms, imports that go one way, a tests file for each module, small modules and functions."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,23 +25,29 @@ STATIONS["study"] = STATIONS["page"] | {"page"}
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
 MODULES = sorted((ROOT / "personagpt").rglob("*.py"))
 MOST_LINES, MOST_FUNCTION_LINES, MOST_NESTING = 350, 60, 4
+LARGEST_ROOM, ROOT_ENTRIES = 0.2, 24  # a share of the package's lines; files and folders
+# Tests of several modules at once: what they hold is no module's own.
+ACROSS = {
+    "test_bad_input", "test_demo", "test_docs", "test_early_answers", "test_gpu", "test_house", "test_processes",
+    "test_same_losses", "test_serve",
+}  # fmt: skip
 CODE = [*MODULES, *ROOT.glob("*.py"), *(ROOT / "bench").glob("*.py")]
 
 
 def imports(source: str) -> set[str]:
-    """The modules that `source` imports, wherever in it."""
-    found = set()
+    """Return the modules that `source` imports, wherever in it, and the names that it imports from them."""
+    modules = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
+            modules |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "a relative import"
-            found |= {node.module} | {f"{node.module}.{name.name}" for name in node.names}
-    return found
+            modules |= {node.module} | {f"{node.module}.{name.name}" for name in node.names}
+    return modules
 
 
 def station(module: str) -> str:
-    """personagpt.text.convai2 -> text; personagpt.files -> files"""
+    """Return the folder, or the module of the ground: personagpt.text.convai2 -> text, personagpt.files -> files."""
     return [*module.split("."), ""][1]
 
 
@@ -50,14 +57,14 @@ def allowed(where: str) -> set[str]:
 
 
 def wrong_imports(module: str, source: str) -> set[str]:
-    """The imports of `source` that run back, sideways, or into a script."""
+    """Return the imports of `source` that run back, sideways, or into a script."""
     ours = {name for name in imports(source) if name.split(".")[0] == "personagpt"}
     back = {name for name in ours if station(name) not in allowed(station(module))}
     return back | {name for name in imports(source) if name.split(".")[0] in SCRIPTS | {"bench", "tests"}}
 
 
 def circles(graph: dict[str, set[str]]) -> set[str]:
-    """The modules that reach themselves."""
+    """Return the modules that import themselves, directly or through others."""
 
     def reached(start: str) -> set[str]:
         seen, waiting = set(), [start]
@@ -75,7 +82,7 @@ def name_of(path: Path) -> str:
 
 
 def deepest(node: ast.AST, depth: int = 0) -> int:
-    """How deep statements are nested in a function: 0 without any block."""
+    """Return how deep statements are nested in a function: 0 without any block."""
     blocks = (ast.For, ast.While, ast.If, ast.With, ast.Try)
     depths = [depth]
     for name, value in ast.iter_fields(node):
@@ -126,6 +133,63 @@ def test_what_these_tests_would_find() -> None:
     assert deepest(nested.body[0]) == 2
 
 
+def test_every_module_has_its_tests_file_and_every_tests_file_its_module() -> None:
+    modules = {path.relative_to(ROOT / "personagpt") for path in MODULES if path.name != "__init__.py"}
+    modules |= {path.relative_to(ROOT) for path in ROOT.glob("*.py")}
+    tests = {path.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
+    mirrored = {path.with_name(path.name.removeprefix("test_")) for path in tests if path.stem not in ACROSS}
+    benchmarks = {path.relative_to(ROOT) for path in (ROOT / "bench").glob("*.py")}
+    untested, homeless = modules - mirrored, mirrored - modules - benchmarks
+    assert not untested, "modules without a tests file: " + ", ".join(sorted(map(str, untested)))
+    assert not homeless, "tests files of no module: " + ", ".join(sorted(map(str, homeless)))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=name_of)
+def test_tests_import_no_benchmark_but_those_they_test(path: Path) -> None:
+    if path.parent != ROOT / "tests" / "bench":
+        assert {name for name in imports(path.read_text()) if name.split(".")[0] == "bench"} == set()
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent for path in (ROOT / "personagpt").rglob("__init__.py")), ids=name_of
+)
+def test_every_folder_is_a_room_of_the_package(folder: Path) -> None:
+    assert not folder.with_suffix(".py").exists(), "a module beside a folder of its name"
+    assert folder.name == "personagpt" or station(name_of(folder)) in STATIONS
+    module = name_of(folder)
+    subprocess.run([sys.executable, "-c", f"import {module}; assert {module}.__doc__"], cwd=ROOT, check=True)
+
+
+def test_no_room_is_too_large() -> None:
+    lines = {path: len(path.read_text().splitlines()) for path in MODULES}
+    for room in STATIONS:
+        size = sum(count for path, count in lines.items() if station(name_of(path)) == room)
+        assert size <= LARGEST_ROOM * sum(lines.values()), f"{room} has {size} of {sum(lines.values())} lines"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.py")), ids=name_of)
+def test_a_script_has_one_block_of_imports(path: Path) -> None:
+    """After the imports and what belongs to them (`if TYPE_CHECKING`), no import stands at the top level."""
+    tree, ended = ast.parse(path.read_text()), False
+    for node in tree.body[1:]:  # the first is the docstring
+        is_import = isinstance(node, (ast.Import, ast.ImportFrom))
+        assert not (is_import and ended), f"line {node.lineno}: a second block of imports"
+        ended |= not is_import and "TYPE_CHECKING" not in ast.unparse(node).split("\n")[0]
+
+
+def test_no_rule_of_imports_is_switched_off() -> None:
+    sources = [*CODE, *(ROOT / "tests").rglob("*.py"), ROOT / "pyproject.toml"]
+    switched_off = re.compile(r"isort: *(skip|off)|noqa: *E402|[\"']E402[\"']")
+    assert [str(path) for path in sources if switched_off.search(path.read_text())] == []
+
+
+def test_the_rank_is_read_in_one_place() -> None:
+    """Whether this process speaks and writes for all is `output.is_first_process`; device.py joins the processes."""
+    ground = {ROOT / "personagpt" / name for name in ("output.py", "device.py")}
+    modules = [*MODULES, *ROOT.glob("*.py")]
+    assert {path for path in modules if re.search(r"[\"']RANK[\"']", path.read_text())} == ground
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_modules_fit_a_sitting(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MOST_LINES
@@ -169,4 +233,4 @@ def test_the_root_says_what_to_run() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if tracked.returncode:
         pytest.skip("not a git checkout: other files may lie here")
-    assert len({line.split("/")[0] for line in tracked.stdout.splitlines()}) <= 26
+    assert len({line.split("/")[0] for line in tracked.stdout.splitlines()}) <= ROOT_ENTRIES

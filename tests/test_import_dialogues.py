@@ -48,6 +48,7 @@ def test_talks_become_tensors(run, talks, target, base, write_settings, monkeypa
     assert (done.status, done.err) == (0, "")
     assert re.fullmatch(
         "plain: 18 dialogues for training, 2 for validation\n"
+        r"the first 3 as they will be trained on \(\* is learned\):\n(  .*\n)+"
         rf"text in {target}; next: data_path='{target}' save_path='{target}/save' \S+ preprocess_dataset\.py\n",
         done.out,
     )
@@ -103,7 +104,7 @@ def test_nothing_is_overwritten(run, talks, target) -> None:
     assert (refused.status, refused.out) == (2, "")
     assert refused.err == (
         f"error: {target / TEXT_NAMES['valid']} is there already and stays as it is: "
-        "import into another folder, or remove it\n"
+        "add to it with --add, import into another folder, or remove it\n"
     )
     assert files(target) == [TEXT_NAMES["valid"]]
     assert (target / TEXT_NAMES["valid"]).read_bytes() == before
@@ -162,8 +163,11 @@ def test_several_files_and_formats(run, talks, tmp_path, target) -> None:
         ([".", "--to", "x"], ".: cannot read this file: Is a directory"),
         (["a.txt", "--to", "x", "--valid", "1.5"], "--valid 1.5: expected a share from 0 (none) to 1 (all)"),
         (["a.txt", "--to", "x", "--valid", "nan"], "--valid nan: expected a share from 0 (none) to 1 (all)"),
-        (["empty.json", "--to", "x", "--format", "messages"], "no record in these files: nothing was written"),
-        (["one.txt", "--to", "x"], "2 personas in 1 dialogues cannot be split so that none is in both parts: "),
+        (["empty.json", "--to", "x", "--format", "messages"], "no dialogue in these files: nothing was written"),
+        (
+            ["one.txt", "--to", "x"],
+            "1 dialogue(s) cannot be split so that every persona is trained: ",
+        ),
         (["one.txt", "--to", "one.txt"], "--to one.txt: there is a file of that name; expected a folder"),
         (["one.txt", "--to", "one.txt/x", "--valid", "0"], "one.txt/x: Not a directory"),
     ],
@@ -191,3 +195,121 @@ def test_it_needs_nothing_heavy(root, talks, target) -> None:
         assert done.returncode == status, done.stderr
         assert "Traceback" not in done.stderr
     assert files(target) == list(TEXT_NAMES.values())
+
+
+SCRIPT = (
+    "scene,name,line\n1,Ada,Where to?\n1,Pim,Say it.\n1,Vex,Out (of here).\n2,Pim,Now?\n2,Vex,Now.\n3,Pim,a\n3,Ada,b\n"
+)
+
+
+@pytest.fixture
+def script(tmp_path) -> Path:
+    path = tmp_path / "script.csv"
+    path.write_text(SCRIPT)
+    return path
+
+
+def test_many_speakers_are_answered_with_the_command(run, script, target) -> None:
+    refused = run(main, script, "--to", target)
+    assert (refused.status, refused.out) == (2, "")
+    assert refused.err.startswith(
+        "error: 1 of 3 talks have more than two speakers: Ada (1), Pim (1), Vex (1). Choose who replies: "
+    )
+    assert refused.err.endswith(f"import_dialogues.py {script} --to '{target}' --speaker Ada\n")
+    assert not target.exists()
+
+
+def test_a_character_of_a_script_replies(run, script, target) -> None:
+    done = run(main, script, "--to", target, "--speaker", "vex", "--valid", "0")
+    assert (done.status, done.err) == (0, "")
+    assert "2 dialogues for training, 0 for validation; left out: 1 talks without Vex and a partner\n" in done.out
+    assert "Vex has no persona: it is `my name is Vex.` now; --persona-file FILE gives a better\n" in done.out
+    assert "    * Vex: Out .\n" in done.out
+    assert (target / TEXT_NAMES["train"]).read_text() == (
+        "1 your persona: my name is Vex.\n2 Where to? Say it.\tOut .\n1 your persona: my name is Vex.\n2 Now?\tNow.\n"
+    )
+
+
+def test_a_persona_file_has_the_characters_facts(run, script, target, tmp_path) -> None:
+    facts = tmp_path / "vex.txt"
+    facts.write_text("i build .\ni row .\n")
+    assert run(main, script, "--to", target, "--speaker", "Vex", "--persona-file", facts, "--valid", "0").status == 0
+    assert (target / TEXT_NAMES["train"]).read_text().startswith("1 your persona: i build .\n2 your persona: i row .\n")
+    refused = run(main, script, "--to", target / "b", "--persona-file", facts)
+    assert refused.err == "error: --persona-file: whose facts are these? add --speaker NAME\n"
+    refused = run(main, script, "--to", target / "b", "--speaker", "Bob")
+    assert refused.err == ("error: --speaker Bob: says nothing in these files; who speaks: Pim (3), Ada (2), Vex (2)\n")
+
+
+def test_columns_and_a_paragraph(run, tmp_path, target) -> None:
+    path = tmp_path / "personality.csv"
+    path.write_text(',Persona,chat\n0,"i bake . i have a goat . i walk .","hi ,\nho .\n"\n')
+    done = run(main, path, "--to", target, "--columns", "text=chat, persona=Persona", "--valid", "0")
+    assert done.out.startswith("columns (text=chat, persona=Persona): 1 dialogues for training")
+    assert "1 personas were one paragraph: each sentence of it is a fact now\n" in done.out
+    assert facts(target / TEXT_NAMES["train"]) == {"i bake .", "i have a goat .", "i walk ."}
+
+
+def test_a_second_import_adds(run, talks, target) -> None:
+    assert run(main, talks, "--to", target).status == 0
+    before = {name: (target / name).read_text() for name in TEXT_NAMES.values()}
+    assert run(main, talks, "--to", target, "--add").status == 0
+    assert {name: (target / name).read_text() for name in before} == {name: 2 * text for name, text in before.items()}
+
+
+def test_parts_of_a_file(run, tmp_path, target) -> None:
+    records = [
+        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": str(n)}]} for n in range(9)
+    ]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"train": records, "test": records}))
+    # Without a validation part a tenth of the training part validates.
+    done = run(main, path, "--to", target)
+    assert "8 dialogues for training, 1 for validation; left out: 9 records of the test part\n" in done.out
+    path.write_text(json.dumps({"train": records, "more": records}))
+    refused = run(main, path, "--to", target / "b")
+    assert refused.err.startswith(
+        f"error: {path}: its part 'more' is none of train, valid and test: give --valid SHARE"
+    )
+    assert "16 dialogues for training, 2 for validation" in run(main, path, "--to", target / "b", "--valid", ".1").out
+
+
+def test_one_character_validates_too(run, tmp_path, target) -> None:
+    path = tmp_path / "vex.txt"
+    path.write_text("".join(f"Vex's persona: i build .\nKid: {n} ?\nVex: {n} .\n\n" for n in range(10)))
+    done = run(main, path, "--to", target)
+    assert "9 dialogues for training, 1 for validation\n" in done.out
+    assert done.err.startswith("warning: ")
+    assert "in both parts: validation says how well a model plays known personas" in done.err
+
+
+def test_long_talks_are_named(run, tmp_path, target) -> None:
+    path = tmp_path / "long.txt"
+    path.write_text("A: a\nB: b\n" * 11)
+    done = run(main, path, "--to", target, "--valid", "0")
+    assert (
+        "1 talks have more than 20 utterances, of which preprocessing uses the first max_turns (default 20): "
+        "set max_turns = 22 to use all\n"
+    ) in done.out
+
+
+def test_chat_messages_go_out_and_come_back(run, talks, target, tmp_path) -> None:
+    assert run(main, talks, "--to", target).status == 0
+    texts = [target / name for name in TEXT_NAMES.values()]
+    chat = tmp_path / "chat.jsonl"
+    done = run(main, *texts, "--export-messages", chat)
+    assert (done.status, done.err) == (0, "")
+    assert done.out == f"convai2: 20 dialogues; 40 records of chat messages in {chat}\n"
+    assert run(main, *texts, "--export-messages", chat).err == (
+        f"error: {chat} is there already and stays as it is: name another file\n"
+    )
+    back = tmp_path / "back"
+    assert run(main, chat, "--to", back).status == 0
+    assert facts(back / TEXT_NAMES["train"]) | facts(back / TEXT_NAMES["valid"]) == facts(texts[0]) | facts(texts[1])
+
+
+def test_what_was_imported_is_imported_again_the_same(run, talks, target, tmp_path) -> None:
+    assert run(main, talks, "--to", target, "--valid", "0").status == 0
+    text = target / TEXT_NAMES["train"]
+    assert run(main, text, "--to", tmp_path / "again", "--valid", "0").status == 0
+    assert (tmp_path / "again" / text.name).read_text() == text.read_text()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import io
 import json
 import os
 import re
@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import preprocess_dataset
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder, tokenizer_checksum
-from personagpt.sequences.tensors import TensorSpool
-from personagpt.text.convai2 import CheckedText, TextError, parse_corpus
+from personagpt.sequences.tensors import Tensors
+from personagpt.text.convai2 import parse_corpus
+from personagpt.text.lines import TextError
 from personagpt.text.style import Style, Writing
-from preprocess_dataset import main, summary
+from preprocess_dataset import main
 
 TRAIN, VALID = (f"{split}_both_original_no_cands.txt" for split in ("train", "valid"))
 TALK = "1 your persona: i sing.\n2 partner's persona: i ski.\n3 hi !\thello .\n4 how are you ?\tfine .\n"
@@ -205,20 +205,22 @@ def test_validation_that_cannot_tell_gets_a_warning(run, env, tmp_path) -> None:
         assert outcome.line.startswith(f"warning: {warning}") if warning else "warning" not in outcome.err
 
 
-def test_a_text_that_changes_while_it_is_encoded(run, env, tmp_path, monkeypatch) -> None:
-    encode = preprocess_dataset.encode_pieces
+def test_a_failure_of_the_second_file_keeps_both_old_files(run, env, tmp_path, monkeypatch) -> None:
+    run(main, "--env", env)
+    before = {path: path.read_bytes() for path in (tmp_path / "save").iterdir()}
+    write = Tensors.write
 
-    def changed(text, *arguments):  # noqa: ANN202
-        (tmp_path / "data" / TRAIN).write_text(OTHER)
-        return encode(text, *arguments)
+    def second_fails(tensors: Tensors, file, metadata: dict[str, str]) -> None:
+        write(tensors, file, metadata)
+        if "valid" in file.name:
+            raise OSError(errno.ENOSPC, "No space left on device", file.name)
 
-    monkeypatch.setattr(preprocess_dataset, "encode_pieces", changed)
+    monkeypatch.setattr(Tensors, "write", second_fails)
+    monkeypatch.setenv("max_turns", "2")
     outcome = run(main, "--env", env)
-    assert (outcome.status, outcome.line) == (
-        2,
-        f"error: {tmp_path / 'data' / TRAIN}: the file changed while it was read; run the same command again",
-    )
-    assert not (tmp_path / "save").exists()
+    assert outcome.status == 1
+    assert outcome.line.startswith("error: the disk is full while writing ")
+    assert {path: path.read_bytes() for path in (tmp_path / "save").iterdir()} == before
 
 
 def test_a_missing_text_beside_one_s_own(run, env, tmp_path) -> None:
@@ -299,13 +301,10 @@ def test_a_model_name_without_a_tokenizer(run, env, tmp_path, monkeypatch) -> No
     assert outcome.err.count("\n") == 1
 
 
-def test_the_summary_counts_in_thousands(tokenizer, tmp_path) -> None:
-    text = CheckedText("t", lambda: io.BytesIO(b"1 hi\tho\n" * 1200))
-    with TensorSpool(tmp_path) as spool:
-        spool.add(encode_corpus(text, Encoder(tokenizer), 20, 320, "t"))
-        line = summary("train", spool, text, 1.26)
-    assert line.startswith("train: 1,200 dialogues, 2,400 sequences, 2,400 responses, ")
-    assert line.endswith(", 1.3 s")
+def test_the_summary_counts_in_thousands(run, env, tmp_path) -> None:
+    (tmp_path / "data" / TRAIN).write_text("1 hi\tho\n" * 1200)
+    out = run(main, "--env", env).out
+    assert re.match(r"train: 1,200 dialogues, 2,400 sequences, 2,400 responses, \d\d,\d{3} tokens, longest ", out)
 
 
 def test_an_unknown_option(run) -> None:
@@ -326,14 +325,14 @@ def test_the_next_command_has_the_same_settings(run, env, base, tmp_path, monkey
 
 
 def test_two_at_once_on_one_save_path(run, env, tmp_path, monkeypatch) -> None:
-    write = TensorSpool.write
+    write = Tensors.write
 
-    def another_run_comes_and_ends(spool: TensorSpool, *arguments: object) -> None:
-        monkeypatch.setattr(TensorSpool, "write", write)
-        write(spool, *arguments)
+    def another_run_comes_and_ends(tensors: Tensors, *arguments: object) -> None:
+        monkeypatch.setattr(Tensors, "write", write)
+        write(tensors, *arguments)
         assert main(["--env", str(env)]) == 0
 
-    monkeypatch.setattr(TensorSpool, "write", another_run_comes_and_ends)
+    monkeypatch.setattr(Tensors, "write", another_run_comes_and_ends)
     assert run(main, "--env", env).status == 0
     assert len(saved(tmp_path)) == 5
     assert sorted(os.listdir(tmp_path / "save")) == ["train_data.safetensors", "valid_data.safetensors"]

@@ -8,12 +8,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from bench.torture import copy_base, write_data
 from personagpt.model.loading import load_tokenizer
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import IGNORED
-from tests.helpers import prepare_run, rows, train_run
+from tests.helpers import copy_base, prepare_run, rows, train_run, write_data
 
 STEPS = 20
 

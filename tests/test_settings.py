@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from utils import add_env_option
-
-import argparse
 import json
 import math
 import re
@@ -12,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from personagpt.errors import UserError
 from personagpt.settings import (
     ENV_FILE,
     REQUIRED,
     VALUE_TYPES,
-    SettingsError,
     ValueType,
     choice,
     flag,
@@ -37,7 +34,7 @@ def written(place: Path, text: str | bytes) -> Path:
 
 def refused(path: Path, environ: dict[str, str] | None = None) -> str:
     """The one line that read_settings refuses `path` with."""
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(UserError) as caught:
         read_settings(path, environ or {})
     message = str(caught.value)
     assert "\n" not in message
@@ -229,7 +226,7 @@ def test_all_missing_keys_are_named_at_once(tmp_path) -> None:
 
 def test_a_missing_file_names_the_option(tmp_path) -> None:
     assert refused(tmp_path / "no.env") == f"{tmp_path / 'no.env'}: no such settings file; name one with --env FILE"
-    assert refused(tmp_path) == f"{tmp_path}: cannot read this settings file: Is a directory"
+    assert refused(tmp_path) == f"{tmp_path}: cannot read it: Is a directory"
 
 
 @pytest.mark.parametrize(
@@ -260,7 +257,7 @@ def test_a_duplicate_key_names_both_lines(tmp_path) -> None:
 
 def test_an_undecodable_byte_has_a_line(tmp_path) -> None:
     path = written(tmp_path, NINE_LINES.encode() + b"\nmodel_name = caf\xe9\n")
-    assert refused(path) == f"{path}:11: byte 0xe9 is not UTF-8; save the file as UTF-8 text"
+    assert refused(path) == f"{path}:11: byte 0xe9 is not UTF-8; save the file as UTF-8"
 
 
 def test_a_line_that_is_no_dotenv(tmp_path) -> None:
@@ -288,10 +285,3 @@ def test_a_mistake_in_the_environment_says_so(tmp_path) -> None:
     # A mistake in the file is not hidden by the variable that wins.
     path = written(tmp_path, NINE_LINES.replace("epochs = 3", "epochs = 0"))
     assert refused(path, {"epochs": "1"}).startswith(f"{path}:3: epochs = '0' is not allowed")
-
-
-def test_the_option_every_script_has() -> None:
-    parser = argparse.ArgumentParser()
-    add_env_option(parser)
-    assert parser.parse_args([]).env == ENV_FILE
-    assert parser.parse_args(["--env", "other"]).env == Path("other")

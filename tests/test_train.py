@@ -20,11 +20,12 @@ from safetensors.torch import load_file
 
 import preprocess_dataset
 import train
-from bench.torture import copy_base, write_data
+from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.text.style import read_style
-from personagpt.training import checkpoint, recorder
-from tests.helpers import VARIETIES, prepare_run, rows, same, train_run, weights
+from personagpt.training import recorder, saver
+from personagpt.training.optimization import Trainer
+from tests.helpers import VARIETIES, copy_base, prepare_run, rows, same, train_run, weights, write_data
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +97,9 @@ def test_goals_are_trained_on_and_not_scored_twice(
     # Tensors made from other goals, or without them, are noticed.
     goals.write_text("ask about work.\task\twork job\n")
     assert train_run(env, "--restart") == 2
-    assert "train_data.safetensors: made with other goals; run preprocess" in capsys.readouterr().err
+    assert "train_data.safetensors: made without these goals; run preprocess" in capsys.readouterr().err
     assert train_run(prepare_run(finished.parent, data, goals=goals)) == 2
-    assert "train_data.safetensors: made without goals; run preprocess" in capsys.readouterr().err
+    assert "train_data.safetensors: made without these goals; run preprocess" in capsys.readouterr().err
     prepare_run(finished.parent, data)
     goals.write_text("ask about work.\n")
     assert train_run(env) == 2
@@ -159,7 +160,7 @@ def test_room_and_logs_come_before_a_checkpoint(
     def asked(folder: Path, size: int) -> None:
         disk_events.append(f"room {size}")
 
-    monkeypatch.setattr(recorder, "check_room", asked)
+    monkeypatch.setattr(saver, "check_room", asked)
     assert train_run(env) == 0
     tensors = [parameter.numel() for parameter in weights(env).values()]
     # Weights, AdamW's two moments and each tensor's count of steps, 4 bytes a number.
@@ -178,9 +179,9 @@ def test_room_and_logs_come_before_a_checkpoint(
 
 def group_before(step: int, act: Callable[[], None]) -> Callable:
     """StepPlan.group that does `act` before the sequences of `step` are given out."""
-    plan_group = train.StepPlan.group
+    plan_group = StepPlan.group
 
-    def group(plan: train.StepPlan, asked: int) -> object:
+    def group(plan: StepPlan, asked: int) -> object:
         if asked == step:
             act()
         return plan_group(plan, asked)
@@ -193,21 +194,21 @@ def test_steps_are_taken_while_a_save_is_written(
 ) -> None:
     """What is saved is nevertheless the step that was asked for: going on from it ends the same."""
     env = prepare_run(tmp_path, data)
-    save_checkpoint, step_4_begins = recorder.save_checkpoint, threading.Event()
+    real_save, step_4_begins = saver.save_checkpoint, threading.Event()
 
     def late(folder: Path, step: int, *rest: object) -> None:
         assert step != 2 or step_4_begins.wait(60)
-        save_checkpoint(folder, step, *rest)
+        real_save(folder, step, *rest)
 
     def die() -> None:
         step_4_begins.set()
         raise Interrupted
 
     with monkeypatch.context() as patch:
-        patch.setattr(recorder, "save_checkpoint", late)
-        patch.setattr(recorder, "save_best", lambda *_: None)  # the end of the epoch would wait for the save
+        patch.setattr(saver, "save_checkpoint", late)
+        patch.setattr(saver, "save_best", lambda *_: None)  # the end of the epoch would wait for the save
         patch.setattr(recorder.Recorder, "evaluate", lambda *_: None)
-        patch.setattr(train.StepPlan, "group", group_before(4, die))
+        patch.setattr(StepPlan, "group", group_before(4, die))
         with pytest.raises(Interrupted):
             train.main(["--env", str(env)])
     assert os.readlink(tmp_path / "save" / "checkpoint" / "model") == "step-00000002"
@@ -220,9 +221,9 @@ def test_without_memory_for_copies_training_waits(
     tmp_path: Path, data: Path, finished: Path, enough: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     env = prepare_run(tmp_path, data)
-    copied = []
-    monkeypatch.setattr(recorder, "has_memory", lambda size: enough)
-    monkeypatch.setattr(recorder, "copies", lambda tensors: copied.append(1) or checkpoint.copies(tensors))
+    copied, copies = [], saver.copies
+    monkeypatch.setattr(saver, "has_memory", lambda size: enough)
+    monkeypatch.setattr(saver, "copies", lambda tensors: copied.append(1) or copies(tensors))
     assert train_run(env) == 0
     assert bool(copied) == enough
     assert same(weights(env), weights(finished))
@@ -237,7 +238,7 @@ def test_a_save_that_fails_ends_the_run_with_its_line(
     def full(folder: Path, step: int, *_: object) -> None:
         raise OSError(28, "No space left on device", str(folder))
 
-    monkeypatch.setattr(recorder, broken, full)
+    monkeypatch.setattr(saver, broken, full)
     assert train_run(env) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: the disk is full while writing ")
@@ -269,7 +270,7 @@ def test_with_fewer_epochs_the_epochs_that_were_taken_are_told(
 ) -> None:
     env = prepare_run(tmp_path, data, epochs=epochs)
     with monkeypatch.context() as patch:
-        patch.setattr(train.StepPlan, "group", group_before(8, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+        patch.setattr(StepPlan, "group", group_before(8, lambda: os.kill(os.getpid(), signal.SIGTERM)))
         assert train_run(env) == (0 if epochs == 1 else 143)
     prepare_run(tmp_path, data, epochs=1)
     assert f"already finished: {words}" in run(train.main, "--env", env).out
@@ -299,7 +300,7 @@ def test_a_run_that_died_goes_on_exactly(
         raise Interrupted
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.StepPlan, "group", group_before(4, die))
+        patch.setattr(StepPlan, "group", group_before(4, die))
         with pytest.raises(Interrupted):
             train.main(["--env", str(env)])
     assert [row["step"] for row in rows(env, "eval.csv")] == ["3"]  # later than the checkpoint of step 2
@@ -311,9 +312,9 @@ def test_what_people_do_to_the_logs_stops_no_run(
     tmp_path: Path, data: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     env = prepare_run(tmp_path, data)
-    samples, plan_group = tmp_path / "save" / "samples", train.StepPlan.group
+    samples, plan_group = tmp_path / "save" / "samples", StepPlan.group
 
-    def meddle(plan: train.StepPlan, step: int) -> object:
+    def meddle(plan: StepPlan, step: int) -> object:
         for thread in threading.enumerate():
             if thread.name == "save":  # between two saves
                 thread.join()
@@ -325,7 +326,7 @@ def test_what_people_do_to_the_logs_stops_no_run(
             shutil.rmtree(tmp_path / "save" / "checkpoint")
         return plan_group(plan, step)
 
-    monkeypatch.setattr(train.StepPlan, "group", meddle)
+    monkeypatch.setattr(StepPlan, "group", meddle)
     assert train_run(env) == 0
     assert rows(env) == rows(finished)
     assert rows(env, "eval.csv") == rows(finished, "eval.csv")
@@ -340,7 +341,7 @@ def test_plots_that_cannot_be_drawn_cost_no_checkpoint(
         assert (tmp_path / "save" / "checkpoint" / "model").exists()  # the checkpoint comes first
         raise ValueError("no fonts")
 
-    monkeypatch.setattr("personagpt.training.logs.draw_plots", fail)
+    monkeypatch.setattr("personagpt.training.recorder.draw_plots", fail)
     assert train_run(prepare_run(tmp_path, data, epochs=1)) == 0
     said = capsys.readouterr()
     assert "loss.png: cannot be written (no fonts); the run goes on" in said.out
@@ -413,31 +414,6 @@ def test_without_a_sound_checkpoint_nothing_starts_over(
     assert rows(env) == before
 
 
-def test_a_second_ctrl_c_stops_at_once() -> None:
-    with train.StopSignals() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop.status == 130
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_a_signal_that_was_ignored_stays_ignored() -> None:
-    """`nohup python train.py`, and what a shell script starts with `&`, are left alone."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
-    try:
-        with train.StopSignals() as stop:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert stop.status == 0
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert stop.status == 143
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 @pytest.mark.parametrize(
     ("number", "status", "variety"),
     [
@@ -453,7 +429,7 @@ def test_a_signal_finishes_the_step_and_saves(
     env = prepare_run(tmp_path, data, save_steps=100, **VARIETIES[variety])
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.StepPlan, "group", group_before(3, lambda: os.kill(os.getpid(), number)))
+        patch.setattr(StepPlan, "group", group_before(3, lambda: os.kill(os.getpid(), number)))
         assert train_run(env) == status
     assert "stopped after step 3 of 6 and saved; the same command goes on" in capsys.readouterr().err
     assert train_run(env) == 0
@@ -538,15 +514,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     tmp_path: Path, data: Path, plain_base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     env = prepare_run(tmp_path, data, model_name=plain_base)
-    backward = train.Trainer.backward
+    backward = Trainer.backward
     calls = []
 
-    def poisoned(trainer: train.Trainer, loss: torch.Tensor) -> None:
+    def poisoned(trainer: Trainer, loss: torch.Tensor) -> None:
         calls.append(loss)
         backward(trainer, loss * (float("nan") if len(calls) == 5 else 1.0))  # in step 3 of two batches each
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Trainer, "backward", poisoned)
+        patch.setattr(Trainer, "backward", poisoned)
         assert train_run(env) == 1
     assert "error: step 3: the loss or its gradient is not finite (sequences " in capsys.readouterr().err
     assert len(calls) == 6  # stopped within that step

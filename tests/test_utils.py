@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from utils import exit_status
+from utils import exit_status, new_parser
 
 import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from personagpt.errors import RunError, Stopped, UserError
 from personagpt.model.loading import ModelError
 from personagpt.sequences.format import DataError
-from personagpt.settings import SettingsError
+from personagpt.settings import ENV_FILE
 from personagpt.text.convai2 import TextError
 from tests.helpers import ROOT
 
@@ -57,7 +58,6 @@ def test_an_error_cannot_control_the_terminal(capsys) -> None:
     ("error", "status", "line"),
     [
         (UserError("mend it"), 2, "error: mend it"),
-        (SettingsError("a:1: b"), 2, "error: a:1: b"),
         (TextError("t:1: b"), 2, "error: t:1: b"),
         (DataError("d"), 2, "error: d"),
         (ModelError("m"), 2, "error: m"),
@@ -146,3 +146,9 @@ def test_a_reader_who_leaves_causes_no_traceback(root) -> None:
     assert process.stderr.read() == ""
     process.stderr.close()
     assert process.wait() == 1
+
+
+def test_the_option_every_script_has() -> None:
+    parser = new_parser("what it does")
+    assert parser.parse_args([]).env == ENV_FILE
+    assert parser.parse_args(["--env", "other"]).env == Path("other")

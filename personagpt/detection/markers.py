@@ -109,7 +109,7 @@ def token_losses(trained: TrainedModel, sides: list[TalkSide], count: int, with_
         facts = list(side.persona) if with_personas else []
         personas = (facts, []) if side.speaker == 0 else ([], facts)
         utterances = list(side.utterances[: side.speaker + 2 * count - 1])
-        dialogues.append(Dialogue(personas, utterances, utterance_lines=list(range(1, len(utterances) + 1))))
+        dialogues.append(Dialogue(personas, utterances))
     corpus = Corpus(dialogues, [(side.speaker,) for side in sides], [])
     tensors = encode_corpus(corpus, trained.encoder, 2 * count, trained.context_length, "the talks")
     dataset = PersonaChatDataset.from_tensors(tensors, trained.context_length)

@@ -1,4 +1,4 @@
-"""Other layouts -> dialogues: a module for each layout, and the table that recognises them.
+"""Other layouts -> dialogues: a module for each layout, the table that recognises them, the steps of all talks.
 
 Imports the ground and text.
 """

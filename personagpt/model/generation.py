@@ -1,7 +1,8 @@
-"""Replies from a model: one loop over new tokens makes every reply, in batches and as text that streams.
+"""Replies from a model. One loop, `stream_replies`, makes every reply: single or in a batch, whole or as it grows.
 
-A `ReplyRequest` says what is asked for. Its context is token ids: `Encoder.context` makes them from text, `fit_context` from a
-sequence of a dataset.
+request = ReplyRequest(encoder.context(1, facts, utterances, room), Sampling(), Random(seed))
+for (reply,) in stream_replies(model, encoder, [request], autocast):
+    reply.shown    the text so far
 """
 
 from __future__ import annotations
@@ -18,224 +19,208 @@ from tqdm import tqdm
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
 
 from personagpt.errors import printable
+from personagpt.model.gpt2 import evaluation_mode
 from personagpt.model.sampling import GREEDY, Sampling
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
 
-DRAWS = 8  # how often a reply, or the rest of one, is drawn at most
+DRAWS = 8  # how often a reply, or the rest of it, is drawn at most
 REPLIES_PER_BATCH = {"cpu": 16, "cuda": 64, "mps": 32}
-SAMPLED_DIALOGUES, SHOWN_TURNS = 4, 3  # of a run's sample replies: how many, and how many utterances before each
+SAMPLED_DIALOGUES, SHOWN_TURNS = 4, 3  # a run's sample replies: how many, and how many utterances before each
 SENTENCE_ENDS = (".", "!", "?")
-INCOMPLETE = "\ufffd"  # what a decoder shows for the first bytes of a character
+INCOMPLETE = "\ufffd"  # a decoder's sign for the first bytes of a character
 
 
 @dataclass(frozen=True)
 class ReplyRequest:
-    """A reply that is asked for: after which tokens, how it is drawn, and what it is not to say."""
+    """A request for a reply: the tokens before it, how to draw it, and which texts to avoid."""
 
     context: list[int]
     sampling: Sampling = GREEDY
-    random: Random | None = None  # its numbers decide; the most likely tokens need none
-    unwanted: tuple[str, ...] = ()  # texts that are drawn again
-    earlier: tuple[str, ...] = ()  # its speaker's replies so far, which `sampling.no_repeat` is about
+    random: Random | None = None  # the numbers that decide the draws; greedy replies need none
+    unwanted: tuple[str, ...] = ()  # a reply with one of these texts is drawn again
+    earlier: tuple[str, ...] = ()  # the speaker's replies so far, which `sampling.no_repeat` refers to
+
+
+def stream_replies(
+    model: PreTrainedModel, encoder: Encoder, requests: list[ReplyRequest], autocast: AbstractContextManager
+) -> Iterator[list[Reply]]:
+    """Make the replies to one batch of requests; yield all replies after each new token, until every reply is done.
+
+    Raises ValueError where a context and its reply do not fit the model's positions together.
+    """
+    replies = [Reply(request, encoder) for request in requests]
+    with evaluation_mode(model):
+        while unfinished := [reply for reply in replies if not reply.done]:
+            for reply in unfinished:
+                reply.begin_draw()
+            for _ in _draw(model, unfinished, encoder.eos, autocast):
+                yield replies
+
+
+def _draw(model: PreTrainedModel, replies: list[Reply], pad: int, autocast: AbstractContextManager) -> Iterator[None]:
+    """Add tokens to the B replies, one each at a time, until this draw of every reply has ended."""
+    contexts = [reply.request.context + reply.tokens for reply in replies]
+    positions_in_model, device = model.config.n_positions, model.device
+    for reply in replies:
+        context, count = len(reply.request.context), reply.request.sampling.max_new_tokens
+        if context + count - 1 > positions_in_model:
+            raise ValueError(f"{context} + {count} tokens do not fit into {positions_in_model} positions")
+    # Padding on the left puts every context's end into the last column. Positions count from a context's first token.
+    width = max(map(len, contexts))
+    ids = torch.tensor([[pad] * (width - len(context)) + context for context in contexts], device=device)
+    mask = torch.tensor([[0] * (width - len(context)) + [1] * len(context) for context in contexts], device=device)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)  # (B, T), as ids and mask
+    padded = any(len(context) < width for context in contexts)
+    cache = DynamicCache(config=model.config)
+    while not all(reply.ended for reply in replies):
+        with autocast:  # closed before the yield: a context belongs to its thread, and another thread may ask next
+            logits = _last_logits(model, ids, positions, mask if padded else None, cache)
+        tokens = _choose(logits, replies)  # (B,)
+        for reply, token in zip(replies, tokens.tolist(), strict=True):
+            if not reply.ended:
+                reply.add(token)
+        yield
+        # A reply that has ended may pass the model's last position: nobody reads its further tokens.
+        ids, positions = tokens[:, None], (positions[:, -1:] + 1).clamp(max=positions_in_model - 1)
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+
+
+@torch.inference_mode()
+def _last_logits(
+    model: PreTrainedModel, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: DynamicCache
+) -> Tensor:
+    """Return the logits (B, V) after the last column of `ids`; keys and values of all columns join the cache."""
+    # Not the model's own forward pass, because apex turns its output into a plain dict.
+    output = model.transformer(ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True)
+    return model.lm_head(output.last_hidden_state[:, -1:])[:, -1]
+
+
+@torch.inference_mode()
+def _choose(logits: Tensor, replies: list[Reply]) -> Tensor:
+    """Return each reply's next token (B,) for logits (B, V)."""
+    tokens = torch.empty(len(replies), dtype=torch.long, device=logits.device)
+    for row, reply in enumerate(replies):
+        if reply.avoids_repeating:
+            logits[row, reply.repeating(reply.tokens)] = -torch.inf
+    for sampling in dict.fromkeys(reply.request.sampling for reply in replies):
+        rows = [row for row, reply in enumerate(replies) if reply.request.sampling == sampling]
+        tokens[rows] = sampling.draw(logits[rows], [replies[row].random_number() for row in rows])
+    return tokens
+
+
+class Reply:
+    """A reply in progress. Its state is tokens only; its text is decoded on demand.
+
+    A reply is drawn again from its start where its text is unwanted, and from its last sentence where it repeats words
+    of its speaker. It stands after DRAWS draws. In the last draw, tokens that would repeat something have no chance.
+    """
+
+    def __init__(self, request: ReplyRequest, encoder: Encoder) -> None:
+        self.request, self.encoder = request, encoder
+        self.tokens: list[int] = []
+        self.draws = 0  # draws begun so far
+        self.sound = 0  # the first tokens that are whole sentences and repeat nothing
+        n = request.sampling.no_repeat
+        self.unwanted = request.unwanted + (request.earlier if n else ())
+        # Every n tokens in a row of the speaker's earlier replies: n - 1 tokens -> the tokens that came next.
+        self._said: dict[tuple[int, ...], list[int]] = {}
+        for ids in encoder.texts(list(request.earlier)) if n else ():
+            for end in range(n, len(ids) + 1):
+                self._said.setdefault(tuple(ids[end - n : end - 1]), []).append(ids[end - 1])
+
+    def begin_draw(self) -> None:
+        """Begin the first draw, or the next one without the tokens that must not stand."""
+        del self.tokens[self.sound if self.repeats else 0 :]
+        self.sound = len(self.tokens)
+        self.draws += 1
+
+    def add(self, token: int) -> None:
+        """Add a token to this draw."""
+        self.tokens.append(token)
+        if self._said and not self.repeats and self.text.endswith(SENTENCE_ENDS):
+            self.sound = len(self.tokens)
+
+    def random_number(self) -> float:
+        """Return the number that decides the next token. An ended reply uses up none, so a batch changes no reply."""
+        return 0.0 if self.ended or self.request.random is None else self.request.random.random()
+
+    def repeating(self, tokens: list[int]) -> list[int]:
+        """Return the tokens that, after `tokens`, complete n tokens in a row of an earlier reply."""
+        return self._said.get(tuple(tokens[1 - self.request.sampling.no_repeat :]), []) if self._said else []
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the last token completes n tokens in a row of an earlier reply."""
+        return bool(self.tokens) and self.tokens[-1] in self.repeating(self.tokens[:-1])
+
+    @property
+    def avoids_repeating(self) -> bool:
+        """Whether tokens that would repeat something have no chance.
+
+        A sentence that is drawn again is better language than a sentence that was bent. But a greedy reply would be the
+        same again, and the last draw must stand.
+        """
+        return self.request.sampling.top_k == 1 or self.draws == DRAWS
+
+    @property
+    def ended(self) -> bool:
+        """Whether this draw is over."""
+        is_longest = len(self.tokens) == self.request.sampling.max_new_tokens
+        return is_longest or self.repeats or self.tokens[-1:] == [self.encoder.eos]
+
+    @property
+    def done(self) -> bool:
+        """Whether this draw is over and stands."""
+        if not self.draws or not self.ended:
+            return False
+        return self.avoids_repeating or not (self.repeats or self.text in self.unwanted)
+
+    @property
+    def text(self) -> str:
+        """The text of all tokens: one line, without characters that could control a terminal."""
+        return self._decode(self.tokens).strip()
+
+    @property
+    def shown(self) -> str:
+        """The part of the text that no later token or draw changes. It only ever grows."""
+        if self.done:
+            return self.text
+        # A sentence in progress may yet repeat something; a character's last bytes may yet come.
+        certain = self.tokens[: self.sound] if self._said and not self.avoids_repeating else self.tokens
+        text = self._decode(certain).rstrip(INCOMPLETE).strip()
+        return "" if any(unwanted.startswith(text) for unwanted in self.unwanted) else text
+
+    def _decode(self, tokens: list[int]) -> str:
+        return printable(self.encoder.decode_reply(tokens))
 
 
 def generate_replies(
     model: PreTrainedModel,
     encoder: Encoder,
-    drafts: list[ReplyRequest],
+    requests: list[ReplyRequest],
     autocast: AbstractContextManager,
     title: str = "",
 ) -> list[str]:
-    """The reply to each draft, up to its <eos>: one line, without what could control a terminal.
+    """Return the texts of the replies, made in batches of similar length; a `title` shows a progress bar.
 
-    They are made in batches of similar length; with a `title` a bar shows how far. In float32 they equal those made
-    one by one. In half precision a few differ: products of other shapes round otherwise, and where two tokens are
-    almost as likely that decides.
+    In float32 a batch gives the same replies as one request at a time. In half precision a few replies differ, because
+    products of other shapes round differently, which decides between two tokens that are almost equally likely.
     """
-    order = sorted(range(len(drafts)), key=lambda index: -len(drafts[index].context))
-    replies = [""] * len(drafts)
+    order = sorted(range(len(requests)), key=lambda index: -len(requests[index].context))
+    texts = [""] * len(requests)
     size = REPLIES_PER_BATCH[model.device.type]
-    with tqdm(total=len(drafts), desc=title, unit="reply", leave=False, disable=None if title else True) as bar:
+    with tqdm(total=len(requests), desc=title, unit="reply", leave=False, disable=None if title else True) as bar:
         for batch in (order[start : start + size] for start in range(0, len(order), size)):
-            *_, made = stream_replies(model, encoder, [drafts[index] for index in batch], autocast)
-            for index, reply in zip(batch, made, strict=True):
-                replies[index] = reply.text
+            *_, replies = stream_replies(model, encoder, [requests[index] for index in batch], autocast)
+            for index, reply in zip(batch, replies, strict=True):
+                texts[index] = reply.text
             bar.update(len(batch))
-    return replies
-
-
-def stream_replies(
-    model: PreTrainedModel, encoder: Encoder, drafts: list[ReplyRequest], autocast: AbstractContextManager
-) -> Iterator[list[Reply]]:
-    """The replies to one batch of drafts after each new token, and last when all are whole.
-
-    A reply is drawn again from its start where it is unwanted, and from its last sentence where that repeats what its
-    speaker said before. After DRAWS draws it stands; in the last one, tokens that would repeat something are held back.
-    """
-    replies = [Reply(draft, encoder) for draft in drafts]
-    was_training = model.training
-    if was_training:
-        model.eval()
-    try:
-        drawn = replies
-        for left in reversed(range(DRAWS)):
-            for _ in _draw(model, drawn, encoder.eos, autocast):
-                yield replies
-            drawn = [reply for reply in drawn if left and reply.drawn_again(is_last=left == 1)]
-            if not drawn:
-                break
-        for reply in replies:
-            reply.stands = True
-        yield replies
-    finally:
-        if was_training:
-            model.train()
-
-
-class Reply:
-    """A reply on its way. Its text is made when somebody asks for it: in a batch nobody does before the end."""
-
-    def __init__(self, draft: ReplyRequest, encoder: Encoder) -> None:
-        self.draft, self.encoder = draft, encoder
-        self.unwanted = draft.unwanted + (draft.earlier if draft.sampling.no_repeat else ())
-        self.tokens: list[int] = []
-        self.stands = False  # whether it is not drawn again, whatever it says
-        self._shown = ""
-        self._sure = 0  # how many tokens are sentences that repeat nothing
-        self._repeats = False  # whether the last token made it repeat something
-        # Whether such tokens are held back. A sentence that is drawn again is better language than one that is bent,
-        # but the most likely tokens would be the same once more.
-        self.holds_back = draft.sampling.top_k == 1
-        # What the speaker has said: n - 1 tokens in a row -> those that came next.
-        self._said: dict[tuple[int, ...], list[int]] = {}
-        if n := draft.sampling.no_repeat:
-            for ids in encoder.texts(list(draft.earlier)):
-                for start in range(len(ids) - n + 1):
-                    *before, following = ids[start : start + n]
-                    self._said.setdefault(tuple(before), []).append(following)
-
-    @property
-    def repeating(self) -> list[int]:
-        """The tokens with which it would say n tokens in a row that its speaker has said before."""
-        last = self.tokens[1 - self.draft.sampling.no_repeat :] if self._said else []
-        return self._said.get(tuple(last), [])
-
-    def add(self, token: int) -> None:
-        self._repeats = token in self.repeating
-        self.tokens.append(token)
-        if self._said and not self._repeats and self.text.endswith(SENTENCE_ENDS):
-            self._sure = len(self.tokens)
-
-    def drawn_again(self, is_last: bool) -> bool:
-        """Whether this draw does not stand; then what is drawn again is forgotten."""
-        if self._repeats:
-            del self.tokens[self._sure :]
-        elif self.text in self.unwanted and self.draft.sampling.top_k != 1:
-            self.tokens, self._sure = [], 0
-        else:
-            return False
-        self._repeats, self.holds_back = False, is_last
-        return True
-
-    @property
-    def ended(self) -> bool:
-        """Whether this draw of it is over."""
-        complete = len(self.tokens) == self.draft.sampling.max_new_tokens
-        return complete or self._repeats or self.tokens[-1:] == [self.encoder.eos]
-
-    @property
-    def text(self) -> str:
-        """What it says now: one line, without what could control a terminal."""
-        return printable(self.encoder.decode_reply(self.tokens)).strip()
-
-    @property
-    def shown(self) -> str:
-        """As much of it as is certain; this only ever grows.
-
-        What may still become a text that is drawn again is kept back: a sentence under way, where it may repeat
-        something; and so is a character whose bytes are not all there yet.
-        """
-        may_repeat = self._said and not self.stands and not self.holds_back
-        grown = printable(self.encoder.decode_reply(self.tokens[: self._sure] if may_repeat else self.tokens))
-        certain = grown.strip() if self.stands else grown.rstrip(INCOMPLETE).lstrip()
-        held = not self.stands and any(other.startswith(certain) for other in self.unwanted)
-        if len(certain) > len(self._shown) and not held:
-            self._shown = certain
-        return self._shown
-
-    def number(self) -> float:
-        """What decides the next token. One that has ended takes no number: the next reply is the same as alone."""
-        return 0.0 if self.ended or self.draft.random is None else self.draft.random.random()
-
-
-def _draw(model: PreTrainedModel, replies: list[Reply], pad: int, autocast: AbstractContextManager) -> Iterator[None]:
-    """Draw the replies to their end, a token of each at a time."""
-    for tokens in _next_tokens(model, replies, pad, autocast):
-        for reply, token in zip(replies, tokens, strict=True):
-            if not reply.ended:
-                reply.add(token)
-        yield
-        if all(reply.ended for reply in replies):
-            return
-
-
-def _next_tokens(
-    model: PreTrainedModel, replies: list[Reply], pad: int, autocast: AbstractContextManager
-) -> Iterator[list[int]]:
-    """The next token of every reply, B at a time, until the longest is complete.
-
-    Raises ValueError where a context and its new tokens do not fit the model's positions together.
-    """
-    contexts = [reply.draft.context + reply.tokens for reply in replies]
-    counts = [reply.draft.sampling.max_new_tokens - len(reply.tokens) for reply in replies]
-    most = model.config.n_positions
-    for context, count in zip(contexts, counts, strict=True):
-        if len(context) + count - 1 > most:
-            raise ValueError(f"{len(context)} + {count} tokens do not fit into {most} positions")
-    width = max(map(len, contexts))
-    # Padded on the left, so that every context ends in the last column; positions count from each one's first token.
-    ids = torch.tensor([[pad] * (width - len(context)) + context for context in contexts], device=model.device)
-    seen = torch.tensor([[0] * (width - len(context)) + [1] * len(context) for context in contexts])
-    seen = seen.to(model.device)  # (B, T): 0 hides padding
-    positions = (seen.cumsum(1) - 1).clamp(min=0)
-    padded = any(len(context) < width for context in contexts)
-    cache = DynamicCache(config=model.config)
-    for _ in range(max(counts)):
-        with autocast:  # left before anything is yielded: it belongs to the thread, and the next token may be another's
-            logits = _last_logits(model, ids, positions, seen if padded else None, cache)
-        tokens = _choose(logits, replies)
-        yield tokens.tolist()
-        # A reply that has ended may be past the last position: nobody reads what follows it.
-        ids, positions = tokens[:, None], (positions[:, -1:] + 1).clamp(max=most - 1)
-        seen = torch.cat([seen, seen.new_ones(len(seen), 1)], dim=1)
-
-
-@torch.inference_mode()
-def _choose(logits: Tensor, replies: list[Reply]) -> Tensor:
-    """Each reply's next token: logits (B, V) -> (B,)."""
-    tokens = torch.empty(len(replies), dtype=torch.long, device=logits.device)
-    for row, reply in enumerate(replies):
-        if reply.holds_back and reply.repeating:
-            logits[row, reply.repeating] = -torch.inf
-    for sampling in dict.fromkeys(reply.draft.sampling for reply in replies):
-        rows = [row for row, reply in enumerate(replies) if reply.draft.sampling == sampling]
-        tokens[rows] = sampling.draw(logits[rows], [replies[row].number() for row in rows])
-    return tokens
-
-
-@torch.inference_mode()
-def _last_logits(
-    model: PreTrainedModel, ids: Tensor, positions: Tensor, seen: Tensor | None, cache: DynamicCache
-) -> Tensor:
-    """The logits (B, V) after the last column of `ids`; keys and values of all columns join the cache."""
-    # Not the model's own forward pass: apex turns its output into a plain dict.
-    output = model.transformer(ids, position_ids=positions, attention_mask=seen, past_key_values=cache, use_cache=True)
-    return model.lm_head(output.last_hidden_state[:, -1:])[:, -1]
+    return texts
 
 
 def fit_context(tokens: list[int], encoder: Encoder, room: int) -> list[int]:
-    """A sequence's tokens up to a response, at most `room` of them: the oldest utterances go, the persona stays."""
+    """Return the last part of a context that fits `room` tokens: the oldest utterances go, the persona stays."""
     start = tokens.index(encoder.start) + 1
     prefix, talk = tokens[:start], tokens[start:]
     while talk and len(prefix) + len(talk) > room:
@@ -246,26 +231,24 @@ def fit_context(tokens: list[int], encoder: Encoder, room: int) -> list[int]:
 def sample_replies(
     model: PreTrainedModel, data: PersonaChatDataset, encoder: Encoder, autocast: AbstractContextManager
 ) -> str:
-    """Persona, last turns, the human's reply and the model's greedy one, at responses spread over the data."""
-    drafts, shown = [], []
+    """Return persona, last turns, the human's reply and the model's greedy reply, for a few dialogues of `data`."""
+    requests, dialogues = [], []
     for index in np.linspace(0, len(data) - 1, min(SAMPLED_DIALOGUES, len(data)), dtype=int):
         tokens, spans = data.sequence(int(index))
-        # Neither the opening line nor the good-bye: a response from the middle of the talk.
-        start, end = spans[len(spans) // 2]
-        room = model.config.n_positions - GREEDY.max_new_tokens
-        if start > room:
+        start, end = spans[len(spans) // 2]  # from the middle of the talk: neither a greeting nor a good-bye
+        if start > model.config.n_positions - GREEDY.max_new_tokens:
             continue
         _, facts, utterances = encoder.decode(tokens[:end].tolist())
-        drafts.append(ReplyRequest(tokens[:start].tolist()))
-        shown.append((facts, utterances))
-    replies = generate_replies(model, encoder, drafts, autocast)
-    return "".join(_sample_text(*parts, reply) for parts, reply in zip(shown, replies, strict=True))
+        requests.append(ReplyRequest(tokens[:start].tolist()))
+        dialogues.append((facts, utterances))
+    replies = generate_replies(model, encoder, requests, autocast)
+    return "".join(_sample_text(*dialogue, reply) for dialogue, reply in zip(dialogues, replies, strict=True))
 
 
 def _sample_text(facts: list[str], utterances: list[str], reply: str) -> str:
-    """One dialogue; the last of `utterances` is the human's reply."""
+    """Return one dialogue; the last of `utterances` is the human's reply."""
     *before, human = utterances
-    # The speaker of the reply spoke every second utterance before it.
+    # The reply's speaker also spoke every second utterance before it.
     turns = [("partner" if (len(before) - i) % 2 else "speaker", text) for i, text in enumerate(before)][-SHOWN_TURNS:]
     lines = ["persona: " + " ".join(facts)]
     lines += [f"  {who}: {text}" for who, text in turns]
@@ -274,7 +257,7 @@ def _sample_text(facts: list[str], utterances: list[str], reply: str) -> str:
 
 
 def set_generation_defaults(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    """What `generate()` does unless told otherwise; goes into generation_config.json."""
+    """Set what the library's `generate()` does by default. The defaults are saved in generation_config.json."""
     sampling = Sampling()
     model.generation_config.update(
         do_sample=True,

@@ -1,8 +1,9 @@
-"""GPT-2's forward pass, and exact replacements of its parts."""
+"""GPT-2's forward pass, exact replacements of its parts, and its evaluation mode."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,21 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Switch `model` to evaluation mode while open; afterwards, also after an error, restore its mode."""
+    was_training = model.training
+    if was_training:  # else nothing is written: several threads may use one model
+        model.eval()
+    try:
+        yield
+    finally:
+        if was_training:
+            model.train()
+
+
 def replace_modules(model: nn.Module, kind: type[nn.Module], make: Callable[[nn.Module], nn.Module]) -> None:
-    """Put make(module) in the place of every module of `kind` in `model`."""
+    """Replace every module of `kind` in `model` by make(module)."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, kind):
@@ -19,20 +33,20 @@ def replace_modules(model: nn.Module, kind: type[nn.Module], make: Callable[[nn.
 
 
 def use_fused_gelu(model: PreTrainedModel) -> None:
-    """Compute GPT-2's tanh-approximated GELU in one kernel in place of eight elementwise ones: the same function."""
+    """Compute GPT-2's tanh-approximated GELU in one kernel instead of eight elementwise ones: the same function."""
     if model.config.activation_function == "gelu_new":
         for block in model.transformer.h:
             block.mlp.act = torch.nn.GELU(approximate="tanh")
 
 
 def hidden_states(model: PreTrainedModel, input_ids: Tensor, rows: Tensor) -> Tensor:
-    """GPT-2's last hidden states (N, C) for input_ids (B, T), of which only the right end may be padding.
+    """Return GPT-2's last hidden states (N, C) for input_ids (B, T), which may be padded on the right only.
 
-    `rows` (N,) says where: indices into the flattened (B * T).
+    `rows` (N,) are the wanted rows of the flattened (B * T).
 
-    No mask: padding is where a causal model never looks. The library's own forward pass looks for packed sequences in
-    the positions. Compiled, it then makes a (B, 1, T, T) mask, which rules out flash attention; otherwise it waits for
-    the GPU.
+    No mask is needed, because a causal model never looks at padding to its right. The library's own forward pass looks
+    for packed sequences in the positions. Compiled, that makes a (B, 1, T, T) mask, which rules out flash attention;
+    uncompiled, it waits for the GPU.
     """
     gpt2 = model.transformer
     positions = torch.arange(input_ids.shape[1], device=input_ids.device)
@@ -43,10 +57,11 @@ def hidden_states(model: PreTrainedModel, input_ids: Tensor, rows: Tensor) -> Te
 
 
 def last_block(block: nn.Module, hidden: Tensor, rows: Tensor) -> Tensor:
-    """What `block` makes of hidden (B, T, C) at `rows` (N,) of the flattened (B * T) -> (N, C).
+    """Return the output of `block` for hidden (B, T, C) at `rows` (N,) of the flattened (B * T) -> (N, C).
 
-    All positions are looked at, so keys and values are those of all. Nobody looks at this block's own output, so what
-    comes after attention is computed only where it is wanted. Without checkpointing: the backward pass starts here.
+    Keys and values are computed at all positions, because `rows` attend to all of them. No later block reads the other
+    rows, so everything after attention is computed for `rows` only. No checkpointing here: the backward pass starts in
+    this block.
     """
     attention = block.attn
     query, key, value = (  # (B, H, T, D)

@@ -1,4 +1,4 @@
-"""Loading: a base model and its tokenizer to train on, a trained model to use."""
+"""Load a base model and its tokenizer to train on, or a trained model to use."""
 
 from __future__ import annotations
 
@@ -19,23 +19,17 @@ from transformers.utils.hub import cached_file
 from personagpt.device import autocast, configure_cuda, pick_device, resolve_precision
 from personagpt.errors import UserError
 from personagpt.files import read_json
-from personagpt.model.fast_cpu import use_cpu_products
+from personagpt.model.cpu_products import use_cpu_products
+from personagpt.model.folders import MANIFEST, STATE, find_model, named_model
 from personagpt.model.gpt2 import use_fused_gelu
 from personagpt.output import say
 from personagpt.sequences.format import SPECIAL_TOKENS, Encoder, add_special_tokens
-from personagpt.settings import Settings, find_model, named_model
+from personagpt.settings import Settings
 from personagpt.text.style import STYLE, Style, read_style
-
-transformers.logging.set_verbosity_error()
-transformers.logging.disable_progress_bar()
-huggingface_hub.logging.set_verbosity_error()  # it tells of every retry; what it comes to is told below
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
-# What a training run leaves in a checkpoint's folder beside the model.
-MANIFEST, STATE = "manifest.json", "training_state.json"
-
-# What every model is made as. hidden_states gives no mask; of the library's attentions, sdpa is then still causal.
+# How every model is made. Of the library's attentions, sdpa is causal without a mask, and hidden_states gives none.
 MODEL_OPTIONS = {"dtype": torch.float32, "attn_implementation": "sdpa", "trust_remote_code": False}
 
 
@@ -43,27 +37,34 @@ class ModelError(UserError):
     """A base model or checkpoint that cannot be loaded or is not a GPT-2."""
 
 
+def quiet_libraries() -> None:
+    """Let the libraries that load models print no warnings and bars. An error here says what matters of them."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    huggingface_hub.logging.set_verbosity_error()  # else it warns of every retry
+
+
 def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
-    """The fast tokenizer of the folder or hub model `name`, with the persona tokens. Raises ModelError."""
+    """Return the fast tokenizer of the folder or hub model `name`, with the persona tokens. Raises ModelError."""
     return add_special_tokens(load_bare_tokenizer(name))
 
 
 def load_bare_tokenizer(name: str) -> PreTrainedTokenizerFast:
-    """The fast tokenizer of `name` as it is published."""
+    """Return the fast tokenizer of `name` as it was published. Raises ModelError."""
+    quiet_libraries()
     try:
         _say_if_fetched(name, "tokenizer", "tokenizer.json", "vocab.json")
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except Exception as error:  # whatever a damaged or foreign folder makes the library raise, the user gets a line
+    except Exception as error:  # a damaged or foreign folder makes the library raise anything; the user gets a line
         raise _unusable(name, "tokenizer", error) from None
     if not tokenizer.is_fast or tokenizer.eos_token_id is None or len(tokenizer) < 2:
-        raise ModelError(
-            f"{name}: no usable fast tokenizer with an end token there (vocab.json and merges.txt missing?)"
-        )
+        raise ModelError(f"{name}: no usable fast tokenizer with an end token (vocab.json and merges.txt missing?)")
     return tokenizer
 
 
 def load_config(name: str) -> transformers.GPT2Config:
-    """The configuration of `name`. Raises ModelError where it is no GPT-2."""
+    """Return the configuration of `name`. Raises ModelError where it is not a GPT-2's."""
+    quiet_libraries()
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except Exception as error:
@@ -106,7 +107,7 @@ def _with_rows(model: PreTrainedModel, vocabulary: int, seed: int) -> PreTrained
 def _load_weights(name: str) -> PreTrainedModel:
     try:
         _say_if_fetched(name, "weights", *WEIGHTS)
-        # Weights published only as .bin are read with torch.load(weights_only=True): nothing in them can run.
+        # The library reads a .bin with torch.load(weights_only=True), so no code in it runs.
         model, info = AutoModelForCausalLM.from_pretrained(name, output_loading_info=True, **MODEL_OPTIONS)
     except MemoryError:
         raise
@@ -148,24 +149,24 @@ class TrainedModel:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     encoder: Encoder
-    precision: str  # of its products: fp32, bf16 or fp16
-    checksum: str  # tells one model's weights from another's
-    step: int | None  # the optimizer step it was saved at, where a run saved it
-    style: Style | None = None  # how the text it learned from is written, where that is kept beside it
+    precision: str  # of its matrix products: fp32, bf16 or fp16
+    checksum: str  # of its weights
+    step: int | None  # the optimizer step after which a run saved it; None: no run of this repository did
+    style: Style | None = None  # how its training text is written, where a file beside the model says so
 
     @property
     def context_length(self) -> int:
-        """How many tokens it can read."""
+        """How many tokens the model can read."""
         return self.model.config.n_positions
 
     @property
     def autocast(self) -> AbstractContextManager:
-        """A new context for forward passes: threads cannot share one."""
+        """A new context for forward passes, because threads cannot share one."""
         return autocast(self.precision, self.model.device)
 
 
 def load(model: str | Path, precision: str = "auto") -> TrainedModel:
-    """The model of a folder, such as save/checkpoint/model, or of the hub, such as af1tang/personaGPT.
+    """Return the model of a folder, such as save/checkpoint/model, or of the hub, such as af1tang/personaGPT.
 
     `precision` is as in .env: auto, fp32, bf16 or fp16. Raises UserError where there is no such model.
     """
@@ -175,15 +176,15 @@ def load(model: str | Path, precision: str = "auto") -> TrainedModel:
 
 
 def load_trained(wanted: str | None, settings: Settings) -> TrainedModel:
-    """The model of the folder or hub name `wanted`; without one, the last checkpoint. Raises UserError."""
+    """Return the model of the folder or hub name `wanted`; None stands for the last checkpoint. Raises UserError."""
     return _read_unchanging(find_model(wanted, settings), settings.precision)
 
 
 def _read_unchanging(wanted: str, precision: str) -> TrainedModel:
-    """The model of a folder or hub name.
+    """Return the model of a folder or hub name, all of its files from one checkpoint.
 
-    Training beside us moves the link to a newer checkpoint, and removes the old one later. So the link is followed
-    once, for all files; where any of them went while they were read, the newer checkpoint is.
+    A training run that goes on meanwhile moves the link to a newer checkpoint, and later removes the old one. So the
+    link is followed once, for all files. Where a file vanished while the files were read, the link is followed again.
     """
     while True:
         name = named_model(wanted)
@@ -211,54 +212,62 @@ def _read_trained(name: str, folder: Path | None, precision: str) -> TrainedMode
     missing = [token for token in SPECIAL_TOKENS if token not in tokenizer.get_vocab()]
     config = load_config(place)
     if missing or config.vocab_size < len(tokenizer):
-        lacking = f"its tokenizer has no {missing[0]}" if missing else "too few embeddings"
+        reason = f"its tokenizer has no {missing[0]}" if missing else "too few embeddings"
         raise ModelError(
-            f"{name}: not trained on personas ({lacking}): set model_name to it, run preprocess_dataset.py "
+            f"{name}: not trained on personas ({reason}): set model_name to it, run preprocess_dataset.py "
             "and train.py, then use save_path/checkpoint/model"
         )
-    add_special_tokens(tokenizer)  # nothing new: marks as special what a published tokenizer has as ordinary words
+    add_special_tokens(tokenizer)  # adds none: marks the persona tokens special, which a published tokenizer may not
     device = pick_device()
     configure_cuda()
     model = load_model(place, len(tokenizer)).to(device).eval()
     use_fused_gelu(model)
     use_cpu_products(model)
-    precision = _precision(precision, device)
     step = (read_json(Path(place) / STATE) or {}).get("step")
-    step = step if isinstance(step, int) else None
-    encoder, checksum, style = Encoder(tokenizer), _checksum(place), read_style(_style_folder(name, folder))
-    return TrainedModel(name, folder, model, tokenizer, encoder, precision, checksum, step, style)
+    return TrainedModel(
+        name,
+        folder,
+        model,
+        tokenizer,
+        Encoder(tokenizer),
+        usable_precision(precision, device),
+        weights_checksum(place),
+        step if isinstance(step, int) else None,
+        read_style(_style_folder(name, folder)),
+    )
 
 
 def _style_folder(name: str, folder: Path | None) -> Path | None:
-    """Where a model's style.json lies: in its folder, or where the hub's files are kept; None where it has none."""
+    """Return the folder of a model's style.json, of a hub model in the library's cache; None where it has none."""
     if folder is not None:
         return folder
-    found = cached_file(
+    path = cached_file(
         name,
         STYLE,
         _raise_exceptions_for_gated_repo=False,
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
-    return Path(found).parent if found else None
+    return Path(path).parent if path else None
 
 
-def _precision(name: str, device: torch.device) -> str:
-    """The training's precision where this machine has it: a model trained in fp16 on a GPU also talks on a laptop."""
+def usable_precision(name: str, device: torch.device) -> str:
+    """Return the training's precision where `device` has it, else its own: an fp16 model also talks on a laptop."""
     name = "fp16" if name.startswith("apex") else name
     return resolve_precision("auto" if name == "fp16" and device.type != "cuda" else name, device)
 
 
-def _checksum(name: str) -> str:
-    """The hub's commit, or the SHA-256 of the weights: the one in the manifest, where there is one."""
+def weights_checksum(name: str) -> str:
+    """Return a hub model's commit, or the SHA-256 of a folder's weights: its manifest's, else computed."""
     folder = Path(name)
     if not folder.is_dir():
-        kept = huggingface_hub.try_to_load_from_cache(name, "config.json")  # .../snapshots/COMMIT/config.json
-        return Path(kept).parent.name
+        config = huggingface_hub.try_to_load_from_cache(name, "config.json")  # .../snapshots/COMMIT/config.json
+        return Path(config).parent.name
     weights = folder / "model.safetensors"
     if weights.is_file():
-        with contextlib.suppress(KeyError, TypeError):  # no manifest, or not one of ours
-            if re.fullmatch("[0-9a-f]{64}", listed := read_json(folder / MANIFEST)["files"][weights.name]["sha256"]):
+        with contextlib.suppress(KeyError, TypeError):  # no manifest, or a file that only has its name
+            listed = read_json(folder / MANIFEST)["files"][weights.name]["sha256"]
+            if re.fullmatch("[0-9a-f]{64}", listed):
                 return listed
     total = hashlib.sha256()
     for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):

@@ -1,4 +1,4 @@
-"""How a reply's tokens are drawn. Imports no torch: a script checks its options before the seconds that takes."""
+"""Draw a reply's tokens. This module imports no torch, so that a script can check its options first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from personagpt.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-# What each field may be, and how that is said.
+# For each field a check of its value, and the allowed values in words.
 RANGES = {
     "top_k": (lambda value: value >= 0, "0 (all tokens) or more"),
     "top_p": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
@@ -25,7 +25,7 @@ RANGES = {
 
 @dataclass(frozen=True)
 class Sampling:
-    """Draw from the `top_k` most likely tokens (0: all), of those from the fewest that make up `top_p`.
+    """How to draw: from the `top_k` most likely tokens (0: all), and of these the fewest that make up `top_p`.
 
     Raises UserError where a value is out of range.
     """
@@ -34,7 +34,7 @@ class Sampling:
     top_p: float = 0.92  # nucleus sampling, Holtzman et al. 2020
     temperature: float = 1.0
     max_new_tokens: int = 40  # the longest reply
-    no_repeat: int = 4  # how many tokens in a row no reply has in common with its speaker's earlier ones; 0: any
+    no_repeat: int = 4  # a reply shares fewer tokens in a row with its speaker's earlier replies; 0: no limit
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -45,18 +45,18 @@ class Sampling:
                 raise UserError(f"{field.name} {value}: expected {allowed}")
 
     def draw(self, logits: Tensor, numbers: list[float]) -> Tensor:
-        """One token for each row of logits (B, V) -> (B,); `numbers` (B), from 0 to below 1, decide."""
+        """Draw a token (B,) for each row of logits (B, V). The `numbers` (B), from 0 to below 1, decide."""
         if self.top_k == 1:
             return logits.argmax(1)
         values, tokens = (logits.float() / self.temperature).topk(min(self.top_k or logits.shape[1], logits.shape[1]))
         probabilities = values.softmax(1)  # (B, K), largest first
-        # A token stays as long as those before it make up less than top_p; the first one always does.
+        # A token stays as long as the tokens before it make up less than top_p, so the first token always stays.
         before = probabilities.cumsum(1) - probabilities
         unlikely = before >= self.top_p
         unlikely[:, 0] = False  # also where top_p is too small for a float32
         sums = probabilities.masked_fill(unlikely, 0).cumsum(1)
         passed = sums <= sums[:, -1:] * sums.new_tensor(numbers)[:, None]
-        last = (~unlikely).sum(1, keepdim=True) - 1  # where rounding makes a number 1
+        last = (~unlikely).sum(1, keepdim=True) - 1  # the limit where rounding makes a number 1
         return tokens.gather(1, passed.sum(1, keepdim=True).minimum(last))[:, 0]
 
 

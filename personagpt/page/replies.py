@@ -148,7 +148,7 @@ class ReplyQueue:
                     continue
                 if shows:
                     pending.text = reply.shown
-                if reply.stands or (reply.ended and reply.text not in reply.draft.unwanted):
+                if reply.done:
                     pending.text = reply.text
                     self._record(pending)
 

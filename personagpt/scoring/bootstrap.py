@@ -1,4 +1,4 @@
-"""How far a figure might be chance: computed again for resamples of what it was computed from (Efron 1979)."""
+"""The bootstrap: how far a figure may be chance, from the same figure of resamples of its material (Efron 1979)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ RESAMPLES, PERCENT = 2000, 95
 
 
 def resamples(count: int, seed: int) -> Iterator[np.ndarray]:
-    """RESAMPLES times how often each of `count` things was drawn (count,), when `count` are drawn and put back."""
+    """Draw `count` things with replacement, RESAMPLES times; yield how often each thing was drawn (count,)."""
     random = np.random.RandomState(seed)
     for _ in range(RESAMPLES):
         yield np.bincount(random.randint(count, size=count), minlength=count)
 
 
 def percentile_interval(figures: np.ndarray | list[float]) -> tuple[float, float]:
-    """Between what PERCENT of the figures (R,) lie; those that are nan could not be computed, and do not count."""
+    """Return the interval that holds the middle PERCENT of the figures (R,). A nan, a failed figure, does not count."""
     low, high = np.nanpercentile(figures, [50 - PERCENT / 2, 50 + PERCENT / 2]).tolist()
     return low, high

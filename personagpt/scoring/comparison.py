@@ -1,57 +1,60 @@
-"""Two models on one text: the difference of each metric, and how far it might be chance."""
+"""Compare two models on one text: the difference of each metric, and how far it may be chance."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from personagpt.scoring.bootstrap import percentile_interval, resamples
+from personagpt.scoring.entries import Entries, Metric
 from personagpt.scoring.metrics import METRICS
-from personagpt.scoring.tally import Metric, Tally
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
 
 
 def differences(
-    ours: dict[str, Tally], theirs: dict[str, Tally], same_vocabulary: bool, seed: int
+    ours: dict[str, Entries], theirs: dict[str, Entries], same_vocabulary: bool, seed: int
 ) -> dict[str, dict[str, float]]:
-    """For each metric that both have and that compares: `difference`, theirs less ours, with `low` and `high`."""
-    found = {}
+    """Return for each comparable metric the `difference`, theirs less ours, and its interval from `low` to `high`.
+
+    A metric is comparable where both models have it, and `per_token` only where they have the same vocabulary.
+    """
+    result = {}
     for metric in METRICS:
         if metric.name not in ours or metric.name not in theirs or (metric.per_token and not same_vocabulary):
             continue
         pair = ours[metric.name], theirs[metric.name]
         first, second = map(metric.figure, pair)
-        found[metric.name] = {"difference": second - first} | interval(metric, *pair, seed)
-    return found
+        result[metric.name] = {"difference": second - first} | interval(metric, *pair, seed)
+    return result
 
 
-def interval(metric: Metric, ours: Tally, theirs: Tally, seed: int) -> dict[str, float]:
-    """Between which differences lie most of those of resamples of the dialogues; both models are resampled alike.
+def interval(metric: Metric, ours: Entries, theirs: Entries, seed: int) -> dict[str, float]:
+    """Return the interval of the difference over resamples of the dialogues, drawn alike for both models.
 
-    Nothing for a metric `is_distinct`, which falls where a dialogue is drawn twice, and for less than two dialogues.
+    Empty for a metric `is_distinct`, which falls where a dialogue is drawn twice, and for less than two dialogues.
     """
     dialogues = np.intersect1d(ours.places.dialogues, theirs.places.dialogues)
     count = len(dialogues)
     if metric.is_distinct or count < 2:
         return {}
-    sums = np.concatenate([_dialogue_sums(tally, dialogues) for tally in (ours, theirs)])  # (4, D)
-    found = []
+    sums = np.concatenate([_dialogue_sums(entries, dialogues) for entries in (ours, theirs)])  # (4, D)
+    resampled = []
     for drawn in resamples(count, seed):
         ours_and_theirs = sums @ drawn
-        found.append(metric.of_sums(*ours_and_theirs[2:]) - metric.of_sums(*ours_and_theirs[:2]))
-    low, high = percentile_interval(found)
+        resampled.append(metric.of_sums(*ours_and_theirs[2:]) - metric.of_sums(*ours_and_theirs[:2]))
+    low, high = percentile_interval(resampled)
     return {"low": low, "high": high}
 
 
-def _dialogue_sums(tally: Tally, dialogues: np.ndarray) -> np.ndarray:
-    """The values and weights of each of `dialogues` (D,), summed: (2, D)."""
-    part = tally[np.isin(tally.places.dialogues, dialogues)]
+def _dialogue_sums(entries: Entries, dialogues: np.ndarray) -> np.ndarray:
+    """Return the sums of values and of weights in each of `dialogues` (D,): (2, D)."""
+    part = entries[np.isin(entries.places.dialogues, dialogues)]
     where = np.searchsorted(dialogues, part.places.dialogues)
     return np.stack([np.bincount(where, numbers, len(dialogues)) for numbers in (part.values, part.weights)])
 
 
-def per_word(loss: Tally, dataset: PersonaChatDataset, encoder: Encoder) -> Tally:
-    """`loss` per word, and one for the end, of the responses' text: the same for every vocabulary."""
+def per_word(loss: Entries, dataset: PersonaChatDataset, encoder: Encoder) -> Entries:
+    """Return `loss` with the responses' words, and one for the end, as weights: comparable across vocabularies."""
     sequences = [dataset.sequence(index) for index in range(len(dataset))]
     texts = [encoder.decode_reply(tokens[start:end].tolist()) for tokens, spans in sequences for start, end in spans]
-    return Tally(loss.places, loss.values, np.array([len(text.split()) + 1 for text in texts]))
+    return Entries(loss.places, loss.values, np.array([len(text.split()) + 1 for text in texts]))

@@ -1,6 +1,6 @@
-"""The metrics of a model on held-out dialogues (teacher-forced), and of the replies it generates.
+"""The metrics of a model on held-out dialogues (teacher-forced), and of the replies that it generates.
 
-Fractions throughout (F1 0.434). A metric that cannot be computed is absent.
+Figures are fractions (F1 0.434). A metric that cannot be computed is absent.
 """
 
 from __future__ import annotations
@@ -18,42 +18,26 @@ from transformers import PreTrainedModel
 
 from personagpt.errors import is_out_of_memory
 from personagpt.model.generation import ReplyRequest, fit_context, generate_replies
-from personagpt.model.gpt2 import hidden_states
+from personagpt.model.gpt2 import evaluation_mode, hidden_states
 from personagpt.model.loss import score_hidden
 from personagpt.model.sampling import GREEDY
-from personagpt.scoring.tally import Metric, Places, Tally
+from personagpt.scoring.entries import Entries, Metric, Places
 from personagpt.sequences.batches import Batch, collate
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
 
-Sequence = tuple[np.ndarray, np.ndarray]  # tokens (T,), start and end of each response (R, 2)
+LabelledTokens = tuple[np.ndarray, np.ndarray]  # a sequence's tokens (T,), start and end of each response (R, 2)
 
-
+# Every evaluation of a run computes the teacher-forced metrics.
+FORCED = {"in_training": True, "per_token": True}
+GAIN = "perplexity with exchanged personas over perplexity; above 1: the model uses the persona"
 METRICS = (
-    Metric("loss", "nats per response token", in_training=True, per_token=True),
-    Metric("perplexity", "exp(loss)", in_training=True, is_exponential=True, per_token=True),
-    Metric(
-        "turn_perplexity",
-        "mean over responses, first token left out",
-        in_training=True,
-        is_exponential=True,
-        per_token=True,
-    ),
+    Metric("loss", "nats per response token", **FORCED),
+    Metric("perplexity", "exp(loss)", is_exponential=True, **FORCED),
+    Metric("turn_perplexity", "mean over responses, first token left out", is_exponential=True, **FORCED),
     Metric("word_perplexity", "exp(nats per word and end): compares vocabularies", is_exponential=True),
-    Metric(
-        "token_f1",
-        "teacher-forced: an untrained model already reaches about 70 %",
-        as_percent=True,
-        in_training=True,
-        per_token=True,
-    ),
-    Metric(
-        "persona_gain",
-        "perplexity with exchanged personas over perplexity; above 1: the model uses the persona",
-        in_training=True,
-        is_exponential=True,
-        per_token=True,
-    ),
+    Metric("token_f1", "teacher-forced: an untrained model already reaches about 70 %", as_percent=True, **FORCED),
+    Metric("persona_gain", GAIN, is_exponential=True, **FORCED),
     Metric("word_f1", "generated words against the human's", as_percent=True),
     Metric("distinct_1", "distinct words of the replies", as_percent=True, is_distinct=True),
     Metric("distinct_2", "distinct pairs of words", as_percent=True, is_distinct=True),
@@ -65,28 +49,26 @@ METRICS = (
     Metric("persona_mrr", "1 / the rank of a side's own persona, on average"),
 )
 PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
-TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 32768, "mps": 8192}  # padded; without gradients larger buys nothing
+TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 32768, "mps": 8192}  # padded; larger batches are no faster
 
 
 @dataclass
 class ResponseScores:
-    """What one pass says of one response of n tokens, its <eos> included."""
+    """The scores of one response of n tokens, its <eos> included."""
 
     nll: np.ndarray  # (n,) negative log-likelihood of each token, nats
     predicted: np.ndarray  # (n,) the most likely token at each position
-    tokens: np.ndarray  # (n,) the true ones
+    tokens: np.ndarray  # (n,) the true tokens
 
 
 def score(
-    model: torch.nn.Module, sequences: list[Sequence], autocast: AbstractContextManager, title: str = "score"
+    model: torch.nn.Module, sequences: list[LabelledTokens], autocast: AbstractContextManager, title: str = ""
 ) -> list[list[ResponseScores]]:
-    """For each sequence the scores of its responses, in order."""
+    """Return the scores of each sequence's responses, in order; a `title` shows a progress bar."""
     scores: list[list[ResponseScores]] = [[] for _ in sequences]
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode(), autocast:
+    with evaluation_mode(model), torch.inference_mode(), autocast:
         batches = list(by_length(sequences, model.device.type))
-        for indices in tqdm(batches, desc=title, unit="batch", leave=False, disable=None):
+        for indices in tqdm(batches, desc=title, unit="batch", leave=False, disable=None if title else True):
             chosen = [sequences[index] for index in indices]
             nll, predicted, targets = score_in_memory(model, chosen)
             start = 0
@@ -95,14 +77,13 @@ def score(
                     part = slice(start, start + size)
                     scores[index].append(ResponseScores(nll[part], predicted[part], targets[part]))
                     start += size
-    model.train(was_training)
     return scores
 
 
-def score_in_memory(model: torch.nn.Module, sequences: list[Sequence]) -> tuple[np.ndarray, ...]:
-    """`score_batch` of the sequences; where memory gives out, of one half and then of the other.
+def score_in_memory(model: torch.nn.Module, sequences: list[LabelledTokens]) -> tuple[np.ndarray, ...]:
+    """Return `score_batch` of the sequences. Where memory gives out, score one half and then the other.
 
-    Training may have left little of it, and a smaller `batch_size` would not help here.
+    Training may have left little memory, and the setting `batch_size` has no effect here.
     """
     try:
         return score_batch(model, collate(sequences).to(model.device))
@@ -115,129 +96,124 @@ def score_in_memory(model: torch.nn.Module, sequences: list[Sequence]) -> tuple[
 
 
 def score_batch(model: torch.nn.Module, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Negative log-likelihood, most likely token and true token at each of the batch's N labels."""
+    """Return negative log-likelihood, most likely token and true token of each of the batch's N labels."""
     hidden = hidden_states(model, batch.input_ids, batch.label_index)  # (N, C)
     nll, predicted = score_hidden(hidden, model.lm_head.weight, batch.targets)
     return nll.cpu().numpy(), predicted.cpu().numpy(), batch.targets.cpu().numpy()
 
 
-def by_length(sequences: list[Sequence], device: str, shortest: float = 0.0) -> Iterator[list[int]]:
-    """Indices in batches of similar length, longest first, each padded to at most TOKENS_PER_BATCH.
-
-    `shortest` is the least share of a batch's width that each of its sequences fills.
-    """
+def by_length(sequences: list[LabelledTokens], device: str) -> Iterator[list[int]]:
+    """Yield indices in batches of similar length, longest first, each padded to at most TOKENS_PER_BATCH."""
     order = sorted(range(len(sequences)), key=lambda index: -len(sequences[index][0]))
     while order:
-        width = len(sequences[order[0]][0])
-        count = max(1, TOKENS_PER_BATCH[device] // width)
-        count = sum(len(sequences[index][0]) >= shortest * width for index in order[:count])
+        count = max(1, TOKENS_PER_BATCH[device] // len(sequences[order[0]][0]))
         yield order[:count]
         order = order[count:]
 
 
-def figures(tallies: dict[str, Tally]) -> dict[str, float]:
-    """The metrics, and of how many they are: `responses` and `response_tokens`, replies (`generated`), sides
-    (`identified`), replies to a goal (`goal_replies`)."""
-    found = {metric.name: metric.figure(tallies[metric.name]) for metric in METRICS if metric.name in tallies}
-    found |= {"responses": len(tallies["loss"]), "response_tokens": int(tallies["loss"].weights.sum())}
+def figures(entries: dict[str, Entries]) -> dict[str, float]:
+    """Return each metric's figure, and the counts behind them.
+
+    `responses` and `response_tokens`; `generated` replies, `identified` sides, `goal_replies` with a goal.
+    """
+    result = {metric.name: metric.figure(entries[metric.name]) for metric in METRICS if metric.name in entries}
+    result |= {"responses": len(entries["loss"]), "response_tokens": int(entries["loss"].weights.sum())}
     counted = {"generated": "word_f1", "identified": "persona_at_1", "goal_replies": "goal_hit"}
-    return found | {count: len(tallies[name]) for count, name in counted.items() if name in tallies}
+    return result | {count: len(entries[name]) for count, name in counted.items() if name in entries}
 
 
-def figures_by_turn(tallies: dict[str, Tally]) -> list[dict[str, float]]:
-    """For each turn with a response: its number from 1, its responses, and the metrics of these alone."""
+def figures_by_turn(entries: dict[str, Entries]) -> list[dict[str, float]]:
+    """Return for each turn with a response its number from 1, its `responses`, and the metrics of these alone."""
     rows = []
-    for turn in np.unique(tallies["loss"].places.turns).tolist():
-        chosen = {name: tally[tally.places.turns == turn] for name, tally in tallies.items()}
-        found = {
-            metric.name: metric.figure(chosen[metric.name]) for metric in METRICS if len(chosen.get(metric.name, ()))
-        }
-        rows.append({"turn": turn, "responses": len(chosen["loss"])} | found)
+    for turn in np.unique(entries["loss"].places.turns).tolist():
+        here = {name: all_turns[all_turns.places.turns == turn] for name, all_turns in entries.items()}
+        found = {metric.name: metric.figure(here[metric.name]) for metric in METRICS if len(here.get(metric.name, ()))}
+        rows.append({"turn": turn, "responses": len(here["loss"])} | found)
     return rows
 
 
 def teacher_forced_metrics(
     model: torch.nn.Module, dataset: PersonaChatDataset, encoder: Encoder, autocast: AbstractContextManager
 ) -> dict[str, float]:
-    """`loss`, `perplexity`, `turn_perplexity`, `token_f1`, `persona_gain`, `responses`, `response_tokens`."""
+    """Return the figures of `teacher_forced`, and the counts of `figures`."""
     return figures(teacher_forced(model, dataset, encoder, autocast))
 
 
 def teacher_forced(
     model: torch.nn.Module, dataset: PersonaChatDataset, encoder: Encoder, autocast: AbstractContextManager
-) -> dict[str, Tally]:
-    """Of `loss`, `perplexity`, `turn_perplexity`, `token_f1`, `persona_gain`, an entry for each response."""
+) -> dict[str, Entries]:
+    """Return an entry for each response of `loss`, `perplexity`, `turn_perplexity`, `token_f1` and `persona_gain`."""
     sequences = [dataset.sequence(index) for index in range(len(dataset))]
     places = response_places(sequences, dataset.tensors.dialogues, encoder)
-    true = score(model, sequences, autocast, "score")
-    responses = [response for scores in true for response in scores]
-    sizes = np.array([len(response.nll) for response in responses])
-    nll = _nll_sums(responses)
+    responses = [response for scores in score(model, sequences, autocast, "score") for response in scores]
+    loss = _loss_entries(places, responses)
     after_first = np.array([response.nll[1:].mean(dtype=np.float64) for response in responses])
     f1s = np.array([token_f1(response, encoder.eos) for response in responses])
-    loss = Tally(places, nll, sizes)
-    tallies = {
+    entries = {
         "loss": loss,
         "perplexity": loss,
-        "turn_perplexity": Tally.of_equals(places, after_first),
-        "token_f1": Tally.of_equals(places, f1s),
+        "turn_perplexity": Entries.of_equals(places, after_first),
+        "token_f1": Entries.of_equals(places, f1s),
     }
     limit = int(dataset.metadata["context"])
     exchanged = exchange_personas(sequences, dataset.tensors.dialogues, encoder, limit)
     if exchanged is not None:
         fitting = [sequence for sequence, _ in exchanged if len(sequence[1])]
         swapped = score(model, fitting, autocast, "score with exchanged personas")
-        # What no longer fits goes from the front of a sequence: the responses compared are the last of each.
+        # Responses that no longer fit go from the front of a sequence, so the last ones of each are compared.
         compared = np.concatenate([np.arange(dropped + len(kept)) >= dropped for (_, kept), dropped in exchanged])
-        others = _nll_sums([response for scores in swapped for response in scores])
-        tallies["persona_gain"] = Tally(places[compared], others - nll[compared], sizes[compared])
-    return tallies
+        others = _loss_entries(places[compared], [response for scores in swapped for response in scores])
+        gain = others.values - loss.values[compared]
+        entries["persona_gain"] = Entries(others.places, gain, others.weights)
+    return entries
 
 
 def response_losses(
     model: torch.nn.Module, dataset: PersonaChatDataset, encoder: Encoder, autocast: AbstractContextManager
-) -> Tally:
-    """The `loss` of each response: nats, and tokens."""
+) -> Entries:
+    """Return the `loss` entry of each response."""
     sequences = [dataset.sequence(index) for index in range(len(dataset))]
-    responses = [response for scores in score(model, sequences, autocast) for response in scores]
-    sizes = np.array([len(response.nll) for response in responses])
-    return Tally(response_places(sequences, dataset.tensors.dialogues, encoder), _nll_sums(responses), sizes)
+    places = response_places(sequences, dataset.tensors.dialogues, encoder)
+    return _loss_entries(
+        places, [response for scores in score(model, sequences, autocast, "score") for response in scores]
+    )
 
 
-def _nll_sums(responses: list[ResponseScores]) -> np.ndarray:
-    return np.array([response.nll.sum(dtype=np.float64) for response in responses])
+def _loss_entries(places: Places, responses: list[ResponseScores]) -> Entries:
+    """Return the summed negative log-likelihood of each response, in nats, with its number of tokens as weight."""
+    sums = np.array([response.nll.sum(dtype=np.float64) for response in responses])
+    return Entries(places, sums, np.array([len(response.nll) for response in responses]))
 
 
-def response_places(sequences: list[Sequence], dialogues: np.ndarray, encoder: Encoder) -> Places:
-    """Dialogue and turn of each response of the sequences, which are in file order, `dialogues` (S,) being theirs."""
-    found, said = [], 0
-    before = None
+def response_places(sequences: list[LabelledTokens], dialogues: np.ndarray, encoder: Encoder) -> Places:
+    """Return dialogue and turn of each response of the S sequences, which are in file order; dialogues (S,)."""
+    places, said, before = [], 0, None
     for (tokens, spans), dialogue in zip(sequences, dialogues.tolist(), strict=True):
         speaker = encoder.speakers.index(tokens[0])
-        said = said if (dialogue, speaker) == before else 0  # in the earlier sequences of a side that was cut
-        found += [(dialogue, speaker + 1 + 2 * index) for index in range(said, said + len(spans))]
+        said = said if (dialogue, speaker) == before else 0  # responses in the earlier sequences of a side that was cut
+        places += [(dialogue, speaker + 1 + 2 * index) for index in range(said, said + len(spans))]
         before, said = (dialogue, speaker), said + len(spans)
-    return Places(*np.array(found).T)
+    return Places(*np.array(places).T)
 
 
 def token_f1(response: ResponseScores, eos: int) -> float:
-    """PersonaGPT's F1: of the set of tokens predicted at the response's positions, and the set of its tokens."""
+    """Return PersonaGPT's F1 of two sets: the tokens predicted at the response's positions, and its true tokens."""
     predicted, true = set(response.predicted.tolist()) - {eos}, set(response.tokens.tolist()) - {eos}
     return f1(len(predicted & true), len(predicted), len(true))
 
 
 def f1(hits: int, predicted: int, true: int) -> float:
-    """Harmonic mean of precision and recall: 2 hits / (predicted + true), and 0 without hits."""
+    """Return the harmonic mean of precision and recall: 2 hits / (predicted + true), and 0 without hits."""
     return 2 * hits / (predicted + true) if hits else 0.0
 
 
 def exchange_personas(
-    sequences: list[Sequence], dialogues: np.ndarray, encoder: Encoder, limit: int
-) -> list[tuple[Sequence, int]] | None:
-    """Each sequence with the facts of the same side of the next dialogue, the last one with the first's.
+    sequences: list[LabelledTokens], dialogues: np.ndarray, encoder: Encoder, limit: int
+) -> list[tuple[LabelledTokens, int]] | None:
+    """Return each sequence with the facts of the next dialogue's same side, and how many responses that cost.
 
-    Where that no longer fits `limit` tokens, the oldest utterances go; the number says how many responses went with
-    them (all, where not even the last one fits). None where there is nobody to exchange with.
+    The last dialogue takes the first one's facts. Where a sequence no longer fits `limit` tokens, its oldest utterances
+    go, and their responses with them. None where there is nobody to exchange with.
     """
     starts = [int(np.argmax(tokens == encoder.start)) + 1 for tokens, _ in sequences]
     prefixes = {  # (speaker's token, dialogue) -> prefix, in file order
@@ -258,13 +234,13 @@ def exchange_personas(
     return exchanged
 
 
-def cut_talk(talk: np.ndarray, spans: np.ndarray, eos: int, room: int) -> Sequence:
-    """The utterances `talk` (T,) without the oldest that `room` tokens do not hold, and the responses `spans` left.
+def cut_talk(talk: np.ndarray, spans: np.ndarray, eos: int, room: int) -> LabelledTokens:
+    """Return the newest whole utterances of `talk` (T,) that fit `room` tokens, and the responses `spans` in them.
 
-    Of a last utterance that does not fit either, the first tokens stay, and no response.
+    Where not even the last utterance fits, its first tokens stay, and no response.
     """
-    cuts = [0, *(np.flatnonzero(talk == eos) + 1).tolist()]
-    cut = next(cut for cut in cuts if len(talk) - cut <= room or cut == cuts[-2])
+    starts = [0, *(np.flatnonzero(talk == eos) + 1).tolist()]
+    cut = next(start for start in starts if len(talk) - start <= room or start == starts[-2])
     kept = spans[spans[:, 0] >= cut] - cut
     return talk[cut:][:room], kept[kept[:, 1] <= room]
 
@@ -275,62 +251,65 @@ def generated_metrics(
     encoder: Encoder,
     autocast: AbstractContextManager,
     count: int,
-) -> dict[str, Tally]:
-    """Of `word_f1`, `distinct_1`, `distinct_2`, `repeat_rate`, the entries of greedy replies in place of the first
-    `count` responses."""
+) -> dict[str, Entries]:
+    """Return the entries of `word_f1`, `distinct_1`, `distinct_2` and `repeat_rate`.
+
+    They are those of greedy replies in the place of the first `count` responses.
+    """
     sequences = [dataset.sequence(index) for index in range(len(dataset))]
     places = response_places(sequences, dataset.tensors.dialogues, encoder)[:count]
-    drafts, human = [], []
+    requests, human = [], []
     room = model.config.n_positions - GREEDY.max_new_tokens  # where a reply needs more, the oldest utterances go
     for tokens, spans in sequences:
-        for start, end in spans[: count - len(drafts)].tolist():
-            drafts.append(ReplyRequest(fit_context(tokens[:start].tolist(), encoder, room)))
+        for start, end in spans[: count - len(requests)].tolist():
+            requests.append(ReplyRequest(fit_context(tokens[:start].tolist(), encoder, room)))
             human.append(encoder.decode_reply(tokens[start:end].tolist()))
-    replies = generate_replies(model, encoder, drafts, autocast, "generate")
-    # A side's responses follow each other; a turn of 1 or 2 begins one.
+    replies = generate_replies(model, encoder, requests, autocast, "generate")
+    # A side's responses follow each other; a turn of 1 or 2 begins a side.
     begins = np.maximum.accumulate(np.where(places.turns <= 2, np.arange(len(replies)), 0)).tolist()
     repeated = [repeats(reply, human[begin:i]) for i, (reply, begin) in enumerate(zip(replies, begins, strict=True))]
     f1s = [word_f1(ours, theirs) for ours, theirs in zip(replies, human, strict=True)]
     return {
-        "word_f1": Tally.of_equals(places, np.array(f1s)),
-        "distinct_1": _gram_tally(places, replies, 1),
-        "distinct_2": _gram_tally(places, replies, 2),
-        "repeat_rate": Tally.of_equals(places, np.array(repeated, float)),
+        "word_f1": Entries.of_equals(places, np.array(f1s)),
+        "distinct_1": _gram_entries(places, replies, 1),
+        "distinct_2": _gram_entries(places, replies, 2),
+        "repeat_rate": Entries.of_equals(places, np.array(repeated, float)),
     }
 
 
-def _gram_tally(places: Places, replies: list[str], n: int) -> Tally:
-    """An entry for each n-gram of each reply: its number among the different ones."""
-    found = [grams(reply, n) for reply in replies]
+def _gram_entries(places: Places, replies: list[str], n: int) -> Entries:
+    """Return an entry for each n-gram of each reply: its number among the different n-grams."""
+    grams_of = [grams(reply, n) for reply in replies]
     numbers: dict[tuple[str, ...], int] = {}
-    values = [numbers.setdefault(gram, len(numbers)) for listed in found for gram in listed]
-    return Tally.of_equals(places[np.repeat(np.arange(len(replies)), list(map(len, found)))], np.array(values, int))
+    values = [numbers.setdefault(gram, len(numbers)) for reply_grams in grams_of for gram in reply_grams]
+    where = np.repeat(np.arange(len(replies)), [len(reply_grams) for reply_grams in grams_of])
+    return Entries.of_equals(places[where], np.array(values, int))
 
 
 def words(text: str) -> list[str]:
-    """ConvAI2's words: lower case, punctuation replaced by spaces, the articles a, an, the dropped."""
+    """Return ConvAI2's words: lower case, punctuation replaced by spaces, without the articles a, an, the."""
     return [word for word in text.lower().translate(PUNCTUATION).split() if word not in ("a", "an", "the")]
 
 
 def word_f1(generated: str, true: str) -> float:
-    """ConvAI2's F1: multiset overlap of words."""
+    """Return ConvAI2's F1, of the multisets of words."""
     ours, theirs = Counter(words(generated)), Counter(words(true))
     return f1((ours & theirs).total(), ours.total(), theirs.total())
 
 
 def grams(text: str, n: int) -> list[tuple[str, ...]]:
-    """Every n words in a row of a text."""
-    listed = words(text)
-    return [tuple(listed[i : i + n]) for i in range(len(listed) - n + 1)]
+    """Return every n words in a row of `text`."""
+    text_words = words(text)
+    return [tuple(text_words[i : i + n]) for i in range(len(text_words) - n + 1)]
 
 
 def distinct(replies: Iterable[str], n: int) -> float:
-    """Distinct n-grams over all n-grams of the replies' words (Li et al. 2016); 0 where there are none."""
-    found = [gram for reply in replies for gram in grams(reply, n)]
-    return len(set(found)) / len(found) if found else 0.0
+    """Return distinct n-grams over all n-grams of the replies' words (Li et al. 2016), 0 where there are none."""
+    all_grams = [gram for reply in replies for gram in grams(reply, n)]
+    return len(set(all_grams)) / len(all_grams) if all_grams else 0.0
 
 
 def repeats(reply: str, earlier: Iterable[str], n: int = 4) -> bool:
-    """Whether the reply says n words in a row that its speaker said in one of the `earlier` utterances."""
+    """Return whether `reply` has n words in a row of one of the utterances `earlier`."""
     said = {gram for utterance in earlier for gram in grams(utterance, n)}
     return not said.isdisjoint(grams(reply, n))

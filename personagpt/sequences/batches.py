@@ -1,11 +1,12 @@
 """Which sequences form an optimizer step, and how they become padded batches.
 
-The order depends only on the seed, the epoch and the number of sequences per step, so any step can be made at once,
-without replaying the data before it, and any split of a step into batches and processes sees the same sequences.
+The order depends only on the seed, the epoch and the number of sequences per step. So any step can be made at once,
+without replaying the data before it, and every split of a step into batches and processes sees the same sequences.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,8 +35,11 @@ class StepPlan:
 
 
 def epoch_groups(lengths: np.ndarray, seed: int, epoch: int, per_step: int) -> list[np.ndarray]:
-    """Shuffle, sort by length within large windows, cut into steps, shuffle the steps; a smaller rest comes last."""
-    # RandomState, whose numbers numpy has frozen, and not a Generator: a run must resume under another numpy alike.
+    """Return the sequences of each step of an epoch.
+
+    Shuffle, sort by length within large windows, cut into steps, shuffle the steps. A smaller last step stays last.
+    """
+    # numpy has frozen RandomState's numbers, not a Generator's: a run must resume alike under another numpy.
     random = np.random.RandomState([seed, epoch])
     order = random.permutation(len(lengths))
     whole = len(order) - len(order) % per_step
@@ -50,9 +54,9 @@ def epoch_groups(lengths: np.ndarray, seed: int, epoch: int, per_step: int) -> l
 
 
 def micro_batches(group: np.ndarray, batch_size: int, rank: int = 0, processes: int = 1) -> list[np.ndarray]:
-    """The batches of process `rank`: the group is cut into batches, which are dealt out in turn.
+    """Return the batches of process `rank`: the group is cut into batches, which are dealt out in turn.
 
-    Every process gets equally many, since all take part in the reduction of gradients; a missing one is empty.
+    Every process gets equally many, because all take part in the reduction of gradients. The last may be empty.
     """
     batches = [group[start : start + batch_size] for start in range(0, len(group), batch_size)]
     batches += [group[:0]] * (-len(batches) % processes)
@@ -68,17 +72,18 @@ class Batch:
     targets: Tensor  # (N,) int64: the labels
 
     def to(self, device: torch.device) -> Batch:
-        """On `device`; to a GPU through pinned memory, without waiting for the copy."""
+        """Return the batch on `device`. A GPU copies from pinned memory, and nobody waits for the copy."""
         if device.type != "cuda":
             return Batch(*(tensor.to(device) for tensor in vars(self).values()))
         return Batch(*(tensor.pin_memory().to(device, non_blocking=True) for tensor in vars(self).values()))
 
 
 def collate(sequences: list[tuple[np.ndarray, np.ndarray]], pad: int = 0, multiple: int = 1) -> Batch:
-    """Batch sequences given as tokens (T,) and the start and end of each response (R, 2), to a width of a `multiple`.
+    """Return the batch of sequences, which are tokens (T,) and the start and end of each response (R, 2).
 
-    A sequence's last token predicts nothing, so it is left out of the input. No sequence at all gives a batch of one
-    padding token without labels: its loss is 0. Any token may pad: to its right a causal model never looks.
+    The batch's width is a multiple of `multiple`. A sequence's last token predicts nothing, so it is left out of the
+    input. No sequence at all gives a batch of one padding token without labels, whose loss is 0. Any token may pad,
+    because a causal model never looks to the right.
     """
     width = max([len(tokens) - 1 for tokens, _ in sequences], default=1)
     width += -width % multiple
@@ -93,5 +98,31 @@ def collate(sequences: list[tuple[np.ndarray, np.ndarray]], pad: int = 0, multip
 
 
 def load_batch(dataset: PersonaChatDataset, indices: np.ndarray, pad: int = 0, multiple: int = 1) -> Batch:
-    """The batch of the dataset's sequences `indices`; the others are `collate`'s."""
+    """Return the batch of the dataset's sequences `indices`. The other arguments are `collate`'s."""
     return collate([dataset.sequence(int(index)) for index in indices], pad, multiple)
+
+
+@dataclass(frozen=True)
+class StepBatches:
+    """The batches of one process in one optimizer step. They can be made again in another size."""
+
+    dataset: PersonaChatDataset
+    group: np.ndarray  # (S,) indices of the step's sequences, of all processes
+    rank: int = 0
+    processes: int = 1
+    multiple: int = 1  # of which each batch's width is one
+
+    @property
+    def label_tokens(self) -> int:
+        """The number of response tokens in the step, of all processes."""
+        return int(self.dataset.label_tokens[self.group].sum())
+
+    @property
+    def tokens(self) -> int:
+        """The number of tokens in the step, of all processes."""
+        return int(self.dataset.lengths[self.group].sum())
+
+    def of_size(self, batch_size: int) -> Iterator[Batch]:
+        """Yield batches of at most `batch_size` sequences, on the CPU. Each is made when it is asked for."""
+        for indices in micro_batches(self.group, batch_size, self.rank, self.processes):
+            yield load_batch(self.dataset, indices, multiple=self.multiple)

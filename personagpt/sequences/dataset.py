@@ -1,12 +1,13 @@
 """The tensor files: a corpus -> its sequences in arrays, and the dataset that reads them back.
 
-A file holds the sequences of one text, in file order, first speaker first. Its metadata says from which text and for
-which tokenizer they were made: training refuses a file that was made from something else.
+A file holds the sequences of one text, in file order, first speaker first. Its metadata names the text, the tokenizer
+and the settings from which the sequences were made. Training refuses a file that was made from others.
 """
 
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,29 +17,37 @@ import torch
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
-from personagpt.files import file_checksum
+from personagpt.files import check_present, file_checksum
 from personagpt.sequences.format import (
     IGNORED,
     DataError,
     Encoder,
-    Sequence,
-    check_present,
+    TokenSequence,
     goal_sequence,
     side_sequences,
     tokenizer_checksum,
 )
 from personagpt.sequences.goals import Goal, GoalDraw, goals_checksum
-from personagpt.sequences.tensors import DTYPES, SequenceBuffer, Tensors
-from personagpt.text.convai2 import CheckedText, Corpus, Dialogue
+from personagpt.sequences.tensors import DTYPES, Tensors
+from personagpt.text.dialogues import Corpus
 from personagpt.text.lines import TextError
-from personagpt.text.style import Style, StyleMeter, parse_style
+from personagpt.text.style import Style, parse_style
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-# Encoded together: enough to keep the tokenizer's threads busy, not more than memory has room for.
-DIALOGUES_PER_BATCH, LETTERS_PER_BATCH = 500, 1_000_000
+DIALOGUES_PER_BATCH = 100  # encoded together: enough to keep the tokenizer's threads busy
 MOST_KNOWN_FACTS = 50_000  # whose tokens are kept
+# What differs between tensors and settings, by the key of `tensor_metadata`.
+MADE_FROM_OTHER = {
+    "text_sha256": "made from another text than {text}",
+    "tokenizer_sha256": "made with another tokenizer than model_name's",
+    "vocabulary": "made for another vocabulary than model_name's",
+    "max_turns": "made with max_turns = {made}, not {value}",
+    "context": "made for a context of {made} tokens, model_name's is {value}",
+    "goals_sha256": "made without these goals",
+}
+AGAIN = "run preprocess_dataset.py with these settings again"
 
 
 def tensor_metadata(
@@ -49,7 +58,7 @@ def tensor_metadata(
     goals: list[Goal] | tuple[()] = (),
     style: Style | None = None,
 ) -> dict[str, str]:
-    """What a tensor file says of itself: from which text, tokenizer, goals and settings its sequences were made."""
+    """Return a tensor file's metadata: from which text, tokenizer, goals and settings its sequences were made."""
     written = {"goals_sha256": goals_checksum(goals)} if goals else {}
     if style is not None:
         written["style"] = json.dumps(style.plain())
@@ -78,7 +87,7 @@ class PersonaChatDataset(torch.utils.data.Dataset):
 
     @classmethod
     def from_tensors(cls, tensors: Tensors, context_length: int, text_sha256: str = "") -> PersonaChatDataset:
-        """The dataset of tensors just made, for a model with `context_length` positions."""
+        """Return the dataset of tensors just made, for a model with `context_length` positions."""
         dataset = cls.__new__(cls)
         dataset.metadata = {"context": str(context_length), "text_sha256": text_sha256}
         dataset.tensors, dataset.style = tensors, None
@@ -95,7 +104,7 @@ class PersonaChatDataset(torch.utils.data.Dataset):
         return len(self.lengths)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """{"input_ids": LongTensor (T,), "labels": LongTensor (T,)}; labels are -100 outside the responses."""
+        """Return {"input_ids": LongTensor (T,), "labels": LongTensor (T,)}; labels are -100 outside the responses."""
         tokens, spans = self.sequence(index)
         labels = np.full_like(tokens, IGNORED)
         for start, end in spans:
@@ -103,7 +112,7 @@ class PersonaChatDataset(torch.utils.data.Dataset):
         return {"input_ids": torch.from_numpy(tokens), "labels": torch.from_numpy(labels)}
 
     def sequence(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Sequence `index` as int64 tokens (T,), and the start and end of each of its responses in it, (R, 2)."""
+        """Return sequence `index` as int64 tokens (T,), and where its responses start and end in it, (R, 2)."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"sequence {index} of {len(self)}")
         index %= len(self)
@@ -112,13 +121,13 @@ class PersonaChatDataset(torch.utils.data.Dataset):
         return self.tensors.tokens[start:end].astype(np.int64), self.tensors.responses[first:last] - start
 
     def without_goals(self, act: int) -> PersonaChatDataset:
-        """The sequences that do not start with the token `act`: to score on, since each response is once in those."""
+        """Return the sequences that do not start with the token `act`. They hold each response once, for scoring."""
         tensors = self.tensors
         kept = tensors.tokens[tensors.offsets[:-1]] != act  # (S,)
         if kept.all():
             return self
         tokens, responses = np.repeat(kept, self.lengths), np.repeat(kept, np.diff(tensors.response_offsets))
-        before = np.concatenate([[0], np.cumsum(~tokens)])  # (N + 1,) tokens left out before each
+        before = np.concatenate([[0], np.cumsum(~tokens)])  # (N + 1,) tokens left out before each token
         made = Tensors(
             tokens=tensors.tokens[tokens],
             offsets=np.concatenate([[0], np.cumsum(self.lengths[kept])]),
@@ -132,7 +141,8 @@ class PersonaChatDataset(torch.utils.data.Dataset):
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, str], Tensors]:
-    check_present(path)
+    """Return the metadata and the arrays of a file, not yet checked. Raises DataError where it is no tensor file."""
+    check_present(path, "preprocess_dataset.py")
     try:
         with safe_open(path, "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in DTYPES}
@@ -143,11 +153,11 @@ def _read_tensors(path: Path) -> tuple[dict[str, str], Tensors]:
 
 
 def _check_tensors(tensors: Tensors, vocabulary: int, context_length: int) -> None:
-    """Raise ValueError unless every number is in range, so that nothing wrong can reach a kernel."""
+    """Raise ValueError unless every number is in range, so that no wrong number reaches a kernel."""
 
-    def need(holds: Any, what: str) -> None:
+    def need(holds: Any, damage: str) -> None:
         if not holds:
-            raise ValueError(what)
+            raise ValueError(damage)
 
     for name, dtype in DTYPES.items():
         need(getattr(tensors, name).dtype == dtype, f"{name} has the wrong type")
@@ -182,40 +192,32 @@ def open_tensors(
     context_length: int,
     goals: list[Goal] | tuple[()] = (),
 ) -> PersonaChatDataset:
-    """The dataset at `path`. Raises DataError where it was not made from `text`, with `tokenizer`, `max_turns` and
-    `goals`, for a model with `context_length` positions.
+    """Return the dataset at `path`.
 
-    A text that is no longer there is not missed: tensors may travel to another machine without it.
+    Raises DataError where it was not made from `text` with `tokenizer`, `max_turns` and `goals` for a model with
+    `context_length` positions. The text is compared only where it exists, because tensors may travel without it.
     """
     dataset = PersonaChatDataset(path)
-    again = f"{path}: made {{}}; run preprocess_dataset.py with these settings again"
-    if text.exists() and dataset.metadata.get("text_sha256") != file_checksum(text):
-        raise DataError(again.format(f"from another text than {text}"))
-    if dataset.metadata.get("tokenizer_sha256") != tokenizer_checksum(tokenizer):
-        raise DataError(again.format("with another tokenizer than model_name's"))
-    if int(dataset.metadata["vocabulary"]) != len(tokenizer):
-        raise DataError(again.format("for another vocabulary than model_name's"))
-    if dataset.metadata.get("max_turns") != str(max_turns):
-        raise DataError(again.format(f"with max_turns = {dataset.metadata.get('max_turns')}, not {max_turns}"))
-    if int(dataset.metadata["context"]) != context_length:
-        raise DataError(
-            again.format(f"for a context of {dataset.metadata['context']} tokens, model_name's is {context_length}")
-        )
-    made_with = dataset.metadata.get("goals_sha256")
-    if made_with != (goals_checksum(goals) if goals else None):
-        others = "with other goals" if goals else "with goals, but none are set"
-        raise DataError(again.format(others if made_with else "without goals"))
+    made = dataset.metadata
+    text_sha256 = file_checksum(text) if text.exists() else made.get("text_sha256", "")
+    for key, value in tensor_metadata(text_sha256, tokenizer, max_turns, context_length, goals).items():
+        if made.get(key) != value:
+            raise DataError(
+                f"{path}: {MADE_FROM_OTHER[key].format(text=text, made=made.get(key), value=value)}; {AGAIN}"
+            )
+    if not goals and "goals_sha256" in made:
+        raise DataError(f"{path}: made with goals, but none are set; {AGAIN}")
     _check_format(dataset, Encoder(tokenizer))
     return dataset
 
 
 def _check_format(dataset: PersonaChatDataset, encoder: Encoder) -> None:
-    """Raise DataError unless every sequence is one of this format, on which evaluation relies."""
+    """Raise DataError unless every sequence has this format, on which evaluation relies."""
     tensors = dataset.tensors
     firsts = tensors.offsets[:-1]
     speakers = np.flatnonzero(np.isin(tensors.tokens, encoder.speakers))
     starts = np.flatnonzero(tensors.tokens == encoder.start)
-    sound = (
+    is_sound = (
         all(len(places) == len(firsts) for places in (speakers, starts))
         and (np.searchsorted(tensors.offsets, speakers, "right") - 1 == np.arange(len(firsts))).all()
         and (np.searchsorted(tensors.offsets, starts, "right") - 1 == np.arange(len(firsts))).all()
@@ -224,99 +226,79 @@ def _check_format(dataset: PersonaChatDataset, encoder: Encoder) -> None:
         and (starts < tensors.responses[tensors.response_offsets[:-1], 0]).all()
         and (tensors.tokens[tensors.responses[:, 1] - 1] == encoder.eos).all()
     )
-    if not sound:
+    if not is_sound:
         raise DataError(
             f"{dataset.path}: damaged tensors (not this format's sequences); run preprocess_dataset.py again"
         )
 
 
 def encode_corpus(
-    corpus: Corpus | CheckedText | StyleMeter, encoder: Encoder, max_turns: int, context_length: int, name: str
-) -> Tensors:
-    """All sequences of a corpus, in file order, first speaker first; `name` is the file's, for messages.
-
-    Raises TextError, naming file and line, where a persona and one response alone exceed the model's context.
-    """
-    pieces = [vars(piece) for piece in encode_pieces(corpus, encoder, max_turns, context_length, name)]
-    return Tensors(**{array: np.concatenate([piece[array] for piece in pieces]) for array in DTYPES})
-
-
-def encode_pieces(
-    corpus: Corpus | CheckedText | StyleMeter,
+    corpus: Corpus,
     encoder: Encoder,
     max_turns: int,
     context_length: int,
     name: str,
     draw: GoalDraw | None = None,
-) -> Iterator[Tensors]:
-    """`encode_corpus`'s arrays in pieces, which only need to be concatenated: memory holds one batch of dialogues.
+) -> Tensors:
+    """Return all sequences of a corpus, in file order, first speaker first. `name` is the file's, for messages.
 
-    With `draw`, a side's sequences are followed by its one for a goal.
+    With `draw`, a side's sequences are followed by its sequence for a goal. Raises TextError, which names file and
+    line, where a persona and one response alone exceed the model's context.
     """
-    buffer = SequenceBuffer()
-    known_facts: dict[str, list[int]] = {}  # personas come back in many dialogues
-    number = 0
+    tokens, offsets = array("i"), array("q", [0])
+    responses, response_offsets = array("q"), array("q", [0])
+    dialogues = array("q")
     title = f"encode {Path(name).name}"
     with tqdm(total=len(corpus), desc=title, unit="dialogue", leave=False, disable=None) as bar:
-        for batch in _batches(corpus, max_turns):
-            facts = {fact for dialogue, _ in batch for persona in dialogue.personas for fact in persona}
-            if len(known_facts) > MOST_KNOWN_FACTS:
-                known_facts.clear()
-            new = sorted(facts - known_facts.keys())
-            known_facts.update(zip(new, encoder.texts(new), strict=True))
-            spoken = iter(encoder.texts([text for dialogue, _ in batch for text in dialogue.utterances[:max_turns]]))
-            for dialogue, sides in batch:
-                utterances = [next(spoken) for _ in dialogue.utterances[:max_turns]]
-                made = _sequences(dialogue, sides, known_facts, utterances, encoder, context_length, draw)
-                try:
-                    buffer.add(number, made)
-                except OverflowError as error:
-                    raise _too_long(dialogue, error.args[0], context_length, name, draw) from None
-                number += 1
-            yield buffer.take()
-            bar.update(len(batch))
-    if not buffer.tokens_taken:
+        for number, sequences in enumerate(_encode_dialogues(corpus, encoder, max_turns, context_length, name, draw)):
+            for ids, spans in sequences:
+                for start, end in spans:
+                    responses.extend((len(tokens) + start, len(tokens) + end))
+                tokens.fromlist(ids)
+                offsets.append(len(tokens))
+                response_offsets.append(len(responses) // 2)
+                dialogues.append(number)
+            bar.update()
+    if not tokens:
         raise TextError(f"{name}: no sequence: no side whose persona is given has an utterance of its own")
-
-
-def _sequences(
-    dialogue: Dialogue,
-    sides: tuple[int, ...],
-    known_facts: dict[str, list[int]],
-    utterances: list[list[int]],
-    encoder: Encoder,
-    limit: int,
-    draw: GoalDraw | None,
-) -> Iterator[Sequence]:
-    """A dialogue's sequences: of each side, `side_sequences`'s and then its one for a goal. Raises what those raise."""
-    for speaker in sides:
-        facts = [known_facts[fact] for fact in dialogue.personas[speaker]]
-        yield from side_sequences(encoder.prefix(speaker, facts), utterances, speaker, encoder.eos, limit)
-        drawn = draw.draw(dialogue.utterances[: len(utterances)], speaker) if draw else None
-        if drawn is not None:
-            goal, index = drawn
-            yield goal_sequence(encoder.prefix(speaker, facts, goal), utterances, index, encoder.eos, limit)
-
-
-def _batches(
-    corpus: Corpus | CheckedText | StyleMeter, max_turns: int
-) -> Iterator[list[tuple[Dialogue, tuple[int, ...]]]]:
-    """The dialogues that are encoded together."""
-    batch, letters = [], 0
-    for dialogue, sides in corpus:
-        batch.append((dialogue, sides))
-        letters += sum(map(len, [*dialogue.utterances[:max_turns], *dialogue.personas[0], *dialogue.personas[1]]))
-        if len(batch) == DIALOGUES_PER_BATCH or letters > LETTERS_PER_BATCH:
-            yield batch
-            batch, letters = [], 0
-    if batch:
-        yield batch
-
-
-def _too_long(
-    dialogue: Dialogue, index: int, context_length: int, name: str, draw: GoalDraw | None = None
-) -> TextError:
-    return TextError(
-        f"{name}:{dialogue.utterance_lines[index]}: the speaker's persona{', a goal' if draw else ''} and this "
-        f"utterance alone exceed the model's context of {context_length} tokens: shorten them"
+    return Tensors(
+        tokens=np.frombuffer(tokens, np.int32),
+        offsets=np.frombuffer(offsets, np.int64),
+        responses=np.frombuffer(responses, np.int64).reshape(-1, 2),
+        response_offsets=np.frombuffer(response_offsets, np.int64),
+        dialogues=np.frombuffer(dialogues, np.int64),
     )
+
+
+def _encode_dialogues(
+    corpus: Corpus, encoder: Encoder, max_turns: int, limit: int, name: str, draw: GoalDraw | None
+) -> Iterator[list[TokenSequence]]:
+    """Yield the sequences of each dialogue: each side's `side_sequences`, and then its sequence for a goal."""
+    known_facts: dict[str, list[int]] = {}  # personas come back in many dialogues
+    for first in range(0, len(corpus), DIALOGUES_PER_BATCH):
+        batch = corpus.dialogues[first : first + DIALOGUES_PER_BATCH]
+        facts = {fact for dialogue in batch for persona in dialogue.personas for fact in persona}
+        if len(known_facts) > MOST_KNOWN_FACTS:
+            known_facts.clear()
+        new = sorted(facts - known_facts.keys())
+        known_facts.update(zip(new, encoder.texts(new), strict=True))
+        encoded = iter(encoder.texts([text for dialogue in batch for text in dialogue.utterances[:max_turns]]))
+        for dialogue, sides in zip(batch, corpus.sides[first : first + DIALOGUES_PER_BATCH], strict=True):
+            utterances = [next(encoded) for _ in dialogue.utterances[:max_turns]]
+            sequences: list[TokenSequence] = []
+            try:
+                for speaker in sides:
+                    persona = [known_facts[fact] for fact in dialogue.personas[speaker]]
+                    prefix = encoder.prefix(speaker, persona)
+                    sequences += side_sequences(prefix, utterances, speaker, encoder.eos, limit)
+                    if draw and (drawn := draw.draw(dialogue.utterances[:max_turns], speaker)):
+                        goal, response = drawn
+                        prefix = encoder.prefix(speaker, persona, goal)
+                        sequences.append(goal_sequence(prefix, utterances, response, encoder.eos, limit))
+            except OverflowError as error:
+                line, goal = dialogue.line_of(error.args[0]), ", a goal" if draw else ""
+                raise TextError(
+                    f"{name}:{line}: the speaker's persona{goal} and this utterance alone exceed the model's context "
+                    f"of {limit} tokens: shorten them"
+                ) from None
+            yield sequences

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from personagpt.errors import UserError
+from personagpt.model.folders import named_model
 from personagpt.model.sampling import Sampling
-from personagpt.settings import named_model
 from personagpt.text.convai2 import read_corpus
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")

@@ -22,8 +22,8 @@ from personagpt.errors import UserError
 from personagpt.model.generation import ReplyRequest, generate_replies, stream_replies
 from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import Sampling
+from personagpt.scoring.entries import perplexity
 from personagpt.scoring.metrics import score_batch
-from personagpt.scoring.tally import perplexity
 from personagpt.sequences.batches import collate
 from personagpt.sequences.format import DataError
 

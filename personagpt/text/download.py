@@ -1,8 +1,7 @@
 """Fetch the ConvAI2 archive, verify it, and unpack the text files that are needed.
 
-An archive that lies in `data_path` already is used in place of a download. Nothing is unpacked before the whole archive
-has been verified; an interrupted download is kept beside the tensors, under `save_path/download/`, and the next one
-goes on from there.
+An archive in `data_path` is used in place of a download. The whole archive is verified before a file is unpacked. An
+interrupted download stays under `save_path/download/`, and the next download goes on from there.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 from personagpt.errors import RunError, UserError, printable
 from personagpt.files import file_checksum, write_atomically
+from personagpt.output import say
 
 PIECE = 1 << 20  # bytes read at a time
 PATIENCE = 20  # seconds without an answer, or without a byte
@@ -29,7 +29,7 @@ PATIENCE = 20  # seconds without an answer, or without a byte
 
 @dataclass(frozen=True)
 class Archive:
-    """A file of known content, and the addresses it is published at."""
+    """A file of known content, and the addresses where it is published."""
 
     urls: tuple[str, ...]  # tried in this order
     size: int
@@ -52,18 +52,17 @@ CANDIDATES_NAME = "valid_both_original.txt"  # the validation text with candidat
 
 
 def download(wanted: list[Path], cache: Path, archive: Archive = CONVAI2) -> None:
-    """Put the archive's files of the same names at the paths `wanted`; `cache` holds the download meanwhile.
+    """Unpack the archive's files to the paths `wanted`, by their names. `cache` holds an unfinished download.
 
-    Raises UserError where the archive beside them is another file, and RunError, with nothing at `wanted`, where the
-    servers, the connection or the archive's contents fail.
+    Raises UserError where the archive beside `wanted` is another file. Raises RunError, with nothing at `wanted`, where
+    the servers, the connection or the archive's contents fail.
     """
     at_hand = wanted[0].with_name(archive.name)
     if at_hand.exists():
-        found = file_checksum(at_hand)
-        if found != archive.sha256:
+        if (checksum := file_checksum(at_hand)) != archive.sha256:
             raise UserError(
-                f"{at_hand}: SHA-256 is {found}, not {archive.sha256}: it is not whole, or another file; remove it, "
-                f"or replace it by {archive.urls[0]}"
+                f"{at_hand}: SHA-256 is {checksum}, not {archive.sha256}: the file is not whole, or another file; "
+                f"remove it, or replace it by {archive.urls[0]}"
             )
         _unpack(at_hand, wanted)
         return
@@ -77,15 +76,15 @@ def download(wanted: list[Path], cache: Path, archive: Archive = CONVAI2) -> Non
         if partial.exists() and not partial.stat().st_size:
             partial.unlink()
         for folder in {cache: None} | dict.fromkeys(new_folders):
-            with contextlib.suppress(OSError):  # something is in it
+            with contextlib.suppress(OSError):  # the folder is not empty
                 folder.rmdir()
 
 
 def _fetch_from_any(archive: Archive, partial: Path, folder: Path) -> None:
-    """Fetch the whole archive to `partial` from the first address that has it; what there is of it is kept."""
+    """Fetch the whole archive to `partial` from the first address that has it. An unfinished download is kept."""
     reasons = []
     for url in archive.urls:
-        print(f"fetching {url} ...", flush=True)
+        say(f"fetching {url} ...")
         try:
             _fetch(url, partial, archive.size)
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -93,11 +92,11 @@ def _fetch_from_any(archive: Archive, partial: Path, folder: Path) -> None:
                 raise
             reasons.append(f"{urllib.parse.urlsplit(url).netloc}: {_one_line(error)}")
             continue
-        found = file_checksum(partial)
-        if found == archive.sha256:
+        checksum = file_checksum(partial)
+        if checksum == archive.sha256:
             return
         partial.unlink()
-        reasons.append(f"{urllib.parse.urlsplit(url).netloc}: SHA-256 is {found}, not {archive.sha256}")
+        reasons.append(f"{urllib.parse.urlsplit(url).netloc}: SHA-256 is {checksum}, not {archive.sha256}")
     have = partial.stat().st_size if partial.exists() else 0
     raise RunError(
         f"{archive.name} could not be fetched ({'; '.join(reasons)}): run the same command again"
@@ -107,7 +106,7 @@ def _fetch_from_any(archive: Archive, partial: Path, folder: Path) -> None:
 
 
 def _fetch(url: str, partial: Path, size: int) -> None:
-    """Append what is missing of the file of `size` bytes at `url` to `partial`."""
+    """Append the missing bytes of the file at `url`, which has `size` bytes, to `partial`."""
     have = partial.stat().st_size if partial.exists() else 0
     if have == size:
         return
@@ -119,7 +118,7 @@ def _fetch(url: str, partial: Path, size: int) -> None:
             have = 0
         length = response.headers.get("Content-Length")
         if length and have + int(length) != size:
-            raise ValueError(f"it offers {have + int(length):,} bytes, but the archive has {size:,}")
+            raise ValueError(f"the server offers {have + int(length):,} bytes, but the archive has {size:,}")
         partial.parent.mkdir(parents=True, exist_ok=True)
         with (
             open(partial, "ab" if have else "wb") as file,
@@ -129,36 +128,36 @@ def _fetch(url: str, partial: Path, size: int) -> None:
                 have += len(piece)
                 if have > size:
                     file.truncate(0)
-                    raise ValueError(f"it sends more than the archive's {size:,} bytes")
+                    raise ValueError(f"the server sends more than the archive's {size:,} bytes")
                 file.write(piece)
                 bar.update(len(piece))
     if have < size:
-        raise ConnectionError(f"it broke off after {have:,} bytes")
+        raise ConnectionError(f"the connection broke off after {have:,} bytes")
 
 
 def _one_line(error: Exception) -> str:
-    """What went wrong, on one line: a server's own words may hold line ends and a terminal's commands."""
+    """Return the error on one line. A server's own words may hold line ends and a terminal's commands."""
     reason = str(error.reason if type(error) is urllib.error.URLError else error) or type(error).__name__
     shown = " ".join(printable(reason).split())
     return shown if len(shown) <= 200 else shown[:197] + "..."
 
 
 def _unpack(archive: Path, wanted: list[Path]) -> None:
-    """Write the archive's regular files whose last name part is that of a path in `wanted` to these paths.
+    """Write the archive's regular files to the paths `wanted` whose names they have.
 
-    A member's own path is never used to write to. Raises RunError, with nothing written, where one is not there.
+    A member's own folder is never used. Raises RunError, with nothing written, where a file is not in the archive.
     """
     absent = {path.name: path for path in wanted}
-    found: dict[Path, bytes] = {}
+    contents: dict[Path, bytes] = {}
     try:
         with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
                 name = member.name.rpartition("/")[2]
                 if member.isreg() and name in absent:
-                    found[absent.pop(name)] = tar.extractfile(member).read()
+                    contents[absent.pop(name)] = tar.extractfile(member).read()
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise RunError(f"{archive}: cannot be unpacked: {error}") from None
     if absent:
         raise RunError(f"{archive}: {', '.join(absent)} not in the archive")
-    for path, data in found.items():
+    for path, data in contents.items():
         write_atomically(path, data)

@@ -1,29 +1,68 @@
-"""Split dialogues into a training and a validation part in which no persona is the same."""
+"""Split dialogues into a training and a validation part, if possible so that no persona is in both parts."""
 
 from __future__ import annotations
 
 import hashlib
 import heapq
-from collections import defaultdict
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 
 from personagpt.errors import UserError
-from personagpt.text.convai2 import Dialogue
+from personagpt.text.dialogues import Dialogue
 
 
-def split_by_persona(dialogues: list[Dialogue], share: float) -> tuple[list[Dialogue], list[Dialogue], list[Dialogue]]:
-    """Training dialogues, about `share` of all for validation, and those left out.
+@dataclass(frozen=True)
+class Split:
+    """The parts of some dialogues. The same dialogues always give the same parts."""
 
-    Left out is a dialogue between a persona of one part and a persona of the other. Personas are put into the
-    validation part one by one, always the one that costs the fewest such dialogues: where personas meet in small
-    groups, whole groups, and nothing is left out. The same dialogues give the same parts. Raises UserError where a
-    part would be empty.
+    train: list[Dialogue]
+    valid: list[Dialogue]
+    left_out: list[Dialogue]  # between a persona of one part and a persona of the other part
+    held_back: int  # how many personas are not trained; 0 in a split by dialogue
+
+    @property
+    def warning(self) -> str | None:
+        """What a split by dialogue means for figures; None where the split is by persona."""
+        if self.held_back:
+            return None
+        return "personas are in both parts: validation says how well a model plays personas that it knows, not new ones"
+
+
+def split_dialogues(dialogues: list[Dialogue], share: float) -> Split:
+    """Put about `share` of the dialogues into the validation part, by persona where possible.
+
+    The split is by dialogue, and every persona is trained, where a split by persona would leave a part empty or would
+    make the validation part more than half as large again as `share` asks for, or less than half as large. Raises
+    UserError where that leaves no dialogue for validation.
     """
     personas = [_personas(dialogue, number) for number, dialogue in enumerate(dialogues)]
+    wanted = max(1, round(share * len(dialogues)))
+    valid, train = _by_persona(personas, wanted)
+    if not train or not wanted / 2 <= len(valid) <= 1.5 * wanted:
+        valid = _by_dialogue(personas, wanted)
+        train = set(range(len(dialogues))) - valid
+    if not valid:
+        raise UserError(
+            f"{len(dialogues):,} dialogue(s) cannot be split so that every persona is trained: import them with "
+            "--valid 0, and other talks, for validation, with --valid 1"
+        )
+    left_out = set(range(len(dialogues))) - valid - train
+    parts = ([dialogues[number] for number in sorted(numbers)] for numbers in (train, valid, left_out))
+    validating, training = (set().union(*(personas[number] for number in part)) for part in (valid, train))
+    return Split(*parts, held_back=len(validating - training))
+
+
+def _by_persona(personas: list[set[str]], wanted: int) -> tuple[set[int], set[int]]:
+    """Return the numbers of the validation dialogues, and of those that share no persona with them.
+
+    Personas join the validation part one by one, always the persona whose choice leaves out the fewest dialogues.
+    Where personas meet in small groups, whole groups join and no dialogue is left out.
+    """
     talks = defaultdict(list)  # persona -> the numbers of its dialogues
     for number, pair in enumerate(personas):
         for persona in pair:
             talks[persona].append(number)
-    room = max(1, round(share * len(dialogues)), min(map(len, talks.values())))
+    room = max(wanted, min(map(len, talks.values())))
     cost = {persona: sum(len(personas[number]) == 2 for number in talks[persona]) for persona in talks}
     cheapest = [(cost[persona], persona) for persona in talks]
     heapq.heapify(cheapest)
@@ -40,24 +79,34 @@ def split_by_persona(dialogues: list[Dialogue], share: float) -> tuple[list[Dial
         valid.update(complete)
         room -= len(complete)
         for other in (other for number in talks[persona] for other in personas[number] - chosen):
-            cost[other] -= 2  # a dialogue that was to be left out is now one to win
+            cost[other] -= 2  # a dialogue that the choice left out would now be won
             heapq.heappush(cheapest, (cost[other], other))
     validating = set().union(*(personas[number] for number in valid))
-    apart = [number for number in range(len(dialogues)) if number not in valid]
-    train = [number for number in apart if not personas[number] & validating]
-    if not train or not valid:
-        raise UserError(
-            f"{len(talks)} personas in {len(dialogues)} dialogues cannot be split so that none is in both parts: "
-            "import with --valid 0, and other talks, for validation, with --valid 1"
-        )
-    crossing = sorted(set(apart) - set(train))
-    return tuple([dialogues[number] for number in numbers] for numbers in (train, sorted(valid), crossing))
+    return valid, {number for number, pair in enumerate(personas) if number not in valid and not pair & validating}
+
+
+def _by_dialogue(personas: list[set[str]], wanted: int) -> set[int]:
+    """Return the numbers of `wanted` validation dialogues, fewer where a persona would lose its last training dialogue.
+
+    They are spread evenly over the file.
+    """
+    left = Counter(persona for pair in personas for persona in pair)  # each persona's training dialogues
+    step = len(personas) / wanted
+    evenly = dict.fromkeys(int((place + 0.5) * step) for place in range(wanted))
+    valid: set[int] = set()
+    for number in [*evenly, *range(len(personas))]:
+        pair = personas[number]
+        if len(valid) < wanted and number not in valid and all(left[persona] > 1 for persona in pair):
+            valid.add(number)
+            left.subtract(pair)
+    return valid
 
 
 def _personas(dialogue: Dialogue, number: int) -> set[str]:
-    """What tells the personas of a dialogue from others, the order of their facts aside.
+    """Return a checksum for each persona of a dialogue. The order and case of the facts do not change it.
 
-    The checksums also decide which of equally cheap personas validates: that is as good as drawn.
+    A dialogue without personas gets a checksum of its own. Checksums also order equally cheap personas, as good as
+    drawn.
     """
     given = {"\n".join(sorted(fact.lower() for fact in facts)) for facts in dialogue.personas if facts}
     return {hashlib.sha256(text.encode()).hexdigest() for text in given or {f"none, of dialogue {number}"}}

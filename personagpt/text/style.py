@@ -1,59 +1,59 @@
-"""How a training text is written, and bringing what people type into that style.
+"""Measure how a training text is written, and write typed text in the same way.
 
 A model that has only seen "what is your name ?" answers "What is your name?" as if it were another language. So
-preprocessing measures the style, training keeps it beside the model as style.json, and a Persona writes that way. Only
-what at least DECIDED of a text's writing agrees on is followed, and only where it is written without capitals, as
-data sets for research are. Text of another style, or of a script without capitals, is left alone.
+preprocessing measures the style, training keeps it beside the model as style.json, and a Persona rewrites what people
+type. It follows only what at least DECIDED of the text agrees on, and only in a text without capitals, as texts for
+research are. A text with capitals, or in a script that has none, leaves typed text alone.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from personagpt.errors import UserError
 from personagpt.files import read_json
-from personagpt.text.convai2 import CheckedText, Dialogue
+from personagpt.text.dialogues import Corpus
 
 STYLE = "style.json"  # in a model's folder
-DECIDED = 0.95  # the share of a text's writing that makes it the style
+DECIDED = 0.95  # the share of a text that must agree
 MARKS = re.compile(r"(?<=[^\s.,!?;:])( *)([.,!?;:]+)(?=\s|$)")  # at the end of a word
 END = re.compile(r"[.!?]\s*$")
 
 
 @dataclass(frozen=True)
 class Writing:
-    """How facts, or utterances, are written: shares, None where nothing tells."""
+    """How facts, or utterances, are written: shares, None where the text has nothing to count."""
 
-    lower: float | None  # of those with letters that have a case, those without capitals
-    spaced: float | None  # of the punctuation marks that end a text, those after a space
+    lower: float | None  # of the texts in a script with capitals, those without a capital
+    spaced: float | None  # of the punctuation marks at the end of a text, those after a space
     ended: float | None  # of the texts, those that end in a mark
     spaced_inside: float | None = None  # of the other marks at the end of a word: facts often have `tea , and cake.`
 
     @property
     def is_lower(self) -> bool:
-        """Whether it is decided that there are no capitals."""
+        """Whether the text has no capitals."""
         return (self.lower or 0) >= DECIDED
 
     @property
     def gaps(self) -> tuple[str | None, str | None]:
-        """What stands before a mark inside a text and before its last one: a space or nothing, None if not decided."""
+        """What stands before a mark inside a text, and before its last mark: a space, nothing, None if undecided."""
         return _gap(self.spaced_inside, self.spaced), _gap(self.spaced, self.spaced_inside)
 
     def bring(self, text: str) -> str:
-        """`text` in this style; unchanged where it is not decided, or has capitals."""
+        """Return `text` in this style, unchanged where the style has capitals or is undecided."""
         if not self.is_lower:
             return text
         text = " ".join(text.lower().split())
         inside, at_end = self.gaps
 
-        def respaced(found: re.Match[str]) -> str:
-            gap = at_end if found.end() == len(text) else inside
-            return found[0] if gap is None else gap + gap.join(found[2])
+        def respaced(mark: re.Match[str]) -> str:
+            gap = at_end if mark.end() == len(text) else inside
+            return mark[0] if gap is None else gap + gap.join(mark[2])
 
         text = MARKS.sub(respaced, text)
         if (self.ended or 0) >= DECIDED and text and not END.search(text):
@@ -62,77 +62,59 @@ class Writing:
 
 
 def _gap(*shares: float | None) -> str | None:
-    """What stands before a mark, by the first of the `shares` that tells; None where it is not decided."""
+    """Return what stands before a mark by the first of the `shares` that is not None."""
     share = next((share for share in shares if share is not None), 0.5)
     return " " if share >= DECIDED else "" if share <= 1 - DECIDED else None
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a text is written, and how much of it stands before a reply."""
+    """How a text is written, and how much of a talk it shows before a reply."""
 
     facts: Writing
     utterances: Writing
     facts_a_persona: int  # the most
-    utterances_a_dialogue: int  # nineteen in twenty dialogues have at least as many
+    utterances_a_dialogue: int  # the 5th percentile
 
     @property
     def max_history(self) -> int:
-        """How many utterances a model of this text is shown: after more of them some dialogues were about to end.
+        """How many utterances a model sees at most: three fewer than the 5th percentile of dialogue length, at least 3.
 
-        Shown a longer talk, it says goodbye, and is answered with goodbye, for ever (bench/RESULTS.md).
+        After more utterances some dialogues of the text were about to end. A model that sees a longer talk says
+        goodbye, is answered with goodbye, and goes on so for ever (bench/RESULTS.md).
         """
         return max(3, self.utterances_a_dialogue - 3)
 
     def plain(self) -> dict[str, Any]:
-        """What style.json holds."""
+        """Return the content of style.json."""
         return asdict(self)
 
 
-class StyleMeter:
-    """The dialogues of a text, measured as they pass."""
-
-    def __init__(self, text: CheckedText, max_turns: int) -> None:
-        self.text, self.max_turns = text, max_turns
-        self._counts = {"facts": Counter[str](), "utterances": Counter[str]()}
-        self._most_facts = 0
-        self._lengths = Counter[int]()  # utterances -> dialogues
-
-    def __len__(self) -> int:
-        return len(self.text)
-
-    def __iter__(self) -> Iterator[tuple[Dialogue, tuple[int, ...]]]:
-        for dialogue, sides in self.text:
-            for persona in dialogue.personas:
-                self._most_facts = max(self._most_facts, len(persona))
-                self._count("facts", persona)
-            utterances = dialogue.utterances[: self.max_turns]
-            self._lengths[len(utterances)] += 1
-            self._count("utterances", utterances)
-            yield dialogue, sides
-
-    @property
-    def style(self) -> Style:
-        """That of the dialogues that have passed."""
-        facts, utterances = (_writing(self._counts[kind]) for kind in ("facts", "utterances"))
-        lengths = sorted(self._lengths.elements())
-        return Style(facts, utterances, self._most_facts, lengths[len(lengths) // 20])
-
-    def _count(self, kind: str, texts: list[str]) -> None:
-        counts = self._counts[kind]
-        for text in texts:
-            lower = text.lower()
-            counts["cased"] += lower != text.upper()
-            counts["capitals"] += text != lower
-            for mark in MARKS.finditer(text):
-                where = "end" if mark.end() == len(text) else "inside"
-                counts[where] += 1
-                counts[f"spaced {where}"] += bool(mark[1])
-            counts["ended"] += END.search(text) is not None
-        counts["texts"] += len(texts)
+def measure_style(corpus: Corpus, max_turns: int) -> Style:
+    """Return the style of a corpus, of whose dialogues the first `max_turns` utterances are used."""
+    dialogues = corpus.dialogues
+    lengths = sorted(min(max_turns, len(dialogue.utterances)) for dialogue in dialogues)
+    return Style(
+        _measure(fact for dialogue in dialogues for facts in dialogue.personas for fact in facts),
+        _measure(text for dialogue in dialogues for text in dialogue.utterances[:max_turns]),
+        max(len(facts) for dialogue in dialogues for facts in dialogue.personas),
+        lengths[len(lengths) // 20],
+    )
 
 
-def _writing(counts: Counter[str]) -> Writing:
+def _measure(texts: Iterable[str]) -> Writing:
+    counts = Counter[str]()
+    for text in texts:
+        lower = text.lower()
+        counts["texts"] += 1
+        counts["cased"] += lower != text.upper()
+        counts["capitals"] += text != lower
+        for mark in MARKS.finditer(text):
+            place = "end" if mark.end() == len(text) else "inside"
+            counts[place] += 1
+            counts[f"spaced {place}"] += bool(mark[1])
+        counts["ended"] += END.search(text) is not None
+
     def share(part: int, whole: str) -> float | None:
         return round(part / counts[whole], 4) if counts[whole] else None
 
@@ -145,23 +127,23 @@ def _writing(counts: Counter[str]) -> Writing:
 
 
 def read_style(folder: Path | None) -> Style | None:
-    """The style beside a model; None where none is kept. Raises UserError where the file holds none."""
+    """Return the style in a model's folder, None where there is none. Raises UserError where the file is no style."""
     path = folder / STYLE if folder else None
     if path is None or not path.is_file():
         return None
     try:
         return parse_style(read_json(path))
     except (KeyError, TypeError, ValueError):
-        raise UserError(f"{path}: not a style: mend it, or delete it to leave typed text alone") from None
+        raise UserError(f"{path}: not a style: correct it, or delete it to leave typed text alone") from None
 
 
 def parse_style(raw: Any) -> Style:
-    """style.json's object -> the style. Raises KeyError, TypeError or ValueError."""
+    """Return the style that style.json's object holds. Raises KeyError, TypeError or ValueError."""
     facts, utterances = (Writing(**raw[kind]) for kind in ("facts", "utterances"))
     for value in [*asdict(facts).values(), *asdict(utterances).values()]:
         if value is not None and not (isinstance(value, (int, float)) and 0 <= value <= 1):
             raise ValueError(f"{value!r} is no share")
-    most = [raw["facts_a_persona"], raw["utterances_a_dialogue"]]
-    if not all(type(number) is int and number >= 0 for number in most):
-        raise ValueError(f"{most} are no numbers of facts and utterances")
-    return Style(facts, utterances, *most)
+    lengths = [raw["facts_a_persona"], raw["utterances_a_dialogue"]]
+    if not all(type(number) is int and number >= 0 for number in lengths):
+        raise ValueError(f"{lengths} are no numbers of facts and utterances")
+    return Style(facts, utterances, *lengths)

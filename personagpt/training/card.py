@@ -1,4 +1,4 @@
-"""What makes a saved folder ready to share: the model card (README.md) and the defaults of generation."""
+"""The model card of a saved model: its README.md, which the model hub and people read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from personagpt.model.sampling import Sampling
 from personagpt.scoring.metrics import METRICS
 from personagpt.scoring.published import has_published_vocabulary, is_published_text
 from personagpt.sequences.goals import read_goals
-from personagpt.settings import Settings
+from personagpt.settings import PATHS, Settings
 from personagpt.text.style import Style, Writing, read_style
 
 HUB_CONVAI2 = "conv_ai_2"
@@ -22,10 +22,9 @@ MIT_BASES = {
     *(f"microsoft/DialoGPT-{size}" for size in ("small", "medium", "large")),
     *(f"{owner}gpt2{suffix}" for owner in ("", "openai-community/") for suffix in ("", "-medium", "-large", "-xl")),
 }
-# With `init = random`, or a base that comes with this repository, no one else's licence applies.
+# The licence of a base in this folder is this repository's.
 OWN_BASES = Path(__file__).resolve().parents[2] / "data"
 METRIC_NAMES = [metric.name for metric in METRICS]
-PRIVATE = ("env_file", "save_path", "data_path", "model_name", "goals")  # paths of the machine it was trained on
 
 CARD = """\
 # {title}
@@ -79,9 +78,9 @@ def write_card(
     step: int,
     evaluation: dict[str, Any] | None,
 ) -> None:
-    """Write `folder`/README.md: the metadata the model hub reads, and the card people read.
+    """Write `folder`/README.md: metadata for the model hub, and the card for people.
 
-    `context_length` is the model's number of positions; `evaluation` is what eval.json holds, None before the first.
+    `context_length` is the model's number of positions; `evaluation` is the content of eval.json, None without any.
     """
     local = Path(settings.model_name).is_dir()
     base = Path(settings.model_name).name if local else settings.model_name
@@ -104,7 +103,7 @@ def write_card(
         model_name=title if results else None,
         eval_results=results or None,
     )
-    kept = {key: value for key, value in settings.plain().items() if key not in PRIVATE}
+    kept = {key: value for key, value in settings.plain().items() if key not in PATHS}
     sampling = Sampling()
     style = read_style(folder)
     facts, said = ("I have two dogs.", "I work as a nurse."), "Hi! What do you do for a living?"
@@ -125,26 +124,26 @@ def write_card(
         settings=_table(("setting", "value"), kept),
         goals=_goals(settings),
     )
-    # Made outside the folder: what a kill leaves there must not be uploaded with the model.
-    beside = folder.parent / "README.md"
-    write_atomically(folder / "README.md", f"---\n{metadata.to_yaml()}\n---\n\n{text}", beside)
+    # A file that a kill leaves half-written lies beside the folder, so that it is not uploaded with the model.
+    card = f"---\n{metadata.to_yaml()}\n---\n\n{text}"
+    write_atomically(folder / "README.md", card, beside=folder.parent / "README.md")
 
 
 def _data(settings: Settings) -> tuple[str, str]:
-    """The data set's name, and its id on the hub: for text that is not ConvAI2's, its folder's name."""
+    """Return the data set's name and its id on the hub. The id of a text other than ConvAI2's is its folder's name."""
     if is_published_text(settings.text("valid")):
         return "ConvAI2 (Persona-Chat)", HUB_CONVAI2
     return f"persona dialogues ({settings.data_path.name})", settings.data_path.name
 
 
 def _license(settings: Settings, local: bool) -> str:
-    """A fine-tuned model inherits its base's licence: MIT for the bases we know, else for the user to fill in."""
+    """Return the licence of the base, which a fine-tuned model inherits: MIT where it is known, else "unknown"."""
     own = settings.init == "random" or (local and Path(settings.model_name).is_relative_to(OWN_BASES))
     return "mit" if own or settings.model_name in MIT_BASES else "unknown"
 
 
 def _goals(settings: Settings) -> str:
-    """The goals it was trained on; nothing where there are none, or where somebody took the file away meanwhile."""
+    """Return the sentence on the model's goals; nothing without goals, or where their file is gone."""
     try:
         goals = read_goals(settings.goals)
     except UserError:
@@ -153,7 +152,7 @@ def _goals(settings: Settings) -> str:
 
 
 def _style_in_words(style: Style | None) -> str:
-    """A sentence, and the space after it; nothing where the style was not measured."""
+    """Return a sentence and the space after it; nothing where the style was not measured."""
     if style is None:
         return ""
     facts, utterances = map(_writing_in_words, (style.facts, style.utterances))
@@ -172,15 +171,11 @@ def _scores(evaluation: dict[str, Any] | None, comparable: bool) -> str:
     if not evaluation:
         return "Not evaluated yet."
     rows = {name: f"{evaluation[name]:.4g}" for name in METRIC_NAMES if name in evaluation}
-    where = f"at step {evaluation['step']:,}, " if "step" in evaluation else ""
-    published = (
-        "`turn_perplexity` and `token_f1` are computed like PersonaGPT's published 10.2 and 43.4 % on ConvAI2.\n"
-        if comparable
-        else ""
-    )
+    step = f"at step {evaluation['step']:,}, " if "step" in evaluation else ""
+    published = "`turn_perplexity` and `token_f1` are computed as PersonaGPT's published 10.2 and 43.4 % on ConvAI2.\n"
     return (
-        f"On {evaluation['responses']:,} held-out responses, {where}as fractions:\n\n"
-        f"{_table(('metric', 'value'), rows)}\n\n{published}"
+        f"On {evaluation['responses']:,} held-out responses, {step}as fractions:\n\n"
+        f"{_table(('metric', 'value'), rows)}\n\n{published if comparable else ''}"
         "An untrained model already scores about 0.7 on `token_f1`: `word_f1`, of generated replies, is the one to "
         "trust."
     )

@@ -1,4 +1,4 @@
-"""One optimizer step: forward, backward, clip, update; and the learning rate, seed and precision it takes."""
+"""One optimizer step: forward, backward, clip, update; and its learning rate, seed and precision."""
 
 from __future__ import annotations
 
@@ -13,95 +13,87 @@ from transformers import PreTrainedModel
 
 from personagpt.device import Processes, autocast, import_apex, keep_freed_memory
 from personagpt.errors import RunError, is_out_of_memory
-from personagpt.model.fast_cpu import use_cpu_dropout, use_cpu_products
+from personagpt.model.cpu_dropout import use_cpu_dropout
+from personagpt.model.cpu_products import use_cpu_products
 from personagpt.model.gpt2 import use_fused_gelu
 from personagpt.model.loss import ResponseLoss
 from personagpt.output import say
-from personagpt.sequences.batches import Batch, load_batch, micro_batches
+from personagpt.sequences.batches import Batch, StepBatches
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.settings import Settings
+from personagpt.training.optimizer import make_optimizer
 
-DONE, FAILED, OUT_OF_MEMORY = range(3)  # how a process came out of a step's gradients, the worst last
+DONE, FAILED, OUT_OF_MEMORY = range(3)  # how a process ends its gradients of a step, the worst last
 
 
 @dataclass(frozen=True)
 class StepResult:
     """What one optimizer step saw and did. The tensors are on the device: reading one waits for the step."""
 
-    group: np.ndarray  # indices of the step's sequences
-    label_tokens: int  # the step's response tokens, in all batches and processes
+    label_tokens: int  # response tokens of the step, in all processes
     loss_sum: Tensor  # () this process's summed negative log-likelihood, nats
     grad_norm: Tensor  # () the gradient's norm before clipping
     learn_rate: float
 
 
-def training_step(
-    trainer: Trainer, data: PersonaChatDataset, group: np.ndarray, seed: int, learn_rate: float
-) -> StepResult:
-    """Take one optimizer step over the sequences `group` of `data`. The loss is the mean over their response tokens.
+def training_step(trainer: Trainer, batches: StepBatches, seed: int, learn_rate: float) -> StepResult:
+    """Take one optimizer step over `batches`. Its loss is the mean over the response tokens of all processes.
 
-    How the group is split into batches and processes does not change that mean. Where memory gives out or compiling
-    fails, the step is taken again from its start, in smaller batches or uncompiled. Raises where that is of no help.
+    How the step's sequences are split into batches and processes does not change that mean. Where memory runs out or
+    compiling fails, all processes start the step over, in smaller batches or uncompiled. Raises the error where that
+    does not help.
     """
-    processes = trainer.processes
-    label_tokens = int(data.label_tokens[group].sum())
+    device, label_tokens = trainer.processes.device, batches.label_tokens
     while True:
         torch.manual_seed(seed)
-        loss_sum = torch.zeros((), dtype=sum_dtype(processes.device), device=processes.device)
+        loss_sum = torch.zeros((), dtype=sum_dtype(device), device=device)
         error = None
         try:
-            for indices in micro_batches(group, trainer.batch_size, processes.rank, processes.count):
-                batch = load_batch(data, indices, multiple=trainer.width_multiple).to(processes.device)
-                batch_sum = trainer.forward(batch)  # ()
+            for batch in batches.of_size(trainer.batch_size):
+                batch_sum = trainer.forward(batch.to(device))  # ()
                 trainer.backward(batch_sum * (1 / label_tokens))
                 loss_sum += batch_sum.detach().to(loss_sum.dtype)
-        except Exception as raised:  # not Stopped, which is none
+        except Exception as raised:  # a signal's Stopped is no Exception and passes
             error = raised
         if not trainer.must_retake(error):
             break
     trainer.add_up_gradients()
     grad_norm = trainer.clip_gradients(trainer.settings.max_grad_norm)
     trainer.update(learn_rate)
-    return StepResult(group, label_tokens, loss_sum, grad_norm, learn_rate)
+    return StepResult(label_tokens, loss_sum, grad_norm, learn_rate)
 
 
 def schedule(step: int, total_steps: int, warmup_steps: int) -> float:
-    """The factor on learn_rate in `step` (from 1): linear to 1 in the warm-up, then linear towards 0 at the end."""
+    """Return the factor on learn_rate in `step` (from 1): it rises to 1 in the warm-up, then falls towards 0."""
     if step <= warmup_steps:
         return step / warmup_steps
     return (total_steps - step + 1) / (total_steps - warmup_steps)
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
-    """A seed for each step and process: far apart for neighbours, since generators seeded alike start out alike.
+    """Return the seed of a step in a process. All random numbers of the step come from it.
 
-    All random numbers of a step come from it. So there is no state to lose when a run stops, and what evaluation
-    draws in between changes nothing.
+    So a run that stops has no random state to lose, and what evaluation draws in between changes nothing. The seeds of
+    neighbours are far apart, because generators with similar seeds start alike.
     """
     mixed = (seed * 1_000_003 + step) * 1_000_003 + rank
     return (mixed * 0x9E3779B97F4A7C15 + 0x7F4A7C15) % 2**63
 
 
 def sum_dtype(device: torch.device) -> torch.dtype:
-    """What losses are summed in. MPS has no float64."""
+    """Return the type that losses are summed in. MPS has no float64."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
 class Trainer:
-    """The model under its loss, the optimizer, and what a precision asks of the backward pass."""
+    """A model under its loss, its optimizer, and what the precision needs in the backward pass."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        processes: Processes,
-        precision: str,
-        model: PreTrainedModel,
-    ) -> None:
+    def __init__(self, settings: Settings, processes: Processes, precision: str, model: PreTrainedModel) -> None:
         self.model, self.processes, self.precision, self.settings = model, processes, precision, settings
-        self.batch_size = settings.batch_size  # halved where memory gives out
+        self.batch_size = settings.batch_size  # halved where memory runs out
         self.amp = import_apex(precision) if precision.startswith("apex") else None
         replace_parts(model, settings.gradient_checkpointing)
-        self.optimizer = make_optimizer(model, settings, fused=self.amp is None)
+        self.optimizer = make_optimizer(model, settings, fused=self.amp is None)  # apex wraps the plain kernels only
         if self.amp:
             level = precision.removeprefix("apex-")
             self.model, self.optimizer = self.amp.initialize(model, self.optimizer, opt_level=level, verbosity=0)
@@ -110,21 +102,25 @@ class Trainer:
         self.loss_module: torch.nn.Module = ResponseLoss(self.model, uncast)
         by_itself = compiles_by_itself(processes.device) and not self.amp
         self.compiled = settings.compile == "True" or (settings.compile == "auto" and by_itself)
-        self.compiles = False  # whether a compiled step was seen to work
+        self.compiles = False  # whether a compiled step has worked
         if self.compiled:
             # Lengths differ from batch to batch: one program for all of them.
             self.loss_module.compile(dynamic=True)
-        # The compiler makes one program for multiples of 8 and another for the rest, so on CUDA there is no rest. The
-        # model's positions are a multiple of 8 wherever it matters, so that no batch grows beyond them.
+        # The compiler makes one program for multiples of 8 and another for other widths, so CUDA gets multiples only.
+        # A wider batch still fits the model, because its number of positions is a multiple of 8, too.
         self.width_multiple = 8 if processes.device.type == "cuda" and model.config.n_positions % 8 == 0 else 1
 
+    def batches(self, dataset: PersonaChatDataset, group: np.ndarray) -> StepBatches:
+        """Return this process's batches of the step over the sequences `group` of `dataset`."""
+        return StepBatches(dataset, group, self.processes.rank, self.processes.count, self.width_multiple)
+
     def forward(self, batch: Batch) -> Tensor:
-        """The summed negative log-likelihood of the batch's labels, (), in nats."""
+        """Return the summed negative log-likelihood of the batch's labels, (), in nats."""
         with autocast(self.precision, self.processes.device):
             return self.loss_module(batch.input_ids, batch.label_index, batch.targets)
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradient of `loss` (), scaled as the precision asks."""
+        """Add the gradient of `loss` (), scaled as the precision needs it."""
         if self.amp:
             with self.amp.scale_loss(loss, self.optimizer) as scaled:
                 scaled.backward()
@@ -132,9 +128,9 @@ class Trainer:
             self.scaler.scale(loss).backward()
 
     def must_retake(self, error: Exception | None) -> bool:
-        """Whether the step's gradients must be computed again, `error` being what ended them in this process.
+        """Return whether all processes must compute the step's gradients again. Every process must ask.
 
-        Then batches are smaller from now on, or uncompiled, in all processes alike. Every process must ask.
+        `error` is what ended them in this process. From then on batches are smaller, or uncompiled, in all processes.
         Raises `error` where neither would help.
         """
         memory = error is not None and is_out_of_memory(error)
@@ -143,9 +139,10 @@ class Trainer:
             self.compiles = self.compiled
             return False
         if worst == OUT_OF_MEMORY and self.batch_size > 1:
-            self._halve_batches()
+            self.batch_size = -(-self.batch_size // 2)
+            say(f"out of memory: going on with batches of {self.batch_size}; the steps stay the same")
         elif worst == FAILED and self.compiled and not self.compiles and self.settings.compile == "auto":
-            self._go_on_uncompiled(error)
+            self._continue_uncompiled(error)
         else:
             raise error or RunError("another process had to stop; its line says why")
         self.optimizer.zero_grad()
@@ -155,11 +152,7 @@ class Trainer:
             torch.cuda.empty_cache()
         return True
 
-    def _halve_batches(self) -> None:
-        self.batch_size = -(-self.batch_size // 2)
-        say(f"out of memory: going on with batches of {self.batch_size}; the steps stay the same")
-
-    def _go_on_uncompiled(self, error: Exception | None) -> None:
+    def _continue_uncompiled(self, error: Exception | None) -> None:
         reason = str(error or "in another process").strip().partition("\n")[0]
         say(f"compiling the model failed ({reason}): continuing uncompiled; set compile = False to skip this attempt")
         self.compiled = False
@@ -168,17 +161,18 @@ class Trainer:
     def add_up_gradients(self) -> None:
         """Make every process's gradients the sum over all processes.
 
-        Only now, after each process has all of its own: while one waits for another's, neither could start over.
+        This comes after each process has all of its own gradients, because a process that waits for another's cannot
+        start over.
         """
         if self.processes.count > 1:
             self.processes.add_up([parameter.grad for parameter in self.trained_parameters()])
 
     def trained_parameters(self) -> list[Tensor]:
-        """What the optimizer updates: the model's parameters, or apex's float32 copies of them."""
+        """Return what the optimizer updates: the model's parameters, or apex's float32 copies of them."""
         return list(self.amp.master_params(self.optimizer)) if self.amp else list(self.model.parameters())
 
     def clip_gradients(self, max_norm: float) -> Tensor:
-        """Clip the gradient to `max_norm`; returns the norm it had, ()."""
+        """Clip the gradient to `max_norm`. Return its norm before, ()."""
         self.scaler.unscale_(self.optimizer)
         return torch.nn.utils.clip_grad_norm_(self.trained_parameters(), max_norm)
 
@@ -186,7 +180,7 @@ class Trainer:
         """Let the optimizer take its step at `learn_rate`, and clear the gradient."""
         for group in self.optimizer.param_groups:
             group["lr"] = learn_rate
-        self.scaler.step(self.optimizer)  # does without the step where fp16 overflowed
+        self.scaler.step(self.optimizer)  # skips the step where fp16 overflowed
         self.scaler.update()
         self.optimizer.zero_grad()
 
@@ -196,44 +190,28 @@ class Trainer:
         return self.precision == "fp16" or self.amp is not None
 
     def scaling(self) -> dict[str, Any]:
-        """The state of the loss scale, as JSON holds it."""
+        """Return the state of the loss scale, as JSON holds it."""
         return {"apex": self.amp is not None, "state": (self.amp or self.scaler).state_dict()}
 
     def load_scaling(self, saved: dict[str, Any]) -> None:
-        """Go on with the loss scale of `scaling()`; one that another precision left is not of use."""
+        """Go on with the loss scale of `scaling()`, unless another precision left it."""
         if saved["apex"] == (self.amp is not None) and saved["state"] and (self.amp or self.scaler.is_enabled()):
             (self.amp or self.scaler).load_state_dict(saved["state"])
 
 
 def compiles_by_itself(device: torch.device) -> bool:
-    """Whether `compile = auto` compiles: on CUDA, where the time it takes comes back soon."""
+    """Return whether `compile = auto` compiles: on CUDA, where compiling soon repays its time."""
     return device.type == "cuda"
 
 
 def replace_parts(model: PreTrainedModel, gradient_checkpointing: bool) -> None:
-    """Give `model` the parts that compute the same faster on its device, or with less memory."""
+    """Give `model` parts that compute the same faster on its device, or with less memory."""
     use_fused_gelu(model)
     if model.device.type == "cpu":
         keep_freed_memory()
         use_cpu_dropout(model)
         use_cpu_products(model)
     if gradient_checkpointing:
-        # Newer transformers call it so, and warn of the name that older ones have.
+        # Newer versions of transformers have this name, and warn of the older name.
         newer = getattr(model, "activation_checkpointing_enable", None)
         (newer or model.gradient_checkpointing_enable)({"use_reentrant": False})
-
-
-def make_optimizer(model: PreTrainedModel, settings: Settings, fused: bool) -> torch.optim.AdamW:
-    """AdamW over the model's parameters, without decay on biases and LayerNorm.
-
-    `fused` asks for one kernel for the whole update, where the device has it. apex wraps the step and wants the
-    plain one.
-    """
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
-    vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]  # biases and LayerNorm
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    fused = fused and model.device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(groups, lr=settings.learn_rate, eps=1e-8, fused=fused)

@@ -1,4 +1,4 @@
-"""Whether a run may start or go on in `save_path`, from where, and the state it goes on with."""
+"""Claim `save_path` for a run: the lock, the move of an old run, the checkpoint to go on from, its state."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 
 from personagpt.device import Processes
 from personagpt.files import read_json, unused_name
-from personagpt.model.loading import STATE
-from personagpt.output import say
+from personagpt.model.folders import STATE
+from personagpt.output import is_first_process, say
 from personagpt.sequences.dataset import PersonaChatDataset
-from personagpt.settings import Settings
+from personagpt.settings import PATHS, Settings
 from personagpt.training.checkpoint import CheckpointError, newest_checkpoint, prune
 
-# What makes a run this run; with any of it changed, going on would be another one.
+# What identifies a run, and its words in a message. With any of it changed, going on would be another run.
 IDENTITY = {
     "model": "model_name",
     "init": "init",
@@ -36,31 +36,23 @@ UNFINISHED = ".unfinished"  # ends the name of an `old-N` while it is filled
 
 @dataclass
 class RunState:
-    """What going on needs to know of the steps already taken, beside the weights and the optimizer's tensors."""
+    """What a run that goes on needs, beside the weights and the optimizer's tensors."""
 
     step: int = 0
     seconds: float = 0.0  # spent training
     loss_sum: float = 0.0  # nats, summed over the response tokens since the last row of loss.csv
-    label_tokens: int = 0  # how many those are
+    label_tokens: int = 0  # the number of those tokens
     best: dict[str, Any] | None = None  # loss and step of the lowest validation loss so far
-    evaluation: dict[str, Any] | None = None  # the last one, as eval.json holds it
-    batch_size: int | None = None  # what still fits into memory; None before the first save
+    evaluation: dict[str, Any] | None = None  # the last evaluation, as eval.json holds it
+    batch_size: int | None = None  # the size that fits into memory; None before the first save
     scaling: dict[str, Any] | None = None  # the loss scale, `Trainer.scaling`
     identity: dict[str, Any] | None = None  # `run_identity`; None before the first save
     settings: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "step": self.step,
-            "seconds": self.seconds,
-            "since_row": {"loss_sum": self.loss_sum, "label_tokens": self.label_tokens},
-            "best": self.best,
-            "evaluation": self.evaluation,
-            "batch_size": self.batch_size,
-            "scaling": self.scaling,
-            "identity": self.identity,
-            "settings": self.settings,
-        }
+        content = dict(vars(self))
+        since_row = {name: content.pop(name) for name in ("loss_sum", "label_tokens")}
+        return content | {"since_row": since_row}
 
     @classmethod
     def from_json(cls, saved: dict[str, Any]) -> RunState:
@@ -70,11 +62,11 @@ class RunState:
 def run_identity(
     settings: Settings, per_step: int, train_data: PersonaChatDataset, valid_data: PersonaChatDataset
 ) -> dict[str, Any]:
-    """What must stay the same for a run to go on."""
+    """Return what must stay the same for a run to go on: a value for each key of IDENTITY."""
 
     def made_from(data: PersonaChatDataset) -> str:
         names = ["text_sha256", "tokenizer_sha256", "max_turns", "context"]
-        names += ["goals_sha256"] * ("goals_sha256" in data.metadata)  # runs without goals stay what they were
+        names += ["goals_sha256"] * ("goals_sha256" in data.metadata)  # so that a run without goals keeps its identity
         return hashlib.sha256(repr([data.metadata.get(name) for name in names]).encode()).hexdigest()
 
     return {
@@ -88,7 +80,7 @@ def run_identity(
 
 
 def _model_identity(name: str) -> str:
-    """A hub name, or what tells one folder's model from another's wherever the folder lies."""
+    """Return a hub name, or a checksum of a folder's model that does not depend on where the folder lies."""
     if not Path(name).is_dir():
         return name
     sizes = sorted(
@@ -98,35 +90,29 @@ def _model_identity(name: str) -> str:
     return "folder " + hashlib.sha256(config + repr(sizes).encode()).hexdigest()[:16]
 
 
-class RunLock:
-    """Keeps a second run out of `save_path`. The system drops the lock when the process ends, however it ends."""
-
-    def __init__(self, save_path: Path) -> None:
-        save_path.mkdir(parents=True, exist_ok=True)
-        path = save_path / "run.lock"
-        self.file = open(path, "a+")  # noqa: SIM115  held open as long as the run lasts
+@contextlib.contextmanager
+def run_lock(save_path: Path) -> Iterator[None]:
+    """Keep a second run out of `save_path`. The system releases the lock when the process ends, however it ends."""
+    save_path.mkdir(parents=True, exist_ok=True)
+    with open(save_path / "run.lock", "a+") as file:
         try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self.file.seek(0)
-            holder = self.file.read().strip() or "another process"
-            raise CheckpointError(
-                f"{save_path}: {holder} is training there; wait for it, stop it, or choose another save_path"
-            ) from None
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            problem = f"{holder} is training there; wait for it, stop it, or choose another save_path"
+            raise CheckpointError(f"{save_path}: {problem}") from None
         except OSError as error:
-            raise CheckpointError(
-                f"{save_path}: this file system has no locks ({error.strerror}): choose a save_path on another one"
-            ) from None
-        self.file.truncate(0)
-        self.file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        self.file.flush()
-
-    def release(self) -> None:
-        self.file.close()
+            problem = f"this file system has no locks ({error.strerror}): choose a save_path on another one"
+            raise CheckpointError(f"{save_path}: {problem}") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
 
 
 def set_aside(save_path: Path) -> Path | None:
-    """Move `checkpoint/` and `samples/` to the first free `old-N/`; None where there is nothing to move."""
+    """Move `checkpoint/` and `samples/` to the first free `old-N/`. Return its path, None where nothing is to move."""
     if not any((save_path / name).exists() for name in RUN_FOLDERS):
         return None
     number = 1
@@ -137,7 +123,7 @@ def set_aside(save_path: Path) -> Path | None:
 
 
 def finish_move(save_path: Path) -> Path | None:
-    """Finish a move to `old-N/` that was begun, perhaps by a run that was killed; returns `old-N`, None without one."""
+    """Finish a move to `old-N/`, perhaps of a run that was killed. Return its path, None without such a move."""
     for unfinished in save_path.glob(f"old-*{UNFINISHED}"):
         for path in map(save_path.joinpath, RUN_FOLDERS):
             if path.exists():
@@ -148,26 +134,24 @@ def finish_move(save_path: Path) -> Path | None:
 
 @contextlib.contextmanager
 def claim_run(save_path: Path, restart: bool, processes: Processes) -> Iterator[tuple[Path | None, RunState]]:
-    """Lock `save_path`; yields the checkpoint to go on from (None: start) and its state. Raises CheckpointError."""
-    lock = RunLock(save_path) if processes.is_first else None
+    """Lock `save_path`. Yield the checkpoint to go on from, None for a new run, and its state.
+
+    Raises CheckpointError where another run holds the lock, or no checkpoint can be used.
+    """
     folder = save_path / "checkpoint"
-    try:
-        if processes.is_first:
+    with run_lock(save_path) if is_first_process() else contextlib.nullcontext():
+        if is_first_process():
             if old := finish_move(save_path) or (set_aside(save_path) if restart else None):
                 say(f"the old run is in {old} now")
             newest_checkpoint(folder)
             prune(folder)
-        processes.wait()  # the first process has found the newest sound checkpoint, and `model` points to it
+        processes.wait()  # until the first process has let `model` point to the newest undamaged checkpoint
         checkpoint = (folder / "model").resolve() if (folder / "model").exists() else None
         state = _read_state(checkpoint) if checkpoint else RunState()
         if not processes.agree(state.step):
-            raise CheckpointError(
-                f"{save_path} holds different checkpoints on different machines: use one shared folder"
-            )
+            problem = "holds different checkpoints on different machines: use one shared folder"
+            raise CheckpointError(f"{save_path} {problem}")
         yield checkpoint, state
-    finally:
-        if lock:
-            lock.release()
 
 
 def _read_state(checkpoint: Path) -> RunState:
@@ -178,7 +162,7 @@ def _read_state(checkpoint: Path) -> RunState:
 
 
 def check_same_run(state: RunState, identity: dict[str, Any], settings: Settings) -> None:
-    """List the settings that changed since the checkpoint. Raises CheckpointError where it would be another run."""
+    """Print the settings that changed since the checkpoint. Raises CheckpointError where it is another run."""
     if state.identity is None:
         return
     different = [key for key in IDENTITY if state.identity.get(key) != identity[key]]
@@ -190,12 +174,12 @@ def check_same_run(state: RunState, identity: dict[str, Any], settings: Settings
         )
     now = settings.plain()
     for key, before in state.settings.items():
-        if key not in ("env_file", "save_path", "data_path", "model_name", "goals") and now.get(key) != before:
+        if key not in PATHS and now.get(key) != before:
             say(f"changed since the last save: {key} was {before}, is {now.get(key)}")
 
 
 def _change(key: str, state: RunState, identity: dict[str, Any], settings: Settings) -> str:
-    """From what to what: the value itself, or of a checksum the settings that may be behind it."""
+    """Return the old and new value of an IDENTITY key. For a checksum, return the settings behind it that changed."""
     if key in ("init", "seed", "sequences_per_step"):
         return f"{IDENTITY[key]} was {state.identity.get(key)}, is {identity[key]}"
     behind = ("model_name",) if key == "model" else ("data_path", "max_turns", "goals", "model_name")

@@ -1,7 +1,8 @@
-"""What a run starts from: the data, and the model with its optimizer, fresh or as a checkpoint left them."""
+"""What a run starts from: its data, and the model with its optimizer, fresh or as a checkpoint left them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -9,31 +10,46 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from personagpt.device import Processes, hardware
 from personagpt.model.generation import set_generation_defaults
 from personagpt.model.loading import draw_model, load_config, load_model, load_tokenizer
+from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, open_tensors
 from personagpt.sequences.format import Encoder
 from personagpt.sequences.goals import Goal
 from personagpt.settings import Settings
-from personagpt.training.checkpoint import load_optimizer
 from personagpt.training.optimization import Trainer
+from personagpt.training.optimizer import load_optimizer
 from personagpt.training.resume import RunState
 
 
-def open_data(
-    settings: Settings, goals: list[Goal]
-) -> tuple[PreTrainedTokenizerFast, PersonaChatDataset, PersonaChatDataset]:
-    """Return the base model's tokenizer, and the training and validation sequences made with it.
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run trains on, and how many steps it takes."""
+
+    tokenizer: PreTrainedTokenizerFast
+    train: PersonaChatDataset
+    valid: PersonaChatDataset
+    steps: StepPlan  # which sequences form which step
+    total_steps: int
+    warmup_steps: int  # at most all steps but the last
+
+
+def plan_run(settings: Settings, goals: list[Goal], processes: int) -> RunPlan:
+    """Return the plan of a run in so many processes. Raises UserError where the tensors do not fit the settings.
 
     The validation sequences leave out those for a goal, because their responses are in the other sequences.
     """
     tokenizer = load_tokenizer(settings.model_name)
     context_length = load_config(settings.model_name).n_positions
-    train_data, valid_data = (
+    train, valid = (
         open_tensors(
             settings.tensors(split), settings.text(split), tokenizer, settings.max_turns, context_length, goals
         )
         for split in ("train", "valid")
     )
-    return tokenizer, train_data, valid_data.without_goals(Encoder(tokenizer).act)
+    per_step = settings.batch_size * settings.gradient_accumulation_steps * processes
+    steps = StepPlan(train.lengths, settings.seed, per_step)
+    total_steps = settings.epochs * steps.steps_per_epoch
+    warmup_steps = min(settings.warmup_steps, total_steps - 1)
+    return RunPlan(tokenizer, train, valid.without_goals(Encoder(tokenizer).act), steps, total_steps, warmup_steps)
 
 
 def base_model(settings: Settings, vocabulary: int) -> PreTrainedModel:
@@ -64,14 +80,21 @@ def load_trainer(
     return trainer
 
 
-def opening_words(trainer: Trainer, sequences: int, total_steps: int, per_step: int) -> str:
-    """Return the line that says what is about to run, with a hint where a GPU gets one sequence at a time."""
-    device, size = trainer.processes.device, sum(parameter.numel() for parameter in trainer.model.parameters())
-    line = f"{sequences} sequences, {total_steps} steps of {per_step}, {size:,} parameters, "
-    line += f"{trainer.precision} on {hardware(device)}"
+def opening_words(plan: RunPlan, trainer: Trainer) -> str:
+    """Return what is about to run, with a hint where a GPU gets one sequence at a time or the warm-up is too long."""
+    device, settings, per_step = trainer.processes.device, trainer.settings, plan.steps.per_step
+    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    lines = [
+        f"{len(plan.train)} sequences, {plan.total_steps} steps of {per_step}, {parameters:,} parameters, "
+        f"{trainer.precision} on {hardware(device)}"
+    ]
     if device.type == "cuda" and trainer.batch_size == 1 and per_step > trainer.processes.count:
-        line += (
-            "\nbatch_size is 1: with 12 GB of GPU memory or more, batch_size = 8 and gradient_accumulation_steps = 1 "
+        lines.append(
+            "batch_size is 1: with 12 GB of GPU memory or more, batch_size = 8 and gradient_accumulation_steps = 1 "
             "take the same steps several times as fast"
         )
-    return line
+    if plan.warmup_steps < settings.warmup_steps:
+        lines.append(
+            f"warmup_steps = {settings.warmup_steps} is longer than the run: it warms up over {plan.warmup_steps} steps"
+        )
+    return "\n".join(lines)

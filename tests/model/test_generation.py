@@ -1,4 +1,4 @@
-"""generation.py: the loop over new tokens, sampling, and text that streams."""
+"""generation.py: the loop over new tokens, replies drawn again, and text that streams."""
 
 import contextlib
 from dataclasses import replace
@@ -6,9 +6,7 @@ from random import Random
 
 import pytest
 import torch
-from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsWarper
 
-from personagpt.errors import UserError
 from personagpt.model import generation
 from personagpt.model.generation import DRAWS, ReplyRequest, fit_context, generate_replies, stream_replies
 from personagpt.model.sampling import GREEDY, Sampling
@@ -46,37 +44,32 @@ def spell(monkeypatch, ids: list[int]) -> list[int]:
     return waiting
 
 
-def numbers(count: int, seed: int) -> list[float]:
-    random = Random(seed)
-    return [random.random() for _ in range(count)]
-
-
 def test_a_batch_of_unequal_lengths_replies_as_one_by_one(tiny_model, encoder, contexts) -> None:
-    drafts = greedy(contexts)
-    batch = generate_replies(tiny_model, encoder, drafts, PLAIN)
-    assert batch == [generate_replies(tiny_model, encoder, [draft], PLAIN)[0] for draft in drafts]
+    requests = greedy(contexts)
+    batch = generate_replies(tiny_model, encoder, requests, PLAIN)
+    assert batch == [generate_replies(tiny_model, encoder, [request], PLAIN)[0] for request in requests]
     assert len(set(batch)) > 1
 
 
 def test_drawn_replies_in_a_batch_are_those_drawn_one_by_one(tiny_model, encoder, contexts) -> None:
     """Each has its own sampling and random numbers, of which it takes as many as alone."""
 
-    def drafts() -> list[ReplyRequest]:
+    def requests() -> list[ReplyRequest]:
         samplings = [Sampling(), Sampling(temperature=0.5, max_new_tokens=7), Sampling(), GREEDY]
         return [ReplyRequest(*pair, Random(7)) for pair in zip(contexts, samplings, strict=True)]
 
-    together = drafts()
+    together = requests()
     batch = generate_replies(tiny_model, encoder, together, PLAIN)
-    single = drafts()
-    assert batch == [generate_replies(tiny_model, encoder, [draft], PLAIN)[0] for draft in single]
-    assert [draft.random.random() for draft in together] == [draft.random.random() for draft in single]
+    single = requests()
+    assert batch == [generate_replies(tiny_model, encoder, [request], PLAIN)[0] for request in single]
+    assert [request.random.random() for request in together] == [request.random.random() for request in single]
 
 
-def test_more_drafts_than_a_batch_holds_come_back_in_order(tiny_model, encoder, contexts, monkeypatch) -> None:
-    drafts = greedy(contexts)
-    expected = generate_replies(tiny_model, encoder, drafts, PLAIN)
+def test_more_requests_than_a_batch_holds_come_back_in_order(tiny_model, encoder, contexts, monkeypatch) -> None:
+    requests = greedy(contexts)
+    expected = generate_replies(tiny_model, encoder, requests, PLAIN)
     monkeypatch.setitem(generation.REPLIES_PER_BATCH, "cpu", 3)
-    assert generate_replies(tiny_model, encoder, drafts, PLAIN) == expected
+    assert generate_replies(tiny_model, encoder, requests, PLAIN) == expected
     assert generate_replies(tiny_model, encoder, [], PLAIN) == []
 
 
@@ -94,12 +87,6 @@ def test_replies_stay_greedy_whatever_the_model_s_defaults(tiny_model, encoder, 
     before = generate_replies(tiny_model, encoder, greedy(contexts), PLAIN)
     tiny_model.generation_config.update(do_sample=True, top_k=50, temperature=5.0)
     assert generate_replies(tiny_model, encoder, greedy(contexts), PLAIN) == before
-
-
-def test_the_most_likely_token_always_stays() -> None:
-    logits = torch.tensor([[0.0, 3.0, 1.0]])
-    for top_p in (1e-3, 1e-300):
-        assert Sampling(0, top_p).draw(logits, [0.999]).tolist() == [1]
 
 
 def test_generation_stops_at_eos(tiny_model, encoder) -> None:
@@ -127,57 +114,7 @@ def test_a_short_reply_after_a_full_context_beside_a_long_one(tiny_model, encode
     """Each fits the positions; the batch is wider than they are."""
     full, short = ReplyRequest([5] * 318, replace(GREEDY, max_new_tokens=2)), ReplyRequest([5, 6], GREEDY)
     made = generate_replies(tiny_model, encoder, [full, short], PLAIN)
-    assert made == [generate_replies(tiny_model, encoder, [draft], PLAIN)[0] for draft in (full, short)]
-
-
-def test_drawing_by_hand() -> None:
-    # Probabilities 0.5, 0.3, 0.15, 0.05: top_p 0.6 keeps the first two, as 0.5 alone is less than 0.6.
-    logits = torch.tensor([[0.05, 0.5, 0.15, 0.3]]).log().expand(4000, -1)
-    drawn = Sampling(top_k=0, top_p=0.6).draw(logits, numbers(4000, 1))
-    counts = torch.bincount(drawn, minlength=4) / 4000
-    assert counts[0] == counts[2] == 0
-    assert counts[1] == pytest.approx(0.625, abs=0.03)
-    assert set(Sampling(top_k=1, top_p=1.0).draw(logits, numbers(4000, 1)).tolist()) == {1}
-
-
-def test_top_p_keeps_no_token_beyond_those_that_make_it_up() -> None:
-    logits = torch.zeros(1, 2).expand(200, -1)  # probabilities of just one half
-    assert len(set(Sampling(0, 0.5).draw(logits, numbers(200, 1)).tolist())) == 1
-    assert len(set(Sampling(0, 0.51).draw(logits, numbers(200, 1)).tolist())) == 2
-
-
-def test_top_k_and_top_p_keep_what_the_library_keeps() -> None:
-    logits = torch.randn(1, 50, generator=torch.Generator().manual_seed(3)) * 2
-    kept = TopPLogitsWarper(0.8)(None, TopKLogitsWarper(12)(None, logits / 0.7))
-    expected = kept.softmax(1)[0]
-    drawn = Sampling(12, 0.8, 0.7).draw(logits.expand(20000, -1), numbers(20000, 5))
-    counts = torch.bincount(drawn, minlength=50) / 20000
-    assert set(drawn.tolist()) == set(torch.nonzero(expected)[:, 0].tolist())
-    torch.testing.assert_close(counts, expected, atol=0.02, rtol=0)
-
-
-def test_a_number_as_good_as_one_draws_the_last_token_kept() -> None:
-    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
-    for top_p, last in ((0.6, 1), (1.0, 3)):
-        assert Sampling(0, top_p).draw(logits, [1 - 2**-53]).tolist() == [last]
-        assert Sampling(0, top_p).draw(logits, [0.0]).tolist() == [0]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        ({"top_k": -1}, "top_k -1: expected 0 (all tokens) or more"),
-        ({"top_p": 0}, "top_p 0: expected above 0"),
-        ({"temperature": float("nan")}, "temperature nan: expected 0.001"),
-        ({"max_new_tokens": 0}, "max_new_tokens 0"),
-        ({"top_k": 1.5}, "top_k 1.5: expected a number"),
-        ({"temperature": "hot"}, "temperature 'hot': expected a number"),
-    ],
-)
-def test_sampling_out_of_range(wrong, words) -> None:
-    with pytest.raises(UserError) as raised:
-        Sampling(**wrong)
-    assert words in str(raised.value)
+    assert made == [generate_replies(tiny_model, encoder, [request], PLAIN)[0] for request in (full, short)]
 
 
 def test_text_streams_in_whole_characters(tiny_model, encoder, monkeypatch) -> None:
@@ -197,8 +134,8 @@ def test_text_streams_in_whole_characters(tiny_model, encoder, monkeypatch) -> N
 def test_a_character_left_incomplete_is_shown_at_the_end(tiny_model, encoder, monkeypatch) -> None:
     ids = encoder.texts(["a 😀"])[0][:-1]
     spell(monkeypatch, ids)
-    drafts = greedy([[5]], max_new_tokens=len(ids))
-    pieces = [replies[0].shown for replies in stream_replies(tiny_model, encoder, drafts, PLAIN)]
+    requests = greedy([[5]], max_new_tokens=len(ids))
+    pieces = [replies[0].shown for replies in stream_replies(tiny_model, encoder, requests, PLAIN)]
     assert pieces[-1] == encoder.decode_reply(ids)
     assert pieces[-1].endswith("\ufffd")
     assert not pieces[-2].endswith("\ufffd")
@@ -214,8 +151,8 @@ def test_streaming_yields_a_piece_before_the_next_token_is_computed(tiny_model, 
 
 def test_no_context_is_left_open_between_tokens(tiny_model, encoder) -> None:
     """Another thread may ask for the next one."""
-    products = torch.autocast("cpu", torch.bfloat16)
-    pieces = stream_replies(tiny_model, encoder, greedy([[5]]), products)
+    autocast = torch.autocast("cpu", torch.bfloat16)
+    pieces = stream_replies(tiny_model, encoder, greedy([[5]]), autocast)
     next(pieces)
     assert not torch.is_autocast_enabled("cpu")
     assert not torch.is_inference_mode_enabled()
@@ -226,8 +163,8 @@ def test_a_sentence_that_repeats_is_drawn_again_and_never_shown(tiny_model, enco
     whole, first, other = encoder.texts(["i am old . what is your name ?", "i am old .", " do you ski ?"])
     repeat = next(end for end in range(len(first) + 1, len(whole)) if whole[end - 3 : end] in windows(earlier, encoder))
     waiting = spell(monkeypatch, [*whole[:repeat], *other, encoder.eos])
-    draft = ReplyRequest([5], Sampling(no_repeat=3), Random(1), earlier=earlier)
-    shown = [replies[0].shown for replies in stream_replies(tiny_model, encoder, [draft], PLAIN)]
+    request = ReplyRequest([5], Sampling(no_repeat=3), Random(1), earlier=earlier)
+    shown = [replies[0].shown for replies in stream_replies(tiny_model, encoder, [request], PLAIN)]
     assert shown[-1] == "i am old . do you ski ?"
     assert list(dict.fromkeys(shown)) == ["", "i am old .", "i am old . do you ski ?"]  # whole sentences
     assert waiting == []
@@ -249,33 +186,33 @@ def test_in_the_last_draw_tokens_are_held_back(tiny_model, encoder, monkeypatch)
         return torch.tensor([wanted]) if wanted is not None else real(self, logits, numbers)
 
     monkeypatch.setattr(Sampling, "draw", draw)
-    draft = ReplyRequest([5], Sampling(no_repeat=3), Random(1), earlier=("i am old .",))
-    (reply,) = generate_replies(tiny_model, encoder, [draft], PLAIN)
+    request = ReplyRequest([5], Sampling(no_repeat=3), Random(1), earlier=("i am old .",))
+    (reply,) = generate_replies(tiny_model, encoder, [request], PLAIN)
     assert held[: 3 * (DRAWS - 1)] == [[]] * 3 * (DRAWS - 1)
     assert held[3 * (DRAWS - 1) + 2] == [ids[2]]
-    assert not any(window in windows((reply,), encoder) for window in windows(draft.earlier, encoder))
+    assert not any(window in windows((reply,), encoder) for window in windows(request.earlier, encoder))
 
 
 def test_the_most_likely_tokens_repeat_nothing(tiny_model, encoder, contexts) -> None:
     first = generate_replies(tiny_model, encoder, greedy(contexts, max_new_tokens=20), PLAIN)
-    drafts = [
+    requests = [
         ReplyRequest(context, replace(GREEDY, no_repeat=3, max_new_tokens=20), earlier=(reply,))
         for context, reply in zip(contexts, first, strict=True)
     ]
     assert max(len(ids) for ids in encoder.texts(first)) > 3
-    for reply, other in zip(first, generate_replies(tiny_model, encoder, drafts, PLAIN), strict=True):
+    for reply, other in zip(first, generate_replies(tiny_model, encoder, requests, PLAIN), strict=True):
         assert not any(window in windows((other,), encoder) for window in windows((reply,), encoder))
-    off = [replace(draft, sampling=replace(draft.sampling, no_repeat=0)) for draft in drafts]
+    off = [replace(request, sampling=replace(request.sampling, no_repeat=0)) for request in requests]
     assert generate_replies(tiny_model, encoder, off, PLAIN) == first
 
 
 def test_replies_that_repeat_nothing_are_in_a_batch_as_alone(tiny_model, encoder, contexts) -> None:
-    def drafts() -> list[ReplyRequest]:
+    def requests() -> list[ReplyRequest]:
         earlier = ("i have a dog . what do you do ?", "i am a big fan of rock . and you ?")
         return [ReplyRequest(context, Sampling(no_repeat=2), Random(3), earlier=earlier) for context in contexts]
 
-    batch = generate_replies(tiny_model, encoder, drafts(), PLAIN)
-    assert batch == [generate_replies(tiny_model, encoder, [draft], PLAIN)[0] for draft in drafts()]
+    batch = generate_replies(tiny_model, encoder, requests(), PLAIN)
+    assert batch == [generate_replies(tiny_model, encoder, [request], PLAIN)[0] for request in requests()]
 
 
 def test_a_context_is_cut_at_whole_utterances(encoder) -> None:
@@ -285,3 +222,37 @@ def test_a_context_is_cut_at_whole_utterances(encoder) -> None:
     assert fit_context(tokens, encoder, len(tokens) - 1) == shorter
     assert fit_context(tokens, encoder, len(shorter)) == shorter
     assert fit_context(tokens, encoder, 3) == tokens[:3]
+
+
+def test_the_model_s_mode_is_put_back_where_replies_are_left_early(tiny_model, encoder) -> None:
+    tiny_model.train()
+    replies = stream_replies(tiny_model, encoder, greedy([[5]]), PLAIN)
+    next(replies)
+    assert not tiny_model.training
+    replies.close()
+    assert tiny_model.training
+
+
+def test_a_reply_is_done_when_it_stands_and_not_when_it_repeats(tiny_model, encoder, monkeypatch) -> None:
+    """Whoever watches must not take a draw that ended in a repetition for the reply."""
+    (said,) = encoder.texts(["what is your name ?"])
+    (other,) = encoder.texts(["hi ."])
+    spell(monkeypatch, [*said[:3], *other, encoder.eos])
+    request = ReplyRequest([5], Sampling(no_repeat=3), Random(1), earlier=("what is your name ?",))
+    states = [
+        (replies[0].ended, replies[0].done, replies[0].shown)
+        for replies in stream_replies(tiny_model, encoder, [request], PLAIN)
+    ]
+    assert states[2] == (True, False, "")
+    assert states[-1] == (True, True, "hi .")
+    assert not any(done for _, done, _ in states[:-1])
+
+
+def test_spaces_after_an_unwanted_text_are_not_shown(tiny_model, encoder, monkeypatch) -> None:
+    """The text without them is unwanted, and is drawn again."""
+    (unwanted,), (other,) = encoder.texts(["no "]), encoder.texts(["yes"])
+    spell(monkeypatch, [*unwanted, encoder.eos, *other, encoder.eos])
+    request = ReplyRequest([5], Sampling(), Random(1), unwanted=("no",))
+    shown = [replies[0].shown for replies in stream_replies(tiny_model, encoder, [request], PLAIN)]
+    assert shown[: len(unwanted) + 1] == [""] * (len(unwanted) + 1)
+    assert shown[-1] == "yes"

@@ -1,4 +1,4 @@
-"""gpt2.py: the forward pass is the library's, and so are the replaced parts."""
+"""gpt2.py: the forward pass is the library's, and so are the replaced parts; the evaluation mode."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from personagpt.model.gpt2 import hidden_states, use_fused_gelu
+from personagpt.model.gpt2 import evaluation_mode, hidden_states, use_fused_gelu
 from personagpt.model.loading import load_model
 
 
@@ -87,3 +87,15 @@ def test_gradient_checkpointing_changes_no_gradient(tiny_model: torch.nn.Module)
         gradients.append([parameter.grad.clone() for parameter in tiny_model.parameters()])
         tiny_model.gradient_checkpointing_enable({"use_reentrant": False})
     assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluation_mode_restores_the_mode_also_after_an_error(tiny_model: torch.nn.Module, training: bool) -> None:
+    tiny_model.train(training)
+    parts = list(tiny_model.modules())
+    with evaluation_mode(tiny_model):
+        assert not any(module.training for module in parts)
+    assert all(module.training == training for module in parts)
+    with pytest.raises(ZeroDivisionError), evaluation_mode(tiny_model):
+        raise ZeroDivisionError
+    assert all(module.training == training for module in parts)

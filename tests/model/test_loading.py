@@ -23,14 +23,14 @@ from personagpt.model.loading import (
     MANIFEST,
     STATE,
     ModelError,
-    _checksum,
-    _precision,
     draw_model,
     load,
     load_config,
     load_model,
     load_tokenizer,
     load_trained,
+    usable_precision,
+    weights_checksum,
 )
 from personagpt.settings import Settings, read_settings
 from personagpt.text.style import STYLE, parse_style
@@ -250,9 +250,9 @@ def test_a_model_trained_on_a_gpu_talks_on_any_machine(beside_training, name: st
 def test_precision_in_use() -> None:
     cuda = torch.device("cuda")
     for name in ("fp16", "apex-O1", "apex-O2"):
-        assert _precision(name, torch.device("cpu")) == "fp32"
-        assert _precision(name, cuda) == "fp16"  # as apex trained it, and without apex
-    assert [_precision(name, cuda) for name in ("fp32", "bf16")] == ["fp32", "bf16"]
+        assert usable_precision(name, torch.device("cpu")) == "fp32"
+        assert usable_precision(name, cuda) == "fp16"  # as apex trained it, and without apex
+    assert [usable_precision(name, cuda) for name in ("fp32", "bf16")] == ["fp32", "bf16"]
 
 
 def test_a_precision_that_there_is_not(base: Path) -> None:
@@ -261,7 +261,7 @@ def test_a_precision_that_there_is_not(base: Path) -> None:
 
 
 @pytest.mark.parametrize("removed", ["kept", "one file", "all"])
-@pytest.mark.parametrize("reader", ["load_bare_tokenizer", "load_config", "load_model", "_checksum"])
+@pytest.mark.parametrize("reader", ["load_bare_tokenizer", "load_config", "load_model", "weights_checksum"])
 def test_a_load_never_mixes_two_checkpoints(beside_training, monkeypatch, reader, removed) -> None:
     folder = beside_training.save_path / "checkpoint"
     old, new = folder / "step-00000002", folder / "step-00000004"
@@ -300,4 +300,4 @@ def test_without_a_sound_manifest_the_weights_are_hashed(folder: Path, manifest:
     if manifest is not None:
         (folder / "manifest.json").write_text(manifest)
     total = hashlib.sha256(hashlib.sha256((folder / "model.safetensors").read_bytes()).digest())
-    assert _checksum(str(folder)) == total.hexdigest()
+    assert weights_checksum(str(folder)) == total.hexdigest()

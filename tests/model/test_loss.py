@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._dynamo.testing import CompileCounter
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from personagpt.model import loss
+from personagpt.model.cpu_dropout import use_cpu_dropout
+from personagpt.model.cpu_products import use_cpu_products
+from personagpt.model.gpt2 import use_fused_gelu
 from personagpt.model.loss import ResponseLoss, aligned, nll_sum, rows_per_piece
-from personagpt.sequences.batches import Batch, load_batch
+from personagpt.sequences.batches import Batch, collate, load_batch
 from personagpt.sequences.dataset import PersonaChatDataset, Tensors, encode_corpus
 from personagpt.sequences.format import Encoder
 from personagpt.text.convai2 import Corpus, Dialogue, read_corpus
@@ -38,6 +43,55 @@ def test_value_and_gradients_are_cross_entropys(monkeypatch, rows, onednn_is_fas
     for ours, theirs in ((hidden.grad, exact[0].grad), (weight.grad, exact[1].grad)):
         assert ours.dtype == torch.float32
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 50])
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_weights_of_one_are_no_weights_bit_for_bit(monkeypatch, rows, dtype, onednn_is_faster) -> None:
+    monkeypatch.setattr(loss, "PIECE", 7 * 101)
+    results = []
+    for weights in (None, torch.ones(rows)):
+        hidden, weight, targets = random_rows(rows, 16, 101)
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
+            value = nll_sum(hidden, weight, targets, weights)
+        value.backward()
+        results.append([value.detach(), hidden.grad, weight.grad])
+    assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 8, 50])
+def test_weighted_value_and_gradients_are_autograds(monkeypatch, rows, onednn_is_faster) -> None:
+    monkeypatch.setattr(loss, "PIECE", 7 * 101)
+    hidden, weight, targets = random_rows(rows, 16, 101)
+    weights = torch.randn(rows)  # negative ones, too
+    value = nll_sum(hidden, weight, targets, weights)
+    (value * 0.25).backward()
+    exact = [tensor.detach().double().requires_grad_() for tensor in (hidden, weight)]
+    nll = -(exact[0] @ exact[1].T).log_softmax(1).gather(1, targets[:, None])[:, 0]
+    expected = (weights.double() * nll).sum()
+    (expected * 0.25).backward()
+    torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-4)
+    for ours, theirs in ((hidden.grad, exact[0].grad), (weight.grad, exact[1].grad)):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_give_the_gradient_of_a_loss_of_likelihoods() -> None:
+    """-log sigmoid(log p(row 0) - log p(row 1)): the weights are its derivatives by the rows' nll."""
+    hidden, weight, targets = random_rows(2, 4, 11)
+    nll = F.cross_entropy(hidden @ weight.T, targets, reduction="none")
+    expected = torch.autograd.grad(-F.logsigmoid(nll[1] - nll[0]), (hidden, weight))
+    slope = torch.sigmoid(nll[0] - nll[1]).detach()
+    ours = torch.autograd.grad(nll_sum(hidden, weight, targets, torch.stack([slope, -slope])), (hidden, weight))
+    for our, their in zip(ours, expected, strict=True):
+        torch.testing.assert_close(our, their, rtol=1e-5, atol=1e-6)
+
+
+def test_a_model_takes_weights_for_its_labels(tiny_model) -> None:
+    ids, index, targets = torch.arange(12).view(2, 6), torch.tensor([1, 7, 8]), torch.tensor([2, 8, 9])
+    module = ResponseLoss(tiny_model)
+    each = [module(ids, index[i : i + 1], targets[i : i + 1]).item() for i in range(3)]
+    value = module(ids, index, targets, torch.tensor([2.0, 0.0, -0.5]))
+    assert value.item() == pytest.approx(2 * each[0] - 0.5 * each[2], rel=1e-5)
 
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -244,3 +298,73 @@ def test_gradients_of_a_whole_model(tiny_model) -> None:
     (ResponseLoss(tiny_model)(input_ids, index, targets) / 6).backward()
     for ours, theirs in zip(tiny_model.parameters(), expected, strict=True):
         torch.testing.assert_close(ours.grad, theirs, rtol=1e-4, atol=1e-6)
+
+
+# Compiled: one program for all lengths
+
+
+def batch_of(random: np.random.RandomState, rows: int, longest: int):  # noqa: ANN201
+    """Random sequences, each with one response at its end."""
+    sequences = []
+    for length in random.randint(longest // 2, longest, rows):
+        tokens = random.randint(0, 500, length).astype(np.int64)
+        sequences.append((tokens, np.array([[length // 2, length]])))
+    return collate(sequences, pad=0)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_few_programs_serve_every_shape(tiny_model: torch.nn.Module, train: bool) -> None:
+    torch._dynamo.reset()
+    use_fused_gelu(tiny_model)
+    module = ResponseLoss(tiny_model).train(train)
+    compiled = ResponseLoss(tiny_model).train(train)
+    counter = CompileCounter()
+    compiled.compile(dynamic=True, backend=counter)
+    random = np.random.RandomState(0)
+    for rows, longest in ((8, 100), (8, 200), (8, 60), (3, 130), (1, 90), (8, 101), (5, 250)):
+        batch = batch_of(random, rows, longest)
+        expected = module(batch.input_ids, batch.label_index, batch.targets)
+        assert torch.allclose(compiled(batch.input_ids, batch.label_index, batch.targets), expected, rtol=1e-5)
+        if (rows, longest) == (8, 200):
+            warmed_up = counter.frame_count
+    # One sequence alone may be a program of its own; every other shape shares what the first two made.
+    assert warmed_up <= 3
+    assert counter.frame_count <= warmed_up + 2
+    torch._dynamo.reset()
+
+
+def test_what_replaces_parts_on_the_cpu_still_runs_compiled(
+    tiny_model: torch.nn.Module, onednn_is_faster: bool
+) -> None:
+    torch._dynamo.reset()
+    use_cpu_dropout(tiny_model)
+    use_cpu_products(tiny_model)
+    compiled = ResponseLoss(tiny_model).train()
+    counter = CompileCounter()
+    compiled.compile(dynamic=True, backend=counter)
+    random = np.random.RandomState(0)
+    for longest in (80, 90, 150, 151, 200):
+        batch = batch_of(random, 2, longest)
+        compiled(batch.input_ids, batch.label_index, batch.targets).backward()
+        assert all(parameter.grad is not None for parameter in tiny_model.transformer.h.parameters())
+        tiny_model.zero_grad()
+    assert counter.frame_count <= 2
+    torch._dynamo.reset()
+
+
+def test_attention_gets_no_mask(tiny_model: torch.nn.Module) -> None:
+    """With one, PyTorch has no flash attention."""
+    torch._dynamo.reset()
+    calls = []
+
+    def look(graph: torch.fx.GraphModule, inputs: list) -> object:
+        calls.extend(node.kwargs for node in graph.graph.nodes if "scaled_dot_product" in str(node.target))
+        return graph.forward
+
+    compiled = ResponseLoss(tiny_model).train()
+    compiled.compile(dynamic=True, backend=look)
+    batch = batch_of(np.random.RandomState(0), 3, 80)
+    compiled(batch.input_ids, batch.label_index, batch.targets)
+    assert len(calls) == tiny_model.config.n_layer
+    assert all(call["attn_mask"] is None and call["is_causal"] is True for call in calls)
+    torch._dynamo.reset()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from personagpt.scoring.comparison import differences, interval, per_word
+from personagpt.scoring.entries import Entries, Metric, Places
 from personagpt.scoring.metrics import METRICS, teacher_forced
-from personagpt.scoring.tally import Metric, Places, Tally
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
 from personagpt.text.convai2 import parse_corpus
@@ -19,15 +19,15 @@ MEAN = Metric("loss", "")
 EXPONENTIAL = Metric("perplexity", "", is_exponential=True)
 
 
-def tally(dialogues: list[int], values: list[float], weights: list[float] | None = None) -> Tally:
+def entries(dialogues: list[int], values: list[float], weights: list[float] | None = None) -> Entries:
     places = Places(np.array(dialogues), np.ones(len(dialogues), int))
-    return Tally(places, np.array(values), np.array(weights or [1.0] * len(values)))
+    return Entries(places, np.array(values), np.array(weights or [1.0] * len(values)))
 
 
 def test_two_dialogues_by_hand() -> None:
     """Of four equally likely draws one takes the first dialogue twice, one the second: the ends of the interval."""
-    ours = tally([3, 3, 8], [2.0, 4.0, 3.0], [1, 1, 2])  # 6 / 2, 3 / 2
-    theirs = tally([3, 3, 8], [2.0, 2.0, 9.0], [1, 1, 2])  # 4 / 2, 9 / 2
+    ours = entries([3, 3, 8], [2.0, 4.0, 3.0], [1, 1, 2])  # 6 / 2, 3 / 2
+    theirs = entries([3, 3, 8], [2.0, 2.0, 9.0], [1, 1, 2])  # 4 / 2, 9 / 2
     assert interval(MEAN, ours, theirs, 0) == {"low": 4 / 2 - 6 / 2, "high": 9 / 2 - 3 / 2}
     found = interval(EXPONENTIAL, ours, theirs, 0)
     assert found == pytest.approx({"low": math.exp(2) - math.exp(3), "high": math.exp(4.5) - math.exp(1.5)})
@@ -36,7 +36,7 @@ def test_two_dialogues_by_hand() -> None:
 def test_the_interval_is_the_normal_one_where_that_holds() -> None:
     random = np.random.RandomState(1)
     ours, gain = random.normal(0, 5, 400), random.normal(0.2, 1, 400)
-    found = interval(MEAN, tally(range(400), ours), tally(range(400), ours + gain), 0)
+    found = interval(MEAN, entries(range(400), ours), entries(range(400), ours + gain), 0)
     error = 1.96 * gain.std() / 20  # both models see the same draws: what they share is no noise
     assert found["low"] == pytest.approx(gain.mean() - error, abs=0.003)
     assert found["high"] == pytest.approx(gain.mean() + error, abs=0.003)
@@ -47,12 +47,12 @@ def test_dialogues_are_drawn_and_not_responses() -> None:
     dialogues = [number for number in range(20) for _ in range(100)]
     random = np.random.RandomState(0)
     gain = random.normal(0, 1, 20)
-    found = interval(MEAN, tally(dialogues, [0.0] * 2000), tally(dialogues, np.repeat(gain, 100)), 0)
+    found = interval(MEAN, entries(dialogues, [0.0] * 2000), entries(dialogues, np.repeat(gain, 100)), 0)
     assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * gain.std() / math.sqrt(20), rel=0.1)
 
 
 def test_the_same_seed_the_same_interval() -> None:
-    ours, theirs = tally(range(30), np.arange(30.0)), tally(range(30), np.arange(30.0) ** 2)
+    ours, theirs = entries(range(30), np.arange(30.0)), entries(range(30), np.arange(30.0) ** 2)
     assert interval(MEAN, ours, theirs, 1) == interval(MEAN, ours, theirs, 1)
     assert interval(MEAN, ours, theirs, 1) != interval(MEAN, ours, theirs, 2)
     found = differences({"loss": ours}, {"loss": theirs}, True, 1)["loss"]
@@ -60,16 +60,16 @@ def test_the_same_seed_the_same_interval() -> None:
 
 
 def test_what_has_no_interval() -> None:
-    one = tally([0, 0], [1.0, 2.0])
+    one = entries([0, 0], [1.0, 2.0])
     assert interval(MEAN, one, one, 0) == {}
-    grams = tally([0, 1], [0, 1])
+    grams = entries([0, 1], [0, 1])
     assert interval(Metric("distinct_1", "", is_distinct=True), grams, grams, 0) == {}
-    assert interval(MEAN, tally([0, 1], [1.0, 1.0]), tally([1, 2], [1.0, 1.0]), 0) == {}
+    assert interval(MEAN, entries([0, 1], [1.0, 1.0]), entries([1, 2], [1.0, 1.0]), 0) == {}
 
 
 def test_a_difference_of_each_metric_that_compares() -> None:
-    ours = {"loss": tally([0, 1], [1.0, 3.0]), "hits_at_1": tally([0, 1], [1.0, 0.0])}
-    theirs = {"loss": tally([0, 1], [1.0, 2.0]), "word_f1": tally([0, 1], [1.0, 0.0])}
+    ours = {"loss": entries([0, 1], [1.0, 3.0]), "hits_at_1": entries([0, 1], [1.0, 0.0])}
+    theirs = {"loss": entries([0, 1], [1.0, 2.0]), "word_f1": entries([0, 1], [1.0, 0.0])}
     assert differences(ours, theirs, True, 0) == {"loss": {"difference": -0.5, "low": -1.0, "high": 0.0}}
     assert differences(ours, theirs, False, 0) == {}
     assert {metric.name for metric in METRICS if metric.per_token} == {

@@ -43,14 +43,14 @@ def test_shares_of_replies(dataset, encoder, tiny_model, monkeypatch) -> None:
     asked: list[list[list[int]]] = []
     replies = [["do you have pets ?", "i have pets .", "any pets ?"], ["no work", "pets ?", "hi"]]
 
-    def answer(model, encoder, drafts, autocast, title):  # noqa: ANN202
-        asked.append([draft.context for draft in drafts])
-        return replies[len(asked) - 1][: len(drafts)]
+    def answer(model, encoder, requests, autocast, title):  # noqa: ANN202
+        asked.append([request.context for request in requests])
+        return replies[len(asked) - 1][: len(requests)]
 
     monkeypatch.setattr(scored, "generate_replies", answer)
     found = goal_metrics(tiny_model, dataset, encoder, PLAIN, [PETS, WORK], 500)
     # The goals are pets, pets, work. Given, the first reply follows; not given, the second.
-    assert {name: tally.values.tolist() for name, tally in found.items()} == {
+    assert {name: entries.values.tolist() for name, entries in found.items()} == {
         "goal_hit": [1, 0, 0],
         "goal_base": [0, 1, 0],
     }
@@ -73,15 +73,15 @@ def test_long_talks_leave_room_for_goal_and_reply(encoder, tiny_model) -> None:
     long = TALK.replace(b"any pets", b"pets " * 50).replace(b"i work", b"work " * 50)
     data = PersonaChatDataset.from_tensors(encode_corpus(parse_corpus(long, "t"), encoder, 20, 320, "t"), 320)
     found = goal_metrics(tiny_model, data, encoder, PLAIN, [PETS, WORK], 10)
-    assert {name: len(tally) for name, tally in found.items()} == {"goal_hit": 3, "goal_base": 3}
+    assert {name: len(entries) for name, entries in found.items()} == {"goal_hit": 3, "goal_base": 3}
 
 
 def test_a_context_is_cut_by_no_more_than_goal_and_reply_need(dataset, encoder, tiny_model, monkeypatch) -> None:
     asked: list[list[list[int]]] = []
 
-    def listen(model, encoder, drafts, *others):  # noqa: ANN202
-        asked.append([draft.context for draft in drafts])
-        return [""] * len(drafts)
+    def listen(model, encoder, requests, *others):  # noqa: ANN202
+        asked.append([request.context for request in requests])
+        return [""] * len(requests)
 
     monkeypatch.setattr(scored, "generate_replies", listen)
     said = ["any pets ?", "i work ."]

@@ -79,10 +79,10 @@ def test_rank(nll, own, expected) -> None:
 @pytest.mark.parametrize("count", [2, 19, 20, 21, 45, 60])
 def test_every_persona_is_a_member_once_and_has_nineteen_others(count) -> None:
     groups = deal(count, 7)
-    members = [number for group in groups for number in group.personas[: group.members]]
+    members = [number for group, count_of_members in groups for number in group[:count_of_members]]
     assert sorted(members) == list(range(count))
-    for group in groups:
-        assert len(set(group.personas)) == len(group.personas) == min(20, count)
+    for group, _ in groups:
+        assert len(set(group)) == len(group) == min(20, count)
     assert groups == deal(count, 7)
     assert count == 2 or groups != deal(count, 8)
     assert deal(1, 7) == deal(0, 7) == []
@@ -105,7 +105,7 @@ def test_likelihoods_equal_a_pass_for_each_side_and_persona(sample, encoder, sha
     dataset = PersonaChatDataset.from_tensors(encode_corpus(corpus, encoder, 20, 320, "t"), 320)
     monkeypatch.setattr("personagpt.scoring.metrics.TOKENS_PER_BATCH", {"cpu": 700})  # several batches a speaker
     sides, personas, _ = read_sides(dataset, encoder)
-    nll = group_nll(sharp_model, sides, personas, encoder)
+    nll = group_nll(sharp_model, sides, personas, encoder, PLAIN)
     facts = [persona for dialogue in corpus.dialogues for persona in dialogue.personas]
     assert nll.shape == (10, 10)
     assert len(personas) == len(facts)
@@ -125,7 +125,7 @@ def test_all_personas_are_read_with_the_same_utterances(encoder, sharp_model) ->
     for context, begins in ((rooms[0], 0), (rooms[0] - 1, 1), (rooms[2], 2)):
         sharp_model.config.n_positions = context
         sides, personas, _ = read_sides(dataset_of(text, encoder, context), encoder)
-        found = group_nll(sharp_model, sides[:1], personas, encoder)[0]
+        found = group_nll(sharp_model, sides[:1], personas, encoder, PLAIN)[0]
         kept, first_own = talk[begins:], (begins + 1) % 2
         slow = [slow_nll(sharp_model, encoder, 1, facts, kept, first_own) for facts in (["i ski ."], [long])]
         np.testing.assert_allclose(found, slow, rtol=1e-5)
@@ -141,24 +141,24 @@ def test_a_side_that_was_cut_is_one(encoder, sharp_model) -> None:
     sides, _, _ = read_sides(dataset, encoder)
     assert [len(side.talks) for side in sides] == [len(dataset) - 1, 1]
     sharp_model.config.n_positions = context
-    assert identify(sharp_model, dataset, encoder, PLAIN, 0).tallies["persona_at_1"].places.dialogues.tolist() == [0, 1]
+    assert identify(sharp_model, dataset, encoder, PLAIN, 0)[0]["persona_at_1"].places.dialogues.tolist() == [0, 1]
 
 
 def test_what_cannot_be_compared_is_left_out_and_counted(encoder, sharp_model) -> None:
-    found = identify(sharp_model, dataset_of(TEXT, encoder), encoder, PLAIN, 0)
-    assert found.counts() == {"identified_among": 2, "identified_left_out": 1}
-    assert found.tallies["persona_at_1"].places.dialogues.tolist() == [0, 0, 1]
-    alone = identify(sharp_model, dataset_of("1 your persona: i ski .\n2 a\tb\n", encoder), encoder, PLAIN, 0)
-    assert alone.tallies == {}
-    assert alone.counts() == {"identified_among": 1, "identified_left_out": 1}
+    entries, counts = identify(sharp_model, dataset_of(TEXT, encoder), encoder, PLAIN, 0)
+    assert counts == {"identified_among": 2, "identified_left_out": 1}
+    assert entries["persona_at_1"].places.dialogues.tolist() == [0, 0, 1]
+    entries, counts = identify(sharp_model, dataset_of("1 your persona: i ski .\n2 a\tb\n", encoder), encoder, PLAIN, 0)
+    assert entries == {}
+    assert counts == {"identified_among": 1, "identified_left_out": 1}
     # After the second dialogue's persona nothing of the first one's talk fits.
     long = " ".join(["dogs"] * 20)
     text = f"1 your persona: i ski .\n2 a\t{'hello ' * 15}\n1 your persona: {long}\n2 a\tb\n"
     context = max(len(dataset_of(text, encoder).sequence(index)[0]) for index in range(2))
     sharp_model.config.n_positions = context
-    tight = identify(sharp_model, dataset_of(text, encoder, context), encoder, PLAIN, 0)
-    assert tight.counts() == {"identified_among": 2, "identified_left_out": 1}
-    assert tight.tallies["persona_at_1"].places.dialogues.tolist() == [1]
+    entries, counts = identify(sharp_model, dataset_of(text, encoder, context), encoder, PLAIN, 0)
+    assert counts == {"identified_among": 2, "identified_left_out": 1}
+    assert entries["persona_at_1"].places.dialogues.tolist() == [1]
 
 
 def test_every_side_is_ranked_in_its_own_group(sample, encoder, sharp_model, monkeypatch) -> None:
@@ -169,7 +169,7 @@ def test_every_side_is_ranked_in_its_own_group(sample, encoder, sharp_model, mon
     dataset = PersonaChatDataset.from_tensors(encode_corpus(corpus, encoder, 20, 320, "t"), 320)
     asked = []
 
-    def nll(model, sides, personas, encoder):  # noqa: ANN202  every side is sure of its own persona
+    def nll(model, sides, personas, *others):  # noqa: ANN202  every side is sure of its own persona
         asked.append((len(sides), personas))
         own = [[personas.index(everyone[side.persona])] for side in sides]
         table = np.ones((len(sides), len(personas)))
@@ -178,14 +178,11 @@ def test_every_side_is_ranked_in_its_own_group(sample, encoder, sharp_model, mon
 
     _, everyone, _ = read_sides(dataset, encoder)
     monkeypatch.setattr(identification, "group_nll", nll)
-    found = identify(sharp_model.train(), dataset, encoder, PLAIN, 0)
-    assert sharp_model.training
+    entries, _ = identify(sharp_model, dataset, encoder, PLAIN, 0)
     assert [(count, len(personas)) for count, personas in asked] == [(20, 20), (20, 20), (5, 20)]
-    assert [personas for _, personas in asked] == [
-        [everyone[number] for number in group.personas] for group in deal(45, 0)
-    ]
-    assert found.tallies["persona_at_1"].values.tolist() == [1.0] * 45
-    assert found.tallies["persona_mrr"].values.tolist() == [1.0] * 45
-    assert found.tallies["persona_mrr"].places.dialogues.tolist() == [0] + [n for n in range(1, 23) for _ in "ab"]
-    turns = found.tallies["persona_mrr"].places.turns
+    assert [personas for _, personas in asked] == [[everyone[number] for number in group] for group, _ in deal(45, 0)]
+    assert entries["persona_at_1"].values.tolist() == [1.0] * 45
+    assert entries["persona_mrr"].values.tolist() == [1.0] * 45
+    assert entries["persona_mrr"].places.dialogues.tolist() == [0] + [n for n in range(1, 23) for _ in "ab"]
+    turns = entries["persona_mrr"].places.turns
     assert (turns.dtype, turns.any()) == (np.int64, False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 from collections import Counter
@@ -11,15 +10,18 @@ import numpy as np
 import pytest
 import torch
 
+from personagpt.model.generation import ReplyRequest, fit_context, generate_replies
+from personagpt.model.loading import load_model
 from personagpt.scoring import metrics
+from personagpt.scoring.entries import Entries, Places
 from personagpt.scoring.metrics import (
-    METRICS,
     ResponseScores,
     by_length,
     distinct,
     exchange_personas,
     figures,
     figures_by_turn,
+    generated_metrics,
     repeats,
     response_losses,
     response_places,
@@ -30,11 +32,11 @@ from personagpt.scoring.metrics import (
     word_f1,
     words,
 )
-from personagpt.scoring.tally import Metric, Places, Tally, perplexity
 from personagpt.sequences.batches import Batch
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
 from personagpt.text.convai2 import Corpus, Dialogue, read_corpus
+from tests.scoring.helpers import CANDIDATES, PLAIN, dataset_of
 
 EOS = 0
 
@@ -125,39 +127,16 @@ def test_repeats_of_other_lengths() -> None:
     assert not repeats("i like dogs", ["i like cats"], 3)
 
 
-def test_perplexity() -> None:
-    assert perplexity(0.0) == 1.0
-    assert perplexity(math.log(50)) == pytest.approx(50)
-    assert perplexity(1e6) == perplexity(700) == math.inf
-    assert perplexity(-1e6) == 0.0
-
-
 PLACES = Places(np.array([0, 0, 1, 1]), np.array([1, 3, 1, 2]))
 
 
-def metric(name: str) -> Metric:
-    return next(metric for metric in METRICS if metric.name == name)
-
-
-def test_figures_of_entries() -> None:
-    tally = Tally(PLACES, np.array([2.0, 4.0, 4.0, 2.0]), np.array([2, 2, 1, 1]))
-    assert metric("loss").figure(tally) == 12 / 6
-    assert metric("perplexity").figure(tally) == pytest.approx(math.exp(2))
-    assert metric("loss").figure(tally[np.array([True, False, True, False])]) == 6 / 3
-    grams = Tally.of_equals(PLACES, np.array([0, 1, 0, 0]))
-    assert metric("distinct_1").figure(grams) == 2 / 4
-    assert metric("distinct_1").figure(grams[PLACES.turns == 1]) == 1 / 2
-    assert metric("distinct_1").figure(grams[PLACES.turns == 2]) == 1
-    assert metric("distinct_1").figure(grams[PLACES.turns == 7]) == 0
-
-
 def test_figures_say_of_how_many_they_are() -> None:
-    def tally(count: int, hits: int) -> Tally:
-        return Tally.of_equals(PLACES[:count], np.arange(count) < hits)
+    def hits(count: int, hits: int) -> Entries:
+        return Entries.of_equals(PLACES[:count], np.arange(count) < hits)
 
-    loss = Tally(PLACES, np.array([2.0, 4.0, 4.0, 2.0]), np.array([2, 2, 1, 1]))
+    loss = Entries(PLACES, np.array([2.0, 4.0, 4.0, 2.0]), np.array([2, 2, 1, 1]))
     assert figures({"loss": loss}) == {"loss": 2.0, "responses": 4, "response_tokens": 6}
-    assert figures({"loss": loss, "word_f1": tally(2, 1), "goal_hit": tally(1, 1), "persona_at_1": tally(3, 0)}) == {
+    assert figures({"loss": loss, "word_f1": hits(2, 1), "goal_hit": hits(1, 1), "persona_at_1": hits(3, 0)}) == {
         "loss": 2.0, "word_f1": 0.5, "goal_hit": 1.0, "persona_at_1": 0.0,
         "responses": 4, "response_tokens": 6, "generated": 2, "goal_replies": 1, "identified": 3,
     }  # fmt: skip
@@ -167,16 +146,14 @@ def test_batches_by_length(monkeypatch) -> None:
     monkeypatch.setattr("personagpt.scoring.metrics.TOKENS_PER_BATCH", {"cpu": 10})
     sequences = [(np.zeros(length), np.empty((0, 2))) for length in (3, 12, 5, 5, 2)]
     assert list(by_length(sequences, "cpu")) == [[1], [2, 3], [0, 4]]
-    assert list(by_length(sequences, "cpu", 2 / 3)) == [[1], [2, 3], [0, 4]]
-    assert list(by_length(sequences, "cpu", 0.7)) == [[1], [2, 3], [0], [4]]
     assert list(by_length([], "cpu")) == []
 
 
 def test_figures_by_turn() -> None:
-    loss = Tally(PLACES, np.array([2.0, 4.0, 4.0, 2.0]), np.array([2, 2, 1, 1]))
+    loss = Entries(PLACES, np.array([2.0, 4.0, 4.0, 2.0]), np.array([2, 2, 1, 1]))
     said = PLACES.turns == 1
-    replied = Tally.of_equals(PLACES[said], np.array([1.0, 0.0]))
-    sides = Tally.of_equals(Places(np.array([0, 1]), np.array([0, 0])), np.ones(2))
+    replied = Entries.of_equals(PLACES[said], np.array([1.0, 0.0]))
+    sides = Entries.of_equals(Places(np.array([0, 1]), np.array([0, 0])), np.ones(2))
     assert figures_by_turn({"loss": loss, "repeat_rate": replied, "persona_at_1": sides}) == [
         {"turn": 1, "responses": 2, "loss": 2.0, "repeat_rate": 0.5},
         {"turn": 2, "responses": 1, "loss": 2.0},
@@ -192,8 +169,6 @@ def encoder(tokenizer) -> Encoder:
 @pytest.fixture
 def dataset(encoder, tmp_path):  # noqa: ANN201
     def make(dialogues: list[Dialogue], context: int = 320, sides: list | None = None) -> PersonaChatDataset:
-        for dialogue in dialogues:
-            dialogue.utterance_lines = [1] * len(dialogue.utterances)
         corpus = Corpus(dialogues, sides or [(0, 1)] * len(dialogues), [])
         vocabulary = str(len(encoder.tokenizer))
         encode_corpus(corpus, encoder, 20, context, "t").save(
@@ -240,7 +215,7 @@ def test_personas_go_to_the_previous_dialogue(dataset, encoder) -> None:
 def test_nobody_to_exchange_with(dataset, encoder, tiny_model) -> None:
     data = dataset([Dialogue((["a"], ["b"]), ["one", "two"])])
     assert exchanged(data, encoder, 320) is None
-    assert "persona_gain" not in teacher_forced_metrics(tiny_model, data, encoder, contextlib.nullcontext())
+    assert "persona_gain" not in teacher_forced_metrics(tiny_model, data, encoder, PLAIN)
 
 
 def size(encoder: Encoder, *texts: str) -> int:
@@ -279,8 +254,8 @@ def test_persona_gain_compares_what_fits_under_both(dataset, encoder, sharp_mode
     talk = ["hello there", "good day", "how are you", "fine", "good bye now"]
     context = 3 + size(encoder, long, *talk[1:])
     data = dataset([Dialogue(([short], [short]), talk), Dialogue(([long], [short]), ["hi", "ho"])], context)
-    tallies = teacher_forced(sharp_model, data, encoder, contextlib.nullcontext())
-    gain = tallies["persona_gain"]
+    entries = teacher_forced(sharp_model, data, encoder, PLAIN)
+    gain = entries["persona_gain"]
     assert gain.places.turns.tolist() == [3, 5, 2, 4, 1, 2]
     assert gain.places.dialogues.tolist() == [0, 0, 0, 0, 1, 1]
     cases = [(long, 0, 2), (long, 0, 4), (short, 1, 1), (short, 1, 3)]  # the other persona, speaker, utterance
@@ -290,9 +265,9 @@ def test_persona_gain_compares_what_fits_under_both(dataset, encoder, sharp_mode
         own = slow_score(sharp_model, encoder.tokenizer, speaker, [short], talk[:turn], talk[turn])[0]
         assert gain.values[index] == pytest.approx(other.sum() - own.sum(), abs=1e-4)
         assert gain.weights[index] == len(own)
-    alone, loss = response_losses(sharp_model, data, encoder, contextlib.nullcontext()), tallies["loss"]
+    alone, loss = response_losses(sharp_model, data, encoder, PLAIN), entries["loss"]
     assert alone.values.tolist() == loss.values.tolist()
-    assert loss.values.dtype == tallies["turn_perplexity"].values.dtype == np.float64  # in which they were summed
+    assert loss.values.dtype == entries["turn_perplexity"].values.dtype == np.float64  # in which they were summed
     assert alone.weights.tolist() == loss.weights.tolist()
     assert alone.places.turns.tolist() == loss.places.turns.tolist()
     assert alone.places.dialogues.tolist() == loss.places.dialogues.tolist()
@@ -307,7 +282,7 @@ def test_a_response_that_cannot_follow_the_other_persona_is_not_compared(dataset
     limited = exchanged(data, encoder, context)
     assert limited[0][3:] == ([], 1)
     assert limited[1] == (0, [short], ["hi"], ["hi"], 0)
-    metrics = teacher_forced_metrics(tiny_model, data, encoder, contextlib.nullcontext())
+    metrics = teacher_forced_metrics(tiny_model, data, encoder, PLAIN)
     assert metrics["responses"] == 2
     assert math.isfinite(metrics["persona_gain"])
 
@@ -345,7 +320,7 @@ def test_every_teacher_forced_metric_against_the_slow_way(sample, dataset, encod
     whole = read_corpus(sample / "valid_both_original_no_cands.txt").dialogues
     dialogues = [dialogue for dialogue in whole if len(dialogue.utterances) <= 10][:6]  # none is cut
     data = dataset(dialogues)
-    ours = teacher_forced_metrics(sharp_model, data, encoder, contextlib.nullcontext())
+    ours = teacher_forced_metrics(sharp_model, data, encoder, PLAIN)
     tokenizer, eos = encoder.tokenizer, encoder.eos
     true, other, turn, f1s = [], [], [], []
     for number, dialogue in enumerate(dialogues):
@@ -377,10 +352,10 @@ def test_every_teacher_forced_metric_against_the_slow_way(sample, dataset, encod
 def test_scores_come_in_order_whatever_the_batches(sample, dataset, encoder, sharp_model, monkeypatch) -> None:
     data = dataset(read_corpus(sample / "valid_both_original_no_cands.txt").dialogues[:3])
     sequences = [data.sequence(i) for i in range(len(data))]
-    together = score(sharp_model, sequences, contextlib.nullcontext())
+    together = score(sharp_model, sequences, PLAIN)
     monkeypatch.setattr("personagpt.scoring.metrics.TOKENS_PER_BATCH", {"cpu": 1})  # one sequence at a time
     monkeypatch.setattr("personagpt.model.loss.PIECE", 5 * len(encoder.tokenizer))  # five rows of logits at a time
-    alone = score(sharp_model.train(), sequences, contextlib.nullcontext())
+    alone = score(sharp_model.train(), sequences, PLAIN)
     assert sharp_model.training  # as it was
     for (tokens, spans), ours, theirs in zip(sequences, together, alone, strict=True):
         assert len(ours) == len(theirs) == len(spans)
@@ -416,7 +391,7 @@ def test_word_metrics_against_the_slow_way(sample) -> None:
 def test_little_memory_changes_no_score(sample, dataset, sharp_model, monkeypatch, most: int) -> None:
     data = dataset(read_corpus(sample / "valid_both_original_no_cands.txt").dialogues[:4])
     sequences = [data.sequence(i) for i in range(len(data))]
-    enough = score(sharp_model, sequences, contextlib.nullcontext())
+    enough = score(sharp_model, sequences, PLAIN)
     score_batch = metrics.score_batch
 
     def in_little_memory(model: torch.nn.Module, batch: Batch) -> tuple[np.ndarray, ...]:
@@ -427,11 +402,103 @@ def test_little_memory_changes_no_score(sample, dataset, sharp_model, monkeypatc
     monkeypatch.setattr(metrics, "score_batch", in_little_memory)
     if most == 0:  # not even one sequence fits
         with pytest.raises(RuntimeError, match="out of memory"):
-            score(sharp_model, sequences, contextlib.nullcontext())
+            score(sharp_model, sequences, PLAIN)
         return
-    little = score(sharp_model, sequences, contextlib.nullcontext())
+    little = score(sharp_model, sequences, PLAIN)
     for ours, theirs in zip(little, enough, strict=True):
         for a, b in zip(ours, theirs, strict=True):
             assert a.tokens.tolist() == b.tokens.tolist()
             assert a.predicted.tolist() == b.predicted.tolist()
             np.testing.assert_allclose(a.nll, b.nll, atol=1e-4)
+
+
+def figure(name: str, entries: Entries) -> float:
+    return next(metric for metric in metrics.METRICS if metric.name == name).figure(entries)
+
+
+def test_generated_metrics_equal_one_reply_at_a_time(tiny_model, encoder) -> None:
+    dataset = dataset_of(CANDIDATES.encode(), encoder, 320)
+    pairs = []  # reply, human
+    for index in range(len(dataset)):
+        tokens, spans = dataset.sequence(index)
+        for start, end in spans:
+            reply = generate_replies(tiny_model, encoder, [ReplyRequest(tokens[:start].tolist())], PLAIN)[0]
+            pairs.append((reply, encoder.decode_reply(tokens[start:end].tolist())))
+    assert [human for _, human in pairs[:2]] == ["hi ! how are you ?", "nice ! what do you do ?"]
+    pairs = pairs[:5]
+    found = generated_metrics(tiny_model, dataset, encoder, PLAIN, 5)
+    assert found["word_f1"].values.tolist() == pytest.approx([word_f1(*pair) for pair in pairs])
+    assert found["word_f1"].places.turns.tolist() == [1, 3, 2, 4, 1]
+    for n in (1, 2):
+        name = f"distinct_{n}"
+        assert figure(name, found[name]) == distinct([reply for reply, _ in pairs], n)
+        first = found[name].places.turns == 1
+        assert figure(name, found[name][first]) == distinct([pairs[0][0], pairs[4][0]], n)
+    assert len(generated_metrics(tiny_model, dataset, encoder, PLAIN, 1000)["word_f1"]) == 7
+
+
+@pytest.mark.parametrize(
+    ("first", "repeated"),
+    [("hello !", [0, 0, 0, 0, 0, 1, 0]), ("hi ! how are you ?", [0, 1, 0, 0, 0, 0, 0])],
+)
+def test_a_reply_repeats_its_own_speaker_only(
+    tiny_model, encoder, monkeypatch, first: str, repeated: list[int]
+) -> None:
+    """Always the same reply: in one dialogue the first speaker said it before, in its first utterance."""
+    text = CANDIDATES.replace(first, "so i am called tom now")
+    monkeypatch.setattr(
+        metrics, "generate_replies", lambda model, encoder, requests, *others: ["i am called tom"] * len(requests)
+    )
+    found = generated_metrics(tiny_model, dataset_of(text.encode(), encoder, 320), encoder, PLAIN, 100)["repeat_rate"]
+    assert found.places.turns.tolist() == [1, 3, 2, 4, 1, 3, 2]
+    assert found.values.tolist() == repeated
+
+
+def test_generated_metrics_of_talks_that_fill_the_context(base, tokenizer, encoder) -> None:
+    model = load_model(str(base), len(tokenizer))
+    model.config.n_positions = 80  # room for 40 tokens before a reply
+    dataset = dataset_of(CANDIDATES.encode(), encoder, 80)
+    assert generated_metrics(model, dataset, encoder, PLAIN, 100)["word_f1"].places.turns.tolist() == [
+        1,
+        3,
+        2,
+        4,
+        1,
+        3,
+        2,
+    ]
+
+
+def test_a_reply_s_context_is_cut_by_no_more_than_the_reply_needs(tiny_model, encoder, monkeypatch) -> None:
+    dataset = dataset_of(CANDIDATES.encode(), encoder, 320)
+    sequences = [dataset.sequence(index) for index in range(len(dataset))]
+    whole = [tokens[:start].tolist() for tokens, spans in sequences for start, _ in spans]
+    longest = max(map(len, whole))
+    asked: list[list[int]] = []
+
+    def listen(model: object, encoder: Encoder, requests: list[ReplyRequest], *rest: object) -> list[str]:
+        asked.extend(request.context for request in requests)
+        return [""] * len(requests)
+
+    monkeypatch.setattr(metrics, "generate_replies", listen)
+    for room in (longest, longest - 1):
+        asked.clear()
+        tiny_model.config.n_positions = room + 40
+        generated_metrics(tiny_model, dataset, encoder, PLAIN, 100)
+        assert sorted(asked) == sorted(fit_context(ids, encoder, room) for ids in whole)
+        assert (sorted(asked) == sorted(whole)) == (room == longest)
+
+
+def test_persona_gain_leaves_out_what_cannot_fit_under_the_other_persona(tiny_model, encoder) -> None:
+    """The next dialogue's persona fills the context, so not even one utterance fits after it."""
+    long = " ".join(["dogs"] * 30)
+    text = f"1 your persona: i am old.\n2 a\tb c d e f g h i j\n1 your persona: {long}\n2 a\tb\n".encode()
+    own = [len(ids) for ids, _ in map(dataset_of(text, encoder, 320).sequence, range(2))]
+    dataset = dataset_of(text, encoder, max(own))
+    exchanged = metrics.exchange_personas(
+        [dataset.sequence(index) for index in range(2)], dataset.tensors.dialogues, encoder, max(own)
+    )
+    assert [len(spans) for (_, spans), _ in exchanged] == [0, 1]
+    assert [dropped for _, dropped in exchanged] == [1, 0]
+    assert all(len(tokens) <= max(own) and (spans <= len(tokens)).all() for (tokens, spans), _ in exchanged)
+    assert teacher_forced_metrics(tiny_model, dataset, encoder, PLAIN)["persona_gain"] > 0

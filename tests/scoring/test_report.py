@@ -86,6 +86,6 @@ hits_at_1           50.0 %    60.0 %
 Intervals: 2,000 resamples of the text's dialogues; where 0 lies outside, it is hardly chance."""
     assert table_of_differences(ours, theirs, differences, True) == expected
     words = """
-The two cut text into different tokens, so figures per token have no difference here. word_perplexity,
-of the same words for both, compares them."""
+The two models cut text into different tokens, so figures per token have no difference here.
+word_perplexity, of the same words for both models, compares them."""
     assert table_of_differences(ours, theirs, differences, False) == expected + words

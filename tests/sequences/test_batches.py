@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from personagpt.sequences.batches import StepPlan, collate, epoch_groups, load_batch, micro_batches
+from personagpt.sequences.batches import StepBatches, StepPlan, collate, epoch_groups, load_batch, micro_batches
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
 from personagpt.text.convai2 import read_corpus
@@ -179,3 +179,16 @@ def test_a_width_of_a_multiple() -> None:
     assert wide.label_index.tolist() == plain.label_index.tolist() == [1, 2, 3, 4]
     two = collate([(tokens, spans)] * 2, multiple=8)
     assert two.label_index.tolist() == [1, 2, 3, 4, 9, 10, 11, 12]
+
+
+def test_a_steps_batches_in_any_size() -> None:
+    data = PersonaChatDataset.from_tensors(VALID, 5)
+    whole = StepBatches(data, np.array([0, 1]))
+    assert (whole.label_tokens, whole.tokens) == (5, 9)
+    for _ in range(2):  # a step that starts over makes them again
+        assert [batch.input_ids.tolist() for batch in whole.of_size(1)] == [[[5, 6, 7, 8]], [[5, 6, 7]]]
+    assert [batch.input_ids.tolist() for batch in whole.of_size(2)] == [[[5, 6, 7, 8], [5, 6, 7, 0]]]
+    second = StepBatches(data, np.array([0, 1]), rank=1, processes=2, multiple=5)
+    assert (second.label_tokens, second.tokens) == (5, 9)  # of both processes
+    assert [batch.input_ids.tolist() for batch in second.of_size(1)] == [[[5, 6, 7, 0, 0]]]
+    assert [len(batch.targets) for batch in second.of_size(2)] == [0]  # takes part with an empty batch

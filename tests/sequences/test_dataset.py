@@ -11,21 +11,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save
 from transformers import AutoTokenizer
 
 from personagpt.files import file_checksum
 from personagpt.sequences import dataset
-from personagpt.sequences.dataset import (
-    PersonaChatDataset,
-    encode_corpus,
-    encode_pieces,
-    open_tensors,
-    tensor_metadata,
-)
+from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, open_tensors, tensor_metadata
 from personagpt.sequences.format import DataError, Encoder, add_special_tokens, tokenizer_checksum
 from personagpt.sequences.goals import Goal, GoalDraw, goals_checksum
 from personagpt.settings import TEXT_NAMES
-from personagpt.text.convai2 import TextError, parse_corpus, read_corpus
+from personagpt.text.convai2 import parse_corpus, read_corpus
+from personagpt.text.lines import TextError
 from personagpt.text.style import Style, Writing
 from tests.helpers import METADATA, VALID
 
@@ -119,7 +115,7 @@ def test_damaged_arrays(tmp_path, changed, what) -> None:
         name: array if isinstance(array, np.ndarray) else np.array(array, dtypes.get(name, np.int64))
         for name, array in changed.items()
     }
-    replace(VALID, **arrays).save(path, METADATA)
+    path.write_bytes(save(vars(replace(VALID, **arrays)), METADATA))
     with pytest.raises(DataError) as caught:
         PersonaChatDataset(path)
     assert str(caught.value) == f"{path}: damaged tensors ({what}); run preprocess_dataset.py again"
@@ -293,10 +289,10 @@ def test_tensors_of_other_settings_are_refused(tokenizer, encoder, tmp_path) -> 
     assert refused(goals_sha256="0") == f"{path}: made with goals, but none are set{again}"
     encode_corpus(parse_corpus(TALK, "t"), encoder, 20, 320, "t").save(path, metadata)
     goals = [Goal("sing.", False, frozenset({"hello"}))]
-    with pytest.raises(DataError, match="made without goals; run"):
+    with pytest.raises(DataError, match="made without these goals; run"):
         open_tensors(path, text, tokenizer, 20, 320, goals)
     encode_corpus(parse_corpus(TALK, "t"), encoder, 20, 320, "t").save(path, metadata | {"goals_sha256": "0"})
-    with pytest.raises(DataError, match="made with other goals; run"):
+    with pytest.raises(DataError, match="made without these goals; run"):
         open_tensors(path, text, tokenizer, 20, 320, goals)
     encode_corpus(parse_corpus(TALK, "t"), encoder, 20, 320, "t").save(path, metadata)
     assert len(open_tensors(path, text, tokenizer, 20, 320)) == 1
@@ -357,7 +353,7 @@ def test_sequences_that_are_not_of_the_format_are_refused(tokenizer, tmp_path, w
     text.write_bytes(TALK)
     goals = [Goal("say hello.", False, frozenset({"hello"}))]
     corpus = parse_corpus(TALK, "t")
-    (tensors,) = encode_pieces(corpus, encoder, 20, 320, "t", GoalDraw(goals, {goals[0].text: 1}, 0))
+    tensors = encode_corpus(corpus, encoder, 20, 320, "t", GoalDraw(goals, {goals[0].text: 1}, 0))
     second = tensors.offsets[1]  # where the sequence with a goal starts
     speaker, start = encoder.speakers[1], int(np.argmax(tensors.tokens == encoder.start))
     changes = {
@@ -393,33 +389,13 @@ def test_a_response_that_cannot_fit_is_named_by_its_line(encoder) -> None:
 def test_texts_longer_than_a_batch_of_dialogues_stay_in_order(tokenizer, monkeypatch) -> None:
     text = "".join(f"1 your persona: fact {n % 7}.\n2 line {n}\tanswer {n}\n" for n in range(25)).encode()
     whole = encode_corpus(parse_corpus(text, "t"), Encoder(tokenizer), 20, 320, "t")
-    for setting, value in (("DIALOGUES_PER_BATCH", 4), ("LETTERS_PER_BATCH", 50), ("MOST_KNOWN_FACTS", 3)):
+    for setting, value in (("DIALOGUES_PER_BATCH", 4), ("MOST_KNOWN_FACTS", 3)):
         monkeypatch.setattr(dataset, setting, value)
         in_batches = encode_corpus(parse_corpus(text, "t"), Encoder(tokenizer), 20, 320, "t")
         for name, array in vars(whole).items():
             assert np.array_equal(array, vars(in_batches)[name])
             assert array.dtype == vars(in_batches)[name].dtype
     assert whole.dialogues.tolist() == list(range(25))
-
-
-def test_how_many_dialogues_are_encoded_together(tokenizer, monkeypatch) -> None:
-    # Of 8 + 6 + 4 letters with the first utterance alone, 6 more with both.
-    one = "1 partner's persona: a fact {0}\n2 your persona: me {0}\n3 line {0}\tother{0}\n"
-    text = "".join(one.format(number) for number in range(7)).encode()
-
-    def together(max_turns: int) -> list[int]:
-        pieces = encode_pieces(parse_corpus(text, "t"), Encoder(tokenizer), max_turns, 320, "t")
-        return [len(set(piece.dialogues.tolist())) for piece in pieces]
-
-    assert together(20) == [7]
-    for letters, max_turns in ((36, 1), (48, 20)):
-        monkeypatch.setattr(dataset, "LETTERS_PER_BATCH", letters)  # as many as two dialogues have: the third is more
-        assert together(max_turns) == [3, 3, 1]
-        monkeypatch.setattr(dataset, "LETTERS_PER_BATCH", letters - 1)
-        assert together(max_turns) == [2, 2, 2, 1]
-    monkeypatch.setattr(dataset, "LETTERS_PER_BATCH", 1000)
-    monkeypatch.setattr(dataset, "DIALOGUES_PER_BATCH", 4)
-    assert together(20) == [4, 3]
 
 
 def test_a_small_context_labels_every_response_once(sample, tokenizer, tmp_path) -> None:

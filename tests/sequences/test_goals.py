@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from personagpt.errors import UserError
-from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, encode_pieces
+from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder, goal_sequence
 from personagpt.sequences.goals import (
     Goal,
@@ -15,7 +15,8 @@ from personagpt.sequences.goals import (
     goals_checksum,
     read_goals,
 )
-from personagpt.text.convai2 import TextError, parse_corpus
+from personagpt.text.convai2 import parse_corpus
+from personagpt.text.lines import TextError
 
 PETS = Goal("ask about pets.", True, frozenset({"pet", "pets", "dog"}))
 WORK = Goal("talk about work.", False, frozenset({"work", "job"}))
@@ -172,7 +173,7 @@ TALK = b"1 your persona: a\n2 partner's persona: b\n3 any pets ?\ti work .\n4 fi
 def test_a_side_s_goal_comes_after_its_sequences(tokenizer) -> None:
     encoder, corpus = Encoder(tokenizer), parse_corpus(TALK * 2, "t")
     draw = GoalDraw([PETS, WORK], count_followed([PETS, WORK], corpus, 20), 0)
-    (made,) = encode_pieces(corpus, encoder, 20, 320, "t", draw)
+    made = encode_corpus(corpus, encoder, 20, 320, "t", draw)
     data = PersonaChatDataset.from_tensors(made, 320, "x")
     assert made.dialogues.tolist() == [0] * 4 + [1] * 4
     with_goals = []
@@ -211,8 +212,8 @@ def test_a_goal_that_leaves_no_room_for_its_response_is_an_error_of_its_line(tok
     with pytest.raises(
         TextError, match=f"^t:3: the speaker's persona, a goal and this utterance alone .* {room} tokens"
     ):
-        list(encode_pieces(corpus, encoder, 1, room, "t", draw))
-    assert list(encode_pieces(corpus, encoder, 1, room, "t"))
+        encode_corpus(corpus, encoder, 1, room, "t", draw)
+    assert len(encode_corpus(corpus, encoder, 1, room, "t").dialogues) == 1
 
 
 def test_what_changes_the_checksum() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
+from pathlib import Path
 
 import pytest
 
-from personagpt.text.convai2 import CheckedText, Dialogue, TextError, parse_corpus, read_corpus, write_corpus
+from personagpt.text.convai2 import parse_corpus, read_corpus, write_corpus
+from personagpt.text.dialogues import Corpus, Dialogue
+from personagpt.text.lines import TextError
 
 YOURS = ["your persona: i have two dogs.", "your persona: i am tall."]
 PARTNERS = ["partner's persona: i am a wrestler."]
@@ -17,6 +19,11 @@ CANDIDATES = "\t\tno .|maybe .|"
 def text(*dialogues: list[str]) -> bytes:
     """Each dialogue's lines, numbered from 1."""
     return "".join(f"{n} {line}\n" for lines in dialogues for n, line in enumerate(lines, start=1)).encode()
+
+
+def utterance_lines(corpus: Corpus) -> list[list[int]]:
+    """The line of each utterance of each dialogue."""
+    return [[dialogue.line_of(i) for i in range(len(dialogue.utterances))] for dialogue in corpus.dialogues]
 
 
 def talk(candidates: str = "") -> list[str]:
@@ -63,7 +70,7 @@ def test_after_silence_you_talk_first(facts, personas, sides) -> None:
     assert dialogue.personas == personas
     assert corpus.sides == [sides]
     assert dialogue.candidates == {0: ["a", "first"], 2: ["b", "third"]}
-    assert dialogue.utterance_lines == [len(facts) + 1, len(facts) + 2, len(facts) + 2]
+    assert utterance_lines(corpus) == [[len(facts) + 1, len(facts) + 2, len(facts) + 2]]
 
 
 def test_silence_with_a_space_after_it() -> None:
@@ -130,9 +137,24 @@ def test_hints_for_what_people_write(line, hint) -> None:
     assert mistake.startswith("t:1: " + hint)
 
 
-def test_a_blank_line_between_dialogues_is_named_once() -> None:
-    assert mistakes(b"1 a\tb\n\n \r\n1 c\td\n\n1 e\tf\n\n") == [
-        f"t:{line}: a blank line; remove it: the number 1 is what starts a dialogue" for line in (2, 5)
+def test_blank_lines_between_dialogues() -> None:
+    plain = text([*YOURS, "a\tb"], ["c\td"], ["__SILENCE__\te"])
+    for gap in (b"\n", b"\n \r\n\t\n"):
+        spread = plain.replace(b"\n1 ", b"\n" + gap + b"1 ")
+        corpus, expected = parse_corpus(gap + spread + gap, "t"), parse_corpus(plain, "t")
+        assert [(d.personas, d.utterances) for d in corpus.dialogues] == [
+            (d.personas, d.utterances) for d in expected.dialogues
+        ]
+    assert utterance_lines(parse_corpus(b"1 a\tb\n\n1 c\td\n2 e\tf\n\n\n1 __SILENCE__\te\n", "t")) == [
+        [1, 1],
+        [3, 3, 4, 4],
+        [7],
+    ]
+
+
+def test_a_blank_line_inside_a_dialogue_is_named_once() -> None:
+    assert mistakes(b"1 a\tb\n\n \r\n2 c\td\n\n1 e\tf\n\n2 g\th\n\n") == [
+        f"t:{line}: a blank line inside a dialogue; remove it" for line in (2, 7)
     ]
 
 
@@ -144,31 +166,11 @@ def test_carriage_returns() -> None:
     assert mistakes(b"1 a\tb\r" * 10**6) == [expected]
 
 
-def test_a_line_without_end_is_refused_at_once(tmp_path) -> None:
-    class Endless(io.RawIOBase):
-        """Bytes for ever: whoever reads them all never returns."""
-
-        def readable(self) -> bool:
-            return True
-
-        def readinto(self, buffer: memoryview) -> int:
-            buffer[:] = b"x" * len(buffer)
-            return len(buffer)
-
-    with pytest.raises(TextError, match=r"^t:1: a line of more than 1,000,000 bytes; is this the text file\?$"):
-        CheckedText("t", lambda: io.BufferedReader(Endless()))
+def test_a_line_without_end_is_refused_at_once() -> None:
+    # Whoever reads the whole file never returns.
+    with pytest.raises(TextError, match=r"^/dev/zero:1: a line of more than 1,000,000 bytes; is this the text file\?$"):
+        read_corpus(Path("/dev/zero"))
     assert parse_corpus(b"1 a\t" + b"b" * 999_996, "t").dialogues  # the longest line
-
-
-def test_a_file_that_changes_between_its_two_readings(tmp_path) -> None:
-    path = tmp_path / "t.txt"
-    path.write_bytes(text(["a\tb"], ["c\td"]))
-    checked = CheckedText(path)
-    assert checked.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert [dialogue.utterances for dialogue, _ in checked] == [["a", "b"], ["c", "d"]]
-    path.write_bytes(text(["a\tb"], ["c\te"]))
-    with pytest.raises(TextError, match="the file changed while it was read; run the same command again"):
-        list(checked)
 
 
 def test_the_true_candidate_is_the_last_one() -> None:
@@ -181,10 +183,12 @@ def test_the_true_candidate_is_the_last_one() -> None:
 
 
 def test_every_dialogue_of_a_file_with_its_lines() -> None:
-    corpus = parse_corpus(text([*YOURS, "a\tb"], ["c\td", "e\tf"], [*PARTNERS, "g\th"]), "t.txt")
+    data = text([*YOURS, "a\tb"], ["c\td", "e\tf"], [*PARTNERS, "g\th"])
+    corpus = parse_corpus(data, "t.txt")
     assert [dialogue.utterances for dialogue in corpus.dialogues] == [["a", "b"], ["c", "d", "e", "f"], ["g", "h"]]
     assert [dialogue.line for dialogue in corpus.dialogues] == [1, 4, 6]
-    assert [dialogue.utterance_lines for dialogue in corpus.dialogues] == [[3, 3], [4, 4, 5, 5], [7, 7]]
+    assert utterance_lines(corpus) == [[3, 3], [4, 4, 5, 5], [7, 7]]
+    assert corpus.sha256 == hashlib.sha256(data).hexdigest()
 
 
 def test_sides_follow_the_whole_file_not_one_dialogue() -> None:

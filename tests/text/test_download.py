@@ -197,7 +197,9 @@ def test_a_connection_that_breaks_off(server, wanted) -> None:
     for have in (50, 100):
         with pytest.raises(RunError) as caught:
             fetch(server, wanted)
-        assert f": it broke off after {have} bytes): run the same command again, which goes on" in str(caught.value)
+        assert f": the connection broke off after {have} bytes): run the same command again, which goes on" in str(
+            caught.value
+        )
         assert files(wanted[0].parents[1]) == ["cache/convai2.tgz.part"]
     server.breaks_after = None
     fetch(server, wanted)
@@ -270,7 +272,7 @@ def test_a_file_of_another_size_is_refused_at_once(server, wanted) -> None:
     archive = server.archive()
     for data in (GOOD + b"?" * 1000, GOOD[:-1]):
         server.data = data
-        with pytest.raises(RunError, match=f"it offers {len(data):,} bytes, but the archive has {len(GOOD):,}"):
+        with pytest.raises(RunError, match=f"the server offers {len(data):,} bytes, but the archive has {len(GOOD):,}"):
             download(wanted, wanted[0].parents[1] / "cache", archive)
         assert not wanted[0].parents[1].joinpath("cache").exists()
 
@@ -278,12 +280,12 @@ def test_a_file_of_another_size_is_refused_at_once(server, wanted) -> None:
 def test_a_stream_without_end_is_cut(server, wanted) -> None:
     archive = server.archive()
     server.tells_length, server.data = False, GOOD + b"?" * (8 << 20)
-    with pytest.raises(RunError, match=f"it sends more than the archive's {len(GOOD):,} bytes"):
+    with pytest.raises(RunError, match=f"the server sends more than the archive's {len(GOOD):,} bytes"):
         download(wanted, wanted[0].parents[1] / "cache", archive)
     assert not wanted[0].parents[1].joinpath("cache").exists()
     # A shorter one is taken for broken off.
     server.data = GOOD[:100]
-    with pytest.raises(RunError, match="it broke off after 100 bytes"):
+    with pytest.raises(RunError, match="the connection broke off after 100 bytes"):
         download(wanted, wanted[0].parents[1] / "cache", archive)
     server.data = GOOD
     download(wanted, wanted[0].parents[1] / "cache", archive)
@@ -301,7 +303,7 @@ def test_an_archive_that_is_there_needs_no_network(server, wanted) -> None:
     # One that is not whole is no reason to fetch, either, and stays too.
     there.write_bytes(GOOD[:-1])
     wanted[0].unlink()
-    with pytest.raises(UserError, match="it is not whole, or another file; remove it, or replace it by http"):
+    with pytest.raises(UserError, match="the file is not whole, or another file; remove it, or replace it by http"):
         fetch(server, wanted, server.sha256)
     assert there.read_bytes() == GOOD[:-1]
     assert server.asked == []
@@ -387,5 +389,5 @@ def test_the_script_when_the_download_fails(server, run, write_settings, base, t
     # The only line: off a terminal there is no bar.
     assert outcome.err.startswith("error: convai2.tgz could not be fetched (127.0.0.1")
     assert outcome.err.count("\n") == 1
-    assert ": it broke off after 30 bytes)" in outcome.err
+    assert ": the connection broke off after 30 bytes)" in outcome.err
     assert not (tmp_path / "data").exists()

@@ -9,7 +9,7 @@ import pytest
 
 from personagpt.text.lines import LONGEST_LINE, MOST_MISTAKES, Mistakes, TextError, read_lines
 
-BLANK = "a blank line; remove it: the number 1 is what starts a dialogue"
+BLANK = "a blank line inside a dialogue; remove it"
 
 
 def read(data: bytes) -> tuple[list[tuple[int, str]], list[str]]:
@@ -17,7 +17,7 @@ def read(data: bytes) -> tuple[list[tuple[int, str]], list[str]]:
     mistakes, total = Mistakes("t.txt"), hashlib.sha256()
     lines = list(read_lines(io.BytesIO(data), total, mistakes))
     assert total.digest() == hashlib.sha256(data).digest()
-    return lines, mistakes.found
+    return lines, mistakes.noted
 
 
 def refused(data: bytes) -> str:
@@ -37,11 +37,12 @@ def test_a_byte_order_mark_is_no_text_at_the_start_alone() -> None:
     assert read(mark + b"a\n" + mark + b"b\n") == ([(1, "a"), (2, "\ufeffb")], [])
 
 
-def test_blank_lines_are_mistakes_but_at_the_end() -> None:
+def test_blank_lines_are_mistakes_inside_a_dialogue() -> None:
     assert read(b"a\nb\n\n \t\n\n") == ([(1, "a"), (2, "b")], [])
-    lines, found = read(b"a\n\n\t\nb\nc\n\nd\n\n")
-    assert lines == [(1, "a"), (4, "b"), (5, "c"), (7, "d")]
-    assert found == [f"t.txt:2: {BLANK}", f"t.txt:6: {BLANK}"]  # each gap once, by its first line
+    assert read(b"\n1 a\n\n\n1 b\n") == ([(2, "1 a"), (5, "1 b")], [])
+    lines, noted = read(b"a\n\n\t\nb\n1 c\n\n10 d\n\n")
+    assert lines == [(1, "a"), (4, "b"), (5, "1 c"), (7, "10 d")]
+    assert noted == [f"t.txt:2: {BLANK}", f"t.txt:6: {BLANK}"]  # each gap once, by its first line
 
 
 def test_the_longest_line() -> None:
@@ -68,7 +69,7 @@ def test_what_cannot_be_read_is_told_at_once() -> None:
 
 def test_no_more_than_the_first_mistakes() -> None:
     mistakes = Mistakes("t.txt")
-    mistakes.raise_found()
+    mistakes.raise_noted()
     for line in range(1, MOST_MISTAKES):
         mistakes.note(line, "odd")
     with pytest.raises(TextError) as raised:

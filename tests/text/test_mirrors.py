@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from personagpt.text.convai2 import SILENCE, Dialogue, parse_corpus, read_corpus, write_corpus
+from personagpt.text.convai2 import SILENCE, parse_corpus, read_corpus, write_corpus
+from personagpt.text.dialogues import Dialogue
 from personagpt.text.mirrors import plain
 
 SEEN = ["1 your persona: i sing.", "2 partner's persona: i ski.", "3 hi !\thello .", "4 i am tall .\tme too !"]

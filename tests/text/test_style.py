@@ -1,23 +1,20 @@
 """style.py: measuring how a text is written, and writing that way."""
 
-import io
 import json
 import re
 
 import pytest
 
 from personagpt.errors import UserError
-from personagpt.text.convai2 import CheckedText
-from personagpt.text.style import STYLE, Style, StyleMeter, Writing, parse_style, read_style
+from personagpt.text.convai2 import parse_corpus
+from personagpt.text.style import STYLE, Style, Writing, measure_style, parse_style, read_style
 
 SPACED = Writing(lower=1.0, spaced=1.0, ended=0.6)  # as ConvAI2's utterances
 CLOSE = Writing(lower=1.0, spaced=0.0, ended=1.0)  # as its facts
 
 
 def measured(text: str, max_turns: int = 20) -> Style:
-    meter = StyleMeter(CheckedText("here", lambda: io.BytesIO(text.encode())), max_turns)
-    assert len(list(meter)) == len(meter)
-    return meter.style
+    return measure_style(parse_corpus(text.encode(), "t"), max_turns)
 
 
 def test_measured_by_hand() -> None:

@@ -1,30 +1,27 @@
-"""checkpoint.py: complete or absent, the fallback, damage noticed, the lock, a full disk."""
+"""checkpoint.py: folders complete or absent, damage noticed, links that copies lost, a full disk."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
-import time
-import types
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from personagpt.errors import RunError
-from personagpt.training import checkpoint
+from personagpt.model.folders import OPTIMIZER
 from personagpt.training.checkpoint import (
     CheckpointError,
-    SaveThread,
     find_problem,
     newest_checkpoint,
+    prune,
     save_best,
     save_checkpoint,
 )
@@ -40,6 +37,14 @@ def write_model(weight: float) -> Callable[[Path], None]:
 
 def save(folder: Path, step: int) -> None:
     save_checkpoint(folder, step, write_model(step), {"step": step}, {"0.exp_avg": torch.full((3,), float(step))})
+
+
+def quiet_newest(folder: Path) -> Path | None:
+    """Return the newest checkpoint of `folder`. Nothing may be printed."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        newest = newest_checkpoint(folder)
+    assert printed.getvalue() == ""
+    return newest
 
 
 def list_size(path: Path, size: str) -> None:
@@ -106,7 +111,7 @@ def test_best_is_kept_beside_them(folder: Path) -> None:
     save(folder, 8)
     assert os.readlink(folder / "best") == "best-00000006"
     assert not (folder / "best-00000005").exists()
-    assert not (folder / "best" / checkpoint.OPTIMIZER).exists()
+    assert not (folder / "best" / OPTIMIZER).exists()
 
 
 @pytest.mark.parametrize(
@@ -127,11 +132,11 @@ def test_best_is_kept_beside_them(folder: Path) -> None:
     ],
 )
 def test_damage_in_the_newest_is_named_and_the_previous_one_used(
-    folder: Path, damage: Callable[[Path], None], named: str
+    folder: Path, damage: Callable[[Path], None], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(folder / "model")
-    said: list[str] = []
-    assert newest_checkpoint(folder, said.append) == folder / "step-00000004"
+    assert newest_checkpoint(folder) == folder / "step-00000004"
+    said = capsys.readouterr().out.splitlines()
     assert named in said[0]
     assert str(folder / "step-00000006") in said[0]
     assert os.readlink(folder / "model") == "step-00000004"
@@ -152,26 +157,26 @@ def test_what_resuming_does_not_read_may_be_edited(folder: Path, name: str) -> N
 
     save_checkpoint(folder, 8, write, {"step": 8}, {})
     (folder / "model" / name).write_text("edited")
-    assert newest_checkpoint(folder, pytest.fail) == folder / "step-00000008"
+    assert quiet_newest(folder) == folder / "step-00000008"
 
 
 def test_a_name_too_long_for_the_disk_in_the_manifest(folder: Path) -> None:
     manifest = folder / "model" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"config.json"', f'"{"x" * 300}": {{}}, "config.json"'))
-    assert newest_checkpoint(folder, pytest.fail) == folder / "step-00000006"
+    assert quiet_newest(folder) == folder / "step-00000006"
 
 
-def test_a_folder_that_is_gone_is_passed_over(folder: Path) -> None:
+def test_a_folder_that_is_gone_is_passed_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree((folder / "model").resolve())
-    said: list[str] = []
-    assert newest_checkpoint(folder, said.append) == folder / "step-00000004"
+    assert newest_checkpoint(folder) == folder / "step-00000004"
+    said = capsys.readouterr().out.splitlines()
     assert "step-00000006: manifest.json is missing" in said[0]
 
 
 def test_the_same_step_damaged_twice(folder: Path) -> None:
     for _ in range(2):
         (folder / "model" / "model.safetensors").write_bytes(b"x")
-        newest_checkpoint(folder, lambda text: None)
+        newest_checkpoint(folder)
         save(folder, 6)
     assert len(list(folder.glob("damaged-step-00000006*"))) == 2
 
@@ -180,16 +185,16 @@ def test_without_a_sound_one_it_stops(folder: Path) -> None:
     for name in ("model", "previous"):
         (folder / name / "model.safetensors").write_bytes(b"x")
     with pytest.raises(CheckpointError, match=r"no sound checkpoint in .* start over with --restart"):
-        newest_checkpoint(folder, lambda text: None)
+        newest_checkpoint(folder)
     assert (folder / "model").exists()
 
 
 def test_none_was_ever_saved(tmp_path: Path) -> None:
-    checkpoint.prune(tmp_path / "checkpoint")
-    assert newest_checkpoint(tmp_path / "checkpoint", pytest.fail) is None
+    prune(tmp_path / "checkpoint")
+    assert quiet_newest(tmp_path / "checkpoint") is None
     (tmp_path / "checkpoint" / "tmp-step-00000002").mkdir(parents=True)
-    assert newest_checkpoint(tmp_path / "checkpoint", pytest.fail) is None
-    checkpoint.prune(tmp_path / "checkpoint")
+    assert quiet_newest(tmp_path / "checkpoint") is None
+    prune(tmp_path / "checkpoint")
     assert not list((tmp_path / "checkpoint").iterdir())
 
 
@@ -235,9 +240,9 @@ def test_a_copy_that_lost_its_links_keeps_everything(folder: Path, copy: Callabl
     save_best(folder, 5, write_model(5))
     for name in ("model", "previous", "best"):
         copy(folder / name)
-    checkpoint.prune(folder)
-    assert newest_checkpoint(folder, pytest.fail)
-    checkpoint.prune(folder)
+    prune(folder)
+    assert quiet_newest(folder)
+    prune(folder)
     assert {name: weight(folder / name) for name in LINKS} == {"model": 6, "previous": 4, "best": 5}
     assert all((folder / name).is_symlink() for name in LINKS)
     assert len([path for path in folder.glob("[sb][te]*-*") if path.is_dir() and not path.is_symlink()]) == 3
@@ -252,10 +257,10 @@ def test_folders_in_place_of_links_get_the_names_of_their_steps(folder: Path) ->
         save(folder, step)
     for name in LINKS:
         become_folder(folder / name)
-    assert newest_checkpoint(folder, pytest.fail)
+    assert quiet_newest(folder)
     assert [os.readlink(folder / name) for name in LINKS] == ["step-00000000", "step-999999999", "best-00000000"]
     become_folder(folder / "best")  # alone
-    assert newest_checkpoint(folder, pytest.fail)
+    assert quiet_newest(folder)
     assert (folder / "best").is_symlink()
 
 
@@ -265,14 +270,14 @@ def test_a_link_that_became_text_is_believed(folder: Path, copy: Callable[[Path]
     (folder / "model").symlink_to("step-00000004")
     copy(folder / "model")
     (folder / "previous").unlink()
-    assert newest_checkpoint(folder, pytest.fail) == folder / "step-00000004"
+    assert quiet_newest(folder) == folder / "step-00000004"
 
 
 def test_a_folder_of_another_name_is_no_checkpoint(folder: Path) -> None:
     shutil.copytree(folder / "model", folder / "step-copy")
     for name in ("model", "previous"):
         (folder / name).unlink()
-    assert newest_checkpoint(folder, pytest.fail) == folder / "step-00000006"
+    assert quiet_newest(folder) == folder / "step-00000006"
 
 
 def test_what_cannot_be_removed_yet_waits_for_the_next_save(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,11 +327,11 @@ def test_the_best_model_that_the_checkpoint_knows_of_is_preferred(folder: Path) 
     shutil.copytree(folder / "best", folder / "best-00000009")  # written when a kill came before the link moved
     (folder / "best").unlink()
     save_checkpoint(folder, 8, write_model(8), {"step": 8, "best": {"step": 5, "loss": 1.0}}, {})
-    assert newest_checkpoint(folder, pytest.fail)
+    assert quiet_newest(folder)
     assert os.readlink(folder / "best") == "best-00000005"
     (folder / "best" / "model.safetensors").write_text("half a copy")
     (folder / "best").unlink()
-    assert newest_checkpoint(folder, pytest.fail)
+    assert quiet_newest(folder)
     assert os.readlink(folder / "best") == "best-00000009"
 
 
@@ -335,27 +340,27 @@ def test_of_two_best_models_the_linked_one_stays_while_it_is_whole(folder: Path)
     save_checkpoint(folder, 8, write_model(8), {"step": 8, "best": {"step": 9, "loss": 1.0}}, {})
     for name in ("best-00000003", "best-00000009"):  # one not yet removed, one written when a kill came before the link
         shutil.copytree(folder / "best", folder / name)
-    assert newest_checkpoint(folder, pytest.fail)
+    assert quiet_newest(folder)
     assert os.readlink(folder / "best") == "best-00000005"
     (folder / "best" / "model.safetensors").write_text("half a copy")
-    assert newest_checkpoint(folder, pytest.fail)
+    assert quiet_newest(folder)
     assert os.readlink(folder / "best") == "best-00000009"
     shutil.rmtree(folder / "best-00000005")
     (folder / "best" / "model.safetensors").write_text("half a copy")
-    assert newest_checkpoint(folder, pytest.fail)
+    assert quiet_newest(folder)
     assert os.readlink(folder / "best") == "best-00000003"
 
 
-def test_a_checkpoint_that_no_link_names_takes_no_place(folder: Path) -> None:
+def test_a_checkpoint_that_no_link_names_takes_no_place(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_best(folder, 7, write_model(7))
     shutil.copytree(folder / "previous", folder / "step-00000005")
-    assert newest_checkpoint(folder, pytest.fail) == folder / "step-00000006"
+    assert quiet_newest(folder) == folder / "step-00000006"
     assert os.readlink(folder / "previous") == "step-00000004"
     # It is used where those with a link are damaged. The best model, which cannot go on, is not asked.
     for name in ("model", "previous"):
         (folder / name / "model.safetensors").write_bytes(b"x")
-    said: list[str] = []
-    assert newest_checkpoint(folder, said.append) == folder / "step-00000005"
+    assert newest_checkpoint(folder) == folder / "step-00000005"
+    said = capsys.readouterr().out.splitlines()
     assert len(said) == 3
     assert not any("best" in line for line in said)
     assert weight(folder / "best") == 7
@@ -373,14 +378,14 @@ def test_a_best_model_without_a_checkpoint_is_found_again(folder: Path) -> None:
     save_best(folder, 5, write_model(5))
     for path in [folder / "best", *folder.glob("step-*"), folder / "model", folder / "previous"]:
         path.unlink() if path.is_symlink() else shutil.rmtree(path)
-    assert newest_checkpoint(folder, pytest.fail) is None
-    checkpoint.prune(folder)
+    assert quiet_newest(folder) is None
+    prune(folder)
     assert weight(folder / "best") == 5
 
 
 def test_a_link_that_was_being_made_is_swept(folder: Path) -> None:
     (folder / ".best.new").symlink_to("best-00000007")
-    checkpoint.prune(folder)
+    prune(folder)
     assert not (folder / ".best.new").is_symlink()
 
 
@@ -393,21 +398,6 @@ def test_a_failed_save_leaves_the_old_one(folder: Path) -> None:
         save_checkpoint(folder, 8, fail, {"step": 8}, {})
     assert os.readlink(folder / "model") == "step-00000006"
     assert not list(folder.glob("tmp-*"))
-
-
-def test_room_is_checked_before_anything_is_written(folder: Path) -> None:
-    with pytest.raises(RunError, match=r"needs [0-9.]+ GB and [0-9.]+ GB are free; nothing was written"):
-        checkpoint.check_room(folder, 1 << 60)
-    checkpoint.check_room(folder, 1)
-
-
-def test_some_room_stays_free(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    free = 1000 + checkpoint.SLACK
-    assert checkpoint.SLACK == 64 * 1024 * 1024
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=free))
-    checkpoint.check_room(folder, 1000)
-    with pytest.raises(RunError, match=r"needs 0\.07 GB and 0\.07 GB are free"):
-        checkpoint.check_room(folder, 1001)
 
 
 FULL_DISK = """
@@ -440,126 +430,3 @@ def test_a_full_disk_is_one_line(folder: Path, root: Path) -> None:
     assert os.readlink(folder / "model") == "step-00000006"
     assert find_problem(folder / "model") is None
     assert not list(folder.glob("tmp-*"))
-
-
-def test_optimizer_state_goes_on_exactly(tmp_path: Path) -> None:
-    def steps(weight: torch.nn.Parameter, optimizer: torch.optim.Optimizer, count: int) -> None:
-        for _ in range(count):
-            weight.grad = weight.detach() ** 2
-            optimizer.step()
-
-    straight = torch.nn.Parameter(torch.ones(3))
-    steps(straight, torch.optim.AdamW([straight], lr=0.1, fused=True), 4)
-
-    first = torch.nn.Parameter(torch.ones(3))
-    optimizer = torch.optim.AdamW([first], lr=0.1, fused=True)
-    steps(first, optimizer, 2)
-    save_checkpoint(
-        tmp_path, 2, write_model(2), {"step": 2}, checkpoint.optimizer_tensors(optimizer, with_masters=True)
-    )
-    second = torch.nn.Parameter(torch.zeros(3))  # its value comes back with the master copies
-    optimizer = torch.optim.AdamW([second], lr=0.1, fused=True)
-    checkpoint.load_optimizer(optimizer, tmp_path / "model")
-    steps(second, optimizer, 2)
-    assert torch.equal(second, straight)
-
-
-def test_master_weights_that_apex_makes_late_are_made_before_they_are_filled(tmp_path: Path) -> None:
-    class LazyAdamW(torch.optim.AdamW):
-        """As apex's `amp` leaves one: its float32 parameters appear with the first step, or when asked for."""
-
-        def _amp_lazy_init(self) -> None:
-            self.param_groups[0]["params"] = [torch.nn.Parameter(torch.zeros(3))]
-
-    save_checkpoint(tmp_path, 2, write_model(2), {"step": 2}, {"0.master": torch.arange(3.0)})
-    half = torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16))
-    optimizer = LazyAdamW([half], lr=0.1)
-    checkpoint.load_optimizer(optimizer, tmp_path / "model")
-    (master,) = optimizer.param_groups[0]["params"]
-    assert master.tolist() == [0.0, 1.0, 2.0]
-    assert not half.any()
-
-
-def test_one_save_at_a_time_and_its_error_where_it_is_asked_for() -> None:
-    events: list[str] = []
-    go_on = threading.Event()
-
-    def first() -> None:
-        events.append("first begins")
-        go_on.wait(60)
-        events.append("first ends")
-
-    def second() -> None:
-        events.append("second begins")
-        raise RunError("no room")
-
-    saves = SaveThread()
-    saves.start(first)
-    saves.check()
-    threading.Timer(0.05, go_on.set).start()
-    saves.start(second)
-    with pytest.raises(RunError, match="no room"):
-        saves.wait()
-    saves.wait()
-    assert events == ["first begins", "first ends", "second begins"]
-
-
-@pytest.mark.parametrize("error", [ValueError, None])
-def test_a_save_comes_to_its_end_also_where_an_error_ends_the_run(folder: Path, error: type[Exception] | None) -> None:
-    def late() -> None:
-        time.sleep(0.1)
-        save(folder, 8)
-
-    with pytest.raises(error) if error else contextlib.nullcontext(), SaveThread() as saves:
-        saves.start(late)
-        if error:
-            raise error
-    assert weight(folder / "model") == 8
-
-
-def test_a_ctrl_c_while_it_is_waited_for_ends_a_save_in_order(folder: Path) -> None:
-    begun = threading.Event()
-
-    def write(target: Path) -> None:
-        begun.set()
-        while True:
-            time.sleep(0.01)
-
-    def press() -> None:
-        with SaveThread() as saves:
-            saves.start(lambda: save_checkpoint(folder, 8, write, {"step": 8}, {}))
-            begun.wait(60)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        press()
-    assert os.readlink(folder / "model") == "step-00000006"
-    assert not list(folder.glob("tmp-*"))
-
-
-def test_copies_do_not_follow_the_weights() -> None:
-    weight = torch.nn.Parameter(torch.ones(3))
-    copied = checkpoint.copies({"weight": weight})
-    with torch.no_grad():
-        weight.add_(1)
-    assert copied["weight"].tolist() == [1, 1, 1]
-    assert not copied["weight"].requires_grad
-
-
-def test_memory_for_copies(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert checkpoint.has_memory(1)
-    if Path("/proc/meminfo").exists():
-        assert not checkpoint.has_memory(1 << 60)
-    monkeypatch.setattr(Path, "read_text", lambda path: "MemTotal: 90 kB\nMemFree: 80 kB\nMemAvailable:    4 kB\n")
-    assert checkpoint.has_memory(2047)
-    assert not checkpoint.has_memory(2048)  # 4 kB are 4,096 bytes, which must be more than twice as many
-    monkeypatch.setattr(Path, "read_text", lambda path: "MemTotal: 90 kB\n")
-    assert checkpoint.has_memory(1 << 60)
-    monkeypatch.undo()
-    monkeypatch.setattr(Path, "read_text", lambda path: (path / "nothing").read_bytes())  # another system has no file
-    assert checkpoint.has_memory(1 << 60)
-
-
-def test_a_size_in_bytes() -> None:
-    assert checkpoint.size_of({"a": torch.zeros(3, 5), "b": torch.zeros(7, dtype=torch.bfloat16)}) == 60 + 14
-    assert checkpoint.size_of({}) == 0

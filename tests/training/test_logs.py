@@ -1,4 +1,4 @@
-"""logs.py: CSV files that are cut back to a checkpoint, sections of replies, plots, TensorBoard."""
+"""logs.py: CSV files that are cut back to a checkpoint, sections of replies, TensorBoard."""
 
 from __future__ import annotations
 
@@ -43,7 +43,6 @@ COLUMNS = ["step", "loss"]
 DAMAGED = [
     (b"step;loss\n2;0,25\n", "its first line does not name the columns", []),
     (b"2,0.25\n4,0.5\n", "its first line does not name the columns", []),
-    (b"step,loss\r2,0.25\r", "its first line does not name the columns", []),
     (b"step,loss,note\n2,0.25,good\n", "its first line does not name the columns", []),
     ("step,loss\n2,0.25\n\u00b2,0.5\n".encode(), "its line 3 is no row of figures", ["2"]),
     (b"step,loss\n2,0.25\n4,good\n6,0.75\n", "its line 3 is no row of figures", ["2", "6"]),
@@ -68,7 +67,15 @@ def test_a_log_that_cannot_be_read_is_kept_under_another_name(
         assert len(list(tmp_path.iterdir())) == number + 1
 
 
-@pytest.mark.parametrize("content", [b"\xef\xbb\xbfstep,loss\n2,0.25\n4,\n", b"step,loss\r\n2,0.25\r\n4,\r\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfstep,loss\n2,0.25\n4,\n",
+        b"step,loss\r\n2,0.25\r\n4,\r\n",
+        b'"step","loss"\n"2","0.25"\n\n"4",""\n',
+        b"step,loss\r2,0.25\r4,\r",
+    ],
+)
 def test_what_an_editor_adds_to_a_log_changes_nothing(
     tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,12 +109,18 @@ def test_a_log_deleted_while_it_is_written_is_whole_again(tmp_path: Path) -> Non
     assert (samples / "log.csv").read_text() == "step,loss\n2,0.25\n4,0.5\n6,0.75\n"
 
 
-def test_a_log_changed_while_it_is_written_is_kept(tmp_path: Path) -> None:
-    log = CsvLog(tmp_path / "log.csv", COLUMNS, 0)
-    (tmp_path / "log.csv").write_text("mine")
+@pytest.mark.parametrize("change", ["mine", "1,0.5\n", "step,lo"])  # another text, no header, cut off
+def test_a_log_changed_while_it_is_written_is_kept_and_all_rows_written_again(
+    tmp_path: Path, change: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "log.csv"
+    log = CsvLog(path, COLUMNS, 0)
+    log.append({"step": 1, "loss": 0.5})
+    path.write_text(change)
     log.append({"step": 2, "loss": 0.25})
-    assert (tmp_path / "log.csv").read_text() == "step,loss\n2,0.25\n"
-    assert (tmp_path / "damaged-log.csv").read_text() == "mine"
+    assert path.read_text() == "step,loss\n1,0.5\n2,0.25\n"
+    assert (tmp_path / "damaged-log.csv").read_text() == change
+    assert capsys.readouterr().out == f"{path}: it was changed while the run went on; kept as damaged-log.csv\n"
 
 
 def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,50 +174,6 @@ def test_the_last_evaluation_goes_back_to_the_checkpoint(
     assert (tmp_path / "damaged-eval.json").exists() == (content == "[1]")
 
 
-def test_plots_of_empty_cells_and_numbers_beyond_all_bounds(tmp_path: Path) -> None:
-    rows = [{"step": "1", "loss": "", "learn_rate": ""}, {"step": "2", "loss": "inf", "learn_rate": "nan"}]
-    logs.draw_plots(tmp_path, rows, rows)
-    logs.draw_plots(tmp_path, [*rows, {"step": "3", "loss": "1.0", "learn_rate": "1e-3"}], [])
-    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_plots_are_drawn_again_where_they_are_older_than_the_logs(tmp_path: Path) -> None:
-    logs.draw_stale_plots(tmp_path / "absent")
-    CsvLog(tmp_path / "loss.csv", logs.LOSS_COLUMNS, 0).append({"step": 1, "loss": 2.0, "learn_rate": 1e-3})
-    logs.draw_stale_plots(tmp_path)
-    drawn = (tmp_path / "loss.png").stat().st_mtime_ns
-    logs.draw_stale_plots(tmp_path)
-    assert (tmp_path / "loss.png").stat().st_mtime_ns == drawn
-    (tmp_path / "learn_rate.png").unlink()  # killed between the two
-    logs.draw_stale_plots(tmp_path)
-    assert (tmp_path / "learn_rate.png").exists()
-
-
-def test_plots_of_a_run_without_rows_and_with_one(tmp_path: Path) -> None:
-    losses, evaluations = (CsvLog(tmp_path / name, logs.LOSS_COLUMNS, 0) for name in ("loss.csv", "eval.csv"))
-    logs.draw_plots(tmp_path, losses.rows, evaluations.rows)
-    losses.append({"step": 1, "loss": 2.0, "learn_rate": 1e-3})
-    logs.draw_plots(tmp_path, losses.rows, evaluations.rows)
-    for step in (1, 2):
-        evaluations.append({"step": step, "loss": 2.0})  # neither better nor worse
-        logs.draw_plots(tmp_path, losses.rows, evaluations.rows)
-    for name in ("loss.png", "learn_rate.png"):
-        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_second_panel_shows_the_upturn() -> None:
-    from matplotlib.figure import Figure
-
-    points = [(10, 5.0), (20, 2.0), (30, 2.1)]
-    axes = Figure().subplots()
-    logs._draw_validation(axes, points)
-    logs._enlarge(axes, points)
-    low, high = axes.get_ylim()
-    assert (low, high) == pytest.approx((1.8, 2.44))  # the upturn of 0.1 is a sixth of the height; 5.0 is left out
-    (star,) = (line for line in axes.lines if line.get_marker() == "*")
-    assert (list(star.get_xdata()), star.get_label()) == ([20], "checkpoint/best, step 20")
-
-
 def test_missing_tensorboard_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UserError, match="tensorboard = True needs TensorBoard: pip install tensorboard"):
@@ -215,8 +184,7 @@ def test_tensorboard_has_the_same_figures(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="TensorBoard is optional and not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    from bench.torture import copy_base, write_data
-    from tests.helpers import prepare_run, rows, train_run
+    from tests.helpers import copy_base, prepare_run, rows, train_run, write_data
 
     data = tmp_path / "data"
     data.mkdir()

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 import train
-from bench.torture import copy_base, write_data
+from personagpt import device
 from personagpt.model.loss import ResponseLoss
+from personagpt.sequences.batches import StepPlan
 from personagpt.training import optimization
 from personagpt.training.optimization import schedule, step_seed
-from tests.helpers import ROOT, prepare_run, rows, same, train_run, weights
+from tests.helpers import ROOT, copy_base, prepare_run, rows, same, train_run, weights, write_data
 
 
 def test_schedule_decays_linearly_and_warms_up() -> None:
@@ -105,7 +106,7 @@ def test_training_through_apex(level: str, monkeypatch: pytest.MonkeyPatch, tmp_
         folder = tmp_path / precision
         folder.mkdir()
         env = prepare_run(folder, data, precision=precision, epochs=1, save_steps=1, batch_size=1)
-        monkeypatch.setattr(train, "resolve_precision", lambda name, device: name)
+        monkeypatch.setattr(device, "resolve_precision", lambda name, device: name)
         assert train_run(env) == 0
         losses[precision] = [float(row["loss"]) for row in rows(env)]
     assert losses["fp32"] == pytest.approx(losses[f"apex-{level}"], abs=1e-5)
@@ -190,9 +191,9 @@ def test_a_resumed_run_keeps_the_smaller_batches(
 ) -> None:
     calm = run_in(tmp_path, "calm", data, batch_size=8)
     resumed = run_in(tmp_path, "resumed", data, batch_size=8)
-    group = train.StepPlan.group
+    group = StepPlan.group
 
-    def die_in_step_3(plan: train.StepPlan, step: int) -> object:
+    def die_in_step_3(plan: StepPlan, step: int) -> object:
         if step == 3:
             raise ZeroDivisionError
         return group(plan, step)
@@ -200,7 +201,7 @@ def test_a_resumed_run_keeps_the_smaller_batches(
     limit_batches(monkeypatch, most=4)
     assert train_run(calm) == 0
     with monkeypatch.context() as patch:
-        patch.setattr(train.StepPlan, "group", die_in_step_3)
+        patch.setattr(StepPlan, "group", die_in_step_3)
         with pytest.raises(ZeroDivisionError):
             train.main(["--env", str(resumed)])
     capsys.readouterr()

@@ -17,28 +17,29 @@ from personagpt.files import file_checksum
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.settings import read_settings
 from personagpt.training.checkpoint import CheckpointError, save_checkpoint
-from personagpt.training.resume import RunLock, RunState, claim_run, run_identity, set_aside
+from personagpt.training.resume import RunState, claim_run, run_identity, run_lock, set_aside
 from tests.helpers import METADATA, VALID
 
 
 def test_a_second_run_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
-    first = RunLock(tmp_path)
-    with pytest.raises(CheckpointError, match=rf"process {os.getpid()} on \S+ is training there"):
-        RunLock(tmp_path)
-    first.release()
-    RunLock(tmp_path).release()
+    refusal = pytest.raises(CheckpointError, match=rf"process {os.getpid()} on \S+ is training there")
+    with run_lock(tmp_path), refusal, run_lock(tmp_path):
+        pass
+    with run_lock(tmp_path):
+        pass
 
 
 def test_a_dead_process_holds_no_lock(tmp_path: Path, root: Path) -> None:
     script = (
         "import sys, os, signal; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path; from personagpt.training import resume\n"
-        "lock = resume.RunLock(Path(sys.argv[2])); os.kill(os.getpid(), signal.SIGKILL)"
+        "with resume.run_lock(Path(sys.argv[2])): os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", script, str(root), str(tmp_path)])
     assert done.returncode == -signal.SIGKILL
     assert "process " in (tmp_path / "run.lock").read_text()
-    RunLock(tmp_path).release()
+    with run_lock(tmp_path):
+        pass
 
 
 def test_set_aside_takes_the_first_free_number(tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_set_aside_takes_the_first_free_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize("renames", [0, 1, 2])
 @pytest.mark.parametrize("restart", [True, False])
 def test_a_killed_restart_is_finished_at_the_next_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int, restart: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], renames: int, restart: bool
 ) -> None:
     for name in ("checkpoint", "samples", "old-1"):
         (tmp_path / name).mkdir()
@@ -74,10 +75,9 @@ def test_a_killed_restart_is_finished_at_the_next_start(
             set_aside(tmp_path)
     assert done == ["samples", "checkpoint"][:renames]
     (tmp_path / "samples").mkdir(exist_ok=True)  # evaluate.py wrote there meanwhile
-    said: list[str] = []
-    with claim_run(tmp_path, restart, Processes(0, 1, torch.device("cpu")), said.append) as (checkpoint, state):
+    with claim_run(tmp_path, restart, Processes(0, 1, torch.device("cpu"))) as (checkpoint, state):
         assert (checkpoint, state.step) == (None, 0)
-    assert said == [f"the old run is in {tmp_path / 'old-2'} now"]
+    assert capsys.readouterr().out == f"the old run is in {tmp_path / 'old-2'} now\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["old-1", "old-2", "run.lock"]
     assert all((tmp_path / "old-2" / name / "kept").exists() for name in ("checkpoint", "samples"))
 
@@ -95,7 +95,7 @@ def test_a_state_that_is_none(tmp_path: Path, text: str) -> None:
     (saved / "manifest.json").write_text(json.dumps({"files": manifest["files"] | {"training_state.json": entry}}))
     with (
         pytest.raises(CheckpointError, match=r"training_state.json: not a run's state; start over with --restart"),
-        claim_run(tmp_path, False, Processes(0, 1, torch.device("cpu")), pytest.fail),
+        claim_run(tmp_path, False, Processes(0, 1, torch.device("cpu"))),
     ):
         pass
 

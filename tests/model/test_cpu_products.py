@@ -1,4 +1,4 @@
-"""fast_cpu.py: the same products as PyTorch's own, forward and backward."""
+"""cpu_products.py: the same products as PyTorch's own, forward and backward."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from personagpt.model import fast_cpu
-from personagpt.model.fast_cpu import (
+from personagpt.model import cpu_products
+from personagpt.model.cpu_products import (
     Projection,
     add_product_over_rows,
+    has_onednn,
     onednn_product,
     onednn_product_over_rows,
     product,
@@ -22,7 +23,7 @@ from personagpt.model.fast_cpu import (
 from personagpt.model.loss import ResponseLoss, score_hidden
 from personagpt.sequences.batches import Batch
 
-pytestmark = pytest.mark.skipif(not fast_cpu.HAS_ONEDNN, reason="a PyTorch without oneDNN")
+pytestmark = pytest.mark.skipif(not has_onednn(), reason="a PyTorch without oneDNN")
 
 
 def test_worked_products() -> None:
@@ -78,7 +79,7 @@ def test_a_projection_is_gpt2s(onednn_is_faster: bool) -> None:
 
 
 def test_onednn_is_used_for_plain_float32_rows_on_the_cpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast_cpu, "ONEDNN_IS_FASTER", True)
+    monkeypatch.setattr(cpu_products, "onednn_is_faster", lambda: True)
     rows = torch.ones(2, 3)
     assert should_use_onednn(rows)
     assert not should_use_onednn(rows[:1])
@@ -89,7 +90,7 @@ def test_onednn_is_used_for_plain_float32_rows_on_the_cpu_only(monkeypatch: pyte
         assert Projection(Conv1D(4, 3))(rows).dtype == torch.bfloat16
     torch._dynamo.reset()
     assert torch.equal(torch.compile(lambda rows: rows + should_use_onednn(rows), backend="eager")(rows), rows)
-    monkeypatch.setattr(fast_cpu, "ONEDNN_IS_FASTER", False)
+    monkeypatch.setattr(cpu_products, "onednn_is_faster", lambda: False)
     assert not should_use_onednn(rows)
 
 

@@ -1,4 +1,4 @@
-"""fast_cpu.py: the same function and the same distribution as PyTorch's."""
+"""cpu_dropout.py: the same function and the same distribution as PyTorch's."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from personagpt.model.fast_cpu import (
+from personagpt.model.cpu_dropout import (
     Dropout,
-    _BlockedAttention,
     attention_forward,
+    blocked_attention,
     keep_mask,
     keep_scale,
     use_cpu_dropout,
@@ -51,7 +51,7 @@ def inputs(length: int) -> list[torch.Tensor]:
 @pytest.mark.parametrize("length", [1, 63, 64, 65, 150])
 def test_without_dropping_it_is_causal_attention(length: int) -> None:
     tensors, gradient = inputs(length), torch.randn(2, 3, length, 8, dtype=torch.double)
-    output = _BlockedAttention.apply(*tensors, 0.0, 0.3)
+    output = blocked_attention(*tensors, 0.0, 0.3)
     expected = scaled_dot_product_attention(*tensors, is_causal=True, scale=0.3)
     assert torch.allclose(output, expected, atol=1e-12)
     for ours, theirs in zip(
@@ -65,7 +65,7 @@ def test_gradients_under_dropout_are_those_of_its_own_output() -> None:
 
     def attention(*given: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(5)  # the same masks at every evaluation
-        return _BlockedAttention.apply(*given, 0.3, 0.35)
+        return blocked_attention(*given, 0.3, 0.35)
 
     assert torch.autograd.gradcheck(attention, tensors, atol=1e-6)
 
@@ -73,7 +73,7 @@ def test_gradients_under_dropout_are_those_of_its_own_output() -> None:
 def test_the_expected_output_is_the_one_without_dropout() -> None:
     tensors = [tensor.detach() for tensor in inputs(70)]
     torch.manual_seed(3)
-    mean = torch.stack([_BlockedAttention.apply(*tensors, 0.1, 0.35) for _ in range(400)]).mean(0)
+    mean = torch.stack([blocked_attention(*tensors, 0.1, 0.35) for _ in range(400)]).mean(0)
     expected = scaled_dot_product_attention(*tensors, is_causal=True, scale=0.35)
     assert (mean - expected).abs().max() < 0.15
     assert (mean - expected).abs().mean() < 0.01

@@ -1,0 +1,70 @@
+"""Which layout a file has, and for a file of no known layout what to try."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from personagpt.errors import UserError
+from personagpt.importing.layouts.columns import Mapping, nearest_mapping, read_columns, written
+from personagpt.importing.sources import Source, read_source
+from personagpt.importing.table import LAYOUTS
+from personagpt.importing.talks import ImportedTalk, RecordError, short
+
+MOST_NAMED = 12  # columns or keys in a message
+
+Talks = Iterator[ImportedTalk | RecordError]
+
+
+def read_talks(path: Path, wanted: str | None, mapping: Mapping | None, left_out: Counter[str]) -> tuple[str, Talks]:
+    """Return the name of the layout of the file at `path`, and its talks.
+
+    `wanted` names the layout, `mapping` the columns of a table or keys of JSON; without either the content tells the
+    layout. Raises UserError where the file cannot be read, now or while the talks are read.
+    """
+    source = read_source(path)
+    if mapping:
+        return f"columns ({written(mapping)})", read_columns(source, mapping, left_out)
+    name = wanted or recognise(source)
+    layout = LAYOUTS[name]
+    talks = layout.read(source, left_out)
+    return f"columns ({written(nearest_mapping(source))})" if name == "columns" else name, talks
+
+
+def recognise(source: Source) -> str:
+    """Return the name of the first layout that recognises `source`. Raises UserError where none does."""
+    for name, layout in LAYOUTS.items():
+        if layout.recognises(source):
+            return name
+    raise UserError(unknown(source))
+
+
+def unknown(source: Source) -> str:
+    """Return the line for a file of no known layout: what was found in it, and what to try."""
+    if source.kind == "damaged JSON":
+        return f"{source.name}: not JSON: {source.json_error}"
+    if source.kind == "text":
+        return (
+            f"{source.name}: text of no format that is known; its first line: {short(source.first_lines[0])}; expected "
+            "`NAME: what they say` lines with a blank line between talks; data/README.md shows all formats"
+        )
+    if source.columns:
+        rows = source.records(Counter())
+        kind, names = "a CSV", "the columns " + _listed(source.columns)
+        first = short(list(row.content.values()) if (row := next(rows, None)) else "none")
+    else:
+        records = source.first_records
+        keys = list(dict.fromkeys(key for record in records if isinstance(record, dict) for key in record))
+        kind, names = source.kind, "the keys " + _listed(keys) if keys else "no objects"
+        first = short(records[0]) if records else "none"
+    suggestion = written(nearest_mapping(source)) or "text=COLUMN, speaker=COLUMN, talk=COLUMN, persona=COLUMN"
+    return (
+        f"{source.name}: {kind} of no format that is known, with {names}; its first record: {first}; "
+        f'try --columns "{suggestion}"'
+    )
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(map(short, names[:MOST_NAMED]))
+    return shown + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")

@@ -1,0 +1,106 @@
+"""All metrics of one model or two on a text: the work of evaluate.py."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from personagpt.device import hardware
+from personagpt.model.loading import TrainedModel, load_trained
+from personagpt.output import say
+from personagpt.scoring.bootstrap import PERCENT, RESAMPLES
+from personagpt.scoring.candidates import ChoicePass, choice_passes, hits_at_1
+from personagpt.scoring.comparison import differences, per_word
+from personagpt.scoring.entries import Entries
+from personagpt.scoring.goals import goal_metrics
+from personagpt.scoring.identification import identify
+from personagpt.scoring.metrics import figures, figures_by_turn, generated_metrics, teacher_forced
+from personagpt.scoring.published import has_published_vocabulary, is_published_text
+from personagpt.scoring.report import table, table_by_turn, table_of_differences
+from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, open_tensors
+from personagpt.sequences.format import tokenizer_checksum
+from personagpt.sequences.goals import Goal
+from personagpt.settings import Settings
+from personagpt.text.convai2 import Corpus
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """The text to score on, and what to compute beside the teacher-forced metrics and hits@1."""
+
+    text: Path
+    corpus: Corpus | None  # None: the validation tensors stand for the text
+    goals: list[Goal]
+    generate: int = 0  # how many replies
+    identify: bool = False
+    by_turn: bool = False
+
+
+def score_model(
+    trained: TrainedModel, plan: EvaluationPlan, settings: Settings, title: str = "", with_words: bool = False
+) -> tuple[dict[str, Entries], dict[str, Any]]:
+    """Score a model and print its table. Return the entries of each metric, and the figures with their origin.
+
+    `title` begins the first line that is printed; `with_words` adds word_perplexity.
+    """
+    model, encoder, autocast = trained.model, trained.encoder, trained.autocast
+    dataset, passes = _make_sequences(trained, plan, settings)
+    say(f"{title}{trained.name}, on {hardware(model.device)}\n{plan.text}")
+    start = time.perf_counter()
+    entries = teacher_forced(model, dataset, encoder, autocast)
+    seconds = time.perf_counter() - start
+    times, tokens = 1 + ("persona_gain" in entries), int(dataset.lengths.sum())
+    say(f"{len(dataset)} sequences, {times} x {tokens:,} tokens: {times * tokens / seconds:,.0f} tokens/s\n")
+    if with_words:
+        entries["word_perplexity"] = per_word(entries["loss"], dataset, encoder)
+    if plan.generate:
+        entries |= generated_metrics(model, dataset, encoder, autocast, plan.generate)
+        entries |= goal_metrics(model, dataset, encoder, autocast, plan.goals, plan.generate)
+    if passes:
+        entries["hits_at_1"] = hits_at_1(model, passes, autocast)
+    identified, counts = identify(model, dataset, encoder, autocast, settings.seed) if plan.identify else ({}, {})
+    entries |= identified
+    step = {} if trained.step is None else {"step": trained.step}
+    origin = {"model": trained.name, "model_checksum": trained.checksum, "text": str(plan.text)}
+    origin["text_sha256"] = dataset.metadata["text_sha256"]
+    result = step | origin | figures(entries) | counts
+    say(table(result, is_published_text(plan.text) and has_published_vocabulary(trained.tokenizer)))
+    if plan.by_turn:
+        result["by_turn"] = figures_by_turn(entries)
+        say("\n" + table_by_turn(result["by_turn"]))
+    return entries, result
+
+
+def compare_models(names: list[str], plan: EvaluationPlan, settings: Settings) -> dict[str, Any]:
+    """Score two models and print their differences. Return the figures of both and the differences."""
+    entries, figures_of, vocabularies = [], [], []
+    for letter, name in zip("AB", names, strict=True):
+        trained = load_trained(name, settings)
+        model_entries, model_figures = score_model(trained, plan, settings, f"{letter}: ", with_words=True)
+        entries.append(model_entries)
+        figures_of.append(model_figures)
+        vocabularies.append(tokenizer_checksum(trained.tokenizer))
+        del trained  # before the other model is loaded
+        say("")
+    same_vocabulary = vocabularies[0] == vocabularies[1]
+    result = differences(*entries, same_vocabulary, settings.seed)
+    say(table_of_differences(*figures_of, result, same_vocabulary))
+    comparison = {"same_vocabulary": same_vocabulary, "differences": result}
+    drawn = {"resamples": RESAMPLES, "interval_percent": PERCENT, "seed": settings.seed}
+    return dict(zip("ab", figures_of, strict=True)) | comparison | drawn
+
+
+def _make_sequences(
+    trained: TrainedModel, plan: EvaluationPlan, settings: Settings
+) -> tuple[PersonaChatDataset, list[ChoicePass]]:
+    """Return the sequences of the text, and the passes over its candidates."""
+    encoder, limits = trained.encoder, (settings.max_turns, trained.context_length)
+    if plan.corpus is None:
+        tensors = settings.tensors("valid")
+        dataset = open_tensors(tensors, plan.text, trained.tokenizer, *limits, plan.goals)
+        return dataset.without_goals(encoder.act), []
+    tensors = encode_corpus(plan.corpus, encoder, *limits, str(plan.text))
+    dataset = PersonaChatDataset.from_tensors(tensors, trained.context_length, plan.corpus.sha256)
+    return dataset, choice_passes(plan.corpus, encoder, *limits)

@@ -1,0 +1,105 @@
+"""loss.png and learn_rate.png."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from personagpt.files import write_atomically
+from personagpt.output import is_first_process
+from personagpt.training.logs import EVAL_COLUMNS, LOSS_COLUMNS, Rows, best_effort, read_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PLOTS = ("loss.png", "learn_rate.png")
+
+
+def draw_stale_plots(folder: Path) -> None:
+    """Draw the plots again where a kill came between a run's last save and its plots."""
+    with best_effort(folder / PLOTS[0]):
+        drawn = [path.stat().st_mtime if path.exists() else 0.0 for path in map(folder.joinpath, PLOTS)]
+        if is_first_process() and any(path.stat().st_mtime > min(drawn) for path in folder.glob("*.csv")):
+            losses, _ = read_rows(folder / "loss.csv", LOSS_COLUMNS)
+            evaluations, _ = read_rows(folder / "eval.csv", EVAL_COLUMNS)
+            draw_plots(folder, losses, evaluations)
+
+
+def draw_plots(folder: Path, losses: Rows, evaluations: Rows) -> None:
+    """Draw loss.png and learn_rate.png from the rows of loss.csv and eval.csv."""
+    for name, figure in zip(PLOTS, (loss_figure(losses, evaluations), learn_rate_figure(losses)), strict=True):
+        image = io.BytesIO()
+        figure.savefig(image, format="png")
+        write_atomically(folder / name, image.getvalue())
+
+
+def loss_figure(losses: Rows, evaluations: Rows) -> Figure:
+    """Return the losses of training and validation, with a star on the loss of checkpoint/best.
+
+    An upturn of validation is small beside the fall of a run's first steps. So from the second evaluation on, another
+    panel enlarges it.
+    """
+    pairs = zip(_column(evaluations, "step"), _column(evaluations, "loss"), strict=True)
+    points = [(step, loss) for step, loss in pairs if math.isfinite(loss)]
+    figure, panels = _figure("loss (nats per response token)", panels=1 + (len(points) > 1))
+    for axes in panels:
+        _plot(axes, losses, "loss", label="training")
+        if points:
+            _plot_validation(axes, points)
+    panels[0].set_yscale("log")
+    panels[0].yaxis.set_major_formatter("{x:g}")
+    panels[0].yaxis.set_minor_formatter("{x:g}")
+    panels[0].legend()
+    if len(panels) > 1:
+        _enlarge(panels[1], points)
+    return figure
+
+
+def learn_rate_figure(losses: Rows) -> Figure:
+    """Return the learning rate of each row's step."""
+    figure, (axes,) = _figure("learning rate (per step)", panels=1)
+    _plot(axes, losses, "learn_rate")
+    axes.set_ylim(bottom=0)
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    return figure
+
+
+def _figure(label: str, panels: int) -> tuple[Figure, list[Any]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7 + 3 * (panels - 1), 4.2), dpi=130, layout="constrained")
+    all_axes = list(figure.subplots(1, panels, squeeze=False)[0])
+    for axes in all_axes:
+        axes.set_xlabel("optimizer step")
+        axes.grid(alpha=0.25)
+    all_axes[0].set_ylabel(label)
+    return figure, all_axes
+
+
+def _plot(axes: Any, rows: Rows, name: str, label: str | None = None) -> None:
+    marker = "." if len(rows) < 30 else ""
+    axes.plot(_column(rows, "step"), _column(rows, name), marker=marker, linewidth=1.2, label=label)
+
+
+def _column(rows: Rows, name: str) -> list[float]:
+    return [float(row.get(name) or "nan") for row in rows]
+
+
+def _plot_validation(axes: Any, points: list[tuple[float, float]]) -> None:
+    axes.plot(*zip(*points, strict=True), "o--", color="tab:red", label="validation")
+    step, loss = min(points, key=lambda point: point[1])
+    label = f"checkpoint/best, step {step:.0f}"
+    axes.plot(step, loss, "*", markersize=15, color="tab:green", zorder=3, label=label)
+
+
+def _enlarge(axes: Any, points: list[tuple[float, float]]) -> None:
+    """Cut `axes` to the surroundings of the lowest validation loss, on the scale of the upturn after it."""
+    steps, values = zip(*points, strict=True)
+    lowest = min(values)
+    upturn = max(values[values.index(lowest) :]) - lowest
+    reach = max(4 * upturn or max(values) - lowest, 0.02 * lowest)
+    axes.set_ylim(lowest - 0.5 * reach, lowest + 1.1 * reach)
+    axes.set_xlim(steps[0] - 0.05 * (steps[-1] - steps[0]), steps[-1] + 0.05 * (steps[-1] - steps[0]))
+    axes.set_title("validation around its lowest, enlarged", fontsize="medium")

@@ -1,0 +1,83 @@
+"""What the tests of importing share: files made of a few lines, and what becomes of them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from personagpt.importing.layouts.columns import parse_mapping, read_columns
+from personagpt.importing.recognition import recognise
+from personagpt.importing.sources import Source
+from personagpt.importing.steps import finish, mend_talk
+from personagpt.importing.table import LAYOUTS
+from personagpt.importing.talks import ImportedTalk, RecordError
+from personagpt.text.convai2 import Dialogue
+
+HUNTER = ["i like to go hunting .", "i like to remodel homes ."]
+TALK = ["hi , how are you ?", "you must be very fast .", "i am ! i can , too .", "i remodel homes ."]
+
+
+def source(content: object, name: str = "talks") -> Source:
+    """Return a file of these bytes or this text; anything else is written as JSON."""
+    data = content if isinstance(content, (bytes, str)) else json.dumps(content)
+    return Source(name, data if isinstance(data, bytes) else data.encode())
+
+
+def json_lines(*records: object) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def talks(content: object, wanted: str | None = None, columns: str | None = None) -> list[ImportedTalk | RecordError]:
+    """Return what the reader of the layout yields."""
+    return _read(source(content), wanted, columns, Counter())
+
+
+def _read(
+    file: Source, wanted: str | None, columns: str | None, left_out: Counter[str]
+) -> list[ImportedTalk | RecordError]:
+    if columns:
+        return list(read_columns(file, parse_mapping(columns), left_out))
+    return list(LAYOUTS[wanted or recognise(file)].read(file, left_out))
+
+
+def read(
+    content: object, wanted: str | None = None, columns: str | None = None, left_out: Counter[str] | None = None
+) -> list[Dialogue | str]:
+    """Return the dialogues that the importer makes, and `PLACE: REASON` for each record that is none."""
+    left_out = Counter() if left_out is None else left_out
+    results: list[Dialogue | str] = []
+    for talk in _read(source(content), wanted, columns, left_out):
+        try:
+            if isinstance(talk, RecordError):
+                raise talk
+            results += [dialogue for _, dialogue in finish(mend_talk(talk, left_out), 1, left_out)]
+        except RecordError as error:
+            results.append(f"{error.place or talk.place}: {error}")
+    return results
+
+
+def layout(content: object) -> str:
+    """Return the name of the layout that is recognised."""
+    return recognise(source(content))
+
+
+def same(dialogue: object, facts: tuple[list[str], list[str]], said: list[str]) -> bool:
+    return isinstance(dialogue, Dialogue) and (dialogue.personas, dialogue.utterances) == (facts, said)
+
+
+def messages(*pairs: tuple[str, object]) -> dict[str, object]:
+    return {"messages": [{"role": role, "content": content} for role, content in pairs]}
+
+
+def history(said: list[str], persona: list[str] = HUNTER) -> dict[str, object]:
+    """Return what TransferTransfo makes of a talk whose every second utterance is the persona's speaker's."""
+    records = [
+        {"history": said[:number], "candidates": ["i sing .", said[number]]} for number in range(1, len(said), 2)
+    ]
+    return {"personality": persona, "utterances": records}
+
+
+def write(path: Path, content: object) -> Path:
+    path.write_bytes(source(content).text.encode(errors="surrogateescape"))
+    return path

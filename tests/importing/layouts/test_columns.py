@@ -1,0 +1,99 @@
+"""Tables and JSON records by a mapping."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from personagpt.errors import UserError
+from personagpt.importing.layouts.columns import nearest_mapping, parse_mapping, written
+from tests.importing.helpers import json_lines, layout, read, same, source
+
+SCRIPT = 'scene,name,line\n1,Vex,"Get up, kid."\n1,Pim,What?\n1,Pim,Now?\n2,Pim,"It is ""empty""."\n2,Vex,Out.\n'
+
+
+def test_a_script_is_read_as_it_is() -> None:
+    assert layout(SCRIPT) == "columns"
+    first, second = read(SCRIPT)
+    assert same(first, ([], []), ["Get up, kid.", "What? Now?"])
+    assert same(second, ([], []), ['It is "empty".', "Out."])
+    tabs = SCRIPT.replace('"Get up, kid."', "Get up, kid.").replace('"It is ""empty""."', 'It is "empty".')
+    assert read("\n".join(line.replace(",", "\t", 2) for line in tabs.split("\n"))) == [first, second]
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "facts", "said"),
+    [
+        ("who;says\nA;a\nB;b\n", "speaker=who, text=says", ([], []), ["a", "b"]),
+        ("Q,A x\nhow ?,fine\n", "text=q, text=A x", ([], []), ["how ?", "fine"]),
+        ('bio,chat\n"i sew.\ni row.","hi\nho\n"\n', "text=chat, persona=bio", ([], ["i sew.", "i row."]), ["hi", "ho"]),
+        ("who,says,bio\nA,a,i sew\nB,b,\nA,c,i sew\n", "speaker=who,text=says,persona=bio",
+         (["i sew"], []), ["a", "b", "c"]),
+        (json_lines({"n": "A", "t": "a"}, {"n": "B", "t": 7}), "speaker=n, text=t", ([], []), ["a", "7"]),
+        ([{"bio": ["i sew"], "turns": [{"w": "A", "s": "a"}, {"w": "B", "s": "b"}]}],
+         "speaker=turns.w, text=turns.s, persona=bio", ([], ["i sew"]), ["a", "b"]),
+        ([{"persona": ["i sew"], "dialogue": [["a", "b"], ["c", "d"]]}],
+         "text=dialogue, persona=persona", ([], ["i sew"]), ["a", "b", "c", "d"]),
+    ],
+)  # fmt: skip
+def test_a_mapping(content: object, columns: str, facts: tuple, said: list[str]) -> None:
+    (dialogue,) = read(content, columns=columns)
+    assert same(dialogue, facts, said)
+
+
+def test_rows_without_speaker_are_counted() -> None:
+    left_out: Counter[str] = Counter()
+    (dialogue,) = read("name,line\n,They walk.\nA,a\nB,\nB,b\n", left_out=left_out)
+    assert dialogue.utterances == ["a", "b"]
+    assert +left_out == {"rows without speaker or text": 2}
+    damaged = json_lines({"name": "A", "text": "a"}, 7, {"name": "B", "text": "b"})
+    (dialogue,) = read(damaged, columns="speaker=name, text=text", left_out=left_out)
+    assert dialogue.utterances == ["a", "b"]
+    assert left_out["records that are no objects"] == 1
+
+
+def test_texts_and_speakers_must_go_together() -> None:
+    record = {"turns": [{"w": "A", "s": "a"}, {"w": "B", "s": "b"}, {"w": "A"}]}
+    assert read([record], columns="speaker=turns.w, text=turns.s")[0].startswith("record 1: 2 texts but 3 speakers in ")
+
+
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        ("speaker=name", "--columns: no text= in it; expected such as "),
+        ("text=line, who=name", "--columns: no 'line, who=name' in this file; it has scene, name, line"),
+        ("name, text=line", "--columns: 'name' is no `speaker=`, `text=`, `talk=` or `persona=`; expected such as "),
+        ("text=", "--columns: 'text=' is no "),
+        ("text=lines", "talks: --columns: no 'lines' in this file; it has scene, name, line"),
+    ],
+)
+def test_mistakes(columns: str, line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read(SCRIPT, columns=columns)
+    assert line in str(caught.value)
+
+
+def test_text_has_no_columns() -> None:
+    with pytest.raises(UserError, match="--columns reads tables"):
+        read("A: a\nB: b", columns="text=a")
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        ("index,season no.,episode no.,name,line\n0,1,1,Vex,hi\n",
+         "speaker=name, text=line, talk=season no., talk=episode no."),
+        (",Persona,chat\n0,a,b\n", "text=chat, persona=persona"),
+        (json_lines({"user_name": "Y", "create_date": ""}, {"name": "V", "mes": "hi"}), "speaker=name, text=mes"),
+        ([{"name": "Kim", "messages": [{"id": 1}, {"from": "Kim", "text": "hi"}]}],
+         "speaker=messages.from, text=messages.text"),
+        ([{"personas": [], "dialog": [{"id": "1", "text": "hi"}]}],
+         "speaker=dialog.id, text=dialog.text, persona=personas"),
+        ([{"a": 1}], ""),
+    ],
+)  # fmt: skip
+def test_the_nearest_mapping(content: object, columns: str) -> None:
+    mapping = nearest_mapping(source(content))
+    assert written(mapping) == columns
+    assert not mapping or parse_mapping(written(mapping)) == mapping

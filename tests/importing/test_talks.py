@@ -1,0 +1,28 @@
+"""Values of records, and reasons of records that have none."""
+
+from __future__ import annotations
+
+import pytest
+
+from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each, short, value_of
+
+
+def test_a_reason_gets_the_records_place() -> None:
+    def parse(record: Record) -> ImportedTalk:
+        return ImportedTalk(record.place, [ImportedTurn("A", value_of(record.content, "text", str))])
+
+    good, bad = parse_each([Record("line 1", {"text": "a"}), Record("line 2", {})], parse)
+    assert good == ImportedTalk("line 1", [ImportedTurn("A", "a")])
+    assert isinstance(bad, RecordError)
+    assert (bad.place, str(bad)) == ("line 2", "no 'text'")
+
+
+def test_speakers_in_their_order() -> None:
+    assert ImportedTalk("", [ImportedTurn(name, "") for name in "BAB"]).speakers == ["B", "A"]
+
+
+@pytest.mark.parametrize("value", ["x" * 1000, ["x" * 1000], {"a": "x" * 1000}])
+def test_short(value: object) -> None:
+    assert len(short(value)) == 60
+    assert short(value).endswith("...")
+    assert short("a\n") == r"'a\n'"

@@ -1,0 +1,34 @@
+"""output.py: lines for the user, of the first process only."""
+
+from __future__ import annotations
+
+import pytest
+from tqdm import tqdm
+
+from personagpt.output import is_first_process, say, warn
+
+
+def test_lines_go_to_stdout_and_warnings_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    say("one\ntwo")
+    warn("a\x1b[2J\nb")
+    assert tuple(capsys.readouterr()) == ("one\ntwo\n", "a [2J b\n")
+
+
+def test_of_several_processes_only_the_first_prints(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert is_first_process() == (rank == "0")
+        say(f"said by {rank}")
+        warn(f"warned by {rank}")
+    assert tuple(capsys.readouterr()) == ("said by 0\n", "warned by 0\n")
+
+
+def test_a_line_stands_above_the_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    with tqdm(total=2, desc="train"):
+        capsys.readouterr()
+        say("a line")
+        out, err = capsys.readouterr()
+    assert out == "a line\n"
+    assert err.rpartition("\r")[2].startswith("train:")  # drawn again below the line
