@@ -1,20 +1,26 @@
 """interact.py: talks with a real (tiny) model through the script's own main()."""
 
 import io
+import itertools
 import json
 import os
+import re
+import shlex
 import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 import interact
 import preprocess_dataset
+import train
+from personagpt.model.sampling import Sampling
 from personagpt.records.database import Recordings
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
 from personagpt.settings import TEXT_NAMES
-from personagpt.text.convai2 import read_corpus
+from personagpt.text.convai2 import read_corpus, write_corpus
 from personagpt.text.style import STYLE, Style, Writing
 from tests.helpers import SAMPLE
 from tests.records.making import make_talk
@@ -110,6 +116,7 @@ def test_personas_from_everywhere(chat, recorded, tmp_path, sample) -> None:
         (["--turns", "0"], "--turns 0"),
         (["--seed", "-1"], "--seed -1"),
         (["--only-flagged"], "--export FOLDER"),
+        (["--source", "app.py"], "--export FOLDER"),
         (["--talks", "3"], "--talks 3: expected 1 or more, with --self-play and without a persona: they are"),
         (["--talks", "3", "--self-play", "--persona", "i ski."], "--talks 3: expected 1 or more, with --self-play and"),
         (["--model", "./nowhere"], "there is no such folder"),
@@ -160,7 +167,7 @@ def test_how_far_back_the_model_is_shown_the_talk(chat, monkeypatch) -> None:
 def test_a_corrected_reply_goes_into_the_export(chat, tmp_path) -> None:
     chat("any pet ?\n/fix i have two dogs .\n", *DOGS)
     chat("", "--export", tmp_path / "text")
-    (dialogue,) = read_corpus(tmp_path / "text" / TEXT_NAMES["train"]).dialogues
+    *_, dialogue = read_corpus(tmp_path / "text" / TEXT_NAMES["train"]).dialogues
     assert dialogue.utterances == ["any pet ?", "i have two dogs ."]
 
 
@@ -211,20 +218,103 @@ def test_a_talk_that_is_ended_by_a_signal_is_recorded(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_from_talking_to_training_tensors(chat, recorded, run, write_settings, tmp_path, sample, tokenizer) -> None:
-    """The loop is closed: recorded talks, exported, are what preprocess_dataset.py reads."""
+@pytest.fixture
+def run_printed(run, monkeypatch):  # noqa: ANN201
+    """run_printed(line) runs the command at the end of a printed line, as it is."""
+    mains = {"preprocess_dataset.py": preprocess_dataset.main, "train.py": train.main, "interact.py": interact.main}
+
+    def call(line: str):  # noqa: ANN202
+        words = shlex.split(line)
+        given = list(itertools.takewhile(lambda word: "=" in word, words))
+        python, script, *arguments = words[len(given) :]
+        assert "python" in python
+        with monkeypatch.context() as patch:
+            for word in given:
+                patch.setenv(*word.split("=", 1))
+            return run(mains[Path(script).name], *arguments)
+
+    return call
+
+
+def test_the_printed_commands_train_on_from_talks(
+    chat, recorded, run_printed, write_settings, settings_file, tmp_path, tokenizer
+) -> None:
+    """The loop is closed, and what is printed leads through it."""
+    old = tmp_path / "old text"
+    old.mkdir()
+    for split in ("train", "valid"):
+        dialogues = read_corpus(SAMPLE / TEXT_NAMES[split]).dialogues[:2]
+        (old / TEXT_NAMES[split]).write_text(write_corpus(dialogues))
+    model = tmp_path / "save" / "checkpoint" / "model"
+    write_settings(settings_file, save_path=tmp_path / "save", data_path=old, learn_rate="3e-3")
     chat("hi !\nwhat do you do ?\n/flag off-topic\n", *DOGS, "--seed", 1)
-    chat("good morning !\n", *DOGS, "--seed", 2)
-    assert chat("", "--export", tmp_path / "text").status == 0
-    env = write_settings(
-        tmp_path / "env2", save_path=tmp_path / "next", data_path=tmp_path / "text", model_name=sample / "base"
-    )
-    assert run(preprocess_dataset.main, "--env", env).status == 0
-    data = PersonaChatDataset(tmp_path / "next" / "train_data.safetensors")
-    speaker, facts, utterances = Encoder(tokenizer).decode(data[0]["input_ids"].tolist())
-    assert (speaker, facts) == (1, ["i have two dogs.", "i work as a nurse."])
-    assert utterances == recorded()[0].texts[:2]  # cut before the flagged reply
-    assert len(data) == 1
+    outcome = chat("", "--export", tmp_path / "text")
+    assert outcome.status == 0
+    said, _, printed = outcome.out.splitlines()[-1].partition("; next: ")
+    assert said.endswith(f"training goes on from {model}, at a learning rate of 5e-05, epochs = 1")
+    outcome = run_printed(printed)
+    assert outcome.status == 0
+    data = PersonaChatDataset(tmp_path / "text" / "save" / "train_data.safetensors")
+    sides = [Encoder(tokenizer).decode(item["input_ids"].tolist()) for item in data]
+    talk = recorded()[0].texts[:2]  # cut before the flagged reply
+    assert sides[-2:] == [(0, [], talk[:1]), (1, ["i have two dogs.", "i work as a nurse."], talk)]
+    assert len(data) == 6
+    outcome = run_printed(outcome.out.splitlines()[-1].partition("; next: ")[2])
+    assert outcome.status == 0
+    start, end = re.findall(r"step (\d+): validation loss (\S+),", outcome.out)
+    assert start[0] == "0"
+    (line,) = [line for line in outcome.out.splitlines() if line.startswith("talk to it")]
+    best = tmp_path / "text" / "save" / "checkpoint" / "best"
+    assert (f"--model {best} " in line) == (float(start[1]) < float(end[1]))
+    assert run_printed(line.removeprefix("talk to it")).status == 0
+
+
+def test_without_the_old_text_an_export_says_what_that_means(chat, write_settings, settings_file, tmp_path) -> None:
+    write_settings(settings_file, save_path=tmp_path / "save", data_path=tmp_path / "nowhere")
+    chat("hi !\n", *DOGS, "--seed", 1)
+    outcome = chat("", "--export", tmp_path / "text")
+    assert outcome.status == 0
+    (line,) = [line for line in outcome.out.splitlines() if line.startswith(str(tmp_path / "nowhere"))]
+    assert "not found: the text has the talks alone, and a model that trains on them alone forgets what it knew" in line
+    assert "epochs=1 learn_rate=8.33333e-07" in outcome.out
+
+
+def test_flagged_talks_are_not_there_to_train_on(chat, tmp_path) -> None:
+    chat("hi !\n/flag other\n", *DOGS, "--seed", 1)
+    outcome = chat("", "--export", tmp_path / "text", "--only-flagged")
+    assert outcome.out.endswith("the text has the flagged replies, too: it is there to be read, not to train on\n")
+    assert "next:" not in outcome.out
+
+
+def test_a_self_play_is_exported_when_it_is_asked_for(chat, tmp_path) -> None:
+    chat("", "--self-play", "--turns", 2, "--seed", 1)
+    outcome = chat("", "--export", tmp_path / "text")
+    assert (outcome.status, outcome.err) == (2, "error: no talk to export; record some with interact.py first\n")
+    assert outcome.out == "left out: 1 talks of the model with itself; --source self-play exports them\n"
+    outcome = chat("", "--export", tmp_path / "text", "--source", "app.py")
+    assert "--source app.py: no talk on record is from there; the sources on record: self-play (1 talks)" in outcome.err
+    assert "train: 1 talks, 2 utterances, " in chat("", "--export", tmp_path / "a", "--source", "self-play").out
+
+
+def test_after_flag_retry_and_fix_the_correction_is_exported_once(
+    chat, recorded, monkeypatch, tokenizer, tmp_path, sample
+) -> None:
+    encoder = Encoder(tokenizer)
+    texts = ("fine .", "no .", "i have a cat .", "they are old .")
+    waiting = [token for text in texts for token in [*encoder.texts([text])[0], encoder.eos]]
+    monkeypatch.setattr(Sampling, "draw", lambda *_: torch.tensor([waiting.pop(0)]))
+    chat("hi !\nany pet ?\n/flag other\n/retry\n/fix i have two dogs .\nhow are they ?\n", *DOGS)
+    assert len(recorded()) == 2
+    outcome = chat("", "--export", tmp_path / "text", "--source", "interact.py")
+    dialogues = read_corpus(tmp_path / "text" / TEXT_NAMES["train"]).dialogues
+    assert [dialogue.utterances for dialogue in dialogues if dialogue.utterances[0] == "hi !"][-1:] == [
+        ["hi !", "fine .", "any pet ?", "i have two dogs .", "how are they ?", "they are old ."]
+    ]
+    assert "train: 1 talks, 6 utterances, and 500 of the 1,500 dialogues of " in outcome.out
+    (row,) = (tmp_path / "text" / "flags.csv").read_text().splitlines()[1:]
+    assert ",any pet ?,no .,i have two dogs .," in row
+    valid = [(folder / TEXT_NAMES["valid"]).read_bytes() for folder in (tmp_path / "text", sample)]
+    assert valid[0] == valid[1]
 
 
 def test_exporting_flagged_talks_needs_no_model(run, write_settings, tmp_path) -> None:

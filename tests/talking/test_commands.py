@@ -115,12 +115,12 @@ def test_a_corrected_reply(commands, recorded, says) -> None:
     assert "  model: i have two dogs .\n  you: how are they ?\n" in commands.run("/history")
 
 
-def test_a_flag_stays_with_the_reply_that_was_corrected(commands, recorded) -> None:
+def test_a_correction_stands_beside_the_flag_of_the_reply_it_replaces(commands, recorded, says) -> None:
+    says("no .")
     talk(commands, "hi !", "/flag inconsistent", "/fix hello !")
-    flagged, kept = recorded()
-    assert flagged.flags
-    assert flagged.texts[1] != "hello !"
-    assert (kept.flags, kept.texts[1]) == ([], "hello !")
+    (kept,) = recorded()
+    assert [(flag.turn, flag.kind) for flag in kept.flags] == [(1, "inconsistent")]
+    assert (kept.turns[1].text, kept.turns[1].replaced, kept.turns[1].corrected) == ("hello !", "no .", True)
 
 
 def test_another_reply_is_chosen(commands, recorded, says) -> None:
