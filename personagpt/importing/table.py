@@ -37,6 +37,7 @@ from personagpt.importing.layouts import (
     synthetic_persona_chat,
     transfertransfo,
     truecased,
+    whatsapp,
 )
 from personagpt.importing.sources import Source
 from personagpt.importing.talks import ImportedTalk, RecordError
@@ -52,6 +53,7 @@ class Layout(Protocol):
 # The name on the command line and in the summary -> the module. The first that recognises a file reads the file:
 # special layouts come before general ones.
 LAYOUTS: dict[str, Layout] = {
+    "whatsapp": whatsapp,
     "transfertransfo": transfertransfo,
     "truecased": truecased,
     "synthetic-persona-chat": synthetic_persona_chat,

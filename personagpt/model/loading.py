@@ -62,6 +62,11 @@ def load_bare_tokenizer(name: str) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def knows_format(name: str) -> bool:
+    """Return whether the model `name` was trained on persona dialogues before: its own tokenizer has the tokens."""
+    return set(SPECIAL_TOKENS) <= set(load_bare_tokenizer(name).get_vocab())
+
+
 def load_config(name: str) -> transformers.GPT2Config:
     """Return the configuration of `name`. Raises ModelError where it is not a GPT-2's."""
     quiet_libraries()

@@ -9,14 +9,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from personagpt.device import Processes, hardware
 from personagpt.model.generation import set_generation_defaults
-from personagpt.model.loading import draw_model, load_config, load_model, load_tokenizer
+from personagpt.model.loading import draw_model, knows_format, load_config, load_model, load_tokenizer
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, open_tensors
 from personagpt.sequences.format import Encoder
 from personagpt.sequences.goals import Goal
 from personagpt.settings import Settings
-from personagpt.training.optimization import Trainer
-from personagpt.training.optimizer import load_optimizer
+from personagpt.training.optimization import Trainer, load_optimizer
 from personagpt.training.resume import RunState
 
 
@@ -56,6 +55,11 @@ def base_model(settings: Settings, vocabulary: int) -> PreTrainedModel:
     """Return the model that a run starts from, with rows for `vocabulary` tokens. `init` concerns this model alone."""
     start = draw_model if settings.init == "random" else load_model
     return start(settings.model_name, vocabulary, settings.seed)
+
+
+def starts_from_trained(settings: Settings) -> bool:
+    """Return whether the run starts from a model that was trained on persona dialogues before."""
+    return settings.init == "pretrained" and knows_format(settings.model_name)
 
 
 def load_trainer(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
+from personagpt.errors import UserError
 from personagpt.importing.layouts.columns import parse_mapping, read_columns
 from personagpt.importing.recognition import recognise
 from personagpt.importing.sources import Source
 from personagpt.importing.steps import finish, mend_talk
 from personagpt.importing.table import LAYOUTS
 from personagpt.importing.talks import ImportedTalk, RecordError
-from personagpt.text.convai2 import Dialogue
+from personagpt.text.convai2 import Dialogue, parse_corpus, write_corpus
 
 HUNTER = ["i like to go hunting .", "i like to remodel homes ."]
 TALK = ["hi , how are you ?", "you must be very fast .", "i am ! i can , too .", "i remodel homes ."]
@@ -81,3 +83,21 @@ def history(said: list[str], persona: list[str] = HUNTER) -> dict[str, object]:
 def write(path: Path, content: object) -> Path:
     path.write_bytes(source(content).text.encode(errors="surrogateescape"))
     return path
+
+
+def check(data: bytes, wanted: str | None = None, columns: str | None = None) -> None:
+    """The importer gives dialogues that ConvAI2's text holds, reasons of one line, or one UserError."""
+    try:
+        results = read(data, wanted, columns)
+    except UserError:
+        return
+    dialogues = [result for result in results if isinstance(result, Dialogue)]
+    assert all(
+        re.fullmatch(r"(line|record|\S+ record) \d+: .+", text, re.DOTALL) for text in results if isinstance(text, str)
+    )
+    if not dialogues:
+        return
+    text = write_corpus(dialogues)
+    assert not re.search("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
+    mirrorless = [d for d, _ in parse_corpus(text.encode(), "")]
+    assert all(d.utterances in [other.utterances for other in dialogues] for d in mirrorless)
