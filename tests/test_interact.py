@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import read_corpus
 from personagpt.text.style import STYLE, Style, Writing
 from tests.helpers import SAMPLE
+from tests.pseudo_terminal import run_on_terminal
 from tests.records.making import make_talk
 
 SAMPLE_TEXT = SAMPLE / "valid_both_original_no_cands.txt"
@@ -74,6 +76,13 @@ def test_a_talk_is_printed_and_recorded(chat, recorded, tmp_path) -> None:
     }
     assert len(talk.model_checksum) == 64
     assert talk.started <= talk.turns[0].time <= talk.turns[1].time
+
+
+def test_on_a_terminal_there_is_no_warning_and_the_tab_key_completes(settings_file) -> None:
+    program = [sys.executable, "-W", "error", "interact.py", "--env", settings_file, *DOGS]
+    said = run_on_terminal(program, "/se\tte\t 0.7\n/quit\n", NO_COLOR="")
+    assert "  temperature 0.7\r\n" in said
+    assert "Warning" not in said
 
 
 def test_a_seed_repeats_a_talk_and_another_does_not(chat) -> None:
@@ -199,7 +208,7 @@ def test_self_play(chat, recorded) -> None:
 def test_a_talk_that_is_ended_by_a_signal_is_recorded(
     run, settings_file, recorded, monkeypatch, number, status
 ) -> None:
-    def typed(kept: Path):  # noqa: ANN202
+    def typed(kept: Path, completions: object):  # noqa: ANN202
         yield "hi !\n"
         os.kill(os.getpid(), number)
         yield "never answered\n"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
 from personagpt.errors import UserError, printable
+from personagpt.model.sampling import RANGES
 from personagpt.output import say
 from personagpt.records.talks import FLAGS, Flag
 from personagpt.sequences.goals import Goal
@@ -157,6 +158,17 @@ class Commands:
     def _save(self, rest: str) -> str:
         talk = self.session.talk
         return f"recorded in {self.session.recordings.path}: {talk.id}" if talk.turns else NOTHING
+
+
+def completions(goals: Sequence[Goal], line: str) -> list[str]:
+    """Return the lines that begin with `line`: of the commands' names, or of a command with a goal, kind or option."""
+    if " " not in line:
+        names = [usage.partition(" ") for usage in HELP]
+        lines = [name + space for name, space, _ in names]
+    else:
+        words = {"/goal": [*(goal.text for goal in goals), "off"], "/flag": [*FLAGS], "/set": [*RANGES]}
+        lines = [f"{name} {word}" for name in words for word in words[name]]
+    return [whole for whole in lines if whole.startswith(line)]
 
 
 def answer_lines(commands: Commands, lines: Iterator[str]) -> None:

@@ -8,7 +8,7 @@ from personagpt.errors import UserError
 from personagpt.model.generation import DRAWS
 from personagpt.model.sampling import Sampling
 from personagpt.records.talks import Flag
-from personagpt.talking.commands import Commands, answer_lines, type_persona
+from personagpt.talking.commands import Commands, answer_lines, completions, type_persona
 from tests.talking.conftest import FACTS, GOALS, PAIRS
 
 
@@ -180,6 +180,17 @@ def test_goals(commands, recorded, contexts) -> None:
     assert [turn.goal for turn in recorded()[0].turns[1::2]] == ["talk about work.", "my own", None]
     assert [asked["goal"] for asked in contexts[-3:]] == ["talk about work.", "my own", None]
     assert commands.run("/goal") == "goal: none"
+
+
+def test_the_tab_key_completes_commands_goals_kinds_and_options() -> None:
+    assert completions(GOALS, "/f") == ["/fix ", "/flag "]
+    assert completions(GOALS, "/he") == ["/help"]
+    assert completions(GOALS, "/goal a") == ["/goal ask about pets."]
+    assert completions(GOALS, "/goal ask about p") == ["/goal ask about pets."]
+    assert completions(GOALS, "/goal o") == ["/goal off"]
+    assert completions(GOALS, "/flag in") == ["/flag inconsistent"]
+    assert completions([], "/set t") == ["/set top_k", "/set top_p", "/set temperature"]
+    assert completions(GOALS, "hi") == completions(GOALS, "/fix i ") == []
 
 
 def test_commands_while_a_persona_is_typed(capsys) -> None:
