@@ -10,6 +10,7 @@ from dataclasses import asdict
 from personagpt.errors import UserError, printable
 from personagpt.model.sampling import RANGES
 from personagpt.output import say
+from personagpt.records.database import TalkDeleted
 from personagpt.records.talks import FLAGS, Flag
 from personagpt.sequences.goals import Goal
 from personagpt.talking.persona import Persona
@@ -182,7 +183,10 @@ def answer_lines(commands: Commands, lines: Iterator[str]) -> None:
             if answer := commands.run(text):
                 say(answer)
         elif text:
-            commands.session.answer(text)
+            try:
+                commands.session.answer(text)
+            except TalkDeleted as error:
+                say(f"({error})")
 
 
 def type_persona(lines: Iterator[str]) -> list[str]:

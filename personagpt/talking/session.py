@@ -13,7 +13,7 @@ from personagpt.errors import UserError, printable
 from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import RANGES, Sampling
 from personagpt.output import say
-from personagpt.records.database import Recordings
+from personagpt.records.database import Recordings, TalkDeleted
 from personagpt.records.talks import Talk, Turn, new_id
 from personagpt.sequences.format import DataError
 from personagpt.signals import first_ctrl_c
@@ -47,6 +47,7 @@ class Session:
         self.talk: Talk | None = None
         self.speakers: Speakers = {}
         self.recorded: list[str] = []  # ids of the talks on record
+        self.recorded_as = ""  # the present talk's id when it was last recorded
 
     def new_talk(
         self, facts: list[str], keep_facts: bool = False, partner_facts: list[str] | None = None
@@ -72,6 +73,7 @@ class Session:
         with warnings.catch_warnings(record=True) as notices:
             warnings.simplefilter("always")
             self.talk, self.speakers = self.new_talk(facts, keep_facts, partner_facts)
+        self.recorded_as = self.talk.id
         for name, speaker in self.speakers.items():
             if speaker.facts:
                 say(printable(f"{name}'s persona: {' | '.join(speaker.facts)}"))
@@ -168,7 +170,12 @@ class Session:
         self.talk = replace(self.talk, sampling=self.talk.sampling | asdict(sampling), **copied)
 
     def record(self) -> None:
-        """Put the talk on record in its present state."""
-        self.recordings.save(self.talk)
+        """Put the talk on record in its present state. Raises TalkDeleted if somebody deleted the talk."""
+        try:
+            self.recordings.save(self.talk, continues=self.recorded_as)
+        except TalkDeleted:
+            self.recorded = [talk_id for talk_id in self.recorded if talk_id != self.recorded_as]
+            raise
+        self.recorded_as = self.talk.id
         self.recorded = [talk_id for talk_id in self.recorded if talk_id != self.talk.id]
         self.recorded += [self.talk.id] if self.talk.turns else []

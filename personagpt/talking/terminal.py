@@ -67,13 +67,14 @@ def edited_lines(kept: Path, completions: Callable[[str], list[str]]) -> Iterato
     readline.set_completer_delims("")  # the completer sees the whole line, because goals have spaces
     is_editline = "libedit" in (readline.__doc__ or "")  # macOS
     readline.parse_and_bind("bind ^I rl_complete" if is_editline else "tab: complete")
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # without the file the talk goes on
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept.touch(0o600)
         readline.read_history_file(kept)
     readline.set_history_length(KEPT_LINES)
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # without the file the talk still ends well
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.touch(0o600)
-            readline.write_history_file(kept)
+        with contextlib.suppress(OSError):
+            if kept.exists():  # else somebody deleted a talk meanwhile, whose words may be among the lines
+                readline.write_history_file(kept)

@@ -7,6 +7,7 @@ import pytest
 from personagpt.errors import UserError
 from personagpt.model.generation import DRAWS
 from personagpt.model.sampling import Sampling
+from personagpt.records.database import Recordings
 from personagpt.records.talks import Flag
 from personagpt.talking.commands import Commands, answer_lines, completions, type_persona
 from tests.talking.conftest import FACTS, GOALS, PAIRS
@@ -170,6 +171,14 @@ def test_sampling(commands, recorded) -> None:
     assert (second.sampling["temperature"], second.sampling["top_k"]) == (0.5, 1)
     assert commands.session.sampling == Sampling(temperature=0.5, top_k=1)
     assert commands.run("/set").splitlines()[-1] == "  no_repeat 4"
+
+
+def test_a_talk_deleted_elsewhere(commands, recorded, capsys) -> None:
+    talk(commands, "a secret")
+    Recordings(commands.session.recordings.path.parent).delete(ids=[recorded()[0].id])
+    talk(commands, "and you ?", "/set top_k 1", "hello", "/flag other", "/new", "hi !")
+    assert capsys.readouterr().out.count("this talk was deleted meanwhile; start a new one") == 3
+    assert [kept.texts[0] for kept in recorded()] == ["hi !"]
 
 
 def test_goals(commands, recorded, contexts) -> None:

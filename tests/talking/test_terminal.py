@@ -15,6 +15,8 @@ assert "torch" not in sys.modules
 for line in typed_lines(Path(sys.argv[1]), lambda line: ["ask me ."] if line == "ask m" else []):
     if line == "/quit":
         break
+    if line == "/delete":
+        Path(sys.argv[1]).unlink()
     print(name_before("model") + line.upper())
 """
 
@@ -41,3 +43,9 @@ def test_a_terminal_has_colours_and_keeps_what_was_typed(terminal, tmp_path) -> 
 
 def test_the_tab_key_completes_a_line_with_spaces(terminal) -> None:
     assert "model: ASK ME ." in terminal("ask m\t\n/quit\n", NO_COLOR="1")
+
+
+def test_lines_deleted_meanwhile_are_not_kept(terminal, tmp_path) -> None:
+    terminal("a secret\n/delete\n/quit\n")
+    assert list((tmp_path / "kept").iterdir()) == []
+    assert (tmp_path / "kept").stat().st_mode & 0o077 == 0
