@@ -236,6 +236,17 @@ def test_from_talking_to_training_tensors(chat, recorded, run, write_settings, t
     assert len(data) == 1
 
 
+def test_a_printed_command_has_the_settings_of_the_environment(run, write_settings, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("save_path", str(tmp_path))
+    monkeypatch.setenv("batch_size", "4")
+    Recordings(tmp_path / "conversations").save(make_talk("hi", "ho"))
+    outcome = run(interact.main, "--env", write_settings(), "--export", tmp_path / "text")
+    printed = outcome.out.rpartition("next: ")[2]
+    assert {"batch_size=4", f"data_path={tmp_path / 'text'}"} <= set(printed.split())
+    printed = run(interact.main, "--env", write_settings()).err.partition("`")[2]  # no trained model there yet
+    assert {"batch_size=4", f"save_path={tmp_path}"} <= set(printed.split())
+
+
 def test_exporting_flagged_talks_needs_no_model(run, write_settings, tmp_path) -> None:
     outcome = run(interact.main, "--env", write_settings(), "--export", tmp_path / "text", "--only-flagged")
     assert outcome.status == 2
@@ -250,9 +261,12 @@ def test_counting_and_deleting_need_no_model(run, write_settings, tmp_path) -> N
         recordings.save(talk)
     recordings.close()
     assert run(interact.main, "--env", env, "--stats").out.startswith("2 talks, ")
+    typed_lines = recordings.path.with_name(interact.TYPED)
+    typed_lines.write_text("a secret\n")
     outcome = run(interact.main, "--env", env, "--delete-talk", mine.id)
     assert (outcome.status, outcome.out.split(" from ")[0]) == (0, "deleted 1 talk")
     assert b"secret" not in recordings.path.read_bytes()
+    assert not typed_lines.exists()
     assert run(interact.main, "--env", env, "--delete-talk", mine.id).status == 2
     assert run(interact.main, "--env", env, "--delete-participant", "").status == 2
     assert recordings.talks() == [yours]
