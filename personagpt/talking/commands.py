@@ -82,8 +82,10 @@ class Commands:
         return "\n".join(f"  {name_before(turn.speaker)}{printable(turn.text)}" for turn in turns) or NOTHING
 
     def _undo(self, rest: str) -> str:
+        before = self.session.goal
         self.session.undo()
-        return f"taken back; {len(self.session.talk.turns)} utterances left"
+        goal = f"; {self._goal('')}" if self.session.goal != before else ""
+        return f"taken back; {len(self.session.talk.turns)} utterances left{goal}"
 
     def _retry(self, rest: str) -> str:
         self.session.retry()
@@ -131,13 +133,13 @@ class Commands:
 
     def _goal(self, rest: str) -> str:
         if rest == "off":
-            self.session.goal = None
+            self.session.set_goal(None)
         elif rest.isdecimal():
             if not 1 <= int(rest) <= len(self.goals):
                 raise UserError(f"/goal {rest}: there is no such number in /goals")
-            self.session.goal = self.goals[int(rest) - 1].text
+            self.session.set_goal(self.goals[int(rest) - 1].text)
         elif rest:
-            self.session.goal = rest
+            self.session.set_goal(rest)
         return f"goal: {printable(self.session.goal or 'none')}"
 
     def _set(self, rest: str) -> str:

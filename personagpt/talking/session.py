@@ -42,7 +42,9 @@ class Session:
         Persona(trained, **options, **asdict(sampling))  # raises before somebody types a persona
         self.trained, self.sampling, self.recordings = trained, sampling, recordings
         self.seed = secrets.randbits(32) if seed is None else seed
-        self.goal, self.options = goal, options
+        self.options = options
+        self.set_goal(goal)
+        self.first_goal = goal  # when the present talk began
         self.talks = 0  # begun so far
         self.talk: Talk | None = None
         self.speakers: Speakers = {}
@@ -73,7 +75,7 @@ class Session:
         with warnings.catch_warnings(record=True) as notices:
             warnings.simplefilter("always")
             self.talk, self.speakers = self.new_talk(facts, keep_facts, partner_facts)
-        self.recorded_as = self.talk.id
+        self.recorded_as, self.first_goal = self.talk.id, self.goal
         for name, speaker in self.speakers.items():
             if speaker.facts:
                 say(printable(f"{name}'s persona: {' | '.join(speaker.facts)}"))
@@ -136,9 +138,10 @@ class Session:
                 self.talk, speaker.history = before, history
 
     def undo(self) -> None:
-        """Take back the human's last utterance and the reply."""
+        """Take back the human's last utterance and the reply; the goal is again that of the reply before."""
         self.talk = self.talk.without(2)
         self.speakers["model"].undo()
+        self.goal = self.talk.turns[-1].goal if self.talk.turns else self.first_goal
         self.record()
 
     def replace_last(self, text: str, corrected: bool) -> str:
@@ -149,6 +152,14 @@ class Session:
         self.talk.turns.append(before.instead(text, corrected))
         self.record()
         return text
+
+    def set_goal(self, goal: str | None) -> None:
+        """Ask for replies that follow `goal` from now on. Print a notice if the model was not trained with the goal."""
+        self.goal = goal
+        learned = self.trained.goals
+        if goal is not None and learned is not None and goal not in learned:
+            known = f"its goals are: {', '.join(learned)}" if learned else "it was trained without goals"
+            say(printable(f"(the model was not trained with the goal {goal!r}; {known})"))
 
     def set(self, name: str, value: str) -> None:
         """Change how replies are drawn from now on. Raises UserError if there is no such name or value.

@@ -11,7 +11,7 @@ from personagpt.model.generation import set_generation_defaults
 from personagpt.model.loading import draw_model, load_config, load_model, load_tokenizer
 from personagpt.sequences.dataset import PersonaChatDataset, open_tensors
 from personagpt.sequences.format import Encoder
-from personagpt.sequences.goals import Goal
+from personagpt.sequences.goals import Goal, read_goals
 from personagpt.settings import Settings
 from personagpt.training.checkpoint import load_optimizer
 from personagpt.training.optimization import Trainer
@@ -55,6 +55,7 @@ def load_trainer(
     model = load_model(str(checkpoint), vocabulary=0) if checkpoint else base_model(settings, len(tokenizer))
     model.to(processes.device)
     set_generation_defaults(model, tokenizer)
+    model.config.goals = [goal.text for goal in read_goals(settings.goals)]  # config.json keeps them with the model
     trainer = Trainer(settings, processes, precision, model)
     if checkpoint:
         load_optimizer(trainer.optimizer, checkpoint)

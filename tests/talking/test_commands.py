@@ -189,6 +189,7 @@ def test_goals(commands, recorded, contexts) -> None:
     assert [turn.goal for turn in recorded()[0].turns[1::2]] == ["talk about work.", "my own", None]
     assert [asked["goal"] for asked in contexts[-3:]] == ["talk about work.", "my own", None]
     assert commands.run("/goal") == "goal: none"
+    assert commands.run("/undo") == "taken back; 4 utterances left; goal: my own"
 
 
 def test_the_tab_key_completes_commands_goals_kinds_and_options() -> None:
@@ -200,6 +201,14 @@ def test_the_tab_key_completes_commands_goals_kinds_and_options() -> None:
     assert completions(GOALS, "/flag in") == ["/flag inconsistent"]
     assert completions([], "/set t") == ["/set top_k", "/set top_p", "/set temperature"]
     assert completions(GOALS, "hi") == completions(GOALS, "/fix i ") == []
+
+
+def test_a_goal_that_the_model_never_learned(commands, model, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(model.model.config, "goals", ["ask about pets."], raising=False)
+    talk(commands, "/goal ask about elephants.", "/goal 1")
+    said = capsys.readouterr().out
+    assert "(the model was not trained with the goal 'ask about elephants.'; its goals are: ask about pets.)" in said
+    assert said.count("not trained") == 1
 
 
 def test_commands_while_a_persona_is_typed(capsys) -> None:

@@ -217,6 +217,37 @@ def test_the_words_of_a_talk_deleted_elsewhere_are_not_recorded_again(session, r
     assert recorded()[0].texts[0] == "hi !"
 
 
+@pytest.mark.parametrize(
+    ("learned", "notice"),
+    [
+        (["ask about pets."], "(the model was not trained with the goal 'my own'; its goals are: ask about pets.)\n"),
+        ([], "(the model was not trained with the goal 'my own'; it was trained without goals)\n"),
+        (["my own"], ""),
+        (None, ""),  # the model does not say which goals it learned, as the published model
+    ],
+)
+def test_a_goal_that_the_model_never_learned(make_session, model, monkeypatch, capsys, learned, notice) -> None:
+    monkeypatch.setattr(model.model.config, "goals", learned, raising=False)
+    session = make_session(goal="my own")
+    assert capsys.readouterr().out.partition("model's")[0] == notice
+    session.set_goal(None)
+    assert capsys.readouterr().out == ""
+    session.set_goal("my own")
+    assert (session.goal, capsys.readouterr().out) == ("my own", notice)
+
+
+def test_undo_takes_back_the_goal_of_the_reply(make_session) -> None:
+    session = make_session(goal="a")
+    for goal in ("b", "c"):
+        session.set_goal(goal)
+        session.answer("hi !")
+    session.set_goal("d")
+    session.undo()
+    assert session.goal == "b"
+    session.undo()
+    assert session.goal == "a"
+
+
 def test_only_the_model_s_replies_have_the_goal(make_session, contexts) -> None:
     session = make_session(goal="ask about pets.")
     session.begin(FACTS, partner_facts=["i am old ."])
