@@ -235,7 +235,7 @@ def talk(options: Options, settings: Settings, facts: list[str], goals: list[Goa
     warn("loading ...")
     with importing():
         from personagpt.model.loading import load_trained
-        from personagpt.talking.commands import Commands, answer_lines, type_persona
+        from personagpt.talking.commands import Commands, answer_lines, completions, type_persona
         from personagpt.talking.self_play import play, self_play
         from personagpt.talking.session import Session
 
@@ -257,7 +257,7 @@ def talk(options: Options, settings: Settings, facts: list[str], goals: list[Goa
             session.begin(facts, is_drawn, partner_facts)
             self_play(session, options.turns)
         else:
-            lines = typed_lines(recordings.path.with_name(TYPED))
+            lines = typed_lines(recordings.path.with_name(TYPED), partial(completions, goals))
             if facts or (facts := type_persona(lines)):
                 session.begin(facts, is_drawn)
                 answer_lines(Commands(session, goals, partial(known_personas, settings)), lines)

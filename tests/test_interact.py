@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import read_corpus, write_corpus
 from personagpt.text.style import STYLE, Style, Writing
 from tests.helpers import SAMPLE
+from tests.pseudo_terminal import run_on_terminal
 from tests.records.making import make_talk
 
 SAMPLE_TEXT = SAMPLE / "valid_both_original_no_cands.txt"
@@ -80,6 +82,13 @@ def test_a_talk_is_printed_and_recorded(chat, recorded, tmp_path) -> None:
     }
     assert len(talk.model_checksum) == 64
     assert talk.started <= talk.turns[0].time <= talk.turns[1].time
+
+
+def test_on_a_terminal_there_is_no_warning_and_the_tab_key_completes(settings_file) -> None:
+    program = [sys.executable, "-W", "error", "interact.py", "--env", settings_file, *DOGS]
+    said = run_on_terminal(program, "/se\tte\t 0.7\n/quit\n", NO_COLOR="")
+    assert "  temperature 0.7\r\n" in said
+    assert "Warning" not in said
 
 
 def test_a_seed_repeats_a_talk_and_another_does_not(chat) -> None:
@@ -206,7 +215,7 @@ def test_self_play(chat, recorded) -> None:
 def test_a_talk_that_is_ended_by_a_signal_is_recorded(
     run, settings_file, recorded, monkeypatch, number, status
 ) -> None:
-    def typed(kept: Path):  # noqa: ANN202
+    def typed(kept: Path, completions: object):  # noqa: ANN202
         yield "hi !\n"
         os.kill(os.getpid(), number)
         yield "never answered\n"
@@ -317,6 +326,17 @@ def test_after_flag_retry_and_fix_the_correction_is_exported_once(
     assert valid[0] == valid[1]
 
 
+def test_a_printed_command_has_the_settings_of_the_environment(run, write_settings, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("save_path", str(tmp_path))
+    monkeypatch.setenv("batch_size", "4")
+    Recordings(tmp_path / "conversations").save(make_talk("hi", "ho"))
+    outcome = run(interact.main, "--env", write_settings(), "--export", tmp_path / "text")
+    printed = outcome.out.rpartition("next: ")[2]
+    assert {"batch_size=4", f"data_path={tmp_path / 'text'}"} <= set(printed.split())
+    printed = run(interact.main, "--env", write_settings()).err.partition("`")[2]  # no trained model there yet
+    assert {"batch_size=4", f"save_path={tmp_path}"} <= set(printed.split())
+
+
 def test_exporting_flagged_talks_needs_no_model(run, write_settings, tmp_path) -> None:
     outcome = run(interact.main, "--env", write_settings(), "--export", tmp_path / "text", "--only-flagged")
     assert outcome.status == 2
@@ -331,9 +351,12 @@ def test_counting_and_deleting_need_no_model(run, write_settings, tmp_path) -> N
         recordings.save(talk)
     recordings.close()
     assert run(interact.main, "--env", env, "--stats").out.startswith("2 talks, ")
+    typed_lines = recordings.path.with_name(interact.TYPED)
+    typed_lines.write_text("a secret\n")
     outcome = run(interact.main, "--env", env, "--delete-talk", mine.id)
     assert (outcome.status, outcome.out.split(" from ")[0]) == (0, "deleted 1 talk")
     assert b"secret" not in recordings.path.read_bytes()
+    assert not typed_lines.exists()
     assert run(interact.main, "--env", env, "--delete-talk", mine.id).status == 2
     assert run(interact.main, "--env", env, "--delete-participant", "").status == 2
     assert recordings.talks() == [yours]

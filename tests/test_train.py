@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 import preprocess_dataset
 import train
+from personagpt import load
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.settings import read_settings
@@ -96,6 +97,9 @@ def test_goals_are_trained_on_and_not_scored_twice(
     (last,) = rows(env, "eval.csv")
     assert last["responses"] == rows(finished, "eval.csv")[-1]["responses"]
     assert "`ask about music.`" in (env.parent / "save" / "checkpoint" / "model" / "README.md").read_text()
+    for name in ("model", "best"):
+        assert load(tmp_path / "save" / "checkpoint" / name).goals == ["ask about work.", "ask about music."]
+    assert load(finished.parent / "save" / "checkpoint" / "model").goals == []
     # Tensors made from other goals, or without them, are noticed.
     goals.write_text("ask about work.\task\twork job\n")
     assert train_run(env, "--restart") == 2

@@ -165,6 +165,12 @@ class TrainedModel:
         return self.model.config.n_positions
 
     @property
+    def goals(self) -> list[str] | None:
+        """The goals that the model was trained with; None if its config.json does not say."""
+        goals = getattr(self.model.config, "goals", None)
+        return goals if isinstance(goals, list) else None
+
+    @property
     def autocast(self) -> AbstractContextManager:
         """A new context for forward passes, because threads cannot share one."""
         return autocast(self.precision, self.model.device)

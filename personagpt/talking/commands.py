@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
 from personagpt.errors import UserError, printable
+from personagpt.model.sampling import RANGES
 from personagpt.output import say
+from personagpt.records.database import TalkDeleted
 from personagpt.records.talks import FLAGS, Flag
 from personagpt.sequences.goals import Goal
 from personagpt.talking.persona import Persona
@@ -80,8 +82,10 @@ class Commands:
         return "\n".join(f"  {name_before(turn.speaker)}{printable(turn.text)}" for turn in turns) or NOTHING
 
     def _undo(self, rest: str) -> str:
+        before = self.session.goal
         self.session.undo()
-        return f"taken back; {len(self.session.talk.turns)} utterances left"
+        goal = f"; {self._goal('')}" if self.session.goal != before else ""
+        return f"taken back; {len(self.session.talk.turns)} utterances left{goal}"
 
     def _retry(self, rest: str) -> str:
         self.session.retry()
@@ -129,13 +133,13 @@ class Commands:
 
     def _goal(self, rest: str) -> str:
         if rest == "off":
-            self.session.goal = None
+            self.session.set_goal(None)
         elif rest.isdecimal():
             if not 1 <= int(rest) <= len(self.goals):
                 raise UserError(f"/goal {rest}: there is no such number in /goals")
-            self.session.goal = self.goals[int(rest) - 1].text
+            self.session.set_goal(self.goals[int(rest) - 1].text)
         elif rest:
-            self.session.goal = rest
+            self.session.set_goal(rest)
         return f"goal: {printable(self.session.goal or 'none')}"
 
     def _set(self, rest: str) -> str:
@@ -159,6 +163,17 @@ class Commands:
         return f"recorded in {self.session.recordings.path}: {talk.id}" if talk.turns else NOTHING
 
 
+def completions(goals: Sequence[Goal], line: str) -> list[str]:
+    """Return the lines that begin with `line`: of the commands' names, or of a command with a goal, kind or option."""
+    if " " not in line:
+        names = [usage.partition(" ") for usage in HELP]
+        lines = [name + space for name, space, _ in names]
+    else:
+        words = {"/goal": [*(goal.text for goal in goals), "off"], "/flag": [*FLAGS], "/set": [*RANGES]}
+        lines = [f"{name} {word}" for name in words for word in words[name]]
+    return [whole for whole in lines if whole.startswith(line)]
+
+
 def answer_lines(commands: Commands, lines: Iterator[str]) -> None:
     """Answer the lines that the human types, until they leave."""
     say("type what you say; /help lists the commands")
@@ -170,7 +185,10 @@ def answer_lines(commands: Commands, lines: Iterator[str]) -> None:
             if answer := commands.run(text):
                 say(answer)
         elif text:
-            commands.session.answer(text)
+            try:
+                commands.session.answer(text)
+            except TalkDeleted as error:
+                say(f"({error})")
 
 
 def type_persona(lines: Iterator[str]) -> list[str]:

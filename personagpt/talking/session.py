@@ -13,7 +13,7 @@ from personagpt.errors import UserError, printable
 from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import RANGES, Sampling
 from personagpt.output import say
-from personagpt.records.database import Recordings
+from personagpt.records.database import Recordings, TalkDeleted
 from personagpt.records.talks import Talk, Turn, new_id
 from personagpt.sequences.format import DataError
 from personagpt.signals import first_ctrl_c
@@ -42,11 +42,14 @@ class Session:
         Persona(trained, **options, **asdict(sampling))  # raises before somebody types a persona
         self.trained, self.sampling, self.recordings = trained, sampling, recordings
         self.seed = secrets.randbits(32) if seed is None else seed
-        self.goal, self.options = goal, options
+        self.options = options
+        self.set_goal(goal)
+        self.first_goal = goal  # when the present talk began
         self.talks = 0  # begun so far
         self.talk: Talk | None = None
         self.speakers: Speakers = {}
         self.recorded: list[str] = []  # ids of the talks on record
+        self.recorded_as = ""  # the present talk's id when it was last recorded
 
     def new_talk(
         self, facts: list[str], keep_facts: bool = False, partner_facts: list[str] | None = None
@@ -72,6 +75,7 @@ class Session:
         with warnings.catch_warnings(record=True) as notices:
             warnings.simplefilter("always")
             self.talk, self.speakers = self.new_talk(facts, keep_facts, partner_facts)
+        self.recorded_as, self.first_goal = self.talk.id, self.goal
         for name, speaker in self.speakers.items():
             if speaker.facts:
                 say(printable(f"{name}'s persona: {' | '.join(speaker.facts)}"))
@@ -134,9 +138,10 @@ class Session:
                 self.talk, speaker.history = before, history
 
     def undo(self) -> None:
-        """Take back the human's last utterance and the reply."""
+        """Take back the human's last utterance and the reply; the goal is again that of the reply before."""
         self.talk = self.talk.without(2)
         self.speakers["model"].undo()
+        self.goal = self.talk.turns[-1].goal if self.talk.turns else self.first_goal
         self.record()
 
     def replace_last(self, text: str, corrected: bool) -> str:
@@ -154,6 +159,14 @@ class Session:
             self.talk.turns.append(turn)
         self.record()
         return text
+
+    def set_goal(self, goal: str | None) -> None:
+        """Ask for replies that follow `goal` from now on. Print a notice if the model was not trained with the goal."""
+        self.goal = goal
+        learned = self.trained.goals
+        if goal is not None and learned is not None and goal not in learned:
+            known = f"its goals are: {', '.join(learned)}" if learned else "it was trained without goals"
+            say(printable(f"(the model was not trained with the goal {goal!r}; {known})"))
 
     def set(self, name: str, value: str) -> None:
         """Change how replies are drawn from now on. Raises UserError if there is no such name or value.
@@ -175,7 +188,12 @@ class Session:
         self.talk = replace(self.talk, sampling=self.talk.sampling | asdict(sampling), **copied)
 
     def record(self) -> None:
-        """Put the talk on record in its present state."""
-        self.recordings.save(self.talk)
+        """Put the talk on record in its present state. Raises TalkDeleted if somebody deleted the talk."""
+        try:
+            self.recordings.save(self.talk, continues=self.recorded_as)
+        except TalkDeleted:
+            self.recorded = [talk_id for talk_id in self.recorded if talk_id != self.recorded_as]
+            raise
+        self.recorded_as = self.talk.id
         self.recorded = [talk_id for talk_id in self.recorded if talk_id != self.talk.id]
         self.recorded += [self.talk.id] if self.talk.turns else []

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from personagpt.errors import Stopped, printable
@@ -24,10 +24,11 @@ def name_before(speaker: str) -> str:
     return f"\x1b[{COLOURS[speaker]}m{name}:\x1b[0m "
 
 
-def typed_lines(kept: Path) -> Iterator[str]:
+def typed_lines(kept: Path, completions: Callable[[str], list[str]]) -> Iterator[str]:
     """Yield the lines that a person types, until the input ends. Lines from a pipe are printed, as if typed.
 
-    The file `kept` keeps the lines typed on a terminal for the arrow keys of later sessions.
+    On a terminal, the Tab key offers the `completions` of the line so far. The file `kept` keeps the lines for the
+    arrow keys of later sessions.
     """
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="replace")
@@ -37,11 +38,11 @@ def typed_lines(kept: Path) -> Iterator[str]:
             say(f"{name_before('human')}{printable(line.rstrip())}")
             yield line
         return
-    with kept_lines(kept):
+    with edited_lines(kept, completions):
         while True:
             try:
                 # readline draws a long line wrongly unless \x01 and \x02 enclose characters that take no room.
-                yield input(re.sub("(\x1b[[][0-9]+m)", "\x01\\1\x02", name_before("human")))
+                yield input(re.sub(r"(\x1b\[[0-9]+m)", "\x01\\1\x02", name_before("human")))
             except EOFError:
                 print()
                 return
@@ -51,20 +52,29 @@ def typed_lines(kept: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def kept_lines(path: Path) -> Iterator[None]:
-    """Let input() offer the lines in `path` under the arrow keys; at the end, `path` has this session's lines, too."""
+def edited_lines(kept: Path, completions: Callable[[str], list[str]]) -> Iterator[None]:
+    """While open, input() has the arrow keys and the Tab key. At the end, `kept` has this session's lines, too."""
     try:
         import readline
     except ImportError:  # a Python without readline
         yield
         return
-    with contextlib.suppress(OSError):
-        readline.read_history_file(path)
+
+    def complete(line: str, index: int) -> str | None:
+        return next(iter(completions(line)[index:]), None)
+
+    readline.set_completer(complete)
+    readline.set_completer_delims("")  # the completer sees the whole line, because goals have spaces
+    is_editline = "libedit" in (readline.__doc__ or "")  # macOS
+    readline.parse_and_bind("bind ^I rl_complete" if is_editline else "tab: complete")
+    with contextlib.suppress(OSError):  # without the file the talk goes on
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept.touch(0o600)
+        readline.read_history_file(kept)
     readline.set_history_length(KEPT_LINES)
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # without the file the talk still ends well
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(0o600)
-            readline.write_history_file(path)
+        with contextlib.suppress(OSError):
+            if kept.exists():  # else somebody deleted a talk meanwhile, whose words may be among the lines
+                readline.write_history_file(kept)

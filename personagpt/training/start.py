@@ -13,7 +13,7 @@ from personagpt.model.loading import draw_model, knows_format, load_config, load
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, open_tensors
 from personagpt.sequences.format import Encoder
-from personagpt.sequences.goals import Goal
+from personagpt.sequences.goals import Goal, read_goals
 from personagpt.settings import Settings
 from personagpt.training.optimization import Trainer, load_optimizer
 from personagpt.training.resume import RunState
@@ -75,6 +75,7 @@ def load_trainer(
     model = load_model(str(checkpoint), vocabulary=0) if checkpoint else base_model(settings, len(tokenizer))
     model.to(processes.device)
     set_generation_defaults(model, tokenizer)
+    model.config.goals = [goal.text for goal in read_goals(settings.goals)]  # config.json keeps them with the model
     trainer = Trainer(settings, processes, precision, model)
     if checkpoint:
         load_optimizer(trainer.optimizer, checkpoint)

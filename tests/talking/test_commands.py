@@ -7,8 +7,9 @@ import pytest
 from personagpt.errors import UserError
 from personagpt.model.generation import DRAWS
 from personagpt.model.sampling import Sampling
+from personagpt.records.database import Recordings
 from personagpt.records.talks import Flag
-from personagpt.talking.commands import Commands, answer_lines, type_persona
+from personagpt.talking.commands import Commands, answer_lines, completions, type_persona
 from tests.talking.conftest import FACTS, GOALS, PAIRS
 
 
@@ -172,6 +173,14 @@ def test_sampling(commands, recorded) -> None:
     assert commands.run("/set").splitlines()[-1] == "  no_repeat 4"
 
 
+def test_a_talk_deleted_elsewhere(commands, recorded, capsys) -> None:
+    talk(commands, "a secret")
+    Recordings(commands.session.recordings.path.parent).delete(ids=[recorded()[0].id])
+    talk(commands, "and you ?", "/set top_k 1", "hello", "/flag other", "/new", "hi !")
+    assert capsys.readouterr().out.count("this talk was deleted meanwhile; start a new one") == 3
+    assert [kept.texts[0] for kept in recorded()] == ["hi !"]
+
+
 def test_goals(commands, recorded, contexts) -> None:
     assert commands.run("/goals") == "  1: ask about pets.\n  2: talk about work."
     assert commands.run("/goal 2") == "goal: talk about work."
@@ -180,6 +189,26 @@ def test_goals(commands, recorded, contexts) -> None:
     assert [turn.goal for turn in recorded()[0].turns[1::2]] == ["talk about work.", "my own", None]
     assert [asked["goal"] for asked in contexts[-3:]] == ["talk about work.", "my own", None]
     assert commands.run("/goal") == "goal: none"
+    assert commands.run("/undo") == "taken back; 4 utterances left; goal: my own"
+
+
+def test_the_tab_key_completes_commands_goals_kinds_and_options() -> None:
+    assert completions(GOALS, "/f") == ["/fix ", "/flag "]
+    assert completions(GOALS, "/he") == ["/help"]
+    assert completions(GOALS, "/goal a") == ["/goal ask about pets."]
+    assert completions(GOALS, "/goal ask about p") == ["/goal ask about pets."]
+    assert completions(GOALS, "/goal o") == ["/goal off"]
+    assert completions(GOALS, "/flag in") == ["/flag inconsistent"]
+    assert completions([], "/set t") == ["/set top_k", "/set top_p", "/set temperature"]
+    assert completions(GOALS, "hi") == completions(GOALS, "/fix i ") == []
+
+
+def test_a_goal_that_the_model_never_learned(commands, model, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(model.model.config, "goals", ["ask about pets."], raising=False)
+    talk(commands, "/goal ask about elephants.", "/goal 1")
+    said = capsys.readouterr().out
+    assert "(the model was not trained with the goal 'ask about elephants.'; its goals are: ask about pets.)" in said
+    assert said.count("not trained") == 1
 
 
 def test_commands_while_a_persona_is_typed(capsys) -> None:

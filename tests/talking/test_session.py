@@ -1,5 +1,6 @@
 """session.py: what is printed and recorded of a talk, with a real (tiny) model."""
 
+import contextlib
 import os
 import signal
 from dataclasses import replace
@@ -10,6 +11,7 @@ import torch
 from personagpt.errors import UserError
 from personagpt.model.generation import DRAWS
 from personagpt.model.sampling import Sampling
+from personagpt.records.database import Recordings, TalkDeleted
 from personagpt.records.talks import Flag
 from personagpt.talking.persona import Persona
 from personagpt.text.style import Style, Writing
@@ -193,6 +195,57 @@ def test_sampling_changes_while_talking(session, recorded) -> None:
     with pytest.raises(UserError, match="max_new_tokens 320: the model's context is 320 tokens"):
         session.set("max_new_tokens", "320")
     assert session.sampling == Sampling(top_k=1, temperature=0.5)
+
+
+@pytest.mark.parametrize("change", ["set", "undo", "retry", "replace_last", "answer"])
+def test_the_words_of_a_talk_deleted_elsewhere_are_not_recorded_again(session, recorded, change) -> None:
+    session.answer("a secret")
+    session.answer("and you ?")
+    session.talk.flags.append(Flag(3, "other"))  # so that the talk goes on under another id
+    session.record()
+    (talk,) = recorded()
+    assert Recordings(session.recordings.path.parent).delete(ids=[talk.id]) == 1
+    arguments = {"set": ["top_k", "1"], "replace_last": ["fine .", True], "answer": ["hello"]}.get(change, [])
+    with contextlib.suppress(TalkDeleted):
+        getattr(session, change)(*arguments)
+    with pytest.raises(TalkDeleted):
+        session.answer("go on")
+    assert recorded() == session.recorded == []
+    assert b"secret" not in session.recordings.path.read_bytes()
+    session.begin(FACTS)
+    session.answer("hi !")
+    assert recorded()[0].texts[0] == "hi !"
+
+
+@pytest.mark.parametrize(
+    ("learned", "notice"),
+    [
+        (["ask about pets."], "(the model was not trained with the goal 'my own'; its goals are: ask about pets.)\n"),
+        ([], "(the model was not trained with the goal 'my own'; it was trained without goals)\n"),
+        (["my own"], ""),
+        (None, ""),  # the model does not say which goals it learned, as the published model
+    ],
+)
+def test_a_goal_that_the_model_never_learned(make_session, model, monkeypatch, capsys, learned, notice) -> None:
+    monkeypatch.setattr(model.model.config, "goals", learned, raising=False)
+    session = make_session(goal="my own")
+    assert capsys.readouterr().out.partition("model's")[0] == notice
+    session.set_goal(None)
+    assert capsys.readouterr().out == ""
+    session.set_goal("my own")
+    assert (session.goal, capsys.readouterr().out) == ("my own", notice)
+
+
+def test_undo_takes_back_the_goal_of_the_reply(make_session) -> None:
+    session = make_session(goal="a")
+    for goal in ("b", "c"):
+        session.set_goal(goal)
+        session.answer("hi !")
+    session.set_goal("d")
+    session.undo()
+    assert session.goal == "b"
+    session.undo()
+    assert session.goal == "a"
 
 
 def test_only_the_model_s_replies_have_the_goal(make_session, contexts) -> None:
