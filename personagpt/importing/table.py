@@ -31,10 +31,15 @@ from typing import Protocol
 from personagpt.importing.layouts import (
     columns,
     convai2,
+    discord,
     messages,
+    messenger,
     names_alone,
     plain,
+    signal,
+    slack,
     synthetic_persona_chat,
+    telegram,
     transfertransfo,
     truecased,
     whatsapp,
@@ -53,7 +58,12 @@ class Layout(Protocol):
 # The name on the command line and in the summary -> the module. The first that recognises a file reads the file:
 # special layouts come before general ones.
 LAYOUTS: dict[str, Layout] = {
+    "signal": signal,
     "whatsapp": whatsapp,
+    "telegram": telegram,
+    "messenger": messenger,
+    "discord": discord,
+    "slack": slack,
     "transfertransfo": transfertransfo,
     "truecased": truecased,
     "synthetic-persona-chat": synthetic_persona_chat,
