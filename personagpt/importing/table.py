@@ -29,6 +29,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from personagpt.importing.layouts import (
+    alpaca,
     columns,
     convai2,
     discord,
@@ -36,6 +37,8 @@ from personagpt.importing.layouts import (
     messenger,
     names_alone,
     plain,
+    role_markers,
+    sharegpt,
     signal,
     slack,
     synthetic_persona_chat,
@@ -68,6 +71,9 @@ LAYOUTS: dict[str, Layout] = {
     "truecased": truecased,
     "synthetic-persona-chat": synthetic_persona_chat,
     "messages": messages,
+    "sharegpt": sharegpt,
+    "alpaca": alpaca,
+    "role-markers": role_markers,
     "convai2": convai2,
     "plain": plain,
     "names-alone": names_alone,
