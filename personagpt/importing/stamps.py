@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import date
+from datetime import date, datetime
 from functools import lru_cache
 from itertools import pairwise
 
@@ -119,3 +119,32 @@ def times(written: Sequence[str]) -> list[float | None]:
 
 
 COMPILED = re.compile(STAMP, re.IGNORECASE)
+ISO = re.compile(
+    r"(?P<day>\d{4}-\d\d-\d\d)[T ](?P<clock>\d\d:\d\d(?::\d\d)?)(?:\.\d+)?(?P<zone>Z|[+-]\d\d:\d\d)?", re.ASCII
+)
+
+
+def iso_seconds(text: object) -> float | None:
+    """Return the time that `2024-02-01T10:00:00.0000000+01:00` names, in seconds; None for anything else.
+
+    Parts of a second are dropped. A time without a zone is taken for one of Greenwich.
+    """
+    parts = ISO.fullmatch(text) if isinstance(text, str) else None
+    if not parts:
+        return None
+    zone = "+00:00" if parts["zone"] in (None, "Z") else parts["zone"]
+    try:
+        return datetime.fromisoformat(f"{parts['day']}T{parts['clock']}{zone}").timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def number_seconds(value: object, per_second: int = 1) -> float | None:
+    """Return the seconds of a number, or of text that is a number, of which `per_second` are a second; else None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        seconds = float(value) / per_second
+    except (ValueError, OverflowError):
+        return None
+    return seconds if abs(seconds) < 1e12 else None  # no NaN, no infinity

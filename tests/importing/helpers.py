@@ -7,6 +7,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from hypothesis import strategies as st
+
 from personagpt.errors import UserError
 from personagpt.importing.layouts.columns import parse_mapping, read_columns
 from personagpt.importing.recognition import recognise
@@ -16,6 +18,7 @@ from personagpt.importing.table import LAYOUTS
 from personagpt.importing.talks import ImportedTalk, RecordError
 from personagpt.text.convai2 import Dialogue, parse_corpus, write_corpus
 
+ODD_VALUES = st.sampled_from([None, True, 0, -1, 1e400, "", "x", "1706781660.5", "\ud800", [], [7], {}, {"a": 1}, [[]]])
 HUNTER = ["i like to go hunting .", "i like to remodel homes ."]
 TALK = ["hi , how are you ?", "you must be very fast .", "i am ! i can , too .", "i remodel homes ."]
 
@@ -85,6 +88,25 @@ def write(path: Path, content: object) -> Path:
     return path
 
 
+@st.composite
+def damaged(draw: st.DrawFn, document: object) -> object:
+    """Draw a copy of a JSON value in which a few values are others."""
+    copy = json.loads(json.dumps([document]))
+    for _ in range(draw(st.integers(1, 4))):
+        inside = copy
+        while True:
+            keys = list(inside) if isinstance(inside, dict) else range(len(inside))
+            if not keys:
+                break
+            key = draw(st.sampled_from(keys))
+            if isinstance(inside[key], (dict, list)) and draw(st.booleans()):
+                inside = inside[key]
+                continue
+            inside[key] = json.loads(json.dumps(draw(ODD_VALUES)))  # a list is not to be shared
+            break
+    return copy[0]
+
+
 def check(data: bytes, wanted: str | None = None, columns: str | None = None) -> None:
     """The importer gives dialogues that ConvAI2's text holds, reasons of one line, or one UserError."""
     try:
@@ -93,7 +115,9 @@ def check(data: bytes, wanted: str | None = None, columns: str | None = None) ->
         return
     dialogues = [result for result in results if isinstance(result, Dialogue)]
     assert all(
-        re.fullmatch(r"(line|record|\S+ record) \d+: .+", text, re.DOTALL) for text in results if isinstance(text, str)
+        re.fullmatch(r"((\S+ )?(line|record) \d+|(chat|channel|thread|the c\w+).*?): .+", text, re.DOTALL)
+        for text in results
+        if isinstance(text, str)
     )
     if not dialogues:
         return

@@ -31,10 +31,10 @@ from tests.importing.helpers import HUNTER, TALK, check, history, json_lines, la
             'try --columns "speaker=user, text=text"',
         ),
         (
-            json_lines({"conversations": [{"from": "human", "value": "hi"}]}),
-            "talks: JSON of no format that is known, with the keys 'conversations'; its first record: "
-            "{'conversations': [{'from': 'human', 'value': 'hi'}]}; try --columns "
-            '"speaker=conversations.from, text=conversations.value"',
+            json_lines({"lines": [{"from": "Ann", "value": "hi"}]}),
+            "talks: JSON of no format that is known, with the keys 'lines'; its first record: "
+            "{'lines': [{'from': 'Ann', 'value': 'hi'}]}; try --columns "
+            '"speaker=lines.from, text=lines.value"',
         ),
     ],
 )  # fmt: skip
