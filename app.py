@@ -65,7 +65,7 @@ def command_line(arguments: list[str] | None = None) -> Options:
 
 @dataclass(frozen=True)
 class Content:
-    """What the page offers, read before the model is loaded: a study, or personas and goals for free talks."""
+    """What the page offers: a study, or personas and goals for free talks. It is read before the model is loaded."""
 
     study: Study | None
     personas: list[list[str]]

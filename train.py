@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from utils import closed_pipe_output, command, new_parser, parse_options, run_script
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ from personagpt.signals import StopSignals, importing
 if TYPE_CHECKING:
     from personagpt.training.optimization import Trainer
     from personagpt.training.recorder import Recorder
+    from personagpt.training.resume import RunState
     from personagpt.training.start import RunPlan
 
 
@@ -73,7 +75,7 @@ def train(options: Options, settings: Settings, goals: list[Goal]) -> int:
                 draw_stale_plots(settings.save_path / "samples")
                 epochs = counted(state.step / plan.steps.steps_per_epoch, "epoch")
                 say(f"already finished: {counted(state.step, 'step')}, {epochs}")
-                say(closing_words(settings, options.env))
+                say(closing_words(settings, options.env, state))
                 return 0
             trainer = load_trainer(settings, processes, precision, plan.tokenizer, checkpoint, state)
             state.identity, state.settings = identity, settings.plain()
@@ -83,16 +85,19 @@ def train(options: Options, settings: Settings, goals: list[Goal]) -> int:
             with record_run(plan, trainer, state) as recorder:
                 take_steps(plan, trainer, recorder, stop)
             say(f"finished: {plan.total_steps} steps in {state.seconds:.0f} s of training")
-            say(closing_words(settings, options.env))
+            say(closing_words(settings, options.env, state))
     return 0
 
 
 def take_steps(plan: RunPlan, trainer: Trainer, recorder: Recorder, stop: StopSignals) -> None:
     """Take the steps that are left. Raises Stopped after the step in which a signal comes."""
     from personagpt.training.optimization import schedule, step_seed, training_step
+    from personagpt.training.start import starts_from_trained
 
     settings, processes, total_steps = trainer.settings, trainer.processes, plan.total_steps
     trainer.model.train()
+    if recorder.state.step == 0 and starts_from_trained(settings):
+        recorder.evaluate()  # so that the user sees whether the model is better afterwards
     for step in range(recorder.state.step + 1, total_steps + 1):
         batches = trainer.batches(plan.train, plan.steps.group(step))
         seed = step_seed(settings.seed, step, processes.rank)
@@ -120,18 +125,27 @@ def counted(number: float, noun: str) -> str:
     return f"{round(number, 2):.10g} {noun}" + ("s" if number != 1 else "")
 
 
-def closing_words(settings: Settings, env_file: Path) -> str:
-    """Return where everything is, and the commands to try next with the settings of `env_file`."""
+def closing_words(settings: Settings, env_file: Path, state: RunState) -> str:
+    """Return where everything is, and the commands to try next with the settings of `env_file`.
+
+    Where the last model is not the best model, the commands name the best model.
+    """
     samples, checkpoint = settings.save_path / "samples", settings.save_path / "checkpoint"
+    best, named, note = checkpoint / "best", "", ""
+    if state.best and state.best["step"] != state.step:
+        named = f" --model {shlex.quote(str(best))}"
+        since = "before this training" if state.best["step"] == 0 else f"after step {state.best['step']}"
+        note = f"The validation loss was lowest {since}: these commands take that model, and not the last one.\n"
     return (
         f"  model            {checkpoint / 'model'}\n"
-        f"  best model       {checkpoint / 'best'}   (lowest validation loss)\n"
+        f"  best model       {best}   (lowest validation loss)\n"
         f"  losses           {samples / 'loss.csv'}, {samples / 'loss.png'}, {samples / 'learn_rate.png'}\n"
         f"  evaluations      {samples / 'eval.csv'}, {samples / 'eval.json'}\n"
         f"  sample replies   {samples / 'responses.txt'}\n"
         f"  this run         {samples / 'run.json'}\n"
-        f"score it         {command('evaluate.py', env_file)}\n"
-        f"talk to it       {command('interact.py', env_file)} --random-persona\n"
+        f"{note}"
+        f"score it         {command('evaluate.py', env_file)}{named}\n"
+        f"talk to it       {command('interact.py', env_file)}{named} --random-persona\n"
         "With more epochs the same command trains on; --restart starts over."
     )
 

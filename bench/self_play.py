@@ -20,14 +20,18 @@ from utils import exit_status
 
 import re
 import sys
+import tempfile
+from pathlib import Path
 
 from bench.long_talk import known_text, sentences
 from bench.persona_recall import chosen_model, model_parser, persona_recall
 from data.sample import make_sample
 from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import Sampling
+from personagpt.records.database import Recordings
 from personagpt.scoring.metrics import distinct, repeats
 from personagpt.talking import self_play
+from personagpt.talking.session import Session
 
 TALKS, TURNS = 200, 20
 COLUMNS = ("repeats", "same reply", "farewells", "unknown words", "unknown sentences")
@@ -36,9 +40,10 @@ COLUMNS = ("repeats", "same reply", "farewells", "unknown words", "unknown sente
 def play(model: TrainedModel, no_repeat: int, max_history: int | None) -> list[list[str]]:
     """The talks' utterances."""
     personas = [dialogue.personas for dialogue in make_sample.read_corpus(make_sample.VALID_FILE)]
-    sampling = Sampling(no_repeat=no_repeat)
-    batches = self_play.play(model, personas, TALKS, TURNS, sampling, seed=0, max_history=max_history)
-    return [talk.texts for talks in batches for talk in talks]
+    options = {"max_history": max_history, "as_typed": True}
+    with tempfile.TemporaryDirectory() as folder:  # nothing is recorded
+        session = Session(model, Sampling(no_repeat=no_repeat), 0, Recordings(Path(folder)), **options)
+        return [talk.texts for talks in self_play.play(session, personas, TALKS, TURNS) for talk in talks]
 
 
 def measure(talks: list[list[str]]) -> list[dict[str, list[bool]]]:

@@ -33,8 +33,7 @@ from bench.reference_loop import dialogue_pairs, train_pairs
 from personagpt.device import hardware, pick_device
 from personagpt.sequences.format import IGNORED
 from personagpt.training.checkpoint import save_checkpoint
-from personagpt.training.optimization import schedule
-from personagpt.training.optimizer import optimizer_tensors
+from personagpt.training.optimization import optimizer_tensors, schedule
 from personagpt.training.saver import SaveThread, copies
 
 CONVAI2_TOKENS = 491_447 * TRAINED_DIALOGUES // 1_000  # an epoch: 491,447 tokens in 1,000 dialogues

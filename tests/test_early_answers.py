@@ -99,8 +99,8 @@ def test_an_export(write_settings, tmp_path) -> None:
     env = write_settings(save_path=tmp_path / "save")
     answer = without_torch("interact.py", "--env", env, "--export", tmp_path / "out")
     assert (answer.returncode, answer.stderr) == (0, "")
-    named = f"data_path={tmp_path}/out save_path={tmp_path}/out/save model_name=me/mine "
-    assert re.search(rf"next: {named}\S*python\S* preprocess_dataset\.py --env {env}\n", answer.stdout)
+    named = f"data_path={tmp_path}/out save_path={tmp_path}/out/save model_name=me/mine epochs=1 learn_rate="
+    assert re.search(rf"next: {named}\S+ \S*python\S* preprocess_dataset\.py --env {env}\n", answer.stdout)
 
 
 def test_a_publication(write_settings, tmp_path) -> None:

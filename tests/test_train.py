@@ -20,11 +20,14 @@ from safetensors.torch import load_file
 
 import preprocess_dataset
 import train
+from personagpt import load
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset
+from personagpt.settings import read_settings
 from personagpt.text.style import read_style
 from personagpt.training import recorder, saver
 from personagpt.training.optimization import Trainer
+from personagpt.training.resume import RunState
 from tests.helpers import VARIETIES, copy_base, prepare_run, rows, same, train_run, weights, write_data
 
 
@@ -94,6 +97,9 @@ def test_goals_are_trained_on_and_not_scored_twice(
     (last,) = rows(env, "eval.csv")
     assert last["responses"] == rows(finished, "eval.csv")[-1]["responses"]
     assert "`ask about music.`" in (env.parent / "save" / "checkpoint" / "model" / "README.md").read_text()
+    for name in ("model", "best"):
+        assert load(tmp_path / "save" / "checkpoint" / name).goals == ["ask about work.", "ask about music."]
+    assert load(finished.parent / "save" / "checkpoint" / "model").goals == []
     # Tensors made from other goals, or without them, are noticed.
     goals.write_text("ask about work.\task\twork job\n")
     assert train_run(env, "--restart") == 2
@@ -254,6 +260,44 @@ def test_the_checkpoint_loads_with_from_pretrained(finished: Path) -> None:
     assert len(tokenizer) == model.get_input_embeddings().num_embeddings
     assert tokenizer.chat_template
     assert model.config.activation_function == "gelu_new"
+
+
+def die(*arguments: object) -> None:
+    raise ZeroDivisionError
+
+
+def test_a_model_that_learns_more_is_scored_before_its_first_step(
+    tmp_path: Path, finished: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A rate that ruins the model: the best one is the model that the run started from, and the commands name it."""
+    base = finished.parent / "save" / "checkpoint" / "model"
+    env = prepare_run(tmp_path, data, epochs=1, model_name=base, learn_rate=0.5)
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "training_step", die)
+        with pytest.raises(ZeroDivisionError):
+            train_run(env)
+    assert [row["step"] for row in rows(env, "eval.csv")] == ["0"]
+    capsys.readouterr()
+    assert train_run(env) == 0
+    assert [row["step"] for row in rows(env, "eval.csv")] == ["0", "3"]
+    best = tmp_path / "save" / "checkpoint" / "best"
+    assert same(load_file(best / "model.safetensors"), load_file(base / "model.safetensors"))
+    out = capsys.readouterr().out
+    assert "The validation loss was lowest before this training: these commands take that model, and not the" in out
+    assert f" --model {best} --random-persona\n" in out
+    assert f"evaluate.py --env {env} --model {best}\n" in out
+
+
+def test_the_commands_name_the_best_model_where_the_last_is_another(
+    tmp_path: Path, write_settings: Callable[..., Path]
+) -> None:
+    env = write_settings(save_path=tmp_path / "save")
+    settings = read_settings(env)
+    last = train.closing_words(settings, env, RunState(step=6, best={"loss": 1.0, "step": 6}))
+    assert "--model" not in last
+    before = train.closing_words(settings, env, RunState(step=6, best={"loss": 1.0, "step": 3}))
+    assert "The validation loss was lowest after step 3: these commands" in before
+    assert before.count(f" --model {settings.save_path / 'checkpoint' / 'best'}") == 2
 
 
 def test_starting_again_after_the_end_changes_nothing(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

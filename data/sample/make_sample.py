@@ -11,11 +11,10 @@ Reads templates.py beside it. Writes, beside itself,
 
 The text is the same on every machine; the weights may differ in their last bits.
 
-The base model stands in for DialoGPT. It is trained on chatter in which people tell things and
-others repeat them, so it has learnt to chat and to copy from what was said, but it has never seen a
-persona. Fine-tuning on the corpus then teaches it to answer from its persona, which can be counted,
-as each answer names one known word. `persona_questions` finds the questions in a corpus file;
-`value_of` and `with_value` read and change a persona.
+The base model stands in for DialoGPT. It learns from chatter, in which people tell things and others repeat them. So it
+can chat, and copy from an utterance, but it has never seen a persona. Fine-tuning on the corpus then teaches it to
+answer from its persona. That can be counted, because each answer names a known word: `persona_questions` finds the
+questions in a corpus file, and `value_of` and `with_value` read and change a persona.
 """
 
 import argparse
@@ -63,27 +62,27 @@ class Dialogue(NamedTuple):
 
 
 class PersonaQuestion(NamedTuple):
-    """A question that the persona of the one who answers it settles."""
+    """A question whose answer is in the persona of the speaker who answers."""
 
     dialogue: int  # place in the file, from 0
     utterance: int  # place of the question among the dialogue's utterances, from 0
-    speaker: int  # who answers: 0 talks first in the dialogue, 1 is the other
+    speaker: int  # who answers: 0 talks first in the dialogue, 1 is the other speaker
     kind: str  # a key of FACT_KINDS
     value: str  # the word of the persona that answers it
-    uttered: bool  # whether someone has said that word before the answer
+    uttered: bool  # whether a speaker has said that word before the answer
 
 
 # --- the corpus ----------------------------------------------------------------------------------
 
 
 def draw_persona(rng: random.Random, taken: set[str]) -> dict[str, str]:
-    """Returns the values, by kind, of a new persona; none of them is in `taken`."""
+    """Return the values of a new persona, by kind. No value is in `taken`."""
     kinds = rng.sample(list(FACT_KINDS), FACTS)
     return {kind: rng.choice([v for v in FACT_KINDS[kind].values if v not in taken]) for kind in kinds}
 
 
 def answer(rng: random.Random, topic: str, persona: dict[str, str]) -> str:
-    """Returns what a speaker says when asked about a topic, a key of FACT_KINDS or of SMALL_TALK."""
+    """Return what a speaker says when asked about a topic, a key of FACT_KINDS or of SMALL_TALK."""
     if topic in SMALL_TALK:
         return rng.choice(SMALL_TALK[topic])
     if topic in persona:
@@ -92,7 +91,7 @@ def answer(rng: random.Random, topic: str, persona: dict[str, str]) -> str:
 
 
 def draw_topic(rng: random.Random, persona: dict[str, str], heard: list[str]) -> str:
-    """Returns what to ask a speaker about who has been asked about the topics in `heard`."""
+    """Return the next topic for a speaker who has been asked about the topics in `heard`."""
     new_facts = [kind for kind in persona if kind not in heard]
     not_in_persona = [kind for kind in FACT_KINDS if kind not in persona and kind not in heard]
     again = [kind for kind in heard[:-1] if kind in FACT_KINDS]
@@ -103,10 +102,9 @@ def draw_topic(rng: random.Random, persona: dict[str, str], heard: list[str]) ->
 
 
 def make_utterances(rng: random.Random, personas: list[dict[str, str]]) -> list[str]:
-    """Returns a chat in which each speaker answers the other's questions and mostly asks one back.
+    """Return a chat in which each speaker answers the other's questions and mostly asks one back.
 
-    A farewell answers another one or an utterance that asks nothing, never a question: however long the talk, a
-    question gets an answer.
+    A farewell answers another farewell or an utterance that asks nothing, so that every question gets an answer.
     """
     turns = 2 * rng.randint(*EXCHANGES)
     farewells_from = turns - 2 if rng.random() < 0.25 else turns
@@ -143,11 +141,11 @@ def make_utterances(rng: random.Random, personas: list[dict[str, str]]) -> list[
 
 
 def make_corpus(rng: random.Random, count: int, used: set[frozenset[str]]) -> list[Dialogue]:
-    """Returns `count` dialogues. Their personas are new to `used`, sets of values, and added to it."""
+    """Return `count` dialogues with new personas: their sets of values are not in `used`, and are added to it."""
     dialogues = []
     while len(dialogues) < count:
         first = draw_persona(rng, taken=set())
-        # Speakers share no value, so that what one says of oneself never answers for the other.
+        # The speakers share no value, so that no speaker gives away the other's answer.
         second = draw_persona(rng, taken=set(first.values()))
         keys = {frozenset(first.values()), frozenset(second.values())}
         if keys & used:
@@ -162,7 +160,7 @@ def make_corpus(rng: random.Random, count: int, used: set[frozenset[str]]) -> li
 
 
 def write_corpus(path: Path, dialogues: list[Dialogue]) -> None:
-    """Writes the ConvAI2 text format, in which the partner talks first."""
+    """Write the ConvAI2 text format, in which the partner talks first."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for (partner, own), utterances in dialogues:
             lines = [f"your persona: {fact}" for fact in own]
@@ -175,7 +173,7 @@ def write_corpus(path: Path, dialogues: list[Dialogue]) -> None:
 
 
 def read_corpus(path: Path) -> list[Dialogue]:
-    """Returns the dialogues of a file that `write_corpus` wrote."""
+    """Return the dialogues of a file that `write_corpus` wrote."""
     dialogues: list[Dialogue] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         number, text = line.split(" ", maxsplit=1)
@@ -192,10 +190,7 @@ def read_corpus(path: Path) -> list[Dialogue]:
 
 
 def match_fact(fact: str) -> tuple[str, str, str] | None:
-    """Returns the kind of a fact, its phrasing (an entry of `FACT_KINDS[kind].facts`) and its value.
-
-    None if no phrasing of ours matches.
-    """
+    """Return the kind of a fact, its phrasing (an entry of `FACT_KINDS[kind].facts`) and its value, None if unknown."""
     for kind, table in FACT_KINDS.items():
         for phrasing in table.facts:
             match = re.fullmatch(re.escape(phrasing).replace(r"\{\}", "(.+)"), fact)
@@ -205,26 +200,26 @@ def match_fact(fact: str) -> tuple[str, str, str] | None:
 
 
 def value_of(facts: list[str], kind: str) -> str | None:
-    """Returns the value that a persona has for a kind, None if it has no fact of that kind."""
+    """Return the value that a persona has for a kind, None if it has no fact of that kind."""
     matches = [match_fact(fact) for fact in facts]
     return next((match[2] for match in matches if match and match[0] == kind), None)
 
 
 def with_value(facts: list[str], kind: str, value: str) -> list[str]:
-    """Returns the persona with another value in its fact of that kind; the phrasing stays."""
+    """Return the persona with another value in its fact of that kind, and the same phrasing."""
     matches = [(fact, match_fact(fact)) for fact in facts]
     return [m[1].format(value) if m and m[0] == kind else fact for fact, m in matches]
 
 
 def names(text: str, value: str) -> bool:
-    """Returns whether a text contains the value as a whole word."""
+    """Return whether a text contains the value as a whole word."""
     return value in re.findall(r"\w+", text.lower())
 
 
 def persona_questions(path: Path | str) -> list[PersonaQuestion]:
-    """Returns the persona questions of a corpus file, in file order.
+    """Return the persona questions of a corpus file, in file order.
 
-    A question is found by its exact text; "and you ?" asks for the kind of the question before it.
+    A question is recognised by its exact text. "and you ?" asks for the kind of the question before it.
     """
     kind_of = {question: kind for kind, table in FACT_KINDS.items() for question in table.questions}
     questions = []
@@ -245,14 +240,14 @@ def persona_questions(path: Path | str) -> list[PersonaQuestion]:
 
 
 def draw_word(rng: random.Random, values: list[str]) -> str:
-    """Returns a value, or now and then a made-up word, which can be repeated only by copying it."""
+    """Return a value, or sometimes a made-up word, which a model can repeat only by copying it."""
     if rng.random() < 0.7:
         return rng.choice(values)
     return "".join(rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(2))
 
 
 def make_chatter(rng: random.Random) -> str:
-    """Returns a chat in which things are told and repeated, each utterance ended by EOS."""
+    """Return a chat in which people tell and repeat things, with EOS after each utterance."""
     utterances = []
     if rng.random() < 0.25:
         words = " ".join(draw_word(rng, VALUES) for _ in range(rng.randint(3, 9)))
@@ -262,14 +257,14 @@ def make_chatter(rng: random.Random) -> str:
     if rng.random() < 0.2:
         question = rng.choice(list(SMALL_TALK))
         utterances += [question, rng.choice(SMALL_TALK[question])]
-    echoes: list[str] = []  # what was told and not yet repeated
+    echoes: list[str] = []  # things told and not yet repeated
     kinds = rng.sample(list(FACT_KINDS), rng.randint(2, 6))
     for kind in kinds:
         word = draw_word(rng, FACT_KINDS[kind].values)
         utterances.append(rng.choice(FACT_KINDS[kind].facts + FACT_KINDS[kind].answers).format(word))
         echoes.append(rng.choice(FACT_KINDS[kind].echoes).format(word))
         if kind == kinds[-1] or rng.random() < 0.5:
-            # In any order, so that the listener must find each thing, not just the last one.
+            # In random order, so that the listener must find each thing, not just the last.
             rng.shuffle(echoes)
             joined = " and ".join(filter(None, [" , ".join(echoes[:-1]), echoes[-1]]))
             utterances.append(rng.choice(REPEATS).format(joined))
@@ -278,7 +273,7 @@ def make_chatter(rng: random.Random) -> str:
 
 
 def make_base(folder: Path) -> None:
-    """Trains a byte-level BPE tokenizer and a small GPT-2 on chatter; saves both to `folder`."""
+    """Train a byte-level BPE tokenizer and a small GPT-2 on chatter, and save both to `folder`."""
     import torch
     from tokenizers import ByteLevelBPETokenizer
     from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
@@ -288,8 +283,8 @@ def make_base(folder: Path) -> None:
     chats = [make_chatter(rng) for _ in range(40_000)]
 
     bpe = ByteLevelBPETokenizer()
-    # Merged to the end, so that every word of the corpus is one token: from pieces of words a reply that is
-    # drawn at random makes up words. The base depends on the corpus's words alone, not on how often they are said.
+    # Every word of the corpus becomes a single token, because a sampled reply makes up words from pieces of words. The
+    # base depends on the corpus's words alone, not on how often they occur.
     texts = [text for (first, second), said in read_corpus(TRAIN_FILE) for text in [*first, *second, *said]]
     words = sorted({word for text in texts for word in re.findall(r" ?\w+| ?[^\w\s]+", text)})
     bpe.train_from_iterator(words, min_frequency=1, special_tokens=[EOS], show_progress=False)

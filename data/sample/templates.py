@@ -1,9 +1,8 @@
 """The words of the demo corpus: kinds of persona facts, their values, the sentences around them.
 
-make_sample.py draws from these tables when it writes the corpus, and matches its text against them
-when it finds the persona questions again. So no value may belong to two kinds, nor a question or a
-fact. Each sentence ends in `.`, `!` or `?`. As in ConvAI2, a space precedes punctuation, but for the
-full stop that ends a fact.
+make_sample.py draws from these tables when it writes the corpus, and compares text with them when it looks for the
+persona questions. So a value, a question or a fact belongs to a single kind. Each sentence ends in `.`, `!` or `?`. As
+in ConvAI2, a space precedes punctuation, but not the full stop at the end of a fact.
 """
 
 from typing import NamedTuple
@@ -20,7 +19,7 @@ class FactKind(NamedTuple):
 
 
 def words(text: str) -> list[str]:
-    """Returns the words of a text."""
+    """Return the words of a text."""
     return text.split()
 
 

@@ -17,6 +17,7 @@ from personagpt.errors import UserError
 from personagpt.importing.talks import Record
 
 PARTS = {"train": "train", "valid": "valid", "validation": "valid", "dev": "valid", "test": "test"}
+RECORD_KEYS = {"messages", "conversations", "conversation", "utterances", "instruction"}  # of a record that is a talk
 SAMPLED = 40  # lines, records or rows by which a layout is recognised
 DELIMITERS = ",\t;|"
 DAMAGED_JSON = re.compile(r'\{\s*["}]|\[\s*[{\["\]]')  # how JSON starts, and talks as text do not
@@ -111,7 +112,11 @@ class Source:
         content = self.document
         if not isinstance(content, dict) or not all(isinstance(items, list) for items in content.values()):
             return False
-        return any(name.lower() in PARTS for name in content)
+        if any(name.lower() in PARTS for name in content):
+            return True
+        # Other names are parts, too, where each holds records, {"held out": [{"messages": [...]}, ...]}.
+        firsts = [items[0] if items else None for items in content.values()]
+        return bool(firsts) and all(isinstance(first, dict) and RECORD_KEYS & first.keys() for first in firsts)
 
     @cached_property
     def columns(self) -> list[str]:
@@ -130,7 +135,7 @@ class Source:
     def _is_table(self, delimiter: str) -> bool:
         """Return whether the first line is a header, and the first rows have a cell for each of its names."""
         header, *others = self.text.split("\n", 1)
-        if ":" in header or "\uff1a" in header or header.count(delimiter) == 0 or len(header) > 5_000:
+        if re.search(":|\uff1a|<\\|", header) or header.count(delimiter) == 0 or len(header) > 5_000:
             return False
         try:
             names = next(csv.reader([header], delimiter=delimiter))

@@ -29,14 +29,23 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from personagpt.importing.layouts import (
+    alpaca,
     columns,
     convai2,
+    discord,
     messages,
+    messenger,
     names_alone,
     plain,
+    role_markers,
+    sharegpt,
+    signal,
+    slack,
     synthetic_persona_chat,
+    telegram,
     transfertransfo,
     truecased,
+    whatsapp,
 )
 from personagpt.importing.sources import Source
 from personagpt.importing.talks import ImportedTalk, RecordError
@@ -52,10 +61,19 @@ class Layout(Protocol):
 # The name on the command line and in the summary -> the module. The first that recognises a file reads the file:
 # special layouts come before general ones.
 LAYOUTS: dict[str, Layout] = {
+    "signal": signal,
+    "whatsapp": whatsapp,
+    "telegram": telegram,
+    "messenger": messenger,
+    "discord": discord,
+    "slack": slack,
     "transfertransfo": transfertransfo,
     "truecased": truecased,
     "synthetic-persona-chat": synthetic_persona_chat,
     "messages": messages,
+    "sharegpt": sharegpt,
+    "alpaca": alpaca,
+    "role-markers": role_markers,
     "convai2": convai2,
     "plain": plain,
     "names-alone": names_alone,

@@ -62,6 +62,11 @@ def load_bare_tokenizer(name: str) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def knows_format(name: str) -> bool:
+    """Return whether the model `name` was trained on persona dialogues before: its own tokenizer has the tokens."""
+    return set(SPECIAL_TOKENS) <= set(load_bare_tokenizer(name).get_vocab())
+
+
 def load_config(name: str) -> transformers.GPT2Config:
     """Return the configuration of `name`. Raises ModelError where it is not a GPT-2's."""
     quiet_libraries()
@@ -158,6 +163,12 @@ class TrainedModel:
     def context_length(self) -> int:
         """How many tokens the model can read."""
         return self.model.config.n_positions
+
+    @property
+    def goals(self) -> list[str] | None:
+        """The goals that the model was trained with; None if its config.json does not say."""
+        goals = getattr(self.model.config, "goals", None)
+        return goals if isinstance(goals, list) else None
 
     @property
     def autocast(self) -> AbstractContextManager:

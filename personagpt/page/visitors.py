@@ -40,10 +40,8 @@ class Refused(Exception):
 
 
 class Page:
-    """Answer the requests of visitors. Every method takes the visitor's checksum, and reaches no other visitor's talks.
-
-    The content of an answer is JSON. Raises Refused where the request cannot be granted.
-    """
+    """Answer the requests of visitors with JSON. Every method takes the visitor's checksum, and reaches no other
+    visitor's talks. Raises Refused where the page does not grant the request."""
 
     def __init__(self, queue: ReplyQueue, personas: list[list[str]], goals: list[str], limits: Limits) -> None:
         self.queue, self.personas, self.goals, self.limits = queue, personas, goals, limits
@@ -68,23 +66,22 @@ class Page:
         return {"persona": secrets.choice(self.personas)}
 
     def talks(self, visitor: str, data: dict) -> dict:
-        return {
-            "talks": [
-                {"id": talk.id, "started": talk.started, "persona": talk.persona, "turns": len(talk.turns)}
-                for talk in reversed(visible_talks(self.recordings, visitor))
-            ]
-        }
+        talks = [
+            {"id": talk.id, "started": talk.started, "persona": talk.persona, "turns": len(talk.turns)}
+            for talk in reversed(visible_talks(self.recordings, visitor))
+        ]
+        return {"talks": talks}
 
     def talk(self, visitor: str, data: dict) -> dict:
         return self.shown(self.recorded(visitor, data["id"]))
 
     def begin(self, visitor: str, data: dict) -> dict:
-        limits, facts = self.limits, data.get("persona")
-        if not isinstance(facts, list) or not 1 <= len(facts) <= limits.facts:
-            raise Refused(400, f"a persona has 1 to {limits.facts} facts")
-        facts = [checked(fact, "a fact", limits.fact_letters) for fact in facts]
+        facts = data.get("persona")
+        if not isinstance(facts, list) or not 1 <= len(facts) <= self.limits.facts:
+            raise Refused(400, f"a persona has 1 to {self.limits.facts} facts")
+        facts = [checked(fact, "a fact", self.limits.fact_letters) for fact in facts]
         with self.changing:
-            check_room(self.recordings, visitor, limits)
+            check_room(self.recordings, visitor, self.limits)
             talk = self.queue.new_talk(facts, Sampling(), secrets.randbits(32), visitor, "app.py")
             return self.say_in(talk, visitor, data)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -67,18 +68,22 @@ class Recordings:
         self._connection: sqlite3.Connection | None = None
         self._saved: set[str] = set()  # ids of talks that were in the file: if an id is missing there, it was deleted
 
-    def save(self, *talks: Talk) -> None:
+    def save(self, *talks: Talk, continues: str | None = None) -> None:
         """Store the present state of all talks, or of none. The talks are on the disk when this returns.
 
+        `continues` is the id of the talk whose words the talks repeat, if there is such a talk.
+
         A talk without turns is removed. A person's talk whose twin is neither saved along with it nor in the file is
-        stored without the partner's words, because the partner has deleted them. Raises TalkDeleted if a talk
-        was saved before and deleted since.
+        stored without the partner's words, because the partner has deleted them. Raises TalkDeleted if a talk, or the
+        talk that it continues, was saved before and deleted since.
         """
         changed = [talk for talk in talks if talk.turns or talk.id in self._saved]
         if not changed:
             return
         ids = {talk.id for talk in changed}
         with self._transaction() as database:
+            if continues in self._saved:
+                _check_stored(database, continues)
             for talk in changed:
                 is_alone = talk.partner == "person" and talk.twin not in ids and not _is_stored(database, talk.twin)
                 _save(database, _without_partner(talk) if is_alone else talk, is_new=talk.id not in self._saved)
@@ -163,7 +168,10 @@ class Recordings:
     def _opened(self) -> sqlite3.Connection:
         """Return the connection, which the first call opens."""
         if self._connection is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(OSError):  # the file is there, or SQLite says why it cannot be
+                # Readable by its owner only; SQLite gives its log the same permissions.
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL, 0o600))
             connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare(connection)
@@ -246,8 +254,8 @@ def _save(database: sqlite3.Connection, talk: Talk, is_new: bool) -> None:
         pairs = [(name, getattr(talk, name)) for name in TALK.split(", ")]
         values = [json.dumps(value) if name in IS_JSON else value for name, value in pairs]
         database.execute(f"INSERT INTO talks ({TALK}) VALUES ({', '.join('?' * len(values))})", values)
-    elif not _is_stored(database, talk.id):
-        raise TalkDeleted("this talk was deleted meanwhile; start a new one")
+    else:
+        _check_stored(database, talk.id)
     if not talk.turns:
         database.execute("DELETE FROM talks WHERE id = ?", (talk.id,))
         return
@@ -259,6 +267,11 @@ def _save(database: sqlite3.Connection, talk: Talk, is_new: bool) -> None:
     database.executemany("INSERT INTO flags (talk, turn, kind, note) VALUES (?, ?, ?, ?)", flags)
     ratings = [(talk.id, question, json.dumps(answer)) for question, answer in talk.ratings.items()]
     database.executemany("INSERT OR REPLACE INTO ratings (talk, question, answer) VALUES (?, ?, ?)", ratings)
+
+
+def _check_stored(database: sqlite3.Connection, talk_id: str) -> None:
+    if not _is_stored(database, talk_id):
+        raise TalkDeleted("this talk was deleted meanwhile; start a new one")
 
 
 def _is_stored(database: sqlite3.Connection, talk_id: str | None) -> bool:

@@ -1,11 +1,15 @@
-"""Recorded talks -> training text, lines of JSON, and a table of the flags."""
+"""Recorded talks -> training text, lines of JSON, and a table of the flags.
+
+A model that trains on a few talks alone forgets what it knew. So the text also has dialogues of the model's old
+training text, and its validation text is the old one, so that the losses before and after can be compared.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Callable
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +17,73 @@ from personagpt.errors import UserError
 from personagpt.files import write_atomically
 from personagpt.output import say
 from personagpt.records.statistics import count_flags
-from personagpt.records.talks import DELETED, Talk
-from personagpt.settings import TEXT_NAMES
-from personagpt.text.convai2 import Dialogue, is_writable, write_corpus
+from personagpt.records.talks import DELETED, Talk, branches_of
+from personagpt.settings import TEXT_NAMES, Settings
+from personagpt.text.convai2 import Dialogue, is_writable, read_corpus, write_corpus
 
-VALID_EVERY = 10  # of the exported talks every tenth is for validation
+VALID_EVERY = 10  # of the exported talks every tenth is for validation, where there is no old text
+OLD_PER_TALK, OLD_LEAST = 20, 500  # dialogues of the old training text for each talk, and at least
+# How many times slower the model learns from the export than it learned at first. Ten times slower, the demo model
+# became worse on its old validation text, with the old training text alone, too; docs/talk.md has the figures.
+SLOWER = 60
+EPOCHS = 1
+SELF_PLAY = "self-play"  # what `--source` calls the talks of a model with itself, whichever program recorded them
 FLAG_TABLE, LINES = "flags.csv", "talks.jsonl"
 
+Kept = list[tuple[Talk, Dialogue]]  # the talks that give text, each with its dialogue
 
-def export(talks: list[Talk], target: Path, only_flagged: bool, next_command: Callable[..., str] | None = None) -> None:
+
+def choose(talks: list[Talk], sources: list[str] | None) -> list[Talk]:
+    """Return the talks from `sources`; without `sources` every talk in which a person took part.
+
+    A source is the program that recorded a talk, such as "app.py" or "study:NAME:CONDITION", or a part of that before a
+    colon ("study"), or "self-play". Raises UserError where a source has no talk.
+    """
+    counts = Counter(map(_source, talks))
+    if sources is None:
+        if counts[SELF_PLAY]:
+            say(f"left out: {counts[SELF_PLAY]} talks of the model with itself; --source {SELF_PLAY} exports them")
+        return [talk for talk in talks if _source(talk) != SELF_PLAY]
+    for wanted in sources:
+        if not any(_is_from(talk, wanted) for talk in talks):
+            known = ", ".join(f"{source} ({count} talks)" for source, count in counts.most_common()) or "none"
+            raise UserError(f"--source {wanted}: no talk on record is from there; the sources on record: {known}")
+    return [talk for talk in talks if any(_is_from(talk, wanted) for wanted in sources)]
+
+
+def _source(talk: Talk) -> str:
+    return SELF_PLAY if talk.partner == "partner" else talk.source
+
+
+def _is_from(talk: Talk, wanted: str) -> bool:
+    return f"{_source(talk)}:".startswith(f"{wanted}:")
+
+
+def with_corrections(talks: list[Talk]) -> list[Talk]:
+    """Return the talks with each correction beside the flag that led to it.
+
+    After /flag and /retry the flagged talk stays as it is, and another talk goes on; a later /fix corrects that other
+    talk. The correction is put into the flagged talk, too, in the place of the flagged reply.
+    """
+    branches = branches_of(talks)
+    return [_with_correction(talk, branches[talk.origin]) for talk in talks]
+
+
+def _with_correction(talk: Talk, branches: list[Talk]) -> Talk:
+    last = len(talk.turns) - 1
+    if talk.turns[last].corrected or all(flag.turn != last for flag in talk.flags):
+        return talk
+    places = (other.turns[last] for other in reversed(branches) if talk.shares(other, last) and len(other.turns) > last)
+    correction = next((turn for turn in places if turn.corrected), None)
+    return talk if correction is None else talk.ending_with(talk.turns[last].instead(correction.text, corrected=True))
+
+
+def export(talks: list[Talk], target: Path, only_flagged: bool, old: OldText | None = None) -> Kept:
     """Write the talks into the folder `target`: as ConvAI2 text for preprocess_dataset.py, as JSON, and their flags.
 
-    `next_command` returns the next command to run, with changed settings: training continues from the model that
-    talked last, if it still exists. Without `next_command` no command is printed.
-
-    The JSON has every talk whole. The text has each talk up to its first flagged reply that nobody corrected. With
-    `only_flagged`, the text has the talks with a flag, and has them whole. A talk that is the beginning of another talk
-    (which continued after /undo or /retry) is left out of the text. Raises UserError if there is no talk, or if files
-    are in the way.
+    Returns the talks that the text has. The JSON has every talk whole. As text a talk goes up to its first flagged
+    reply that nobody corrected; with `only_flagged`, talks with a flag go whole. `old` is mixed into the text. Raises
+    UserError where there is no talk, or where files are in the way.
     """
     present = [target / name for name in (*TEXT_NAMES.values(), FLAG_TABLE, LINES) if (target / name).exists()]
     if present:
@@ -43,52 +96,123 @@ def export(talks: list[Talk], target: Path, only_flagged: bool, next_command: Ca
     if not talks:
         kind = "flagged talk" if only_flagged else "talk"
         raise UserError(f"no {kind} to export; record some with interact.py first")
-    target.mkdir(parents=True, exist_ok=True)
     kept = text_of(talks, only_flagged)
-    for split, pairs in split_talks(kept).items() if kept else ():
-        write_atomically(target / TEXT_NAMES[split], write_corpus(dialogue for _, dialogue in pairs))
-        say(f"{split}: {len(pairs)} talks, {sum(len(d.utterances) for _, d in pairs)} utterances")
-    if len(kept) == 1:
-        say("there is one talk only: it is both the training and the validation text")
+    texts, lines = talks_alone(kept) if old is None or not kept else old.mixed_with(kept)
+    target.mkdir(parents=True, exist_ok=True)
+    for split, text in texts.items():
+        write_atomically(target / TEXT_NAMES[split], text)
     write_atomically(target / LINES, "".join(talk.line() for talk in talks))
     write_atomically(target / FLAG_TABLE, flag_table(talks))
-    say(f"{len(talks)} talks whole, with everything: {target / LINES}; their flags: {target / FLAG_TABLE}")
-    for line in count_flags(talks):
-        say(line)
+    lines.append(f"{len(talks)} talks whole, with everything: {target / LINES}; their flags: {target / FLAG_TABLE}")
+    lines += count_flags(talks)
     if not kept:
-        say("no training text: no talk has a reply that is not flagged")
-    if not kept or next_command is None:
-        return
+        lines.append("no training text: no talk has a reply that is not flagged")
+    for line in lines:
+        say(line)
+    return kept
+
+
+def talks_alone(kept: Kept) -> tuple[dict[str, str], list[str]]:
+    """Return the text of each split, and lines that say what is in it; none where nothing is kept."""
+    parts, lines = split_talks(kept) if kept else {}, []
+    for split, pairs in parts.items():
+        lines.append(f"{split}: {len(pairs)} talks, {_utterances(pairs)} utterances")
+    if len(kept) == 1:
+        lines.append("there is one talk only: it is both the training and the validation text")
+    return {split: write_corpus(dialogue for _, dialogue in pairs) for split, pairs in parts.items()}, lines
+
+
+class OldText:
+    """The text that a model was trained on. A model that learns from talks needs it to keep what it knows."""
+
+    def __init__(self, settings: Settings, whole: bool) -> None:
+        """Read the text of the settings. With `whole`, every dialogue of it is mixed in. Raises TextError."""
+        self.paths = {split: settings.text(split) for split in TEXT_NAMES}
+        self.train, self.valid = (read_corpus(self.paths[split]) for split in ("train", "valid"))
+        self.whole = whole
+
+    def mixed_with(self, kept: Kept) -> tuple[dict[str, str | bytes], list[str]]:
+        """Return the text of each split, and lines that say what is in it.
+
+        All talks train, with dialogues from evenly spread places of the old training text. The validation text is the
+        old validation text, byte for byte.
+        """
+        total = len(self.train)
+        count = total if self.whole else min(total, max(OLD_LEAST, OLD_PER_TALK * len(kept)))
+        old = [self.train.dialogues[((number + 1) * total - 1) // count] for number in range(count)]
+        new = [dialogue for _, dialogue in kept]
+        texts = {"train": write_corpus([*old, *new]), "valid": self.paths["valid"].read_bytes()}
+        return texts, [
+            f"train: {len(new)} talks, {_utterances(kept)} utterances, and {count:,} of the {total:,} dialogues of "
+            f"{self.paths['train']}, so that the model keeps what it knows",
+            f"valid: the {len(self.valid):,} dialogues of {self.paths['valid']} as they are, so that the loss before "
+            "and after can be compared",
+        ]
+
+
+def _utterances(kept: Kept) -> int:
+    return sum(len(dialogue.utterances) for _, dialogue in kept)
+
+
+def missing_text(settings: Settings) -> list[str]:
+    """Return the text files of the settings in force that are not there."""
+    return [str(path) for path in map(settings.text, TEXT_NAMES) if not path.is_file()]
+
+
+def model_of(talks: list[Talk], settings: Settings) -> str | None:
+    """Return the model that training goes on from: the last one that talked, or else the run's; None without either."""
+    names = [talk.model for talk in sorted(talks, key=lambda talk: talk.started) if talk.model]
+    names = [*names[-1:], str(settings.save_path / "checkpoint" / "model")]
+    return next((name for name in names if Path(name).is_dir() or not Path(name).is_absolute()), None)
+
+
+def settings_to_train(target: Path, settings: Settings, model: str | None) -> dict[str, object]:
+    """Return the settings that change when the exported text in `target` is trained on.
+
+    The text of an earlier export lies in a folder with its talks: the learning rate is then low already.
+    """
     changed = {"data_path": target, "save_path": target / "save"}
-    models = [talk.model for talk, _ in sorted(kept, key=lambda pair: pair[0].started) if talk.model]
-    if models and (Path(models[-1]).is_dir() or not Path(models[-1]).is_absolute()):  # a folder, or a hub name
-        changed["model_name"] = models[-1]
-    say(f"text in {target}; next: {next_command(**changed)}")
+    if model is None:
+        return changed
+    slower = 1 if (settings.data_path / LINES).is_file() else SLOWER
+    return changed | {"model_name": model, "epochs": EPOCHS, "learn_rate": f"{settings.learn_rate / slower:.6g}"}
 
 
-def text_of(talks: list[Talk], whole: bool) -> list[tuple[Talk, Dialogue]]:
-    """Return the talks that give text, each with its dialogue: up to its first flagged reply, or `whole`.
+def text_of(talks: list[Talk], whole: bool) -> Kept:
+    """The talks of which something can be used, each with its dialogue: up to its first flagged reply, or `whole`.
 
     Two twins give one dialogue: from the talk of the person who began, up to the first flag in either talk.
     """
-    kept, by_id = [], {talk.id: talk for talk in talks}
+    kept, by_id, branches = [], {talk.id: talk for talk in talks}, branches_of(talks)
     for talk in talks:
         twin = by_id.get(talk.twin)
         if twin is not None and twin.speakers[0] == "human":
             continue
         twins = [talk] if twin is None else [talk, twin]
-        dialogue = training_dialogue(talk, len(talk.turns) if whole else min(map(first_flag, twins)))
+        end = min(first_flag(side, branches[side.origin]) for side in twins)
+        dialogue = training_dialogue(talk, len(talk.turns) if whole else end)
         if dialogue is not None:
             kept.append((talk, dialogue))
-    if whole:
-        return kept
-    beginnings = {_beginning(dialogue, count) for _, dialogue in kept for count in range(1, len(dialogue.utterances))}
-    return [(talk, dialogue) for talk, dialogue in kept if _beginning(dialogue) not in beginnings]
+    return kept if whole else _each_opening_once(kept)
 
 
-def first_flag(talk: Talk) -> int:
-    """Return the number of turns before the first flagged reply that nobody corrected."""
-    return min((flag.turn for flag in talk.flags if not talk.turns[flag.turn].corrected), default=len(talk.turns))
+def _each_opening_once(kept: Kept) -> Kept:
+    """Leave out all but the longest of the dialogues that went on from one another after the same first exchange."""
+    longest: dict[tuple[Any, ...], int] = {}
+    for number, (talk, dialogue) in enumerate(kept):
+        key = (talk.origin, *dialogue.utterances[:2])
+        if key not in longest or len(dialogue.utterances) >= len(kept[longest[key]][1].utterances):
+            longest[key] = number
+    return [kept[number] for number in sorted(longest.values())]
+
+
+def first_flag(talk: Talk, branches: list[Talk]) -> int:
+    """How many turns come before the first flagged reply that nobody corrected.
+
+    A reply of `talk` may have its flag in one of the `branches`: after /flag and /set another talk goes on without it.
+    """
+    flags = ((other, flag.turn) for other in branches for flag in other.flags if not other.turns[flag.turn].corrected)
+    return min((turn for other, turn in flags if talk.shares(other, turn + 1)), default=len(talk.turns))
 
 
 def training_dialogue(talk: Talk, count: int) -> Dialogue | None:
@@ -130,11 +254,6 @@ def flag_table(talks: list[Talk]) -> str:
             facts = " | ".join(talk.facts_of(turn.speaker))
             writer.writerow([talk.id, flag.turn, flag.kind, flag.note, facts, before, *said, talk.model_checksum])
     return text.getvalue()
-
-
-def _beginning(dialogue: Dialogue, count: int | None = None) -> tuple[Any, ...]:
-    """Return the personas and the first `count` utterances of a dialogue, to compare it with another dialogue."""
-    return *map(tuple, dialogue.personas), *dialogue.utterances[:count]
 
 
 def _one_line(text: str) -> str:

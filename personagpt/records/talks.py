@@ -121,6 +121,23 @@ class Talk:
         changed = {"id": self.id if len(flags) == len(self.flags) else new_id()}
         return replace(self, turns=self.turns[:kept], flags=flags, **changed)
 
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """What this talk has in common with the talks that went on from it, or that it went on from.
+
+        After a flag, /undo, /retry, /choose and /set go on as another talk, of the same start.
+        """
+        given = self.persona, self.partner_persona, self.sampling.get("seed")
+        return self.started, self.source, self.participant or "", self.partner, json.dumps(given)
+
+    def shares(self, other: Talk, count: int) -> bool:
+        """Whether the first `count` turns of both talks are the same, said at the same time."""
+        return len(other.turns) >= count <= len(self.turns) and other.turns[:count] == self.turns[:count]
+
+    def ending_with(self, turn: Turn) -> Talk:
+        """This talk with `turn` in the place of its last one."""
+        return replace(self, turns=[*self.turns[:-1], turn])
+
     def line(self) -> str:
         """Return the talk as one line of JSON."""
         return json.dumps(asdict(self)) + "\n"
@@ -133,6 +150,14 @@ def is_blind(talk: Talk) -> bool:
     """
     is_over = "partner" in talk.ratings or talk.ratings.get("ended") == "left"
     return talk.source.startswith(STUDY) and not is_over
+
+
+def branches_of(talks: Iterable[Talk]) -> dict[tuple[str, ...], list[Talk]]:
+    """The talks of each origin, in order."""
+    branches: dict[tuple[str, ...], list[Talk]] = {}
+    for talk in talks:
+        branches.setdefault(talk.origin, []).append(talk)
+    return branches
 
 
 def talks_by_study(talks: Iterable[Talk]) -> dict[str, list[Talk]]:

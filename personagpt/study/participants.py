@@ -18,8 +18,8 @@ WAIT_FOR_PARTNER = "wait for your partner's words first"
 
 
 class StudyPage:
-    """Answer the requests of participants. Every method takes the participant's checksum, and reaches no other
-    participant's talks. Raises Refused where the request cannot be granted."""
+    """Answer the requests of participants with JSON. Every method takes the participant's checksum, and reaches no
+    other participant's talks. Raises Refused where the page does not grant the request."""
 
     def __init__(self, pairing: Pairing, limits: Limits) -> None:
         self.pairing, self.limits, self.stages = pairing, limits, Stages(pairing)
@@ -79,11 +79,9 @@ class StudyPage:
             said = replace(talk, turns=[*talk.turns, turn], started=talk.started if talk.turns else now())
             self._check_length(said)
             if talk.partner == "person":
-                same = replace(turn, speaker="partner")
-                twins = self.stages.twins(participant, talk)
-                self.recordings.save(
-                    said, *(replace(twin, turns=[*twin.turns, same], started=said.started) for twin in twins)
-                )
+                heard, twins = replace(turn, speaker="partner"), self.stages.twins(participant, talk)
+                twins = [replace(twin, turns=[*twin.turns, heard], started=said.started) for twin in twins]
+                self.recordings.save(said, *twins)
             elif len(said.turns) < 2 * self.study.turns:
                 self.stages.ask(said)
             else:

@@ -106,7 +106,8 @@ class Stages:
             return
         reply = self.queue_of(talk).reply_of(talk.id)
         if talk.turns:
-            if reply is None or (reply.done and not reply.problem):
+            is_missing = reply is None or (reply.done and not reply.problem)
+            if is_missing and talk.turns[-1].speaker == "human":
                 self._ask_again(talk.id)
         elif reply is None:
             assignment.talk = replace(talk, started=now())

@@ -33,7 +33,7 @@ class Score:
     """How likely a reply of `tokens` tokens (its <eos> included) is: log-likelihoods, in nats."""
 
     own: float  # under the persona
-    other: float  # under another one
+    other: float  # under another persona
     tokens: int
 
     @property
@@ -47,19 +47,19 @@ class Score:
 
 @dataclass(frozen=True)
 class Reason:
-    """Where a reply comes from."""
+    """How likely the last reply is, and the fact that it leans on."""
 
     score: Score
-    fact: str | None  # the one it leans on most: without it, it is least likely; None where none makes it likelier
-    loss: float  # by how many nats
+    fact: str | None  # without this fact the reply is least likely; None if no fact makes it likelier
+    loss: float  # nats that the reply loses without the fact
 
 
 class Persona:
     """A talk with a model in the voice of a persona.
 
-    Many personas share one model, also in several threads: the model is only read, and each persona has its own history
-    and its own random numbers. `history` is the talk so far, one utterance after another; the last one is the
-    persona's. Raises UserError where the facts, or an option, cannot be used.
+    Many personas can share one model, also in several threads, because a persona only reads the model. Each persona
+    has its own history and random numbers. `history` is the talk so far, utterance by utterance; the last utterance is
+    the persona's. Raises UserError if the facts or an option cannot be used.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class Persona:
         keep_facts: bool = False,
         **sampling: float,
     ) -> None:
-        """`seed` repeats a talk. `max_history` is how many utterances the model is shown at most (0: what its context
-        holds; None: `Style.max_history`). What is given is brought into the style of the text the model learned from,
-        unless `as_typed`; with `keep_facts`, which come from a dialogue text, only what is said is. The others are
-        Sampling's: top_k, top_p, temperature, max_new_tokens, no_repeat.
+        """`seed` repeats a talk. The model is shown the last `max_history` utterances (0: all that fit its context;
+        None: `Style.max_history`). Facts and utterances are rewritten in the style of the model's training text, unless
+        `as_typed` is set; `keep_facts` leaves facts that come from a dialogue text as they are. `sampling` are
+        Sampling's fields: top_k, top_p, temperature, max_new_tokens, no_repeat.
         """
         self.model, self._random = model, Random(seed)
         self._style = None if as_typed else model.style
@@ -96,34 +96,34 @@ class Persona:
         self.draw_with(Sampling(**sampling))
 
     def draw_with(self, sampling: Sampling) -> None:
-        """Draw replies so from now on. Raises UserError where the longest one leaves no room for the persona."""
+        """Draw replies in this way from now on. Raises UserError if the longest reply leaves no room for the facts."""
         length = self.model.context_length
         if sampling.max_new_tokens >= length:
             raise UserError(f"max_new_tokens {sampling.max_new_tokens}: the model's context is {length} tokens")
-        self.model.encoder.context(1, self.facts, [], length - sampling.max_new_tokens)  # raises where it does not fit
+        self.model.encoder.context(1, self.facts, [], length - sampling.max_new_tokens)  # raises if they do not fit
         self.sampling = sampling
 
     def reply(self, text: str | None = None, *, goal: str | None = None, avoid: Sequence[str] = ()) -> str:
-        """The persona's reply to `text`; both join the history. Without a text, it opens the talk.
+        """Return the persona's reply to `text`; both join the history. Without a text, the persona opens the talk.
 
-        `goal` is what the reply shall do, such as "ask about pets."; one in `avoid` is drawn again. Where the model
-        has nothing to say, the reply is empty and the history stays as it was.
+        `goal` is for this reply, such as "ask about pets."; a reply in `avoid` is drawn again. If the model has nothing
+        to say, the reply is empty and the history stays as it was.
         """
         return "".join(self.stream(text, goal=goal, avoid=avoid)).strip()
 
     def stream(self, text: str | None = None, *, goal: str | None = None, avoid: Sequence[str] = ()) -> Iterator[str]:
-        """`reply` piece by piece, as it is made. Whoever stops reading it early keeps what was read."""
+        """Yield `reply` in pieces, while it is made. If the reader stops early, the history has what was read."""
         said = self._said(text)
-        return self._pieces(said, self._draft([*self.history, *said], goal, avoid))
+        return self._pieces(said, self._request([*self.history, *said], goal, avoid))
 
     def draft(self, text: str | None = None, *, goal: str | None = None, avoid: Sequence[str] = ()) -> ReplyRequest:
-        """The reply to `text` as generation.stream_replies makes it beside others; the history stays as it is."""
-        return self._draft([*self.history, *self._said(text)], goal, avoid)
+        """Return the request for a reply to `text`, for a batch of stream_replies. The history stays as it is."""
+        return self._request([*self.history, *self._said(text)], goal, avoid)
 
-    def _pieces(self, said: list[str], draft: ReplyRequest) -> Iterator[str]:
+    def _pieces(self, said: list[str], request: ReplyRequest) -> Iterator[str]:
         model, shown = self.model, ""
         try:
-            for (reply,) in stream_replies(model.model, model.encoder, [draft], model.autocast):
+            for (reply,) in stream_replies(model.model, model.encoder, [request], model.autocast):
                 if len(reply.shown) > len(shown):
                     piece, shown = reply.shown[len(shown) :], reply.shown
                     yield piece
@@ -132,31 +132,32 @@ class Persona:
 
     @staticmethod
     def replies(pairs: Iterable[tuple[Persona, str | None]], *, goal: str | None = None) -> list[str]:
-        """The reply of each persona to its text, made in batches: on a GPU many take hardly longer than one.
+        """Return the reply of each persona to its text, made in batches: on a GPU hardly slower than one reply.
 
-        Raises UserError where a persona stands there twice, or where they do not share one model.
+        Raises UserError if a persona is there twice, or if the personas do not share a model.
         """
         pairs = list(pairs)
         if len({id(persona) for persona, _ in pairs}) < len(pairs):
             raise UserError("a persona stands there twice: its second reply would have to wait for the first")
         if len({id(persona.model) for persona, _ in pairs}) > 1:
             raise UserError("personas of several models: ask for the replies of one model at a time")
-        said = [persona._said(text) for persona, text in pairs]
-        drafts = [persona._draft([*persona.history, *new], goal) for (persona, _), new in zip(pairs, said, strict=True)]
-        model = pairs[0][0].model if pairs else None
-        made = generate_replies(model.model, model.encoder, drafts, model.autocast) if pairs else []
-        for (persona, _), new, reply in zip(pairs, said, made, strict=True):
+        if not pairs:
+            return []
+        model, said = pairs[0][0].model, [persona._said(text) for persona, text in pairs]
+        requests = [persona.draft(text, goal=goal) for persona, text in pairs]
+        replies = generate_replies(model.model, model.encoder, requests, model.autocast)
+        for (persona, _), new, reply in zip(pairs, said, replies, strict=True):
             persona._add(new, reply)
-        return made
+        return replies
 
     def undo(self) -> list[str]:
-        """Take back the last reply and what it replied to; returns them. Nothing is taken from an empty history."""
+        """Take back the last reply and the utterance before it, and return them. An empty history stays empty."""
         taken = self.history[-2:]
         del self.history[-2:]
         return taken
 
     def fix(self, text: str) -> str:
-        """Put `text` in the place of the last reply; returns what joins the history."""
+        """Put `text` in place of the last reply, and return the text that joins the history."""
         (reply,) = _texts([text], "the correction") or [""]
         if not reply or not self.history:
             raise UserError("no reply to correct" if reply else "an empty correction: give the right reply")
@@ -164,16 +165,15 @@ class Persona:
         return self.history[-1]
 
     def alternatives(self, count: int, *, goal: str | None = None) -> list[str]:
-        """Up to `count` other replies in the place of the last one, each one different; the history stays as it is."""
+        """Return up to `count` different replies that could stand in place of the last reply. The history stays."""
         if not self.history:
             return []
-        draft = self._draft(self.history[:-1], goal, [self.history[-1]])
-        model = self.model
-        made = generate_replies(model.model, model.encoder, [draft] * count, model.autocast)
-        return [reply for reply in dict.fromkeys(made) if reply not in draft.unwanted]
+        model, request = self.model, self._request(self.history[:-1], goal, [self.history[-1]])
+        replies = generate_replies(model.model, model.encoder, [request] * count, model.autocast)
+        return [reply for reply in dict.fromkeys(replies) if reply not in request.unwanted]
 
     def why(self, other: Persona | Sequence[str] = ()) -> Reason:
-        """How likely the last reply is here and under another persona, and which fact makes it so."""
+        """Return how likely the last reply is here and under another persona, and the fact that it leans on."""
         if not self.history:
             raise UserError("no reply yet")
         without = [self.facts[:index] + self.facts[index + 1 :] for index in range(len(self.facts))]
@@ -185,21 +185,25 @@ class Persona:
         return Reason(Score(own, beside, tokens), fact, max(loss, 0.0))
 
     def score(self, text: str, to: str | None = None, other: Persona | Sequence[str] = ()) -> Score:
-        """How likely `text` is as this persona's reply, here and under another persona.
+        """Return how likely `text` is as this persona's reply, here and under another persona.
 
-        It is scored as the reply to `to`, said next; without `to`, in the place of the last reply. `other` are that
-        persona's facts, or itself; none: the same model without a persona.
+        `text` is scored as the reply to `to`, said next; without `to`, in place of the last reply. `other` is the other
+        persona or its facts; without facts it is the same model without a persona.
         """
         before = self.history[:-1] if to is None else [*self.history, *self._said(to)]
         reply = "".join(map(self.restyled, _texts([text], "the reply")))
         sums, tokens = self._log_likelihoods(reply, before, [self.facts, self._facts_of(other)])
         return Score(*sums, tokens)
 
+    def restyled(self, utterance: str) -> str:
+        """Return an utterance in the style of the model's training text."""
+        return self._style.utterances.bring(utterance) if self._style else utterance
+
     def _facts_of(self, other: Persona | Sequence[str]) -> list[str]:
         return (other if isinstance(other, Persona) else Persona(self.model, other, as_typed=self._style is None)).facts
 
     def _log_likelihoods(self, reply: str, before: list[str], personas: list[list[str]]) -> tuple[list[float], int]:
-        """The reply's log-likelihood (nats) after the utterances `before` under each persona, and its tokens."""
+        """Return the reply's log-likelihood (nats) under each persona after `before`, and its length."""
         encoder, sequences = self.model.encoder, []
         ids = [*encoder.texts([reply])[0], encoder.eos]
         room = self.model.context_length - len(ids)
@@ -213,12 +217,8 @@ class Persona:
             nll, _, _ = score_batch(self.model.model, collate(sequences).to(self.model.model.device))
         return [-math.fsum(part) for part in nll.reshape(len(personas), len(ids)).tolist()], len(ids)
 
-    @property
-    def _room(self) -> int:
-        return self.model.context_length - self.sampling.max_new_tokens
-
     def _said(self, text: str | None) -> list[str]:
-        """What joins the history before the reply: the utterance, or nothing where the persona opens the talk."""
+        """Return what joins the history before the reply: the utterance, or nothing if the persona opens the talk."""
         if text is None:
             if self.history:
                 raise UserError("the talk has begun: give the utterance that is to be answered")
@@ -228,31 +228,27 @@ class Persona:
             raise UserError("an empty utterance: give the text that is to be answered")
         return list(map(self.restyled, said))
 
-    def restyled(self, utterance: str) -> str:
-        """An utterance as the training text would have it."""
-        return self._style.utterances.bring(utterance) if self._style else utterance
-
     def _shown(self, utterances: list[str]) -> list[str]:
-        """The last of the `utterances`, as far back as the model is shown; the first is its speaker's as before."""
+        """Return the last utterances, as many as the model is shown. The first of them keeps its speaker."""
         left_out = max(0, len(utterances) - (self.max_history or len(utterances)))
         return utterances[left_out + left_out % 2 if left_out + 1 < len(utterances) else left_out :]
 
-    def _draft(self, utterances: list[str], goal: str | None, avoid: Sequence[str] = ()) -> ReplyRequest:
-        """What is asked for: the persona's next utterance, but not its last one once more."""
+    def _request(self, utterances: list[str], goal: str | None, avoid: Sequence[str] = ()) -> ReplyRequest:
+        """Return the request for the persona's next utterance, other than its last utterance and those in `avoid`."""
+        room = self.model.context_length - self.sampling.max_new_tokens
         context = self.model.encoder.context(
-            len(utterances) % 2, self.facts, self._shown(utterances), self._room, goal or None
+            len(utterances) % 2, self.facts, self._shown(utterances), room, goal or None
         )
         return ReplyRequest(context, self.sampling, self._random, ("", *avoid), tuple(utterances[-2::-2]))
 
     def _add(self, said: list[str], reply: str) -> None:
         if reply:
-            self.history += [*said, reply]  # at once: another thread sees both or neither
+            self.history += [*said, reply]  # in one step, so that another thread sees both or neither
 
 
-def _texts(texts: Iterable[str], what: str) -> list[str]:
-    """The texts, stripped, without empty ones. Raises UserError where they are something else."""
-    is_list = isinstance(texts, Iterable) and not isinstance(texts, str)
-    listed = list(texts) if is_list else []
-    if not is_list or not all(isinstance(text, str) for text in listed):
-        raise UserError(f"{what}: expected a list of texts, such as ['i have two dogs .']")
-    return [text.strip() for text in listed if text.strip()]
+def _texts(texts: Iterable[str], name: str) -> list[str]:
+    """Return the texts, stripped, without empty texts. Raises UserError if they are not a list of texts."""
+    given = list(texts) if isinstance(texts, Iterable) and not isinstance(texts, str) else [None]
+    if not all(isinstance(text, str) for text in given):
+        raise UserError(f"{name}: expected a list of texts, such as ['i have two dogs .']")
+    return [text.strip() for text in given if text.strip()]

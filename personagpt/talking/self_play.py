@@ -1,59 +1,50 @@
-"""Talks of the model with itself, many at once: material for a detector, and for looking at what it says."""
+"""Talks of the model with itself: a single talk that is printed, or many talks at once for a detector."""
 
 from __future__ import annotations
 
 import random
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import replace
 
-from personagpt.model.loading import TrainedModel
-from personagpt.model.sampling import Sampling
+from personagpt.output import say
 from personagpt.records.talks import Talk, Turn
 from personagpt.talking.persona import Persona
+from personagpt.talking.session import Session
 
-TOGETHER = 64  # talks; what a kill loses at most
+TOGETHER = 64  # talks made together; a kill loses at most so many
+SPEAKERS = ("partner", "model")  # the partner talks first
 
 
-def play(
-    model: TrainedModel,
-    personas: list[tuple[list[str], list[str]]],
-    count: int,
-    turns: int,
-    sampling: Sampling,
-    seed: int,
-    max_history: int | None = None,
-    goal: str | None = None,
-) -> Iterator[list[Talk]]:
-    """`count` talks of at most `turns` utterances between pairs drawn from `personas`, TOGETHER at a time.
+def self_play(session: Session, turns: int) -> None:
+    """Let both personas of the session's talk say `turns` utterances."""
+    for turn in range(turns):
+        last = session.talk.texts[-1] if turn else None
+        if not session.reply(SPEAKERS[turn % 2], last):
+            say("(nothing more to say)")
+            return
 
-    The first of a pair is the partner's, which talks first; `max_history` is Persona's, and `goal` what the other one's
-    replies shall do. Nothing is typed, so nothing is brought into a style. A talk ends where a speaker has nothing to
-    say.
+
+def play(session: Session, pairs: list[tuple[list[str], list[str]]], count: int, turns: int) -> Iterator[list[Talk]]:
+    """Yield `count` talks between drawn `pairs` of personas, TOGETHER at a time.
+
+    The first persona of a pair is the partner's. The session's goal is for the other persona's replies. A talk ends
+    after `turns` utterances, or where a speaker has nothing to say.
     """
-    chance = random.Random(seed)
+    chance = random.Random(session.seed)
     for first in range(0, count, TOGETHER):
-        talks, speakers = [], []
-        for number in range(first, min(first + TOGETHER, count)):
-            pair = chance.choice(personas)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # more facts than in training: of every talk alike
-                made = [
-                    Persona(model, facts, seed=own, max_history=max_history, as_typed=True, **asdict(sampling))
-                    for own, facts in zip((seed + number + 2**62, seed + number), pair, strict=True)
-                ]
-            used = asdict(sampling) | {"seed": seed + number}
-            names = model.name, model.checksum
-            talks.append(Talk(*names, used, made[1].facts, "partner", made[0].facts, source="self-play"))
-            speakers.append(made)
-        going = list(range(len(talks)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # more facts than in training: the personas are the text's own
+            drawn = [chance.choice(pairs) for _ in range(min(TOGETHER, count - first))]
+            going = [session.new_talk(facts, True, partner_facts) for partner_facts, facts in drawn]
+        talks = [replace(talk, source="self-play") for talk, _ in going]
+        going = [(talk, speakers) for talk, (_, speakers) in zip(talks, going, strict=True)]
         for turn in range(turns):
-            wanted = goal if turn % 2 else None
-            last = [talks[index].texts[-1] if turn else None for index in going]
-            asked = [(speakers[index][turn % 2], text) for index, text in zip(going, last, strict=True)]
-            for index, reply in zip(list(going), Persona.replies(asked, goal=wanted), strict=True):
-                if reply:
-                    talks[index].turns.append(Turn(("partner", "model")[turn % 2], reply, goal=wanted))
-                else:
-                    going.remove(index)
+            name = SPEAKERS[turn % 2]
+            goal = session.goal if name == "model" else None
+            asked = [(speakers[name], talk.texts[-1] if turn else None) for talk, speakers in going]
+            replies = Persona.replies(asked, goal=goal)
+            for (talk, _), reply in zip(going, replies, strict=True):
+                talk.turns += [Turn(name, reply, goal=goal)] if reply else []
+            going = [pair for pair, reply in zip(going, replies, strict=True) if reply]
         yield talks

@@ -1,4 +1,4 @@
-"""The talk under way in a terminal: who says what, what is printed, and what is recorded."""
+"""The talks at a terminal: who speaks, what is printed, and what is recorded."""
 
 from __future__ import annotations
 
@@ -12,70 +12,82 @@ from typing import Any
 from personagpt.errors import UserError, printable
 from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import RANGES, Sampling
-from personagpt.records.database import Recordings
+from personagpt.output import say
+from personagpt.records.database import Recordings, TalkDeleted
 from personagpt.records.talks import Talk, Turn, new_id
 from personagpt.sequences.format import DataError
 from personagpt.signals import first_ctrl_c
 from personagpt.talking.persona import Persona
 from personagpt.talking.terminal import name_before
 
+Speakers = dict[str, Persona]  # "model", and in a self-play "partner"
+
 
 class Session:
-    """The talk under way: replies stream to the terminal, and what is said is recorded when it is said."""
+    """One talk after another. Replies are printed as they grow, and every utterance is recorded at once."""
 
     def __init__(
-        self, trained: TrainedModel, sampling: Sampling, seed: int | None, recordings: Recordings, **options: Any
-    ) -> None:
-        """`seed` makes the talks repeatable; with None each draws its own. `options` are Persona's, such as as_typed.
-
-        Raises UserError where no reply fits the context: before somebody types a persona.
-        """
-        self.trained, self.sampling, self.seed, self.recordings = trained, sampling, seed, recordings
-        self.options = options
-        self.goal: str | None = None  # what the model's replies shall do
-        Persona(trained, **options, **asdict(sampling))
-        self.talks = 0
-        self.talk: Talk | None = None
-        self.speakers: dict[str, Persona] = {}  # "model", and in a self-play "partner"
-        self.recorded: list[str] = []  # the ids of the talks on record
-
-    def begin(
         self,
-        persona: list[str],
-        keep_facts: bool = False,
-        partner: str = "human",
-        partner_persona: list[str] | None = None,
+        trained: TrainedModel,
+        sampling: Sampling,
+        seed: int | None,
+        recordings: Recordings,
+        goal: str | None = None,
+        **options: Any,
     ) -> None:
-        """Start another talk; the partner's facts are a dialogue text's, and so are the model's with `keep_facts`.
+        """`seed` makes the talks repeatable; each talk adds 1 to it. `goal` is for the model's replies.
 
-        Raises DataError where a persona does not fit the context.
+        `options` are Persona's, such as as_typed. Raises UserError if no reply fits the context.
         """
-        seed = secrets.randbits(32) if self.seed is None else self.seed + self.talks
-        # The partner's seed is one that no talk has.
-        given = {"partner": (seed + 2**62, partner_persona or [], True), "model": (seed, persona, keep_facts)}
+        Persona(trained, **options, **asdict(sampling))  # raises before somebody types a persona
+        self.trained, self.sampling, self.recordings = trained, sampling, recordings
+        self.seed = secrets.randbits(32) if seed is None else seed
+        self.options = options
+        self.set_goal(goal)
+        self.first_goal = goal  # when the present talk began
+        self.talks = 0  # begun so far
+        self.talk: Talk | None = None
+        self.speakers: Speakers = {}
+        self.recorded: list[str] = []  # ids of the talks on record
+        self.recorded_as = ""  # the present talk's id when it was last recorded
+
+    def new_talk(
+        self, facts: list[str], keep_facts: bool = False, partner_facts: list[str] | None = None
+    ) -> tuple[Talk, Speakers]:
+        """Return a talk without turns, and its speakers: with `partner_facts` it is a self-play.
+
+        The partner's facts come from a dialogue text, and so do the model's with `keep_facts`. Raises DataError if a
+        persona does not fit the context.
+        """
+        seed = self.seed + self.talks
+        self.talks += 1
+        options = self.options | asdict(self.sampling)
+        # A seed of its own: talks have seeds below 2**62.
+        partner = Persona(self.trained, partner_facts or [], seed=seed + 2**62, keep_facts=True, **options)
+        model = Persona(self.trained, facts, seed=seed, keep_facts=keep_facts, **options)
+        sampling = asdict(self.sampling) | {"seed": seed}
+        kind = "human" if partner_facts is None else "partner"
+        talk = Talk(self.trained.name, self.trained.checksum, sampling, list(model.facts), kind, list(partner.facts))
+        return talk, {"partner": partner, "model": model}
+
+    def begin(self, facts: list[str], keep_facts: bool = False, partner_facts: list[str] | None = None) -> None:
+        """Start a talk as `new_talk` makes it, and print the personas."""
         with warnings.catch_warnings(record=True) as notices:
             warnings.simplefilter("always")
-            self.speakers = {
-                name: Persona(self.trained, facts, seed=own, keep_facts=kept, **self.options, **asdict(self.sampling))
-                for name, (own, facts, kept) in given.items()
-            }
-        self.talks += 1
-        names = self.trained.name, self.trained.checksum
-        sampling = asdict(self.sampling) | {"seed": seed}
-        model, other = self.speakers["model"].facts, self.speakers["partner"].facts
-        self.talk = Talk(*names, sampling, list(model), partner, list(other))
+            self.talk, self.speakers = self.new_talk(facts, keep_facts, partner_facts)
+        self.recorded_as, self.first_goal = self.talk.id, self.goal
         for name, speaker in self.speakers.items():
             if speaker.facts:
-                print(printable(f"{name}'s persona: {' | '.join(speaker.facts)}"))
+                say(printable(f"{name}'s persona: {' | '.join(speaker.facts)}"))
         for notice in notices:
-            print(f"({notice.message})")
+            say(f"({notice.message})")
 
     def reply(self, name: str, text: str | None, rejected: str | None = None, stop: Sequence[int] = ()) -> bool:
-        """Print what `name` ("model" or "partner") replies to `text` and record it; False where it is none.
+        """Print and record the reply of `name` ("model" or "partner") to `text`. Return whether there was a reply.
 
-        One that is `rejected` is drawn again, and counts as none if it comes once more; once there is something in
-        `stop`, what has been printed so far stands. Raises DataError where persona and the last utterance do not fit
-        the context.
+        A reply that equals `rejected` is drawn again; if every draw equals it, there is no reply. As soon as `stop` has
+        an entry, the reply ends with the text printed so far. Raises DataError if persona and utterance do not fit the
+        context.
         """
         reply, avoid = "", [rejected] if rejected else []
         goal = self.goal if name == "model" else None
@@ -94,58 +106,72 @@ class Session:
         return True
 
     def answer(self, text: str) -> None:
-        """Record what the human said, and the reply to it; without a reply neither. Ctrl-C stops the reply only."""
+        """Record the human's utterance and the reply; without a reply neither. Ctrl-C stops the reply only."""
         text = self.speakers["model"].restyled(text)
         self.talk.turns.append(Turn("human", text))
         self.record()
-        if not self._answered(text):
-            print("(your utterance was taken back)")
+        if not self._answer(text):
+            say("(your utterance was taken back)")
             self.talk.turns.pop()
             self.record()
 
-    def _answered(self, text: str, rejected: str | None = None) -> bool:
-        """Whether the model's reply came, as it does unless it is empty or does not fit."""
+    def _answer(self, text: str, rejected: str | None = None) -> bool:
+        """Let the model reply, and say why if there is no reply. Return whether there was a reply."""
         try:
             with first_ctrl_c() as stop:
-                replied = self.reply("model", text, rejected, stop)
-            if not replied:
-                print("(the model said nothing else: the reply stays)" if rejected else "(the model said nothing)")
-            return replied
+                if self.reply("model", text, rejected, stop):
+                    return True
+            say("(the model said nothing else: the reply stays)" if rejected else "(the model said nothing)")
         except DataError as error:
-            print(f"({error})")
-            return False
+            say(f"({error})")
+        return False
 
     def retry(self) -> None:
-        """Draw another reply in the place of the last one, which stays where there is none."""
+        """Draw another reply in place of the last reply, which stays if there is no other reply."""
         speaker, before = self.speakers["model"], self.talk
         history, answered = list(speaker.history), False
         try:
             self.talk = before.without(1)
-            said, rejected = speaker.undo()
-            answered = self._answered(said, rejected)
+            answered = self._answer(*speaker.undo())
         finally:
             if not answered:
                 self.talk, speaker.history = before, history
 
     def undo(self) -> None:
-        """Take back the human's last utterance and the reply."""
+        """Take back the human's last utterance and the reply; the goal is again that of the reply before."""
         self.talk = self.talk.without(2)
         self.speakers["model"].undo()
+        self.goal = self.talk.turns[-1].goal if self.talk.turns else self.first_goal
         self.record()
 
     def replace_last(self, text: str, corrected: bool) -> str:
-        """Put a correction, or another draw, in the place of the last reply, which stays on record as what it was."""
+        """Put a correction, or another draw, in place of the last reply. Return the text that joins the talk.
+
+        A correction stands beside the reply's flag. Another draw, after a flag, begins another talk.
+        """
         before = self.talk.turns[-1]
         text = self.speakers["model"].fix(text)
-        self.talk = self.talk.without(1)
-        self.talk.turns.append(before.instead(text, corrected))
+        turn = before.instead(text, corrected)
+        if corrected:
+            self.talk = self.talk.ending_with(turn)
+        else:
+            self.talk = self.talk.without(1)
+            self.talk.turns.append(turn)
         self.record()
         return text
 
-    def set(self, name: str, value: str) -> None:
-        """Change how replies are drawn from now on. Raises UserError where there is no such value.
+    def set_goal(self, goal: str | None) -> None:
+        """Ask for replies that follow `goal` from now on. Print a notice if the model was not trained with the goal."""
+        self.goal = goal
+        learned = self.trained.goals
+        if goal is not None and learned is not None and goal not in learned:
+            known = f"its goals are: {', '.join(learned)}" if learned else "it was trained without goals"
+            say(printable(f"(the model was not trained with the goal {goal!r}; {known})"))
 
-        A talk that has begun goes on as another: a recorded talk has one way to draw.
+    def set(self, name: str, value: str) -> None:
+        """Change how replies are drawn from now on. Raises UserError if there is no such name or value.
+
+        A talk that has begun goes on as another talk, because a recorded talk has one way to draw.
         """
         types = {field.name: field.type for field in fields(Sampling)}
         if name not in types:
@@ -158,21 +184,16 @@ class Session:
         for speaker in self.speakers.values():
             speaker.draw_with(sampling)
         self.sampling = sampling
-        recorded = self.talk.sampling | asdict(sampling)
-        others = {"id": new_id(), "turns": list(self.talk.turns), "flags": []} if self.talk.turns else {}
-        self.talk = replace(self.talk, sampling=recorded, **others)
+        copied = {"id": new_id(), "turns": list(self.talk.turns), "flags": []} if self.talk.turns else {}
+        self.talk = replace(self.talk, sampling=self.talk.sampling | asdict(sampling), **copied)
 
     def record(self) -> None:
-        """Put the talk on record as it is now."""
-        self.recordings.save(self.talk)
-        self.recorded = [name for name in self.recorded if name != self.talk.id]
+        """Put the talk on record in its present state. Raises TalkDeleted if somebody deleted the talk."""
+        try:
+            self.recordings.save(self.talk, continues=self.recorded_as)
+        except TalkDeleted:
+            self.recorded = [talk_id for talk_id in self.recorded if talk_id != self.recorded_as]
+            raise
+        self.recorded_as = self.talk.id
+        self.recorded = [talk_id for talk_id in self.recorded if talk_id != self.talk.id]
         self.recorded += [self.talk.id] if self.talk.turns else []
-
-
-def self_play(session: Session, turns: int) -> None:
-    """Let both personas talk for `turns` utterances."""
-    for number in range(turns):
-        last = session.talk.texts[-1] if number else None
-        if not session.reply(("partner", "model")[number % 2], last):
-            print("(nothing more to say)")
-            return

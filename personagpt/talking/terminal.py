@@ -1,4 +1,4 @@
-"""A talk at a terminal: names in colours, and the lines that are typed. Imports no torch."""
+"""A talk at a terminal: the speakers' names in colours, and the lines that a person types. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,64 +6,75 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from personagpt.errors import Stopped, printable
+from personagpt.output import say
 
 COLOURS = {"human": 32, "model": 36, "partner": 33}  # ANSI's: green, cyan, yellow
-TYPED_LINES = 1000  # how many are kept
+KEPT_LINES = 1000  # lines of earlier sessions that the arrow keys bring back
 
 
 def name_before(speaker: str) -> str:
-    """What stands before what they say: in a colour on a terminal, unless NO_COLOR is set (no-color.org)."""
+    """Return a speaker's name as it stands before an utterance: in a colour on a terminal, unless NO_COLOR is set."""
     name = "you" if speaker == "human" else speaker
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):  # no-color.org
         return f"{name}: "
     return f"\x1b[{COLOURS[speaker]}m{name}:\x1b[0m "
 
 
-def typed_lines(kept: Path) -> Iterator[str]:
-    """What the human types, line by line, until the input ends; piped input is printed, as if typed.
+def typed_lines(kept: Path, completions: Callable[[str], list[str]]) -> Iterator[str]:
+    """Yield the lines that a person types, until the input ends. Lines from a pipe are printed, as if typed.
 
-    The file `kept` has the lines of a terminal, for its arrow keys.
+    On a terminal, the Tab key offers the `completions` of the line so far. The file `kept` keeps the lines for the
+    arrow keys of later sessions.
     """
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="replace")
     if not sys.stdin.isatty():
         for number, line in enumerate(sys.stdin):
             line = line if number else line.removeprefix("\ufeff")  # a byte-order mark
-            print(f"{name_before('human')}{printable(line.rstrip())}")
+            say(f"{name_before('human')}{printable(line.rstrip())}")
             yield line
         return
-    with kept_lines(kept):
+    with edited_lines(kept, completions):
         while True:
             try:
-                # Between \x01 and \x02 stands what takes no room: else a long line would be drawn wrongly.
-                yield input(re.sub("(\x1b[[][0-9]+m)", "\x01\\1\x02", name_before("human")))
+                # readline draws a long line wrongly unless \x01 and \x02 enclose characters that take no room.
+                yield input(re.sub(r"(\x1b\[[0-9]+m)", "\x01\\1\x02", name_before("human")))
             except EOFError:
                 print()
                 return
             except Stopped:
-                print()  # what follows starts on a line of its own
+                print()  # the next message starts on a line of its own
                 raise
 
 
 @contextlib.contextmanager
-def kept_lines(path: Path) -> Iterator[None]:
-    """Arrow keys for input(), which bring back the lines of earlier sessions; those of this one are kept in `path`."""
+def edited_lines(kept: Path, completions: Callable[[str], list[str]]) -> Iterator[None]:
+    """While open, input() has the arrow keys and the Tab key. At the end, `kept` has this session's lines, too."""
     try:
         import readline
-    except ImportError:  # a Python without it
+    except ImportError:  # a Python without readline
         yield
         return
-    with contextlib.suppress(OSError):
-        readline.read_history_file(path)
-    readline.set_history_length(TYPED_LINES)
+
+    def complete(line: str, index: int) -> str | None:
+        return next(iter(completions(line)[index:]), None)
+
+    readline.set_completer(complete)
+    readline.set_completer_delims("")  # the completer sees the whole line, because goals have spaces
+    is_editline = "libedit" in (readline.__doc__ or "")  # macOS
+    readline.parse_and_bind("bind ^I rl_complete" if is_editline else "tab: complete")
+    with contextlib.suppress(OSError):  # without the file the talk goes on
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept.touch(0o600)
+        readline.read_history_file(kept)
+    readline.set_history_length(KEPT_LINES)
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # nobody's talk ends badly for want of arrow keys
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(0o600)
-            readline.write_history_file(path)
+        with contextlib.suppress(OSError):
+            if kept.exists():  # else somebody deleted a talk meanwhile, whose words may be among the lines
+                readline.write_history_file(kept)

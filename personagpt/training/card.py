@@ -26,44 +26,7 @@ MIT_BASES = {
 OWN_BASES = Path(__file__).resolve().parents[2] / "data"
 METRIC_NAMES = [metric.name for metric in METRICS]
 
-CARD = """\
-# {title}
-
-A GPT-2 that talks in the voice of a persona: a few facts about itself, given in plain text. Trained with PersonaGPT's
-recipe: {base}, fine-tuned on {data}, {step} optimizer steps.
-
-## Talk to it
-
-The persona is the system message, one fact a line; the tokenizer's chat template does the rest.
-
-```python
-from transformers import pipeline
-
-chat = pipeline("text-generation", model="FOLDER_OR_NAME_OF_THIS_MODEL")
-messages = [
-    {{"role": "system", "content": "{facts}"}},
-    {{"role": "user", "content": "{utterance}"}},
-]
-print(chat(messages)[0]["generated_text"][-1]["content"])
-```
-
-{style}Context: {context} tokens. Defaults (`generation_config.json`): {sampling}.
-{goals}
-## Scores
-
-{scores}
-
-## Training
-
-{settings}
-
-## Limits
-
-It repeats what its training text says of people and makes up the rest. It contradicts its persona and itself, and it
-knows nothing of the world. Say to whoever talks with it that it is a program.
-"""
-
-
+TEMPLATE = Path(__file__).with_name("model_card.md")
 GOALS = """
 It was trained on goals for its next reply, and `chat(messages, tokenizer_encode_kwargs={{"goal": "{first}"}})` gives it
 one of them: {goals}
@@ -110,7 +73,7 @@ def write_card(
     if style:
         facts, said = map(style.facts.bring, facts), style.utterances.bring(said)
     comparable = data_id == HUB_CONVAI2 and has_published_vocabulary(tokenizer)
-    text = CARD.format(
+    text = TEMPLATE.read_text("utf-8").format(
         title=title,
         base=f"the architecture of {base}, with fresh weights" if settings.init == "random" else base,
         data=data_name,

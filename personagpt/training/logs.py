@@ -42,9 +42,10 @@ class RunLogs:
 
     def __init__(self, settings: Settings, state: RunState) -> None:
         self.folder = folder = settings.save_path / "samples"
-        self.losses = CsvLog(folder / "loss.csv", LOSS_COLUMNS, state.step)
-        self.evaluations = CsvLog(folder / "eval.csv", EVAL_COLUMNS, state.step)
-        keep_sections(folder / "responses.txt", state.step)
+        last_step = state.step or -1  # a run that starts evaluates step 0 again
+        self.losses = CsvLog(folder / "loss.csv", LOSS_COLUMNS, last_step)
+        self.evaluations = CsvLog(folder / "eval.csv", EVAL_COLUMNS, last_step)
+        keep_sections(folder / "responses.txt", last_step)
         keep_evaluation(folder / "eval.json", state.evaluation, state.step)
         self.tensorboard = open_tensorboard(folder, state.step) if settings.tensorboard else None
 
@@ -250,12 +251,9 @@ def versions() -> dict[str, str]:
 
 def commit() -> str | None:
     """Return the git commit of this code, with "+changes" where the files differ; None outside a repository."""
-    git = ["git", "-C", str(Path(__file__).resolve().parent)]
+    folder = str(Path(__file__).resolve().parent)
+    describe = ["git", "-C", folder, "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty=+changes"]
     try:
-        revision, changes = (
-            subprocess.run([*git, *words], capture_output=True, text=True, check=True).stdout.strip()
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
-        )
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-    return revision + ("+changes" if changes else "")

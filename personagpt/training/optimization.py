@@ -1,13 +1,15 @@
-"""One optimizer step: forward, backward, clip, update; and its learning rate, seed and precision."""
+"""One optimizer step: forward, backward, clip, update; its learning rate, seed and precision; the optimizer's state."""
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -15,13 +17,13 @@ from personagpt.device import Processes, autocast, import_apex, keep_freed_memor
 from personagpt.errors import RunError, is_out_of_memory
 from personagpt.model.cpu_dropout import use_cpu_dropout
 from personagpt.model.cpu_products import use_cpu_products
+from personagpt.model.folders import OPTIMIZER
 from personagpt.model.gpt2 import use_fused_gelu
 from personagpt.model.loss import ResponseLoss
 from personagpt.output import say
 from personagpt.sequences.batches import Batch, StepBatches
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.settings import Settings
-from personagpt.training.optimizer import make_optimizer
 
 DONE, FAILED, OUT_OF_MEMORY = range(3)  # how a process ends its gradients of a step, the worst last
 
@@ -215,3 +217,50 @@ def replace_parts(model: PreTrainedModel, gradient_checkpointing: bool) -> None:
         # Newer versions of transformers have this name, and warn of the older name.
         newer = getattr(model, "activation_checkpointing_enable", None)
         (newer or model.gradient_checkpointing_enable)({"use_reentrant": False})
+
+
+def make_optimizer(model: PreTrainedModel, settings: Settings, fused: bool) -> torch.optim.AdamW:
+    """Return AdamW over the model's parameters, without decay on biases and LayerNorm.
+
+    `fused` asks for a single kernel for the whole update, where the device has it.
+    """
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
+    vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]  # biases and LayerNorm
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    fused = fused and model.device.type in ("cpu", "cuda")
+    return torch.optim.AdamW(groups, lr=settings.learn_rate, eps=1e-8, fused=fused)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, with_masters: bool) -> dict[str, Tensor]:
+    """Return the optimizer's state as named tensors.
+
+    `with_masters` adds the parameters themselves: under apex-O2 they are float32 copies of half-precision weights.
+    """
+    state = optimizer.state_dict()["state"]
+    tensors = {f"{index}.{key}": value for index, entry in state.items() for key, value in entry.items()}
+    if with_masters:
+        tensors |= {f"{index}.master": weight.detach() for index, weight in enumerate(_parameters(optimizer))}
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Path) -> None:
+    """Put the tensors of `optimizer_tensors` that lie in the folder `checkpoint` back into `optimizer`."""
+    if hasattr(optimizer, "_amp_lazy_init"):  # apex makes its float32 copies late; they are needed now
+        optimizer._amp_lazy_init()
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in load_file(checkpoint / OPTIMIZER).items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = tensor
+    parameters = _parameters(optimizer)
+    with torch.no_grad():
+        for index, entry in state.items():
+            if "master" in entry:
+                parameters[index].copy_(entry.pop("master"))
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -28,7 +28,7 @@ def draw_stale_plots(folder: Path) -> None:
 
 
 def draw_plots(folder: Path, losses: Rows, evaluations: Rows) -> None:
-    """Draw loss.png and learn_rate.png from the rows of loss.csv and eval.csv."""
+    """Draw both files from the rows of loss.csv and eval.csv."""
     for name, figure in zip(PLOTS, (loss_figure(losses, evaluations), learn_rate_figure(losses)), strict=True):
         image = io.BytesIO()
         figure.savefig(image, format="png")
@@ -38,8 +38,8 @@ def draw_plots(folder: Path, losses: Rows, evaluations: Rows) -> None:
 def loss_figure(losses: Rows, evaluations: Rows) -> Figure:
     """Return the losses of training and validation, with a star on the loss of checkpoint/best.
 
-    An upturn of validation is small beside the fall of a run's first steps. So from the second evaluation on, another
-    panel enlarges it.
+    From the second evaluation on, another panel enlarges the validation loss, because an upturn is small beside the
+    fall of a run's first steps.
     """
     pairs = zip(_column(evaluations, "step"), _column(evaluations, "loss"), strict=True)
     points = [(step, loss) for step, loss in pairs if math.isfinite(loss)]

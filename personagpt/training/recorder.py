@@ -64,7 +64,7 @@ class Recorder:
             self.progress.show(row)
 
     def evaluate(self) -> None:
-        """At the end of an epoch, compute the metrics and sample replies, and save the best model so far."""
+        """Compute the metrics and sample replies, and save the best model so far: after an epoch, or at the start."""
         self.finite.check()
         with self.progress.pause():
             if is_first_process():

@@ -18,8 +18,7 @@ from personagpt.errors import RunError
 from personagpt.text.style import STYLE
 from personagpt.training.card import write_card
 from personagpt.training.checkpoint import save_best, save_checkpoint
-from personagpt.training.optimization import Trainer
-from personagpt.training.optimizer import optimizer_tensors
+from personagpt.training.optimization import Trainer, optimizer_tensors
 from personagpt.training.resume import RunState
 from personagpt.training.start import RunPlan
 

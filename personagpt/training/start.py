@@ -9,14 +9,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from personagpt.device import Processes, hardware
 from personagpt.model.generation import set_generation_defaults
-from personagpt.model.loading import draw_model, load_config, load_model, load_tokenizer
+from personagpt.model.loading import draw_model, knows_format, load_config, load_model, load_tokenizer
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, open_tensors
 from personagpt.sequences.format import Encoder
-from personagpt.sequences.goals import Goal
+from personagpt.sequences.goals import Goal, read_goals
 from personagpt.settings import Settings
-from personagpt.training.optimization import Trainer
-from personagpt.training.optimizer import load_optimizer
+from personagpt.training.optimization import Trainer, load_optimizer
 from personagpt.training.resume import RunState
 
 
@@ -58,6 +57,11 @@ def base_model(settings: Settings, vocabulary: int) -> PreTrainedModel:
     return start(settings.model_name, vocabulary, settings.seed)
 
 
+def starts_from_trained(settings: Settings) -> bool:
+    """Return whether the run starts from a model that was trained on persona dialogues before."""
+    return settings.init == "pretrained" and knows_format(settings.model_name)
+
+
 def load_trainer(
     settings: Settings,
     processes: Processes,
@@ -71,6 +75,7 @@ def load_trainer(
     model = load_model(str(checkpoint), vocabulary=0) if checkpoint else base_model(settings, len(tokenizer))
     model.to(processes.device)
     set_generation_defaults(model, tokenizer)
+    model.config.goals = [goal.text for goal in read_goals(settings.goals)]  # config.json keeps them with the model
     trainer = Trainer(settings, processes, precision, model)
     if checkpoint:
         load_optimizer(trainer.optimizer, checkpoint)

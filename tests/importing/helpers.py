@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
+from hypothesis import strategies as st
+
+from personagpt.errors import UserError
 from personagpt.importing.layouts.columns import parse_mapping, read_columns
 from personagpt.importing.recognition import recognise
 from personagpt.importing.sources import Source
 from personagpt.importing.steps import finish, mend_talk
 from personagpt.importing.table import LAYOUTS
 from personagpt.importing.talks import ImportedTalk, RecordError
-from personagpt.text.convai2 import Dialogue
+from personagpt.text.convai2 import Dialogue, parse_corpus, write_corpus
 
+ODD_VALUES = st.sampled_from([None, True, 0, -1, 1e400, "", "x", "1706781660.5", "\ud800", [], [7], {}, {"a": 1}, [[]]])
 HUNTER = ["i like to go hunting .", "i like to remodel homes ."]
 TALK = ["hi , how are you ?", "you must be very fast .", "i am ! i can , too .", "i remodel homes ."]
 
@@ -81,3 +86,42 @@ def history(said: list[str], persona: list[str] = HUNTER) -> dict[str, object]:
 def write(path: Path, content: object) -> Path:
     path.write_bytes(source(content).text.encode(errors="surrogateescape"))
     return path
+
+
+@st.composite
+def damaged(draw: st.DrawFn, document: object) -> object:
+    """Draw a copy of a JSON value in which a few values are others."""
+    copy = json.loads(json.dumps([document]))
+    for _ in range(draw(st.integers(1, 4))):
+        inside = copy
+        while True:
+            keys = list(inside) if isinstance(inside, dict) else range(len(inside))
+            if not keys:
+                break
+            key = draw(st.sampled_from(keys))
+            if isinstance(inside[key], (dict, list)) and draw(st.booleans()):
+                inside = inside[key]
+                continue
+            inside[key] = json.loads(json.dumps(draw(ODD_VALUES)))  # a list is not to be shared
+            break
+    return copy[0]
+
+
+def check(data: bytes, wanted: str | None = None, columns: str | None = None) -> None:
+    """The importer gives dialogues that ConvAI2's text holds, reasons of one line, or one UserError."""
+    try:
+        results = read(data, wanted, columns)
+    except UserError:
+        return
+    dialogues = [result for result in results if isinstance(result, Dialogue)]
+    assert all(
+        re.fullmatch(r"((\S+ )?(line|record) \d+|(chat|channel|thread|the c\w+).*?): .+", text, re.DOTALL)
+        for text in results
+        if isinstance(text, str)
+    )
+    if not dialogues:
+        return
+    text = write_corpus(dialogues)
+    assert not re.search("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
+    mirrorless = [d for d, _ in parse_corpus(text.encode(), "")]
+    assert all(d.utterances in [other.utterances for other in dialogues] for d in mirrorless)

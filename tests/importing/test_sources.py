@@ -20,7 +20,7 @@ from tests.importing.helpers import json_lines, source
         ('{"a": [}', "damaged JSON"), ("[10:11] Ann: hi", "text"), ("{{user}}: hi", "text"), ("hello", "text"),
         ("a,b\n1,2\n", "table"), ("a\tb\n1\t2\n", "table"), ("a;b\n1,0;2\n", "table"), (',x\n0,"a\nb"\n', "table"),
         ("Ann: hi, you\nBob: ho, ho\n", "text"), ("hi, you, there\nyes\nno\n", "text"), ("a,a\n1,2\n", "text"),
-        ("a,b", "text"),
+        ("a,b", "text"), ("<|im_start|>user\na<|im_end|>\n<|im_start|>user\n", "text"),
     ],
 )  # fmt: skip
 def test_kinds(content: object, kind: str) -> None:
@@ -36,6 +36,8 @@ def test_kinds(content: object, kind: str) -> None:
         ('{"a": 1}\n\nx\n{"a": 2}', [("line 1", {"a": 1}, None), ("line 3", None, None), ("line 4", {"a": 2}, None)]),
         ({"train": [1], "Dev": [2], "more": [3]},
          [("train record 1", 1, "train"), ("Dev record 1", 2, "valid"), ("more record 1", 3, "more")]),
+        ({"held out": [{"messages": []}]}, [("held out record 1", {"messages": []}, "held out")]),
+        ({"conversations": [{"from": "a"}]}, [("record 1", {"conversations": [{"from": "a"}]}, None)]),
         ("a,B \n1,2\n\n3\n", [("record 1", {"a": "1", "b": "2"}, None), ("record 2", {"a": "3"}, None)]),
         ('a\tb\n1\t"2" or 3\n', [("record 1", {"a": "1", "b": '"2" or 3'}, None)]),
     ],

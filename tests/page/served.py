@@ -125,8 +125,8 @@ def script(monkeypatch, *texts: str) -> None:
 
     def stream(model, encoder, drafts, autocast):  # noqa: ANN202
         text = waiting.pop(0)
-        for shown, stands in ((text[:20], False), (text, True)):
-            yield [SimpleNamespace(shown=shown, text=text, ended=stands, stands=stands, draft=drafts[0])]
+        for shown, done in ((text[:20], False), (text, True)):
+            yield [SimpleNamespace(shown=shown, text=text, done=done)]
 
     monkeypatch.setattr(replies, "stream_replies", stream)
 

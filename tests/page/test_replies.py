@@ -89,7 +89,7 @@ def test_another_reply_takes_the_place_of_the_last(page, visitor, gate) -> None:
     assert now.texts[:3] == [turn["text"] for turn in talk["turns"][:3]]
 
 
-def test_a_reply_that_is_not_made_leaves_everything_as_it_was(page, visitor, monkeypatch) -> None:
+def test_a_reply_that_is_not_made_leaves_everything_as_it_was(page, visitor, monkeypatch, capsys) -> None:
     talk = talked(visitor, "hi")
     before = recorded(page)
     script(monkeypatch, "", "")
@@ -98,6 +98,7 @@ def test_a_reply_that_is_not_made_leaves_everything_as_it_was(page, visitor, mon
     visitor.do(talk, "say", text="and you ?")
     assert visitor.reply(talk)["problem"] == "the model said nothing: your utterance was taken back"
     assert recorded(page) == before
+    assert capsys.readouterr().err == ""  # no batch failed: the model had nothing to say
 
 
 def test_a_disk_that_takes_nothing_is_told_to_both(page, visitor, gate, monkeypatch, capsys) -> None:

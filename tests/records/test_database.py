@@ -381,3 +381,23 @@ def test_the_file_says_what_it_holds(tmp_path, recordings) -> None:
     assert database.execute("SELECT turn, kind, note FROM flags").fetchall() == [(1, "other", "n")]
     assert database.execute("SELECT question, answer FROM ratings").fetchall() == [("fluency", "5")]
     database.close()
+
+
+def test_only_the_owner_can_read_the_talks(tmp_path) -> None:
+    recordings = Recordings(tmp_path / "new" / "conversations")
+    recordings.save(make_talk("hi", "ho"))
+    files = list(recordings.path.parent.iterdir())
+    assert {recordings.path.name, recordings.path.name + "-wal"} <= {file.name for file in files}
+    assert [file for file in [recordings.path.parent, *files] if file.stat().st_mode & 0o077] == []
+
+
+def test_a_talk_that_continues_a_deleted_talk_is_not_saved(tmp_path) -> None:
+    recordings, talk, other = Recordings(tmp_path), make_talk("a secret", "b"), make_talk("a secret", "c")
+    recordings.save(talk)
+    recordings.save(other, continues=talk.id)
+    recordings.delete(ids=[talk.id, other.id])
+    with pytest.raises(TalkDeleted):
+        recordings.save(make_talk("a secret", "d"), continues=talk.id)
+    assert recordings.talks() == []
+    recordings.save(make_talk("a", "b"), continues=make_talk().id)  # the other talk was never saved
+    assert recordings.count() == 1

@@ -10,7 +10,20 @@ from dataclasses import replace
 from personagpt.records.consents import wording
 from personagpt.records.talks import Turn, is_blind
 from personagpt.study import pairing
+from personagpt.study.stages import Stages
 from tests.study.participation import ANSWERS, PEOPLE, PROGRAM, Participant, pair, study_of
+
+
+def test_to_look_at_a_position_moves_nobody_on(serve_page) -> None:
+    page = serve_page()
+    pairs = pairing.Pairing(study_of(PEOPLE), {"m": page.queue}, page.recordings)
+    stages = Stages(pairs)
+    for name in ("first", "second"):
+        pairs.begin(name)
+    for _ in range(2):
+        assert [stages.position(name).stage for name in ("first", "second")] == ["waiting", "waiting"]
+    stages.advance("first")
+    assert [stages.position(name).stage for name in ("first", "second")] == ["talk", "talk"]
 
 
 def test_who_leaves_is_told_to_the_other(serve_page) -> None:

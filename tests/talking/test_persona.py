@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -14,40 +13,12 @@ from personagpt import Persona, load
 from personagpt.errors import UserError
 from personagpt.model.generation import DRAWS
 from personagpt.model.loading import TrainedModel, load_model
-from personagpt.model.sampling import Sampling
 from personagpt.sequences.format import CLS, SEP, SPECIAL_TOKENS, DataError
 from personagpt.talking.persona import Score
 from personagpt.text.style import Style, Writing
+from tests.talking.conftest import FACTS
 
-FACTS = ["i have two dogs .", "i work as a nurse ."]
 TALK = ["hi ! how are you ?", "what do you do ?", "do you have a pet ?"]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, base, tokenizer):  # noqa: ANN201
-    """A model as training leaves it."""
-    folder = tmp_path_factory.mktemp("model")
-    load_model(str(base), len(tokenizer)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model(folder) -> TrainedModel:
-    return load(folder)
-
-
-@pytest.fixture
-def says(monkeypatch, model) -> Callable[..., list[int]]:
-    """says("a", "b") lets the next draws spell these replies; returns the tokens still to come."""
-
-    def script(*texts: str) -> list[int]:
-        encoder = model.encoder
-        waiting = [token for text in texts for token in [*encoder.texts([text])[0], encoder.eos]]
-        monkeypatch.setattr(Sampling, "draw", lambda *_: torch.tensor([waiting.pop(0)]))
-        return waiting
-
-    return script
 
 
 def talk(persona: Persona) -> list[str]:

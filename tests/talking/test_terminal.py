@@ -1,50 +1,31 @@
-"""terminal.py: what stands on a pseudo-terminal, and what is kept of it."""
+"""terminal.py: what stands on a pseudo-terminal, and which lines are kept."""
 
-import contextlib
-import os
-import pty
-import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
 
-from tests.helpers import ROOT
+from tests.pseudo_terminal import run_on_terminal
 
 ECHO = """
 import sys
 from pathlib import Path
 from personagpt.talking.terminal import name_before, typed_lines
 assert "torch" not in sys.modules
-for line in typed_lines(Path(sys.argv[1])):
+for line in typed_lines(Path(sys.argv[1]), lambda line: ["ask me ."] if line == "ask m" else []):
     if line == "/quit":
         break
+    if line == "/delete":
+        Path(sys.argv[1]).unlink()
     print(name_before("model") + line.upper())
 """
 
 
 @pytest.fixture
 def terminal(tmp_path) -> Callable[..., str]:
-    """terminal("hi\\n", NO_COLOR="1") types on a pseudo-terminal, where all is echoed; returns what stood there."""
-
-    def call(typed: str, **environment: str) -> str:
-        ours, theirs = pty.openpty()
-        arguments = [sys.executable, "-c", ECHO, tmp_path / "kept" / "lines"]
-        variables = {**os.environ, "TERM": "xterm", **environment}
-        process = subprocess.Popen(arguments, stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, env=variables)
-        os.close(theirs)
-        said = b""
-        with contextlib.suppress(OSError):  # the other end closes
-            while b"you:" not in said:
-                said += os.read(ours, 4096)
-            os.write(ours, typed.encode())
-            while piece := os.read(ours, 4096):
-                said += piece
-        os.close(ours)
-        assert process.wait() == 0, said.decode()
-        return said.decode()
-
-    return call
+    """terminal("hi\\n", NO_COLOR="1") types to a program that echoes; a warning ends the program."""
+    program = [sys.executable, "-W", "error", "-c", ECHO, tmp_path / "kept" / "lines"]
+    return lambda typed, **environment: run_on_terminal(program, typed, **environment)
 
 
 def test_a_terminal_has_colours_and_keeps_what_was_typed(terminal, tmp_path) -> None:
@@ -58,3 +39,13 @@ def test_a_terminal_has_colours_and_keeps_what_was_typed(terminal, tmp_path) -> 
     assert "model: HI !" in said
     assert "\x1b[3" not in said
     assert kept.read_text().splitlines().count("hi !") == 2
+
+
+def test_the_tab_key_completes_a_line_with_spaces(terminal) -> None:
+    assert "model: ASK ME ." in terminal("ask m\t\n/quit\n", NO_COLOR="1")
+
+
+def test_lines_deleted_meanwhile_are_not_kept(terminal, tmp_path) -> None:
+    terminal("a secret\n/delete\n/quit\n")
+    assert list((tmp_path / "kept").iterdir()) == []
+    assert (tmp_path / "kept").stat().st_mode & 0o077 == 0

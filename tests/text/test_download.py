@@ -197,9 +197,8 @@ def test_a_connection_that_breaks_off(server, wanted) -> None:
     for have in (50, 100):
         with pytest.raises(RunError) as caught:
             fetch(server, wanted)
-        assert f": the connection broke off after {have} bytes): run the same command again, which goes on" in str(
-            caught.value
-        )
+        told = f": the connection broke off after {have} bytes): run the same command again, which goes on"
+        assert told in str(caught.value)
         assert files(wanted[0].parents[1]) == ["cache/convai2.tgz.part"]
     server.breaks_after = None
     fetch(server, wanted)

@@ -1,12 +1,15 @@
 """Chat messages as OpenAI and most trainers have them: JSON lines, a talk each.
 
     {"messages": [{"role": "system", "content": "i have two dogs .\\ni paint ."},
-                  {"role": "user", "content": "hi !"},
+                  {"role": "user", "content": [{"type": "text", "text": "hi !"}]},
                   {"role": "assistant", "content": "hello !", "weight": 0},
-                  {"role": "user", "content": "any pets ?"},
+                  {"role": "user", "content": "any pets ?", "name": "ann"},
+                  {"role": "assistant", "content": null, "tool_calls": [{...}]},
+                  {"role": "tool", "content": "[...]", "tool_call_id": "1"},
                   {"role": "assistant", "content": "two dogs ."}]}
 
-The system message is the assistant's persona, a fact a line. A reply with `weight` 0 is not to be learned.
+The system (or developer) message is the assistant's persona, a fact a line. A reply with `weight` 0 is not to be
+learned. Tool calls, tool messages and parts that are no text are left out.
 """
 
 from __future__ import annotations
@@ -15,10 +18,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from personagpt.importing.roles import EXAMPLES, SYSTEM, TOOL_CALL, is_label, role_of, roles_talk, text_of
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each, short, value_of
-
-USER, ASSISTANT = "user", "assistant"
+from personagpt.importing.talks import ImportedTalk, Record, RecordError, parse_each, value_of
 
 
 def recognises(source: Source) -> bool:
@@ -32,25 +34,19 @@ def _has_roles(messages: Any) -> bool:
 
 
 def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | RecordError]:
-    return parse_each(source.records(left_out), _talk)
+    return parse_each(source.records(left_out), lambda record: _talk(record, left_out))
 
 
-def _talk(record: Record) -> ImportedTalk:
-    turns: list[ImportedTurn] = []
-    facts: list[str] = []
+def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
+    messages = []
     for number, message in enumerate(value_of(record.content, "messages", list), start=1):
-        role, text = value_of(message, "role", str), value_of(message, "content", str)
-        if role == "system" and not turns:
-            facts += text.split("\n")
-        elif role in (USER, ASSISTANT):
-            turns.append(ImportedTurn(role, text, _is_label(message, number)))
-        else:
-            raise RecordError(f"message {number} has the role {short(role)}; expected system first, user, assistant")
-    return ImportedTalk(record.place, turns, {ASSISTANT: facts}, ASSISTANT, record.part)
-
-
-def _is_label(message: dict[str, Any], number: int) -> bool:
-    weight = message.get("weight")
-    if weight not in (None, 0, 1):
-        raise RecordError(f"message {number} has the weight {short(weight)}; expected 0 (not to be learned) or 1")
-    return weight != 0
+        role = role_of(value_of(message, "role", str), number)
+        if role == SYSTEM and message.get("name") in EXAMPLES:
+            role = EXAMPLES[message["name"]]
+        text = text_of(message.get("content"), number, left_out)
+        calls = message.get("tool_calls") or message.get("function_call")
+        if calls:
+            messages.append((TOOL_CALL, "", True))
+        if text.strip() or not calls:
+            messages.append((role, text, is_label(message, number)))
+    return roles_talk(record, messages, left_out)

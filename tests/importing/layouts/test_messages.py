@@ -6,9 +6,10 @@ import json
 from collections import Counter
 
 import pytest
+from hypothesis import given, settings
 
 from personagpt.text.convai2 import Dialogue
-from tests.importing.helpers import json_lines, layout, messages, read, same
+from tests.importing.helpers import check, damaged, json_lines, layout, messages, read, same
 
 SYSTEM = messages(
     ("system", "i bake .\ni have a dog ."), ("user", "hi"), ("assistant", "hello\nthere"), ("user", "bye")
@@ -58,17 +59,51 @@ def test_another_programs_messages_are_not_these() -> None:
         ({"messages": []}, "assistant says nothing"),
         ({"messages": "hi"}, "'messages' is 'hi'; expected a list"),
         ({"messages": [3]}, "expected an object with 'role', got 3"),
-        (messages(("user", None)), "'content' is None; expected text"),
+        (messages(("user", None), ("assistant", "hi")), "message 1 has no text"),
+        (messages(("user", 7)), "'content' of message 1 is 7; expected text"),
+        (messages(("user", [{"type": "image_url"}]), ("assistant", "a cat")), "message 1 has no text"),
         (messages(("user", "hi")), "assistant says nothing"),
         (messages(("system", "i bake ."), ("user", "hi")), "assistant says nothing"),
         (messages(("user", "hi"), ("system", "i bake .")), "message 2 has the role 'system'; expected system first"),
-        (messages(("user", "hi"), ("tool", "\x1b[31m")), "message 2 has the role 'tool'; expected system first"),
-        (messages(("user", "hi"), ("assistant", " \n ")), "utterance 2 is empty"),
+        (messages(("user", "hi"), ("judge", "\x1b[31m")), "message 2 has the role 'judge'; expected system first"),
+        (messages(("user", "hi"), ("assistant", " \n ")), "message 2 has no text"),
     ],
 )  # fmt: skip
 def test_a_record_that_is_no_dialogue(content: dict, reason: str) -> None:
     (line,) = read([content])
     assert line.startswith(f"record 1: {reason}")
+
+
+def test_content_as_parts() -> None:
+    parts = [
+        {"type": "text", "text": "what is"},
+        {"type": "image_url", "image_url": {}},
+        {"type": "text", "text": "it ?"},
+    ]
+    record = messages(("developer", [{"type": "text", "text": "i bake ."}]), ("user", parts), ("assistant", ["a cat"]))
+    left_out: Counter[str] = Counter()
+    assert same(read([record], left_out=left_out)[0], ([], ["i bake ."]), ["what is it ?", "a cat"])
+    assert +left_out == {"parts of messages that are no text": 1}
+
+
+def test_tool_calls_and_names() -> None:
+    record = messages(
+        ("system", "i bake ."), ("system", "soup ?"), ("system", "yes ."), ("user", "rain ?"), ("assistant", None),
+        ("tool", "[1]"), ("assistant", "a little ."), ("user", "snow ?"), ("assistant", "let me see ."),
+    )  # fmt: skip
+    record["messages"][1]["name"], record["messages"][2]["name"] = "example_user", "example_assistant"
+    record["messages"][3]["name"] = "ann"
+    record["messages"][4]["tool_calls"] = record["messages"][8]["tool_calls"] = [{"id": "1"}]
+    left_out: Counter[str] = Counter()
+    (dialogue,) = read([record], left_out=left_out)
+    assert same(dialogue, ([], ["i bake ."]), ["soup ?", "yes .", "rain ?", "a little .", "snow ?", "let me see ."])
+    assert +left_out == {"tool calls": 2, "tool messages": 1}
+
+
+@settings(max_examples=100, deadline=None)
+@given(damaged([SYSTEM, messages(("user", [{"type": "text", "text": "hi"}]), ("assistant", "ho"))]))
+def test_damaged_records_give_dialogues_or_one_line(records: object) -> None:
+    check(json.dumps(records).encode(), "messages")
 
 
 def test_a_damaged_line_leaves_the_others() -> None:
