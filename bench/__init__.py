@@ -1,3 +1,6 @@
 """Benchmarks, each a module with a command line: `python -m bench.train_speed --help`. RESULTS.md has the figures."""
 
-import personagpt  # noqa: F401  before torch, as in the scripts: it says how threads wait
+from personagpt.startup import set_environment
+
+# Every benchmark imports this package before torch. So its threads and its memory behave as in the scripts.
+set_environment()

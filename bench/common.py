@@ -1,6 +1,6 @@
-"""What the benchmarks share: data, models, this project's training step, and the machine's rate to compare with.
+"""Data, models, this project's training step and the machine's rate, for all benchmarks.
 
-Data and vocabulary are ConvAI2's and DialoGPT's where ../shared has them, else those of data/sample.
+The data is ConvAI2's and the vocabulary DialoGPT's if ../shared has them. Otherwise both are those of data/sample.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ SIZES = {
     "large": (36, 1280, 20),
 }
 CONVAI2_DIALOGUES = 17_878  # in the training file
-TRAINED_DIALOGUES = 8_939  # without those that repeat another one from the other side
+TRAINED_DIALOGUES = 8_939  # without the dialogues that repeat another dialogue from the other side
 
 
 @dataclass
 class Material:
-    """What a benchmark trains on."""
+    """Text, vocabulary, data set and settings of a benchmark's training."""
 
     text: Path
     base: Path  # a folder with the model's configuration and tokenizer, without weights
@@ -53,7 +53,7 @@ class Material:
     settings: Settings
 
     def model(self, dropout: float | None = None) -> PreTrainedModel:
-        """Fresh weights, always the same; `dropout` in place of the configuration's."""
+        """Return a model with fresh weights, the same at every call. `dropout` replaces the configuration's."""
         model = draw_model(str(self.base), len(self.tokenizer), seed=0)
         if dropout is not None:
             model.config.attn_pdrop = dropout
@@ -64,14 +64,14 @@ class Material:
 
 
 def text_and_vocabulary() -> tuple[Path, Path]:
-    """The folders of the training text and of the vocabulary."""
+    """Return the folders of the training text and of the vocabulary."""
     sample = ROOT / "data" / "sample"
     text, vocabulary = SHARED / "convai2", SHARED / "dialogpt-medium"
     return (text, vocabulary) if text.is_dir() and vocabulary.is_dir() else (sample, sample / "base")
 
 
 def make_base(folder: Path, size: str) -> Path:
-    """A folder with the configuration of `size` and the vocabulary, as init = random needs it."""
+    """Write a configuration of `size` and the vocabulary to `folder`, which init = random needs. Return `folder`."""
     vocabulary = text_and_vocabulary()[1]
     folder.mkdir(parents=True)
     for path in vocabulary.iterdir():
@@ -79,7 +79,7 @@ def make_base(folder: Path, size: str) -> Path:
             shutil.copyfile(path, folder / path.name)
     layers, width, heads = SIZES[size]
     config = json.loads((vocabulary / "config.json").read_text(encoding="utf-8"))
-    # Long sequences and dropout are DialoGPT's, whatever the vocabulary's own model has.
+    # The length of sequences and the dropout are DialoGPT's, even if the vocabulary's own model has others.
     config |= {"n_layer": layers, "n_embd": width, "n_head": heads, "n_positions": 1024}
     config |= {"attn_pdrop": 0.1, "embd_pdrop": 0.1, "resid_pdrop": 0.1}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -87,9 +87,9 @@ def make_base(folder: Path, size: str) -> Path:
 
 
 def prepare(folder: Path, size: str, dialogues: int | None = None, text: Path | None = None) -> Material:
-    """The dataset of the text's first `dialogues` (None: all), and a model configuration of `size`, in `folder`.
+    """Make the data set of the first `dialogues` of `text`, and a model configuration of `size`, in `folder`.
 
-    `text` is the training text where none is given.
+    `dialogues` None: all of them. `text` None: the training text of `text_and_vocabulary`.
     """
     text = text or text_and_vocabulary()[0] / TEXT_NAMES["train"]
     base = make_base(folder / size, size)
@@ -106,7 +106,7 @@ def prepare(folder: Path, size: str, dialogues: int | None = None, text: Path | 
 
 
 class Training:
-    """Optimizer steps as train.py takes them, without its logs and checkpoints."""
+    """The optimizer steps of train.py, without its logs and checkpoints."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class Training:
         batch_size: int = 8,
         **changes: object,
     ) -> None:
-        configure_cuda()  # for the loops beside this one, too
+        configure_cuda()  # the loops that are compared with this one need it, too
         self.data, self.device = material.dataset, device
         self.settings = dataclasses.replace(material.settings, **changes)
         self.precision = resolve_precision(precision, device)
@@ -126,7 +126,7 @@ class Training:
         self.use_batch_size(batch_size)
 
     def use_batch_size(self, batch_size: int) -> None:
-        """Eight sequences a step, as in .env, until a batch alone holds more."""
+        """Train with batches of `batch_size`. A step has 8 sequences, as in .env, or one larger batch."""
         self.settings = dataclasses.replace(self.settings, batch_size=batch_size)
         self.trainer.batch_size = batch_size
         self.plan = StepPlan(self.data.lengths, self.settings.seed, max(8, batch_size))
@@ -141,12 +141,12 @@ class Training:
         return training_step(self.trainer, batches, seed, learn_rate)
 
     def step(self, number: int) -> torch.Tensor:
-        """Take optimizer step `number`; returns its loss, the mean over response tokens, on the device."""
+        """Take optimizer step `number`. Return its loss, the mean over response tokens, on the device."""
         result = self.take_step(number)
         return result.loss_sum / result.label_tokens
 
     def work(self, number: int) -> Work:
-        """What step `number` computes."""
+        """Return how much step `number` trains."""
         group = self.plan.group(number)
         responses = int(
             (self.data.tensors.response_offsets[group + 1] - self.data.tensors.response_offsets[group]).sum()
@@ -156,13 +156,14 @@ class Training:
 
 
 def run_steps(training: Training, numbers: Iterable[int]) -> None:
+    """Take the optimizer steps `numbers`."""
     for number in numbers:
         training.step(number)
 
 
 @dataclass
 class Work:
-    """How much was trained: responses, real (not padding) tokens passed through the blocks, label tokens."""
+    """An amount of training: responses, tokens through the blocks (without padding), label tokens."""
 
     responses: int = 0
     tokens: int = 0
@@ -172,16 +173,16 @@ class Work:
         return Work(self.responses + other.responses, self.tokens + other.tokens, self.labels + other.labels)
 
     def operations(self, model: PreTrainedModel) -> int:
-        """6 x parameters of the blocks x tokens + 6 x parameters of the vocabulary projection x label tokens.
+        """Return 6 x parameters of the blocks x tokens + 6 x parameters of the vocabulary projection x label tokens.
 
-        Forward 2, backward 4 operations for each parameter and token; the products of attention are left out.
+        A parameter takes 2 operations a token forward and 4 backward. The products of attention are left out.
         """
         blocks = sum(parameter.numel() for parameter in model.transformer.h.parameters())
         return 6 * blocks * self.tokens + 6 * model.lm_head.weight.numel() * self.labels
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until `device` has done what it was given: time is taken only then."""
+    """Wait until `device` has finished its work, so that a clock can be read."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     elif device.type == "mps":
@@ -189,7 +190,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """How long `work` takes on an otherwise idle `device`."""
+    """Return the seconds that `work` takes on `device`, which has nothing else to do."""
     synchronize(device)
     start = time.perf_counter()
     work()
@@ -198,17 +199,17 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations per second of a large square matrix product, best of 10; the best library's, where we call two."""
+    """Return the operations per second of a large square matrix product: the best of 10, in the fastest library."""
     size = 4096 if device.type == "cuda" else 2048
     left, right = torch.randn(2, size, size, device=device, dtype=dtype)
     repeats = 20 if device.type == "cuda" else 1
-    ways = [torch.matmul, onednn_product] if should_use_onednn(left) else [torch.matmul]
+    libraries = [torch.matmul, onednn_product] if should_use_onednn(left) else [torch.matmul]
 
     def products(multiply: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
         for _ in range(repeats):
             multiply(left, right)
 
-    for multiply in ways:
+    for multiply in libraries:
         products(multiply)
-    fastest = min(seconds(functools.partial(products, multiply), device) for _ in range(10) for multiply in ways)
+    fastest = min(seconds(functools.partial(products, multiply), device) for _ in range(10) for multiply in libraries)
     return 2 * size**3 * repeats / fastest

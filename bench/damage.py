@@ -1,4 +1,4 @@
-"""What people and their tools do to a `save_path` between two runs: links lost in copying, logs edited and deleted."""
+"""Damage a `save_path` as people and their tools do between two runs: lose links in copying, edit and delete logs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NO_SECTION = "=== step x\n"  # begins as the sections of responses.txt do
 
 
 def lose_links(checkpoints: Path, chance: random.Random) -> list[str]:
-    """Do to every link what some copying tool does; returns the names of those that should come back."""
+    """Damage every link as some copying tool does. Return the names of the links that the next run must restore."""
     links = [checkpoints / name for name in LINKS if (checkpoints / name).is_dir()]
     how = chance.choice(("none", "text", "folder"))
     for link in links:
@@ -21,7 +21,7 @@ def lose_links(checkpoints: Path, chance: random.Random) -> list[str]:
         link.unlink()
         if how == "text":
             link.write_text(name)
-        if how == "folder" and (checkpoints / name).exists():  # two links may have named one
+        if how == "folder" and (checkpoints / name).exists():  # two links may have named one folder
             (checkpoints / name).rename(link)
     return [link.name for link in links if how != "folder" or link.exists()]
 
@@ -57,7 +57,7 @@ DAMAGES: dict[str, list[Callable[[str], str] | None]] = {  # None deletes the fi
 
 
 def damage_logs(samples: Path, chance: random.Random) -> set[str]:
-    """Edit or delete a few logs; returns their names."""
+    """Edit or delete a few logs. Return their names."""
     damaged = set()
     for name in chance.sample(sorted(DAMAGES), k=3):
         path = samples / name
@@ -72,6 +72,6 @@ def damage_logs(samples: Path, chance: random.Random) -> set[str]:
 
 
 def saved_step(checkpoints: Path) -> int:
-    """The step of the newest checkpoint, 0 before the first."""
+    """Return the step of the newest checkpoint, 0 before the first checkpoint."""
     path = checkpoints / "model" / "training_state.json"
     return json.loads(path.read_text())["step"] if path.exists() else 0

@@ -1,11 +1,13 @@
-"""Send a signal to each script at many instants of its run, imports included: each must end with one line.
+"""Send a signal to each script at many instants of its run, imports included. Each run must end with one line.
 
     python -m bench.interrupts [--instants 40] [--signal SIGINT]
 
-Every script runs in a temporary folder on a few dialogues of data/sample: once to the end, which says how long it
-takes, then again and again with the signal sent after a k-th of that time. A run must end with 130 (SIGINT) or 143 and
-exactly one line on stderr, or have finished its work; there is no traceback. What comes before a script's first line is
-Python's own start, and counted apart. Prints a row for each script; exits with 1 if any run did otherwise.
+Every script runs in a temporary folder on a few dialogues of data/sample. Its first run goes to the end and gives the
+time that the script takes. Each further run gets the signal a little later, at instants spread evenly over that time. A
+run must end with status 130 (SIGINT) or 143 and exactly one line on stderr, or finish its work. A traceback is a
+failure. Instants before a script's first line belong to Python's own start and are counted apart.
+
+Prints a row for each script. Exits with 1 if any run failed.
 """
 
 from __future__ import annotations
@@ -33,7 +35,11 @@ SCRIPTS = {
     "interact.py": ["--persona", "i have a duck.", "--seed", "1"],
     "import_dialogues.py": ["FOLDER/talks.jsonl", "--to", "FOLDER/imported"],
 }
-WRITTEN = {"train.py": ["save/checkpoint", "save/samples"], "import_dialogues.py": ["imported"]}  # once only
+# Removed before each run of the script, because a second run refuses to start with them.
+WRITTEN = {
+    "train.py": ["save/checkpoint", "save/samples"],
+    "import_dialogues.py": ["imported"],
+}
 SAID = "hi ! how are you ?\n" * 5
 
 
@@ -48,13 +54,14 @@ def main() -> int:
         wrong = 0
         for script in SCRIPTS:
             outcomes = interrupt(script, env, options.instants, signal.Signals[options.signal])
-            print(f"{script:<24}" + ", ".join(f"{count} {what}" for what, count in Counter(outcomes).most_common()))
-            wrong += len([what for what in outcomes if what not in ("one line", "finished", "before its first line")])
+            counts = [f"{count} {outcome}" for outcome, count in Counter(outcomes).most_common()]
+            print(f"{script:<24}{', '.join(counts)}")
+            wrong += sum(outcome not in ("one line", "finished", "before its first line") for outcome in outcomes)
     return int(wrong > 0)
 
 
 def prepare(folder: Path) -> Path:
-    """A settings file for small runs of all scripts."""
+    """Write the data and the settings of small runs of all scripts to `folder`. Return the settings file."""
     write_data(folder, train=20, valid=4)
     said = [{"role": role, "content": "hi !"} for role in ("user", "assistant")] * 2
     talks = [json.dumps({"messages": [{"role": "system", "content": f"i am {age}."}, *said]}) for age in range(5000)]
@@ -70,13 +77,14 @@ def prepare(folder: Path) -> Path:
 
 
 def start(script: str, env: Path) -> subprocess.Popen:
+    """Start `script`, with what a user types on its standard input."""
     for name in WRITTEN.get(script, []):
         shutil.rmtree(env.parent / name, ignore_errors=True)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     options = [option.replace("FOLDER", str(env.parent)) for option in SCRIPTS[script]]
     command = [sys.executable, script, "--env", str(env), *options]
     pipe = subprocess.PIPE
-    # SIGINT would stay ignored if whoever runs this ignores it.
+    # A process inherits ignored signals. SIGINT must not stay ignored if this program was started so.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=ROOT)
@@ -89,7 +97,7 @@ def start(script: str, env: Path) -> subprocess.Popen:
 
 
 def interrupt(script: str, env: Path, instants: int, number: signal.Signals) -> list[str]:
-    """What became of `script` at each instant: "one line", "finished", "before its first line", or what was wrong."""
+    """Return the outcome at each instant: "one line", "finished", "before its first line", or what went wrong."""
     begun = time.perf_counter()
     whole = start(script, env)
     out, err = whole.communicate()
@@ -109,10 +117,11 @@ def interrupt(script: str, env: Path, instants: int, number: signal.Signals) -> 
 
 
 def judge(status: int, out: str, err: str, number: signal.Signals) -> str:
+    """Return the outcome of a run from its exit status and its output."""
     if status == -number and not err and not out:
-        return "before its first line"  # Python had no handler yet: the system ended it
+        return "before its first line"  # Python had no handler yet, so the system ended the process
     if "Traceback" in err and not re.search(r'File ".*(personagpt|utils)|site-packages', err):
-        return "before its first line"  # Python was still importing what it starts with
+        return "before its first line"  # Python was still importing its own modules
     if status == 0 and not err:
         return "finished"
     if status == (130 if number == signal.SIGINT else 143) and err.startswith("stopped") and err.count("\n") == 1:

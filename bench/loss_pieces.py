@@ -1,13 +1,13 @@
-"""The loss over response tokens, forward and backward: loss.nll_sum against other ways to compute the same.
+"""The loss over response tokens, forward and backward: loss.nll_sum against other ways to compute it.
 
     python -m bench.loss_pieces                                N = 1000 label rows of width 1024 (DialoGPT-medium's)
     python -m bench.loss_pieces --rows 8000 --width 384
 
-Reads   nothing; hidden states, weights (50,263 x width) and labels are random. bfloat16 hidden states on a GPU, as in
-        training there, else float32.
-Prints  for each way the time (best and median of several, taken in turns), the peak of memory beyond what its inputs
-        and gradients take, and how far its loss is from nll_sum's: the library's loss over the full matrix of logits;
-        torch's linear_cross_entropy (from torch 2.13 on), whole and in chunks; nll_sum with other sizes of its pieces.
+Reads   nothing. Hidden states, weights (50,263 x width) and labels are random. The hidden states are bfloat16 on a GPU,
+        as in training there, else float32.
+Prints  the time of each way (best and median of several rounds in turns), its peak memory beyond inputs and gradients,
+        and the difference of its loss from nll_sum's. The ways are the library's loss over the full matrix of logits,
+        torch's linear_cross_entropy (from torch 2.13 on), whole and in chunks, and nll_sum with pieces of other sizes.
 """
 
 from __future__ import annotations
@@ -54,12 +54,14 @@ def main(arguments: list[str] | None = None) -> int:
         result.backward()
         return result.detach()
 
-    known = ways()
-    expected = run(known["nll_sum"]).item()  # a warm-up too
-    results = {name: (run(way).item(), peak_memory(functools.partial(run, way), device)) for name, way in known.items()}
-    taken: dict[str, list[float]] = {name: [] for name in known}
+    by_name = ways()
+    expected = run(by_name["nll_sum"]).item()  # a warm-up too
+    results = {
+        name: (run(way).item(), peak_memory(functools.partial(run, way), device)) for name, way in by_name.items()
+    }
+    taken: dict[str, list[float]] = {name: [] for name in by_name}
     for _ in range(options.rounds):
-        for name, way in known.items():
+        for name, way in by_name.items():
             taken[name].append(seconds(functools.partial(run, way), device))
 
     least = 6 * options.rows * VOCABULARY * options.width / matrix_rate(device, dtype)
@@ -79,19 +81,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def ways() -> dict[str, Way]:
-    """Each way by its name; all give the summed negative log-likelihood."""
-    known: dict[str, Way] = {"nll_sum": loss.nll_sum, "cross_entropy of the full matrix": full_matrix}
+    """Return each way by its name. Every way computes the summed negative log-likelihood."""
+    by_name: dict[str, Way] = {"nll_sum": loss.nll_sum, "cross_entropy of the full matrix": full_matrix}
     if hasattr(functional, "linear_cross_entropy"):
         from torch.nn import LinearCrossEntropyOptions
 
-        known["linear_cross_entropy"] = functools.partial(linear, None)
-        known["linear_cross_entropy, default options"] = functools.partial(linear, LinearCrossEntropyOptions())
+        by_name["linear_cross_entropy"] = functools.partial(linear, None)
+        by_name["linear_cross_entropy, default options"] = functools.partial(linear, LinearCrossEntropyOptions())
         for chunk in CHUNKS:
             options = LinearCrossEntropyOptions(batch_chunk_size=chunk)
-            known[f"linear_cross_entropy, batch_chunk_size {chunk}"] = functools.partial(linear, options)
+            by_name[f"linear_cross_entropy, batch_chunk_size {chunk}"] = functools.partial(linear, options)
     for exponent in PIECES:
-        known[f"nll_sum, PIECE 2**{exponent}"] = functools.partial(in_pieces, 1 << exponent)
-    return known
+        by_name[f"nll_sum, PIECE 2**{exponent}"] = functools.partial(in_pieces, 1 << exponent)
+    return by_name
 
 
 def full_matrix(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -113,7 +115,7 @@ def in_pieces(piece: int, hidden: Tensor, weight: Tensor, targets: Tensor) -> Te
 
 
 def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
-    """Bytes `work` needs at its peak beyond what it leaves allocated; None where that cannot be told."""
+    """Return the bytes that `work` needs at its peak beyond what it leaves allocated, None if that is unknown."""
     gc.collect()
     work()
     if device.type == "cuda":
@@ -125,13 +127,13 @@ def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
     if not reset.exists():
         return None
     left = status("VmRSS")
-    reset.write_text("5")  # Linux: forget the peak of the resident memory so far
+    reset.write_text("5")  # Linux forgets the peak of the resident memory so far
     work()
     return status("VmHWM") - left
 
 
 def status(field: str) -> int:
-    """A field of Linux's /proc/self/status, in bytes."""
+    """Return a field of Linux's /proc/self/status, in bytes."""
     text = Path("/proc/self/status").read_text()
     return 1024 * int(text.split(f"{field}:")[1].split()[0])
 

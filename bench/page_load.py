@@ -2,14 +2,14 @@
 
     python -m bench.page_load [--env .env.demo] [--model FOLDER] [--visitors 20] [--rounds 5]
 
-So many visitors ask the model at the same instant, again as soon as all have been answered. Prints replies a second,
-and the seconds until a visitor sees the first letters and the whole reply: the median and the longest. Talks are
-recorded as the page does, in a temporary folder.
+All visitors ask the model at the same instant, and again as soon as every visitor has a reply. Prints replies a second,
+and the seconds until a visitor sees the first letters and the whole reply, median and longest. A temporary folder holds
+the recorded talks.
 """
 
 from __future__ import annotations
 
-from utils import new_parser
+from utils import exit_status, new_parser
 
 import statistics
 import sys
@@ -40,8 +40,8 @@ def main() -> int:
     for size in (1, 4, REPLIES_PER_BATCH[trained.model.device.type]):
         with tempfile.TemporaryDirectory() as folder:
             first, whole, seconds = ask_all(trained, Path(folder), size, options.visitors, options.rounds)
-        shown = [f"{what} {statistics.median(times):.2f} s, {max(times):.2f} s at most" for what, times in
-                 (("first letters after", first), ("whole reply after", whole))]  # fmt: skip
+        waits = (("first letters after", first), ("whole reply after", whole))
+        shown = [f"{name} {statistics.median(times):.2f} s, {max(times):.2f} s at most" for name, times in waits]
         print(f"  batches of {size:<3} {len(whole) / seconds:6.1f} replies/s   {',   '.join(shown)}")
     return 0
 
@@ -49,7 +49,7 @@ def main() -> int:
 def ask_all(
     trained: TrainedModel, folder: Path, size: int, visitors: int, rounds: int
 ) -> tuple[list[float], list[float], float]:
-    """Seconds to the first letters and to the end of each reply, and of all together."""
+    """Return the seconds to the first letters of each reply, to its end, and of the whole measurement."""
     recordings = Recordings(folder)
     queue = ReplyQueue(trained, recordings, visitors, size)
     sampling = asdict(Sampling()) | {"seed": 1}
@@ -76,4 +76,4 @@ def ask_all(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

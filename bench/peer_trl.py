@@ -3,16 +3,16 @@
     python -m bench.peer_trl --model mini                       on a CPU, some minutes
     python -m bench.peer_trl --model medium --dialogues 400     on a GPU
 
-TRL is none of this project's requirements. Install it beside the pinned torch, in an environment of its own:
+TRL is no requirement of this project. Install it, with the pinned torch, into an environment of its own:
 
     python -m venv .venv-trl && .venv-trl/bin/pip install -r requirements.txt && .venv-trl/bin/pip install trl==1.16.0
 
-Reads   ../shared/convai2 and ../shared/dialogpt-medium where they are, else data/sample. Weights are random.
-Prints  for each batch size and each of TRL's ways to batch (padded and grouped by length; on a GPU also padding-free
-        and packed, and each with Liger kernels where that package is installed; all also compiled), the responses per
-        second of one pass over the data; then, for the best of each, passes in turns, medians over rounds, and their
-        ratio.
-TRL gets the sequences tokenized, with labels on the responses only; its loss needs no full matrix of logits either.
+Reads   ../shared/convai2 and ../shared/dialogpt-medium if they exist, else data/sample. Weights are random.
+Prints  the responses per second of one pass over the data, for each batch size and each way in which TRL can batch:
+        padded and grouped by length; on a GPU also padding-free and packed, and each way with Liger kernels if that
+        package is installed; every way also compiled. Then the best of each program takes turns with the other: the
+        medians over rounds, and their ratio.
+TRL gets tokenized sequences with labels on the responses only. Its loss needs no full matrix of logits either.
 """
 
 from __future__ import annotations
@@ -20,32 +20,22 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
-import os
 import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-if importlib.util.find_spec("trl") is None:
-    print("error: TRL is not installed here; the first lines of bench/peer_trl.py say how", file=sys.stderr)
-    sys.exit(2)
-
-os.environ["HF_HUB_OFFLINE"] = "1"
-
 import torch
-from datasets import Dataset, disable_progress_bars
 from transformers import TrainerCallback
 from transformers.utils import is_flash_attn_2_available
-from trl import SFTConfig, SFTTrainer
 
 from bench.common import SIZES, Material, Training, prepare, run_steps, seconds, synchronize
 from personagpt.device import hardware, pick_device
-
-warnings.simplefilter("ignore", FutureWarning)  # TRL uses names that transformers is about to change
 
 CPU_BATCH_SIZES = (1, 2, 4, 8)
 GPU_BATCH_SIZES = (8, 16, 32, 64)
@@ -66,7 +56,7 @@ LIGER = {"use_liger_kernel": True}
 
 
 def variants(device: torch.device) -> list[Variant]:
-    """TRL's ways that can run here. On a CPU, which has no attention without padding, batches are padded."""
+    """Return the ways in which TRL can run on `device`. A CPU has no attention without padding: batches are padded."""
     padded = Variant("padded", GROUPED)
     kernels = {"": {}, ", compiled": COMPILED}
     if device.type != "cuda":
@@ -87,7 +77,7 @@ def variants(device: torch.device) -> list[Variant]:
 
 
 class Stopwatch(TrainerCallback):
-    """Times training alone, without the trainer's own preparation."""
+    """Take the time of training alone, without the trainer's own preparation."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -102,11 +92,14 @@ class Stopwatch(TrainerCallback):
 
 
 class Peer:
-    """TRL's trainer over the material; each pass trains on all of it once."""
+    """TRL's trainer. Each pass trains on all sequences of the material once."""
 
     def __init__(
         self, material: Material, folder: Path, device: torch.device, variant: Variant, batch_size: int
     ) -> None:
+        from datasets import Dataset  # TRL and its requirements are optional
+        from trl import SFTConfig, SFTTrainer
+
         on_gpu = device.type == "cuda"
         config = SFTConfig(
             output_dir=str(folder / "trl"),
@@ -142,10 +135,10 @@ class Peer:
             processing_class=material.tokenizer,
             callbacks=[self.stopwatch],
         )
-        self.trainer.log = lambda *arguments, **options: None  # it prints a summary after each pass
+        self.trainer.log = lambda *arguments, **options: None  # without this line TRL prints a summary after each pass
 
     def one_pass(self) -> float:
-        """Train on all sequences; returns the seconds it took."""
+        """Train on all sequences. Return the seconds."""
         self.trainer.train()
         return self.stopwatch.seconds
 
@@ -153,11 +146,17 @@ class Peer:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=SIZES, default="mini")
-    parser.add_argument("--dialogues", type=int, default=32, help="how many are trained on (default: 32)")
+    parser.add_argument("--dialogues", type=int, default=32, help="how many dialogues to train on (default: 32)")
     parser.add_argument("--batch-sizes", type=int, nargs="+", help="default: 1 2 4 8 on a CPU, 8 16 32 64 on a GPU")
-    parser.add_argument("--rounds", type=int, default=3, help="passes of each in turns (default: 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="passes of each program in turns (default: 3)")
     options = parser.parse_args(arguments)
+    if importlib.util.find_spec("trl") is None:
+        print("error: TRL is not installed here; the first lines of bench/peer_trl.py say how", file=sys.stderr)
+        return 2
+    from datasets import disable_progress_bars
+
     disable_progress_bars()
+    warnings.simplefilter("ignore", FutureWarning)  # TRL uses names that transformers is about to change
     device = pick_device()
     batch_sizes = options.batch_sizes or (GPU_BATCH_SIZES if device.type == "cuda" else CPU_BATCH_SIZES)
     with tempfile.TemporaryDirectory() as name:
@@ -172,42 +171,51 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"this project, batch_size {size}: {rate:.2f} responses/s")
         best = max(ours, key=ours.__getitem__)
 
-        theirs: dict[tuple[str, int], float] = {}
-        for variant in variants(device):
-            for size in batch_sizes:
-                try:
-                    peer = Peer(material, folder, device, variant, size)
-                    warm_up, taken = peer.one_pass(), peer.one_pass()
-                except Exception as error:  # a way that cannot run here must not cost the others their figures
-                    reason = str(error).strip().split("\n", 1)[0]
-                    print(f"TRL, {variant.name}, batch_size {size}: {type(error).__name__}: {reason}")
-                    continue
-                theirs[variant.name, size] = responses / taken
-                print(f"TRL, {variant.name}, batch_size {size}: {responses / taken:.2f} responses/s", end="")
-                print(f" (first pass: {responses / warm_up:.2f})")
-                del peer
-        name, size = max(theirs, key=theirs.__getitem__)
-        peer = Peer(material, folder, device, next(v for v in variants(device) if v.name == name), size)
+        variant, size = best_of_trl(material, folder, device, batch_sizes)
+        peer = Peer(material, folder, device, variant, size)
         peer.one_pass()
         our_pass(training, best)
         turns = [(responses / one_pass(training), responses / peer.one_pass()) for _ in range(options.rounds)]
 
     print(f"this project, batch_size {best}: {median(our for our, _ in turns):.2f} responses/s")
-    print(f"TRL, {name}, batch_size {size}: {median(their for _, their in turns):.2f} responses/s")
+    print(f"TRL, {variant.name}, batch_size {size}: {median(their for _, their in turns):.2f} responses/s")
     ratios = [our / their for our, their in turns]
     print(f"ratio {median(ratios):.2f} (rounds: {', '.join(f'{ratio:.2f}' for ratio in ratios)})")
     return 0
 
 
+def best_of_trl(
+    material: Material, folder: Path, device: torch.device, batch_sizes: Sequence[int]
+) -> tuple[Variant, int]:
+    """Measure each way of TRL with each batch size, and print its rate. Return the fastest way and its batch size."""
+    responses = len(material.dataset.tensors.responses)
+    rates: list[tuple[float, Variant, int]] = []
+    for variant in variants(device):
+        for size in batch_sizes:
+            try:
+                peer = Peer(material, folder, device, variant, size)
+                warm_up, taken = peer.one_pass(), peer.one_pass()
+            except Exception as error:  # a way that cannot run here must not cost the figures of the others
+                reason = str(error).strip().split("\n", 1)[0]
+                print(f"TRL, {variant.name}, batch_size {size}: {type(error).__name__}: {reason}")
+                continue
+            rates.append((responses / taken, variant, size))
+            print(f"TRL, {variant.name}, batch_size {size}: {responses / taken:.2f} responses/s", end="")
+            print(f" (first pass: {responses / warm_up:.2f})")
+            del peer
+    _, variant, size = max(rates, key=lambda rate: rate[0])
+    return variant, size
+
+
 def our_pass(training: Training, batch_size: int) -> float:
-    """Seconds of a second pass with `batch_size`: the first one warms up."""
+    """Return the seconds of the second pass with `batch_size`. The first pass warms up."""
     training.use_batch_size(batch_size)
     one_pass(training)
     return one_pass(training)
 
 
 def one_pass(training: Training) -> float:
-    """Train on all sequences once; returns the seconds it took."""
+    """Train on all sequences once. Return the seconds."""
     numbers = range(1, training.plan.steps_per_epoch + 1)
     return seconds(functools.partial(run_steps, training, numbers), training.device)
 

@@ -1,12 +1,12 @@
-"""How long preprocess_dataset.py takes on a file of ConvAI2's full size, and how much memory.
+"""The time and the memory of preprocess_dataset.py on a file of ConvAI2's full size.
 
     python -m bench.preprocess_speed
-    python -m bench.preprocess_speed --dialogues 1000000    does memory stay, when the text grows?
+    python -m bench.preprocess_speed --dialogues 1000000    does the memory stay the same when the text grows?
 
 Reads   the dialogues of ../shared/convai2 (training and validation) and the vocabulary of ../shared/dialogpt-medium
-        where they are, else those of data/sample. They are repeated to 17,878 dialogues, each fact and utterance made
-        distinct by an appended number, so that none is encoded from memory.
-Prints  the script's own lines, the time of the whole process, imports included, and its peak memory.
+        if they exist, else those of data/sample. The dialogues are repeated until there are 17,878. Each fact and
+        utterance ends in a number of its own, so that no text is encoded twice.
+Prints  the script's own lines, the time of the whole process (imports included), and its peak memory.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def full_size(text: str, count: int) -> Iterator[str]:
-    """The lines of `text`'s dialogues, over and over, `count` in all, each part with its dialogue's number after it."""
+    """Yield the lines of `count` dialogues: those of `text`, repeated. Each part ends in its dialogue's number."""
     dialogues = re.split(r"^(?=1 )", text, flags=re.MULTILINE)[1:]
     for number in range(count):
         for line in dialogues[number % len(dialogues)].splitlines():

@@ -1,6 +1,7 @@
-"""One process that has imported everything and computed nothing, and forks the runs that bench/torture.py kills.
+"""A server process that imports every module, computes nothing, and forks the runs that bench/torture.py kills.
 
-A start then costs a tenth of a second and not several. It reads one request a line; this file is both ends.
+A forked run starts in a tenth of a second, in place of several seconds. The server reads a request a line. This module
+holds both ends: `RunServer` asks, `serve` answers.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class RunServer:
-    """The process that forks runs: `start` one, `wait` for it, or kill it by its process id."""
+    """A handle on the server process. A run is known by its process id."""
 
     def __init__(self) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -33,21 +34,22 @@ class RunServer:
         assert self._read() == {"ready": True}
 
     def start(self, kind: str, arguments: list[str], log: Path, file_limit: int = 0, processes: int = 1) -> int:
-        """Fork a run of `kind`, one of `serve`'s; returns its process id, which is its process group's, too.
+        """Fork a run of `kind`, a key of `serve`'s table. Return its process id, which is also its process group's.
 
-        With `file_limit` no file of its may grow beyond so many bytes: the disk is full, as far as it can tell.
-        With several `processes` they work together as torchrun's do. The id is that of the first process. The
-        others die with it.
+        With `file_limit`, no file of the run may grow beyond so many bytes: to the run, the disk looks full.
+        Several `processes` work together as those of torchrun do. The id is that of the first process, and the
+        other processes die with it.
         """
         request = {"start": kind, "arguments": arguments, "log": str(log), "file_limit": file_limit}
         request["processes"] = processes
         return self._ask(request)["pid"]
 
     def status(self, pid: int, wait: bool) -> int | None:
-        """The exit status of `pid`, minus the signal that killed it, or None while it runs."""
+        """Return the exit status of `pid`, None while it runs. A run that a signal killed has the negative signal."""
         return self._ask({"status": pid, "wait": wait})["status"]
 
     def close(self) -> None:
+        """End the server process."""
         self.process.stdin.close()
         self.process.wait(timeout=60)
 
@@ -64,7 +66,7 @@ class RunServer:
 
 
 def serve() -> None:
-    """The other end: import everything, compute nothing, fork on request."""
+    """Import every module, then fork runs on request."""
     from utils import exit_status
 
     import transformers  # noqa: F401
@@ -94,13 +96,13 @@ def serve() -> None:
             os.setpgid(pid, pid)  # so that one call can kill all processes of the run
             answer = {"pid": pid}
         else:
-            found, result = os.waitpid(request["status"], 0 if request["wait"] else os.WNOHANG)
-            answer = {"status": os.waitstatus_to_exitcode(result) if found else None}
+            ended_pid, result = os.waitpid(request["status"], 0 if request["wait"] else os.WNOHANG)
+            answer = {"status": os.waitstatus_to_exitcode(result) if ended_pid else None}
         print(json.dumps(answer), flush=True)
 
 
 def _become(request: dict, exit_status: Callable, main: Callable) -> None:
-    """What a fork does: the run that was asked for, and end with its status."""
+    """Turn this fork into the requested run, and end the process with the run's exit status."""
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -122,9 +124,9 @@ def _become(request: dict, exit_status: Callable, main: Callable) -> None:
 
 
 def _join(count: int) -> list[int]:
-    """Fork until there are `count` processes, in the environment that torchrun gives each; returns the forks' ids.
+    """Fork until there are `count` processes, each with the environment that torchrun gives. Return the forks' ids.
 
-    The list is empty in the forks.
+    In the forks the list is empty.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -148,7 +150,7 @@ def _die_with_parent() -> None:
 
 
 def _slowly(rename: Callable) -> Callable:
-    """A moment before every rename, so that kills fall between two of them."""
+    """Return a `rename` that waits a moment first, so that kills fall between two renames."""
 
     def slow(*paths: object, **options: object) -> None:
         time.sleep(0.002)
@@ -158,7 +160,7 @@ def _slowly(rename: Callable) -> Callable:
 
 
 def until_terminated() -> Iterator[None]:
-    """Yields until SIGTERM came."""
+    """Yield until SIGTERM comes."""
     stopped = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
     while not stopped:
@@ -167,7 +169,7 @@ def until_terminated() -> Iterator[None]:
 
 
 def read_checkpoints(arguments: list[str]) -> int:
-    """Load the checkpoints in turn until SIGTERM; prints how many were read. Any failure ends it with a traceback."""
+    """Load the checkpoints in turn until SIGTERM, then print how many were read. A failure is a traceback."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     count = 0
@@ -182,12 +184,12 @@ def read_checkpoints(arguments: list[str]) -> int:
 
 
 def evaluate_over_and_over(main: Callable[[list[str]], int], arguments: list[str]) -> int:
-    """Run evaluate.py until SIGTERM; prints how often it came to an end. A line for the user is no failure."""
+    """Run evaluate.py until SIGTERM, then print how often it finished. A UserError is no failure."""
     from personagpt.errors import UserError
 
     count = 0
     for _ in until_terminated():
-        with contextlib.suppress(UserError):  # before the first checkpoint there is nothing to score
+        with contextlib.suppress(UserError):  # there is no model before the first checkpoint
             main(arguments)
             count += 1
     print(f"scored {count}")

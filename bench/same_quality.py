@@ -1,12 +1,12 @@
-"""Does the fast loop learn as well as the original one? Validation perplexity after the same epochs, several seeds.
+"""Does this project's loop learn as well as the original loop? Validation perplexity after the same epochs, by seed.
 
     python -m bench.same_quality [--model tiny] [--epochs 3] [--seeds 3]        about an hour of CPU time for tiny
 
-Reads   ../shared/convai2 and ../shared/dialogpt-medium where they are, else data/sample. Weights are random.
-Prints  the validation perplexity of each run, and mean and standard deviation of both loops.
-Dropout is on. Both take about as many steps: this project's hold 8 sequences, which have about 62 responses, and the
-reference's 64 (context, response) pairs, the accumulation that PersonaGPT's code came to. Each weighs its losses its
-own way: this project averages over tokens, the reference over responses.
+Reads   ../shared/convai2 and ../shared/dialogpt-medium if they exist, else data/sample. Weights are random.
+Prints  the validation perplexity of each run, and mean and standard deviation of each loop.
+Dropout is on. Both loops take about the same number of steps. A step of this project holds 8 sequences, with about 62
+responses. A step of the reference holds 64 (context, response) pairs, as in a later version of the original code. This
+project averages its loss over tokens, the reference over responses.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ LEARN_RATE = 1e-3
 
 
 def train_ours(material: Material, seed: int, epochs: int) -> torch.nn.Module:
+    """Return a model that this project's loop has trained."""
     model = material.model()
     training = Training(material, model, torch.device("cpu"), seed=seed, epochs=epochs, learn_rate=LEARN_RATE)
     run_steps(training, range(1, training.total_steps + 1))
@@ -40,6 +41,7 @@ def train_ours(material: Material, seed: int, epochs: int) -> torch.nn.Module:
 
 
 def train_reference(material: Material, seed: int, epochs: int) -> torch.nn.Module:
+    """Return a model that the reference loop has trained."""
     model, chance = material.model(), random.Random(seed)
     torch.manual_seed(seed)
     pairs = list(dialogue_pairs(material.dataset, range(len(material.dataset))))
@@ -60,14 +62,14 @@ def main() -> int:
         text = material.text.with_name(TEXT_NAMES["valid"])
         tensors = encode_corpus(read_corpus(text), material.encoder, material.settings.max_turns, 1024, str(text))
         valid = PersonaChatDataset.from_tensors(tensors, 1024)
-        found: dict[str, list[float]] = {}
+        perplexities: dict[str, list[float]] = {}
         for seed in range(options.seeds):
             for name, train in (("this project", train_ours), ("reference loop", train_reference)):
                 model = train(material, seed, options.epochs)
                 metrics = teacher_forced_metrics(model, valid, material.encoder, autocast("fp32", model.device))
-                found.setdefault(name, []).append(metrics["perplexity"])
-                print(f"seed {seed}, {name}: validation perplexity {found[name][-1]:.2f}", flush=True)
-        for name, values in found.items():
+                perplexities.setdefault(name, []).append(metrics["perplexity"])
+                print(f"seed {seed}, {name}: validation perplexity {perplexities[name][-1]:.2f}", flush=True)
+        for name, values in perplexities.items():
             spread = f" +- {stdev(values):.2f}" if len(values) > 1 else ""
             print(f"{name}: {mean(values):.2f}{spread} over {len(values)} seeds")
     return 0

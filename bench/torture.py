@@ -1,17 +1,19 @@
-"""Kill a run at random instants, many of them inside a save, start it again, and see whether anything is lost.
+"""Kill a run at random instants, many of them inside a save, start it again, and check that nothing is lost.
 
     python -m bench.torture [--kills 200] [--seed 0]      (make torture)
 
-Trains on a few dialogues of data/sample in a temporary folder, dropout on: once without interruption, then again and
-again under SIGKILL, every other time while a checkpoint is being written, until a run ends. The runs take turns in
-`init`, precision, goals, gradient checkpointing and the number of processes. A run's weights, loss.csv,
-eval.csv and responses.txt must equal the uninterrupted run's byte for byte (columns of time and speed left out).
-Meanwhile one process loads `checkpoint/model` and `checkpoint/best` with from_pretrained over and over, and another
-runs evaluate.py. Between kills, links are lost as copies lose them, and logs are edited or deleted: of such a log, what
-was written later must be there. Preprocessing, export and --restart are killed too, and must then come to the same end.
+Trains on a few dialogues of data/sample in a temporary folder, with dropout on. The baseline run is not interrupted.
+Other runs are killed with SIGKILL and started again until they end; every other kill hits a checkpoint that is being
+written. The runs take turns in `init`, precision, goals, gradient checkpointing and the number of processes. A run's
+weights, loss.csv, eval.csv and responses.txt must equal the baseline's byte for byte (columns of time and speed aside).
 
-Prints kills survived, checkpoints read, and what was lost, which must be 0; exits with 1 if it is not. A traceback
-anywhere, and a file left that nobody needs, count as lost.
+Meanwhile one process loads `checkpoint/model` and `checkpoint/best` with from_pretrained over and over, and another
+process runs evaluate.py. Between kills, links are lost as copies lose them, and logs are edited or deleted. Such a log
+must hold every line that was written after the damage. Preprocessing, export and --restart are killed too, and must
+then give the same files.
+
+Prints kills survived, checkpoints read, and losses. Exits with 1 if there is a loss. A traceback and a file that no
+program needs count as losses.
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ LITTER = (".*", "tmp-*", "*.new", "*.unfinished")
 
 
 @dataclass(frozen=True)
-class Calm:
-    """What a variety's run without interruption left."""
+class Baseline:
+    """The files of a run without interruption."""
 
     outcome: dict[str, str | list[dict[str, str]]]
     made: dict[str, str]  # checksums of the tensors and of the exported text
@@ -56,7 +58,7 @@ class Calm:
 
 @dataclass
 class Tally:
-    """What happened."""
+    """Counts of kills, damages and checks, and a line for each loss."""
 
     kills: int = 0
     kills_inside_save: int = 0
@@ -70,21 +72,21 @@ class Tally:
 
 
 def first_dialogues(path: Path, count: int) -> str:
-    """The text of the first `count` dialogues of a ConvAI2 file."""
+    """Return the text of the first `count` dialogues of a ConvAI2 file."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     starts = [index for index, line in enumerate(lines) if line.startswith("1 ")]
     return "".join(lines[: starts[count]])
 
 
 def write_data(folder: Path, train: int, valid: int) -> None:
-    """The first dialogues of the sample corpus."""
+    """Write the first dialogues of the sample corpus to `folder`."""
     for name, count in (("train", train), ("valid", valid)):
         file = TEXT_NAMES[name]
         (folder / file).write_text(first_dialogues(SAMPLE / file, count), encoding="utf-8")
 
 
 def copy_base(folder: Path, dropout: float) -> Path:
-    """The sample's base model with another dropout: with it on, a run depends on every random number it draws."""
+    """Copy the base model to `folder`. With `dropout`, a run depends on every random number. Return `folder`."""
     shutil.copytree(SAMPLE / "base", folder)
     config = json.loads((folder / "config.json").read_text())
     config |= dict.fromkeys(("attn_pdrop", "resid_pdrop", "embd_pdrop"), dropout)
@@ -93,10 +95,7 @@ def copy_base(folder: Path, dropout: float) -> Path:
 
 
 def outcome(env: Path, save: Path | None = None) -> dict[str, str | list[dict[str, str]]]:
-    """What a run ends with: checksums of its weights, and its logs without the columns of time.
-
-    `save` is the folder that --restart moved it to.
-    """
+    """Return checksums of a run's weights, and its logs without times. `save`: where --restart moved the run."""
     save = save or env.parent / "save"
     logs = {}
     for name in ("loss.csv", "eval.csv"):
@@ -120,29 +119,29 @@ def record_talks(save: Path) -> None:
 
 @dataclass
 class Torture:
-    """One `save_path` after another under kills, until there were enough."""
+    """Runs under kills, one `save_path` after another."""
 
     server: RunServer
     folder: Path
     chance: random.Random
     tally: Tally = field(default_factory=Tally)
-    beside: dict[str, int] = field(default_factory=dict)  # process ids of what runs beside training
+    beside: dict[str, int] = field(default_factory=dict)  # process ids of the programs that run beside training
     damaged: set[str] = field(default_factory=set)  # logs of this run
     variety: Variety = VARIETIES[0]  # of this run
-    calms: dict[Variety, Calm] = field(default_factory=dict)
+    baselines: dict[Variety, Baseline] = field(default_factory=dict)
 
-    def calm(self, data: Path) -> Calm:
-        """Run without interruption, or return what such a run of this variety left before."""
-        if self.variety not in self.calms:
-            self.env = write_run_settings(self.folder / f"calm-{len(self.calms)}", data, self.variety)
+    def baseline(self, data: Path) -> Baseline:
+        """Return the files of an uninterrupted run of this variety. The first call makes the run."""
+        if self.variety not in self.baselines:
+            self.env = write_run_settings(self.folder / f"baseline-{len(self.baselines)}", data, self.variety)
             record_talks(self.save)
             started = time.monotonic()
             for kind in ("preprocess", "train", "export"):
                 if self.finish(self.start(kind)) != 0:
                     raise RuntimeError(self.log.read_text())
             seconds, steps = time.monotonic() - started, saved_step(self.save / "checkpoint")
-            self.calms[self.variety] = Calm(outcome(self.env), self.made(), seconds, steps)
-        return self.calms[self.variety]
+            self.baselines[self.variety] = Baseline(outcome(self.env), self.made(), seconds, steps)
+        return self.baselines[self.variety]
 
     @property
     def save(self) -> Path:
@@ -153,7 +152,7 @@ class Torture:
         return self.env.parent / "log"
 
     def made(self) -> dict[str, str]:
-        """Checksums of the tensors and of the exported text."""
+        """Return the checksums of the tensors and of the exported text."""
         files = sorted([*self.save.glob("*.safetensors"), *(self.env.parent / "exported").glob("*")])
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
@@ -166,12 +165,13 @@ class Torture:
         return self.server.start(kind, arguments, self.env.parent / log, processes=processes)
 
     def finish(self, pid: int) -> int:
+        """Wait for the end of a run. Return its exit status."""
         return self.server.status(pid, wait=True)
 
     def run(self, number: int, variety: Variety, data: Path, kills: int) -> None:
-        """One `save_path` from its text to an end that equals the calm one, and once more after --restart."""
+        """Kill a run until it ends, and compare it with the baseline. Do both once more after --restart."""
         self.variety = variety
-        self.expected = self.calm(data)
+        self.expected = self.baseline(data)
         self.env, self.damaged = write_run_settings(self.folder / f"run-{number}", data, variety), set()
         record_talks(self.save)
         self.survive("preprocess", lambda: any(self.save.glob("*train_data*")))
@@ -190,33 +190,33 @@ class Torture:
         self.tally.lost += [f"{self.env.parent.name}: litter: {path}" for path in self.litter()]
 
     def litter(self) -> list[Path]:
-        """What no run, however it ended, should leave behind once the next one has ended well."""
+        """Return the files that a killed run left and the next run did not remove."""
         folders = (self.save, self.env.parent / "exported")
         return [path for folder in folders for name in LITTER for path in folder.rglob(name)]
 
     def survive(self, kind: str, begun: Callable[[], bool]) -> None:
-        """Kill a short run once, when `begun`; the next one must come to an end."""
+        """Kill a short run once, after `begun`. The next run must end well."""
         self.kill_when(self.start(kind), begun, 0.02)
-        if kind == "export":  # its message says to delete what is there
+        if kind == "export":  # its message says to delete the files of the killed export
             for path in (self.env.parent / "exported").glob("*.*"):
                 path.unlink()
         if self.finish(self.start(kind)) != 0:
             self.tally.lost.append(f"{self.env.parent.name}: {kind} does not end: {self.log.read_text()[-800:]}")
 
     def kill_when(self, pid: int, begun: Callable[[], bool], longest: float) -> None:
-        """SIGKILL a little after `begun`."""
+        """Send SIGKILL up to `longest` seconds after `begun`."""
         while not begun() and self.server.status(pid, wait=False) is None:
             time.sleep(0.0005)
         time.sleep(self.chance.uniform(0, longest))
         self.tally.kills_elsewhere += self.end(pid, signal.SIGKILL) == -signal.SIGKILL
 
     def end(self, pid: int, number: signal.Signals) -> int:
-        """Send a signal to all processes of a run at once, and wait for the end."""
+        """Send a signal to all processes of a run at once. Return the exit status."""
         os.killpg(pid, number)
         return self.finish(pid)
 
     def train(self, kills: int) -> None:
-        """Train under kills until the run ends, or until there were `kills`; then to its end."""
+        """Train under kills until the run ends. After `kills` kills in all, let it run to its end."""
         lost_links: list[str] = []
         while True:
             pid = self.start("train")
@@ -229,10 +229,10 @@ class Torture:
             if status == 0:
                 self.stop_beside()
                 return
-            lost_links = self.meddle()
+            lost_links = self.damage()
 
     def await_links(self, pid: int, names: list[str]) -> int | None:
-        """Until the run just started has found lost links and finished a move; its status if it ended before."""
+        """Wait until the new run restores lost links and finishes a move. Return its status if it ends before."""
         checkpoints = self.save / "checkpoint"
         while not all((checkpoints / name).is_symlink() for name in names) or any(self.save.glob("*.unfinished")):
             if (status := self.server.status(pid, wait=False)) is not None:
@@ -241,8 +241,8 @@ class Torture:
             time.sleep(0.002)
         return None
 
-    def meddle(self) -> list[str]:
-        """Now and then what people do while nothing runs; returns the links they lost."""
+    def damage(self) -> list[str]:
+        """Damage files now and then, as people do while nothing runs. Return the links that were lost."""
         if self.chance.random() < 0.3 and saved_step(self.save / "checkpoint") < self.expected.steps:
             damaged = damage_logs(self.save / "samples", self.chance)
             self.damaged |= damaged
@@ -254,12 +254,14 @@ class Torture:
         return []
 
     def start_beside(self) -> None:
+        """Start the programs that read checkpoints while training replaces them."""
         if not self.beside:
             links = [str(self.save / "checkpoint" / name) for name in ("model", "best")]
             self.beside["read"] = self.start("read", *links, log="read.log")
             self.beside["evaluate"] = self.start("evaluate", log="evaluate.log")
 
     def stop_beside(self) -> None:
+        """Stop these programs, and count what they read."""
         for kind, pid in self.beside.items():
             status, log = self.end(pid, signal.SIGTERM), self.env.parent / f"{kind}.log"
             if status != 0:
@@ -271,7 +273,7 @@ class Torture:
         self.beside = {}
 
     def kill_later(self, pid: int) -> int:
-        """SIGKILL after a random time, or every other time as soon as a save is under way and a little later."""
+        """Send SIGKILL after a random time. Every other kill comes earlier, a moment after a save has begun."""
         tally, checkpoints = self.tally, self.save / "checkpoint"
         inside_save = tally.kills % 2 == 1
         deadline = time.monotonic() + self.chance.uniform(0.05, 1.0) * self.expected.seconds
@@ -284,26 +286,26 @@ class Torture:
             time.sleep(0.001)
         inside = any(checkpoints.glob("tmp-*"))
         status = self.end(pid, signal.SIGKILL)
-        tally.kills += status == -signal.SIGKILL  # it may have ended just before
+        tally.kills += status == -signal.SIGKILL  # it may have ended just before the signal
         tally.kills_inside_save += inside and status == -signal.SIGKILL
         return status
 
     def compare(self, save: Path) -> None:
-        """Note every difference from the calm run; of a damaged log, what was written later must be there."""
-        found = outcome(self.env, save) | (self.made() if save == self.save else {})
+        """Note every difference from the baseline. A damaged log must hold the lines written after the damage."""
+        actual = outcome(self.env, save) | (self.made() if save == self.save else {})
         for name, content in (self.expected.outcome | (self.expected.made if save == self.save else {})).items():
             if name in self.damaged and name == "responses.txt":
-                same = content.endswith(found[name].replace(NO_SECTION, ""))
+                same = content.endswith(actual[name].replace(NO_SECTION, ""))
             elif name in self.damaged:
-                same = len(found[name]) > 0 and content[-len(found[name]) :] == found[name]
+                same = len(actual[name]) > 0 and content[-len(actual[name]) :] == actual[name]
             else:
-                same = content == found.get(name)
+                same = content == actual.get(name)
             if not same:
                 self.tally.lost.append(f"{save.relative_to(self.folder)}: {name} differs")
 
 
-def torture(server: RunServer, folder: Path, kills: int, seed: int = 0, say: Callable[[str], None] = print) -> Tally:
-    """Kill `kills` times and compare every run that ends with one that was never interrupted."""
+def torture(server: RunServer, folder: Path, kills: int, seed: int = 0) -> Tally:
+    """Kill `kills` times, and compare every run that ends with a baseline that was never interrupted."""
     data = folder / "data"
     data.mkdir()
     write_data(data, train=8, valid=2)
@@ -314,7 +316,9 @@ def torture(server: RunServer, folder: Path, kills: int, seed: int = 0, say: Cal
         variety = VARIETIES[(seed + tally.runs_finished) % len(VARIETIES)]
         all_runs.run(tally.runs_finished, variety, data, kills)
         tally.runs_finished += 1
-        say(f"{tally.kills} kills, {tally.runs_finished} runs finished, {len(tally.lost)} lost; the last was {variety}")
+        print(
+            f"{tally.kills} kills, {tally.runs_finished} runs finished, {len(tally.lost)} lost; the last was {variety}"
+        )
     return tally
 
 

@@ -1,16 +1,16 @@
 """Training speed: this project's step against the original algorithm's (reference_loop.py), in one process.
 
     python -m bench.train_speed --model mini                    on a CPU, some minutes
-    python -m bench.train_speed --model medium                  DialoGPT-medium's size, on a GPU under six minutes
-    python -m bench.train_speed --model tiny --check            no timing: are the losses those of a plain loop?
+    python -m bench.train_speed --model medium                  DialoGPT-medium's size; less than six minutes on a GPU
+    python -m bench.train_speed --model tiny --check            no timing: compare the losses with a plain loop's
 
-Reads   ../shared/convai2 and ../shared/dialogpt-medium where they are, else data/sample. Weights are random.
-Prints  responses per second of both, taken in turns, medians over rounds; their ratio; the share each reaches of a
-        large matrix product's rate, measured in the same run and number format; the time three epochs of ConvAI2 would
-        take; the time of a checkpoint, and how much of it training notices. On a GPU, where the reference runs in
-        float32 with TF32, also the best batch size and peak memory.
+Reads   ../shared/convai2 and ../shared/dialogpt-medium if they exist, else data/sample. Weights are random.
+Prints  the responses per second of both loops, which take turns (medians over rounds), and their ratio; the share of a
+        large matrix product's rate that each loop reaches, measured in the same run and number format; the time that
+        three epochs of ConvAI2 would take; the time of a checkpoint, and how much of it training waits. On a GPU also
+        the best batch size and the peak memory. There the reference runs in float32 with TF32.
 Operations are counted as 6 x parameters of the blocks x tokens (without padding) + 6 x parameters of the vocabulary
-projection x label tokens; the reference's tokens are those it reads, each context anew for every response.
+projection x label tokens. The reference reads each context anew for every response, and all these tokens count.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=SIZES, default="mini")
     parser.add_argument("--batch-size", type=int, help="default: 8 on a CPU, the best of several on a GPU")
-    parser.add_argument("--precision", choices=("auto", *DTYPES), default="auto", help="this project's")
-    parser.add_argument("--seconds", type=float, default=10, help="how long each takes its turn (default: 10)")
-    parser.add_argument("--rounds", type=int, default=5, help="how many turns each gets (default: 5)")
+    parser.add_argument("--precision", choices=("auto", *DTYPES), default="auto", help="of this project's loop")
+    parser.add_argument("--seconds", type=float, default=10, help="length of a turn (default: 10)")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each loop (default: 5)")
     parser.add_argument("--check", action="store_true", help="compare losses with a plain loop's, without dropout")
     options = parser.parse_args(arguments)
     device = pick_device()
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def best_batch_size(training: Training) -> int:
-    """The batch size with the most responses per second; each trains on the whole data once, after a warm-up."""
+    """Return the batch size with the most responses per second, in one pass over the data after a warm-up."""
     rates = {}
     for batch_size in BATCH_SIZES:
         training.use_batch_size(batch_size)
@@ -96,7 +96,7 @@ def best_batch_size(training: Training) -> int:
 
 
 def compare(material: Material, training: Training, turn: float, rounds: int) -> float:
-    """Both loops in turns of about `turn` seconds, on the same sequences; returns this project's tokens per second."""
+    """Let both loops take turns of about `turn` seconds, on the same sequences. Return this project's tokens/s."""
     device = training.device
     training.step(1)
     numbers = range(
@@ -132,7 +132,7 @@ def compare(material: Material, training: Training, turn: float, rounds: int) ->
 
 
 def count_within(limit: float, steps: Iterator[Callable[[], object]], device: torch.device) -> int:
-    """How many steps fit into `limit` seconds; at least 2."""
+    """Return how many steps fit into `limit` seconds, at least 2."""
     total = 0.0
     for count in itertools.count(1):
         total += seconds(next(steps), device)
@@ -142,13 +142,14 @@ def count_within(limit: float, steps: Iterator[Callable[[], object]], device: to
 
 
 def pair_work(pair: tuple[torch.Tensor, torch.Tensor]) -> Work:
+    """Return how much the reference loop trains with a pair."""
     return Work(1, len(pair[0]) + len(pair[1]), len(pair[1]))
 
 
 def report(
     name: str, model: torch.nn.Module, precision: str, work: list[Work], taken: list[float], device: torch.device
 ) -> list[float]:
-    """Print one loop's line; returns its responses per second in each round."""
+    """Print the line of a loop. Return its responses per second in each round."""
     rates = [done.responses / time for done, time in zip(work, taken, strict=True)]
     tokens = median(done.tokens / time for done, time in zip(work, taken, strict=True))
     operations = median(done.operations(model) / time for done, time in zip(work, taken, strict=True))
@@ -161,6 +162,7 @@ def report(
 
 
 def projection(tokens_per_second: float) -> None:
+    """Print the time that three epochs of ConvAI2 would take."""
     minutes = 3 * CONVAI2_TOKENS / tokens_per_second / 60
     print(
         f"three epochs of ConvAI2: 3 x {CONVAI2_TOKENS:,} tokens / {tokens_per_second:,.0f} tokens/s = {minutes:,.1f} "
@@ -169,7 +171,7 @@ def projection(tokens_per_second: float) -> None:
 
 
 def report_save(material: Material, training: Training, folder: Path) -> None:
-    """Print what a checkpoint takes, flushed to the disk, and what of that the steps beside it notice."""
+    """Print the time of a checkpoint, flushed to the disk, and the time that the steps beside it lose."""
     model, saves, numbers = training.trainer.model, SaveThread(), itertools.count(1)
 
     def save(beside: Callable[[], object]) -> None:
@@ -197,7 +199,7 @@ def report_save(material: Material, training: Training, folder: Path) -> None:
 
 
 def memory(size: str, folder: Path, device: torch.device) -> None:
-    """Peak GPU memory at batch_size 1, in the step with the longest sequence, not compiled."""
+    """Print the peak GPU memory at batch_size 1, in the step with the longest sequence, not compiled."""
     for number, (model_size, precision, recompute) in enumerate([(size, "fp32", False), ("large", "auto", True)]):
         gc.collect()
         torch.cuda.empty_cache()
@@ -208,7 +210,7 @@ def memory(size: str, folder: Path, device: torch.device) -> None:
         )
         longest = material.dataset.lengths.argmax()
         step = next(k for k in itertools.count(1) if longest in training.plan.group(k))
-        training.step(step)  # this one also makes the optimizer's moments
+        training.step(step)  # the first call also makes the optimizer's moments
         training.step(step)
         print(
             f"peak memory of {model_size}, {training.precision}, batch_size 1, gradient_checkpointing {recompute}, "
@@ -218,10 +220,13 @@ def memory(size: str, folder: Path, device: torch.device) -> None:
 
 
 def check(material: Material, device: torch.device, batch_size: int) -> int:
-    """Compare the first losses with a plain loop's: full logits of padded batches, the library's loss, plain AdamW."""
+    """Compare the first losses with a plain loop's: full logits of padded batches, the library's loss, plain AdamW.
+
+    Return the exit status.
+    """
     training = Training(material, material.model(dropout=0.0), device, "fp32", batch_size)
     if device.type == "cuda":
-        torch.set_float32_matmul_precision("highest")  # TF32's ten bits would hide what is compared
+        torch.set_float32_matmul_precision("highest")  # TF32's ten bits would hide a difference
     model = material.model(dropout=0.0).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=training.settings.learn_rate, eps=1e-8, weight_decay=0.0)
     worst = 0.0
@@ -247,7 +252,7 @@ def check(material: Material, device: torch.device, batch_size: int) -> int:
 
 
 def padded(items: list[dict[str, torch.Tensor]], pad: int) -> dict[str, torch.Tensor]:
-    """A batch as the library's model takes it: input_ids, labels and attention_mask, each (B, T)."""
+    """Return a batch for the library's model: input_ids, labels and attention_mask, each (B, T)."""
     pad_to_longest = functools.partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
     return {
         "input_ids": pad_to_longest([item["input_ids"] for item in items], padding_value=pad),

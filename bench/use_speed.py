@@ -1,11 +1,11 @@
-"""How fast a model is used: scoring against training, `--identify`, batched replies against single ones, and the
-first token of a talk.
+"""Speed of using a model: scoring against training, `--identify`, batched replies against single replies, and the
+first text of a reply.
 
-    python -m bench.use_speed                                    the sample's base model
-    python -m bench.use_speed --model FOLDER --init random       another one, for example a larger configuration
+    python -m bench.use_speed                                    the base model of data/sample
+    python -m bench.use_speed --model FOLDER --init random       another model, such as a larger configuration
     python -m bench.use_speed --text FILE                        other dialogues (default: the sample's validation text)
 
-Each figure is the best of three rounds: other programs on the machine only ever make it worse.
+Each figure is the best of three rounds, because other programs on the machine can only make it worse.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> int:
     parser.add_argument("--model", default=str(ROOT / "data/sample/base"))
     parser.add_argument("--init", default="pretrained", choices=["pretrained", "random"])
     parser.add_argument("--text", type=Path, default=ROOT / "data/sample/valid_both_original_no_cands.txt")
-    parser.add_argument("--dialogues", type=int, default=24, help="how many of the text's dialogues")
+    parser.add_argument("--dialogues", type=int, default=24, help="number of the text's dialogues (default: 24)")
     options = parser.parse_args()
     device = pick_device()
     tokenizer = load_tokenizer(options.model)
@@ -54,7 +54,7 @@ def main() -> int:
     make = draw_model if options.init == "random" else load_model
     model = make(options.model, len(tokenizer), seed=0).to(device)
     precision = resolve_precision("auto", device)
-    products = autocast(precision, device)
+    half_precision = autocast(precision, device)
     corpus = read_corpus(options.text)
     corpus.dialogues, corpus.sides = corpus.dialogues[: options.dialogues], corpus.sides[: options.dialogues]
     tensors = encode_corpus(corpus, encoder, 20, model.config.n_positions, str(options.text))
@@ -66,19 +66,19 @@ def main() -> int:
     trainer = Trainer(settings, Processes(0, 1, device), resolve_precision("auto", device), model)
     training, scoring = best_of(
         lambda: train_once(trainer, dataset),
-        lambda: teacher_forced_metrics(model, dataset, encoder, products),
+        lambda: teacher_forced_metrics(model, dataset, encoder, half_precision),
     )
-    train, score = tokens / training, 2 * tokens / scoring  # true and exchanged personas
+    train, score = tokens / training, 2 * tokens / scoring  # each text is read with true and with exchanged personas
     print(f"train      {train:>10,.0f} tokens/s")
     print(f"evaluate   {score:>10,.0f} tokens/s, {score / train:.1f} times as many")
 
-    (identifying,) = best_of(lambda: identify(model, dataset, encoder, products, 0))
+    (identifying,) = best_of(lambda: identify(model, dataset, encoder, half_precision, 0))
     print(f"identify   {len(dataset) / identifying:>10.1f} sides a second")
 
-    drafts = [ReplyRequest(dataset.sequence(i)[0][: dataset.sequence(i)[1][0, 0]].tolist()) for i in range(BATCH)]
+    requests = [ReplyRequest(dataset.sequence(i)[0][: dataset.sequence(i)[1][0, 0]].tolist()) for i in range(BATCH)]
     single, batched = best_of(
-        lambda: [generate_replies(model, encoder, [draft], products) for draft in drafts],
-        lambda: generate_replies(model, encoder, drafts, products),
+        lambda: [generate_replies(model, encoder, [request], half_precision) for request in requests],
+        lambda: generate_replies(model, encoder, requests, half_precision),
     )
     print(f"replies    {BATCH / single:>10.1f} a second one by one")
     print(f"           {BATCH / batched:>10.1f} a second in a batch of {BATCH}, {single / batched:.1f} times as many")
@@ -92,9 +92,9 @@ def main() -> int:
 
 
 def best_of(*works: Callable[[], object]) -> list[float]:
-    """The shortest time of each work, in seconds: by turns, so that other programs disturb all alike."""
+    """Return the shortest time of each work in seconds. They take turns, so that other programs disturb all alike."""
     times: list[list[float]] = [[] for _ in works]
-    for _ in range(ROUNDS + 1):  # the first one warms up
+    for _ in range(ROUNDS + 1):  # the first round warms up
         for work, taken in zip(works, times, strict=True):
             start = time.perf_counter()
             with contextlib.redirect_stderr(io.StringIO()):
@@ -106,7 +106,7 @@ def best_of(*works: Callable[[], object]) -> list[float]:
 
 
 def train_once(trainer: Trainer, dataset: PersonaChatDataset) -> None:
-    """One epoch in steps of 8 sequences, with learning rate 0."""
+    """Train for one epoch in steps of 8 sequences, with learning rate 0."""
     trainer.model.train()
     order = np.argsort(-dataset.lengths)
     for start in range(0, len(order), 8):
@@ -115,7 +115,7 @@ def train_once(trainer: Trainer, dataset: PersonaChatDataset) -> None:
 
 
 class Clock(io.StringIO):
-    """Notes when the first text after `model: ` is written."""
+    """A stream that notes the time of the first text after `model: `."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class Clock(io.StringIO):
 
 
 def first_token(trained: TrainedModel, question: str) -> float:
-    """Seconds from a question to the first text of the reply in the terminal."""
+    """Return the seconds from a question to the first text of the reply in the terminal."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         session = Session(trained, Sampling(), 1, Recordings(Path(folder)))
         session.begin(["i have two dogs.", "i work as a nurse.", "i like tea."])

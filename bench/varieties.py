@@ -10,7 +10,7 @@ GOALS = "ask about work.\task\twork job living\nask about music.\task\tmusic lis
 
 @dataclass(frozen=True)
 class Variety:
-    """Whatever the exactness of a resume could depend on."""
+    """The settings on which the exactness of a resume could depend."""
 
     init: str = "pretrained"
     precision: str = "fp32"
@@ -19,14 +19,14 @@ class Variety:
     processes: int = 1
 
     def lines(self) -> str:
-        """Return the lines of a settings file, beside which goals.tsv lies."""
+        """Return the lines of a settings file. A goals.tsv lies beside the file."""
         goals = "goals = goals.tsv\n" if self.goals else ""
-        turns = "max_turns = 4\n" if self.precision == "bf16" else ""  # many a processor computes bf16 slowly
+        turns = "max_turns = 4\n" if self.precision == "bf16" else ""  # many processors are slow in bf16
         checkpointing = f"gradient_checkpointing = {self.gradient_checkpointing}\n"
         return f"init = {self.init}\nprecision = {self.precision}\n{checkpointing}{goals}{turns}"
 
 
-# Each two values of two settings meet in one variety.
+# Every pair of values of two settings occurs in at least one variety.
 VARIETIES = [
     Variety(),
     Variety(init="random", gradient_checkpointing=True, processes=2),
@@ -38,7 +38,10 @@ VARIETIES = [
 
 
 def write_run_settings(folder: Path, data: Path, variety: Variety = VARIETIES[0]) -> Path:
-    """Settings of a run of 12 or a few more steps that saves at every second one; `data` has the text and `base/`."""
+    """Write the settings of a run of at least 12 steps that saves at every second step. Return the settings file.
+
+    `data` holds the text and `base/`.
+    """
     folder.mkdir()
     (folder / "goals.tsv").write_text(GOALS)
     env = folder / ".env"

@@ -1,4 +1,4 @@
-"""README, docs/ and data/README.md: every link leads somewhere; every file, command and option they name exists."""
+"""README, docs/, data/README.md, bench/RESULTS.md: every link leads somewhere; every file, command and option exists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from personagpt.settings import Settings
 from personagpt.study.settings import CONDITION_KEYS, KEYS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data" / "README.md"]
+PAGES = [ROOT / name for name in ("README.md", "data/README.md", "bench/RESULTS.md")] + sorted(ROOT.glob("docs/*.md"))
 FOLDERS = ("personagpt", "bench", "data", "docs", "tests", ".ci")
 SCRIPTS = sorted([*ROOT.glob("*.py"), *(ROOT / "bench").glob("*.py")])
 SOURCES = "\n".join(path.read_text("utf-8") for path in [*SCRIPTS, *sorted((ROOT / "personagpt").rglob("*.py"))])
