@@ -15,8 +15,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from personagpt.errors import shorten
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each, short, value_of
+from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each, value_of
 
 USER, ASSISTANT = "user", "assistant"
 
@@ -45,12 +46,12 @@ def _talk(record: Record) -> ImportedTalk:
         elif role in (USER, ASSISTANT):
             turns.append(ImportedTurn(role, text, _is_label(message, number)))
         else:
-            raise RecordError(f"message {number} has the role {short(role)}; expected system first, user, assistant")
+            raise RecordError(f"message {number} has the role {shorten(role)}; expected system first, user, assistant")
     return ImportedTalk(record.place, turns, {ASSISTANT: facts}, ASSISTANT, record.part)
 
 
 def _is_label(message: dict[str, Any], number: int) -> bool:
     weight = message.get("weight")
     if weight not in (None, 0, 1):
-        raise RecordError(f"message {number} has the weight {short(weight)}; expected 0 (not to be learned) or 1")
+        raise RecordError(f"message {number} has the weight {shorten(weight)}; expected 0 (not to be learned) or 1")
     return weight != 0
