@@ -1,46 +1,29 @@
 """Recorded talks: one SQLite file, save_path/conversations/talks.sqlite, that several programs may write at once.
 
 A talk is saved after every utterance. A saved utterance survives a kill of the program and a power cut. The tables are
-`talks`, and `turns`, `flags` and `ratings`, whose rows are deleted with their talk.
+`talks`, and `turns`, `flags` and `ratings`, whose rows are deleted with their talk (schema.py).
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from personagpt.errors import RunError, UserError
-from personagpt.records.talks import DELETED, Flag, Talk, Turn, twin_before_stored
+from personagpt.records.connections import Connections, FileBusy
+from personagpt.records.schema import bring_up_to_date
+from personagpt.records.talks import DELETED, Flag, Talk, Turn
 
 NAME = "talks.sqlite"
-VERSION = 2  # of the schema; the file holds it as user_version
 PATIENCE = 30.0  # seconds to wait while another program writes
+AT_ONCE = 0.1  # ... seconds, while that other program is known to keep the file
 
-SCHEMA = (
-    """CREATE TABLE talks (
-        number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, started TEXT NOT NULL, source TEXT NOT NULL,
-        participant TEXT, model TEXT NOT NULL, model_checksum TEXT NOT NULL, sampling TEXT NOT NULL,
-        persona TEXT NOT NULL, partner TEXT NOT NULL, partner_persona TEXT NOT NULL, twin TEXT)""",
-    "CREATE INDEX talks_of_participant ON talks (participant)",
-    """CREATE TABLE turns (
-        talk TEXT NOT NULL REFERENCES talks (id) ON DELETE CASCADE, turn INTEGER NOT NULL,
-        speaker TEXT NOT NULL CHECK (speaker IN ('human', 'model', 'partner')), text TEXT NOT NULL, time TEXT NOT NULL,
-        goal TEXT, replaced TEXT, corrected INTEGER NOT NULL, PRIMARY KEY (talk, turn))""",
-    """CREATE TABLE flags (
-        talk TEXT NOT NULL, turn INTEGER NOT NULL, kind TEXT NOT NULL, note TEXT NOT NULL,
-        FOREIGN KEY (talk, turn) REFERENCES turns (talk, turn) ON DELETE CASCADE)""",
-    "CREATE INDEX flags_of_turn ON flags (talk, turn)",
-    """CREATE TABLE ratings (
-        talk TEXT NOT NULL REFERENCES talks (id) ON DELETE CASCADE, question TEXT NOT NULL, answer TEXT NOT NULL,
-        PRIMARY KEY (talk, question))""",
-)
 TALK = "id, started, source, participant, model, model_checksum, sampling, persona, partner, partner_persona, twin"
 IS_JSON = {"sampling", "persona", "partner_persona"}  # columns of talks
 TURN = "speaker, text, time, goal, replaced, corrected"
@@ -51,7 +34,13 @@ SAVE_TURN = f"""INSERT INTO turns (talk, turn, {TURN}) VALUES (?, ?, ?, ?, ?, ?,
 
 
 class TalkDeleted(UserError):
-    """Somebody deleted the talk while it went on."""
+    """The talk is no longer on record."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this talk is no longer on record: it was deleted, or the file of recorded talks was moved or removed; "
+            "start a new talk"
+        )
 
 
 class Recordings:
@@ -61,10 +50,14 @@ class Recordings:
     if the machine fails, and OSError if the disk is full.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
+    def __init__(self, folder: Path, patience: float = PATIENCE) -> None:
+        """Wait at most `patience` seconds while another program keeps the file.
+
+        After that the next requests do not wait again until the file is free, so that many of them do not add up.
+        """
+        self.path, self.patience = folder / NAME, patience
+        self._connections = Connections(self.path, partial(bring_up_to_date, path=self.path))
+        self._is_busy = False  # another program kept the file longer than `patience`
         self._saved: set[str] = set()  # ids of talks that were in the file: if an id is missing there, it was deleted
 
     def save(self, *talks: Talk) -> None:
@@ -91,7 +84,7 @@ class Recordings:
 
     def talks(self, participant: str | None = None, ids: list[str] | None = None) -> list[Talk]:
         """Return the talks, oldest first: all of them, or those of a participant or with one of the ids."""
-        if not self.path.exists():
+        if not self._connections.exists():
             return []
         with self._transaction("DEFERRED") as database:
             talks = _read(database, *_where(participant, ids))
@@ -100,7 +93,7 @@ class Recordings:
 
     def count(self, participant: str | None = None) -> int:
         """Return the number of talks, or of a participant's talks."""
-        if not self.path.exists():
+        if not self._connections.exists():
             return 0
         where, values = _where(participant)
         with self._transaction("DEFERRED") as database:
@@ -108,7 +101,7 @@ class Recordings:
 
     def count_by_source(self, prefix: str) -> dict[str, int]:
         """Return the number of talks for each source that begins with `prefix`, without abandoned talks."""
-        if not self.path.exists():
+        if not self._connections.exists():
             return {}
         with self._transaction("DEFERRED") as database:
             rows = database.execute(
@@ -124,110 +117,52 @@ class Recordings:
         When this returns, even if it deleted nothing, the file and its log hold no deleted text any more. The words of
         a person whose talk is deleted are also removed from its twin.
         """
-        if not self.path.exists():
+        if not self._connections.exists():
             return 0
         where, values = _where(participant, ids)
         with self._transaction() as database:
             twins = f"talk IN (SELECT twin FROM talks {where})"
             database.execute(f"UPDATE turns SET text = ? WHERE speaker = 'partner' AND {twins}", (DELETED, *values))
             count = database.execute(f"DELETE FROM talks {where}", values).rowcount
-        with self._lock, self._translated_errors():
-            # In the file, SQLite overwrites deleted text (secure_delete). This empties the log.
-            if self._opened().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        deadline = time.monotonic() + self.patience
+        while not self._clears_log():
+            if time.monotonic() > deadline:
                 raise RunError(
                     f"{self.path}: the talks are deleted, but another program is reading the file, so that its log may "
                     "still hold their text: run the same command again"
                 )
+            time.sleep(0.05)
         return count
 
+    def _clears_log(self) -> bool:
+        """Empty SQLite's log, unless another program reads it. In the file SQLite overwrites deleted text.
+
+        SQLite must not wait for the reader here, because nobody could write meanwhile.
+        """
+        with self._connections.use(AT_ONCE) as database:
+            return database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+
     def close(self) -> None:
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-            self._connection = None
+        self._connections.close()
 
     @contextlib.contextmanager
     def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
         """Commit all changes at the end, or none after an error. A DEFERRED transaction only reads."""
-        with self._lock, self._translated_errors():
-            database = self._opened()
-            database.execute(f"BEGIN {kind}")
-            try:
-                yield database
-                database.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):  # after a full disk, SQLite has rolled back by itself
-                    database.execute("ROLLBACK")
-                raise
-
-    def _opened(self) -> sqlite3.Connection:
-        """Return the connection, which the first call opens."""
-        if self._connection is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
-            try:
-                self._prepare(connection)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
-        return self._connection
-
-    def _prepare(self, database: sqlite3.Connection) -> None:
-        """Set up a new connection. Create the tables in a new file, and update the tables of an old file."""
-        for pragma in ("foreign_keys = ON", "secure_delete = ON", "synchronous = FULL", "temp_store = MEMORY"):
-            database.execute(f"PRAGMA {pragma}")
-        deadline = time.monotonic() + PATIENCE
-        while True:  # SQLite does not wait by itself if several programs open a new file at once
-            try:
-                database.execute("PRAGMA journal_mode = WAL")
-                break
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorname not in ("SQLITE_BUSY", "SQLITE_LOCKED") or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-        database.execute("BEGIN IMMEDIATE")
-        with database:  # commits, or rolls back
-            version = database.execute("PRAGMA user_version").fetchone()[0]
-            if version > VERSION:
-                raise UserError(f"{self.path}: a newer version of PersonaGPT recorded these talks; use that version")
-            if version == VERSION:
-                return
-            for statement in SCHEMA if version == 0 else ():
-                database.execute(statement)
-            if version == 1:
-                _add_twins(database)
-            database.execute(f"PRAGMA user_version = {VERSION}")
-
-    @contextlib.contextmanager
-    def _translated_errors(self) -> Iterator[None]:
-        """Turn SQLite's errors into a line for the user, or into the OSError of a full disk."""
         try:
-            yield
-        except sqlite3.Error as error:
-            name = getattr(error, "sqlite_errorname", "")
-            if name == "SQLITE_FULL":
-                raise OSError(errno.ENOSPC, "No space left on device", str(self.path)) from None
-            if name in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
-                raise UserError(
-                    f"{self.path}: not a file of recorded talks, or damaged ({error}): move it away, with its -wal and "
-                    "-shm files, and the next talk makes a new file"
-                ) from None
-            if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
-                raise UserError(f"{self.path}: cannot write there ({error}); choose another save_path") from None
-            if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-                raise RunError(f"{self.path}: another program keeps it busy for {PATIENCE:.0f} s; try again") from None
-            if name.startswith("SQLITE_IOERR"):
-                raise RunError(f"{self.path}: the disk does not take it ({error}); is it full?") from None
+            with self._connections.use(AT_ONCE if self._is_busy else self.patience) as database:
+                database.execute(f"BEGIN {kind}")
+                if kind == "IMMEDIATE":
+                    self._is_busy = False
+                try:
+                    yield database
+                    database.execute("COMMIT")
+                except BaseException:
+                    with contextlib.suppress(sqlite3.Error):  # after a full disk, SQLite has rolled back by itself
+                        database.execute("ROLLBACK")
+                    raise
+        except FileBusy:
+            self._is_busy = True
             raise
-
-
-def _add_twins(database: sqlite3.Connection) -> None:
-    """Add the column `twin` to the tables of schema version 1."""
-    database.execute("ALTER TABLE talks ADD COLUMN twin TEXT")
-    ids = database.execute("SELECT id FROM talks WHERE partner = 'person'").fetchall()
-    twins = [(twin_before_stored(talk_id), talk_id) for (talk_id,) in ids]
-    database.executemany("UPDATE talks SET twin = ? WHERE id = ?", twins)
 
 
 def _where(participant: str | None, ids: list[str] | None = None) -> tuple[str, list[str]]:
@@ -247,7 +182,7 @@ def _save(database: sqlite3.Connection, talk: Talk, is_new: bool) -> None:
         values = [json.dumps(value) if name in IS_JSON else value for name, value in pairs]
         database.execute(f"INSERT INTO talks ({TALK}) VALUES ({', '.join('?' * len(values))})", values)
     elif not _is_stored(database, talk.id):
-        raise TalkDeleted("this talk was deleted meanwhile; start a new one")
+        raise TalkDeleted
     if not talk.turns:
         database.execute("DELETE FROM talks WHERE id = ?", (talk.id,))
         return

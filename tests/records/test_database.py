@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from personagpt.errors import RunError, UserError
-from personagpt.records import database as module
 from personagpt.records.database import NAME, Recordings, TalkDeleted
+from personagpt.records.schema import VERSION
 from personagpt.records.talks import DELETED, Flag, Talk, Turn
 from tests.helpers import ROOT
 from tests.records.making import make_talk, make_twins
@@ -77,8 +77,9 @@ def test_nothing_is_created_before_something_is_said(recordings, tmp_path) -> No
 def test_saved_talks_are_flushed_to_the_disk(recordings) -> None:
     """PRAGMA synchronous: 2 is FULL, which flushes at every commit; write-ahead logging says what is flushed."""
     recordings.save(make_talk("hi"))
-    assert recordings._connection.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert recordings._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    with recordings._connections.use(1.0) as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_talks_of_a_participant_and_of_ids(recordings) -> None:
@@ -122,14 +123,13 @@ def test_deleted_text_is_in_no_file_any_more(recordings, tmp_path, how, seed) ->
     reader.close()
 
 
-def test_text_that_cannot_be_removed_from_the_log_yet_is_told(recordings, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.1)
+def test_text_that_cannot_be_removed_from_the_log_yet_is_told(recordings, tmp_path) -> None:
     talk = make_talk("secret")
     recordings.save(talk)
     reader = sqlite3.connect(tmp_path / NAME, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM talks").fetchall()
-    other = Recordings(tmp_path)
+    other = Recordings(tmp_path, patience=0.1)
     with pytest.raises(RunError, match="may still hold their text: run the same command again"):
         other.delete(ids=[talk.id])
     reader.close()
@@ -343,7 +343,8 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path, recordings, content) -
 
 def test_a_newer_versions_file_is_left_alone(tmp_path, recordings) -> None:
     recordings.save(make_talk("hi"))
-    recordings._connection.execute(f"PRAGMA user_version = {module.VERSION + 1}")
+    with recordings._connections.use(1.0) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
     recordings.close()
     with pytest.raises(UserError, match="a newer version of PersonaGPT recorded these talks"):
         recordings.talks()
@@ -352,20 +353,20 @@ def test_a_newer_versions_file_is_left_alone(tmp_path, recordings) -> None:
 def test_a_full_disk_is_told_as_one_and_leaves_the_file_whole(recordings) -> None:
     talk = make_talk("hi")
     recordings.save(talk)
-    recordings._connection.execute("PRAGMA max_page_count = 1")  # the present size at least
+    with recordings._connections.use(1.0) as connection:
+        connection.execute("PRAGMA max_page_count = 1")  # the present size at least
     with pytest.raises(OSError, match="No space left on device"):
         recordings.save(make_talk("long " * 100_000))
     recordings.close()
     assert recordings.talks() == [talk]
 
 
-def test_a_file_in_use_for_long_is_told(tmp_path, recordings, monkeypatch) -> None:
+def test_a_file_in_use_for_long_is_told(tmp_path, recordings) -> None:
     recordings.save(make_talk("hi"))
     holder = sqlite3.connect(tmp_path / NAME, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    monkeypatch.setattr(module, "PATIENCE", 0.1)
     with pytest.raises(RunError, match="another program keeps it busy"):
-        Recordings(tmp_path).save(make_talk("hi"))
+        Recordings(tmp_path, patience=0.1).save(make_talk("hi"))
     holder.close()
 
 
