@@ -40,6 +40,7 @@ class Connections:
         self._log = path.with_name(path.name + "-wal")
         self._lock = threading.RLock()
         self._idle: list[sqlite3.Connection] = []
+        self._in_use = 0
         # A handle on the file that the connections have open. It is closed after them: when a program closes any handle
         # on a file, the system forgets all its locks on that file, SQLite's locks, too.
         self._handle: int | None = None
@@ -62,20 +63,23 @@ class Connections:
                     self._open_handle()
                 handle = self._handle
                 connection = self._idle.pop() if self._idle else None
-            if connection is None:
-                connection = self._connect(patience)
+                self._in_use += 1
             is_fine = False
             try:
+                connection = connection or self._connect(patience)
                 connection.execute(f"PRAGMA busy_timeout = {round(1000 * patience)}")
                 yield connection
                 is_fine = True
             finally:
                 with self._lock:
+                    self._in_use -= 1
                     if is_fine and handle == self._handle and len(self._idle) < MOST_IDLE:
                         self._idle.append(connection)
                         self._log_status = self._log_status or _status(self._log)
-                    else:
+                    elif connection is not None:
                         connection.close()
+                    if not self._idle and not self._in_use:  # SQLite removes the log with the last connection
+                        self._log_status = ()
 
     def close(self) -> None:
         with self._lock:

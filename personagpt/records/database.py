@@ -43,6 +43,15 @@ class TalkDeleted(UserError):
         )
 
 
+class TalkChanged(UserError):
+    """Another program, or another window, has changed the talk that is saved."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this talk went on in another program or window, and stays as it is there; open it again to go on"
+        )
+
+
 class Recordings:
     """The recorded talks of a folder. Threads may share an instance, and other processes may use the same folder.
 
@@ -64,8 +73,8 @@ class Recordings:
         """Store the present state of all talks, or of none. The talks are on the disk when this returns.
 
         A talk without turns is removed. A person's talk whose twin is neither saved along with it nor in the file is
-        stored without the partner's words, because the partner has deleted them. Raises TalkDeleted if a talk
-        was saved before and deleted since.
+        stored without the partner's words, because the partner has deleted them. Raises TalkDeleted if a talk, or the
+        talk that it goes on from, was deleted since the program saw it, and TalkChanged if it was changed since.
         """
         changed = [talk for talk in talks if talk.turns or talk.id in self._saved]
         if not changed:
@@ -74,8 +83,11 @@ class Recordings:
         with self._transaction() as database:
             for talk in changed:
                 is_alone = talk.partner == "person" and talk.twin not in ids and not _is_stored(database, talk.twin)
-                _save(database, _without_partner(talk) if is_alone else talk, is_new=talk.id not in self._saved)
+                prepared = _without_partner(talk) if is_alone else talk
+                (_change if talk.id in self._saved else _insert)(database, prepared)
+                _save_turns(database, prepared)
         for talk in changed:
+            talk.set_base(is_stored=bool(talk.turns))
             (self._saved.add if talk.turns else self._saved.discard)(talk.id)
 
     def refuse(self, talk_id: str) -> None:
@@ -88,6 +100,8 @@ class Recordings:
             return []
         with self._transaction("DEFERRED") as database:
             talks = _read(database, *_where(participant, ids))
+        for talk in talks:
+            talk.set_base(is_stored=True)
         self._saved |= {talk.id for talk in talks}
         return talks
 
@@ -176,23 +190,39 @@ def _where(participant: str | None, ids: list[str] | None = None) -> tuple[str, 
     return ("WHERE " + " AND ".join(conditions) if conditions else ""), values
 
 
-def _save(database: sqlite3.Connection, talk: Talk, is_new: bool) -> None:
-    if is_new:
-        pairs = [(name, getattr(talk, name)) for name in TALK.split(", ")]
-        values = [json.dumps(value) if name in IS_JSON else value for name, value in pairs]
-        database.execute(f"INSERT INTO talks ({TALK}) VALUES ({', '.join('?' * len(values))})", values)
-    elif not _is_stored(database, talk.id):
+def _insert(database: sqlite3.Connection, talk: Talk) -> None:
+    """Insert the row of a new talk. Raises TalkDeleted if the talk that it goes on from was deleted meanwhile."""
+    if talk.base is not None and not _is_stored(database, talk.base.id):
         raise TalkDeleted
+    pairs = [(name, getattr(talk, name)) for name in TALK.split(", ")]
+    values = [json.dumps(value) if name in IS_JSON else value for name, value in pairs]
+    database.execute(f"INSERT INTO talks ({TALK}) VALUES ({', '.join('?' * len(values))})", values)
+
+
+def _change(database: sqlite3.Connection, talk: Talk) -> None:
+    """Make room for the present state of a talk. Raises TalkDeleted or TalkChanged."""
+    if not _is_stored(database, talk.id):
+        raise TalkDeleted
+    (stored,) = _read(database, "WHERE id = ?", [talk.id])
+    if talk.base is None:
+        is_as_seen = stored.turns == talk.turns[: len(stored.turns)] and stored.flags == talk.flags
+    else:
+        is_as_seen = (stored.turns, stored.flags) == (talk.base.turns, talk.base.flags)
+    if not is_as_seen:
+        raise TalkChanged
     if not talk.turns:
         database.execute("DELETE FROM talks WHERE id = ?", (talk.id,))
-        return
     database.execute("DELETE FROM flags WHERE talk = ?", (talk.id,))
     database.execute("DELETE FROM turns WHERE talk = ? AND turn >= ?", (talk.id, len(talk.turns)))
+
+
+def _save_turns(database: sqlite3.Connection, talk: Talk) -> None:
+    """Store the turns, flags and ratings of a talk whose row is there."""
     for number, turn in enumerate(talk.turns):
         database.execute(SAVE_TURN, (talk.id, number, *vars(turn).values()))
     flags = [(talk.id, flag.turn, flag.kind, flag.note) for flag in talk.flags]
     database.executemany("INSERT INTO flags (talk, turn, kind, note) VALUES (?, ?, ?, ?)", flags)
-    ratings = [(talk.id, question, json.dumps(answer)) for question, answer in talk.ratings.items()]
+    ratings = [(talk.id, question, json.dumps(answer)) for question, answer in talk.ratings.items() if talk.turns]
     database.executemany("INSERT OR REPLACE INTO ratings (talk, question, answer) VALUES (?, ?, ?)", ratings)
 
 
@@ -202,7 +232,8 @@ def _is_stored(database: sqlite3.Connection, talk_id: str | None) -> bool:
 
 def _without_partner(talk: Talk) -> Talk:
     turns = [replace(turn, text=DELETED) if turn.speaker == "partner" else turn for turn in talk.turns]
-    return replace(talk, turns=turns)
+    base = talk.base and _without_partner(talk.base)
+    return replace(talk, turns=turns, base=base)
 
 
 def _read(database: sqlite3.Connection, where: str, values: list[str]) -> list[Talk]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from personagpt.errors import RunError, UserError
-from personagpt.records.database import NAME, Recordings, TalkDeleted
+from personagpt.records.database import NAME, Recordings, TalkChanged, TalkDeleted
 from personagpt.records.schema import VERSION
 from personagpt.records.talks import DELETED, Flag, Talk, Turn
 from tests.helpers import ROOT
@@ -148,6 +148,59 @@ def test_a_talk_deleted_meanwhile_does_not_come_back(recordings, tmp_path) -> No
         recordings.save(talk)
     assert other.talks() == []
     other.close()
+
+
+def test_a_talk_that_went_on_elsewhere_is_not_overwritten(recordings, tmp_path) -> None:
+    """Two programs have the same talk open. Only who knows what stands there may change it."""
+    talk = make_talk("hi", "hello")
+    recordings.save(talk)
+    other = Recordings(tmp_path)
+    (same,) = other.talks()
+    stale = replace(same, turns=list(same.turns))
+    same.turns.append(Turn("human", "from the other program"))
+    other.save(same)
+    for turns in ([*talk.turns, Turn("human", "from this program")], talk.turns[:1], []):
+        recordings.talks()  # a look at it elsewhere in this program changes nothing
+        with pytest.raises(TalkChanged, match="went on in another program or window"):
+            recordings.save(replace(talk, turns=turns))
+        with pytest.raises(TalkChanged):
+            other.save(replace(stale, turns=turns))
+    assert [stored.texts for stored in recordings.talks()] == [["hi", "hello", "from the other program"]]
+    (again,) = recordings.talks()
+    recordings.save(replace(again, turns=again.turns[:1]))
+    with pytest.raises(TalkChanged):
+        other.save(replace(same, turns=same.turns[:2]))
+    assert [stored.texts for stored in other.talks()] == [["hi"]]
+    other.close()
+
+
+def test_a_flag_given_elsewhere_is_not_lost(recordings, tmp_path) -> None:
+    talk = make_talk("hi", "hello")
+    recordings.save(talk)
+    with contextlib.closing(Recordings(tmp_path)) as other:
+        (same,) = other.talks()
+        other.save(replace(same, flags=[Flag(1, "unsafe")]))
+    talk.turns.append(Turn("human", "and you ?"))
+    with pytest.raises(TalkChanged):
+        recordings.save(talk)
+    assert [flag.kind for flag in recordings.talks()[0].flags] == ["unsafe"]
+
+
+@pytest.mark.parametrize("saved_between", [False, True])
+def test_words_of_a_deleted_talk_do_not_come_back_under_a_new_id(recordings, tmp_path, saved_between) -> None:
+    """A talk that goes on as another one, as after /set or another draw of a flagged reply."""
+    talk = make_talk("a secret", "hello")
+    recordings.save(talk)
+    branch = replace(talk, id="b", turns=list(talk.turns))
+    if saved_between:
+        recordings.save(branch)
+    with contextlib.closing(Recordings(tmp_path)) as other:
+        other.delete()
+    with pytest.raises(TalkDeleted):
+        recordings.save(replace(branch, id="c", turns=[*branch.turns, Turn("human", "hi")]))
+    assert recordings.talks() == []
+    recordings.save(replace(branch, id="d", turns=[Turn("human", "new words")], base=None))
+    assert [stored.texts for stored in recordings.talks()] == [["new words"]]
 
 
 WRITER = """
