@@ -103,7 +103,7 @@ def test_a_page_that_was_killed_before_the_reply(page, visitor) -> None:
     assert len(visitor.do(talk, "retry").json["turns"]) == 3
     assert len(visitor.reply(talk)["talk"]["turns"]) == 4
     assert recorded(page).turns[3].replaced is None
-    page.recordings.save(replace(found, turns=found.turns[:3]))
+    page.recordings.save(replace(recorded(page), turns=found.turns[:3]))
     assert len(visitor.do(talk, "undo").json["turns"]) == 2
 
 

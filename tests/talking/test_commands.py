@@ -183,7 +183,7 @@ def test_a_talk_deleted_elsewhere(commands, recorded, capsys) -> None:
     talk(commands, "a secret")
     Recordings(commands.session.recordings.path.parent).delete(ids=[recorded()[0].id])
     talk(commands, "and you ?", "/set top_k 1", "hello", "/flag other", "/new", "hi !")
-    assert capsys.readouterr().out.count("this talk was deleted meanwhile; start a new one") == 3
+    assert capsys.readouterr().out.count("this talk is no longer on record: ") == 3
     assert [kept.texts[0] for kept in recorded()] == ["hi !"]
 
 
