@@ -20,7 +20,7 @@ NAMED = {name.rstrip(".") for name in re.findall(r"[\w.-]+", SOURCES)}
 MUST_EXIST = re.compile(r"(.*/)?(\w[\w.-]*\.(py|md|toml|cff)|\.env[\w.]*)")
 DATA_FILE = re.compile(r"(.*/)?(\w[\w.-]*\.(csv|jsonl?|png|safetensors|txt|tgz|lock))")
 OF_A_RUN = ("save_path/", "data_path/", "save/", ".venv/", ".../")  # where a run, a user or make puts things
-OF_A_USER = {"persona.txt"}  # an example's own file
+OF_A_USER = {"persona.txt", "chat.md"}  # files of an example, or of another program
 PLACEHOLDER = re.compile(r"[A-Z]+\.\w+|\d{4}-\d\d-\d\d\.\w+")  # DATE.jsonl, 2026-11-22.jsonl
 OTHERS = {  # options of other programs' commands
     "torchrun": {"--nproc_per_node"},
@@ -81,11 +81,11 @@ def is_right(name: str, places: list[Path]) -> bool:
     A source file, a page and a folder must exist, unless they are a run's. So must a data file, unless the code names
     it, as it does what a run writes.
     """
-    if any((place / name).exists() for place in places) or PLACEHOLDER.fullmatch(Path(name).name):
+    if any((place / name).exists() for place in places) or name in OF_A_USER or PLACEHOLDER.fullmatch(Path(name).name):
         return True
     of_repository = "/" in name and name.split("/")[0] in FOLDERS
     if DATA_FILE.fullmatch(name) and not of_repository:
-        return Path(name).name in NAMED | OF_A_USER
+        return Path(name).name in NAMED
     looks_like_one = of_repository or name.endswith("/") or MUST_EXIST.fullmatch(name)
     return not looks_like_one or name.startswith(OF_A_RUN)
 
