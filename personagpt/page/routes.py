@@ -30,10 +30,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from personagpt.errors import RunError, UserError
-from personagpt.output import warn
 from personagpt.page.access import AccessControl, Rate
-from personagpt.page.replies import POLL_SECONDS, QueueFull
+from personagpt.page.problems import FAULTS, visitors_problem
+from personagpt.page.replies import POLL_SECONDS
 from personagpt.page.visitors import Limits, Page, Refused, visible_talks
 from personagpt.records.database import Recordings
 from personagpt.records.talks import public_model
@@ -98,6 +97,9 @@ def talk_routes(page: Page) -> list[Route]:
                 await run_in_threadpool(page.recorded, visitor, talk_id)
             except Refused as error:
                 return JSONResponse({"problem": str(error)}, error.status)
+            except FAULTS as error:
+                problem, status = visitors_problem(error)
+                return JSONResponse({"problem": problem}, status)
         return event_stream(growing_reply(page, visitor, talk_id))
 
     actions = (page.say, page.retry, page.undo, page.correct, page.flag)
@@ -123,6 +125,8 @@ async def growing_reply(page: Page, visitor: str, talk_id: str) -> AsyncIterator
         talk = await run_in_threadpool(page.talk, visitor, {"id": talk_id})
     except Refused as error:  # the only utterance was taken back, or the talk was deleted
         problem = problem or str(error)
+    except FAULTS as error:
+        problem = problem or visitors_problem(error)[0]
     yield "end", {"talk": talk, "problem": problem}
 
 
@@ -158,11 +162,9 @@ def endpoint(method: Method) -> Callable:
             return result if isinstance(result, Response) else JSONResponse(result)
         except Refused as error:
             return JSONResponse({"problem": str(error)}, error.status)
-        except UserError as error:
-            return JSONResponse({"problem": str(error)}, 503 if isinstance(error, QueueFull) else 400)
-        except (RunError, OSError) as error:
-            warn(str(error))
-            return JSONResponse({"problem": "the talks cannot be recorded now: tell who runs this page"}, 503)
+        except FAULTS as error:
+            problem, status = visitors_problem(error)
+            return JSONResponse({"problem": problem}, status)
         except (ValueError, RecursionError):
             return JSONResponse({"problem": "not a JSON object"}, 400)
         except ClientDisconnect:

@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from personagpt.errors import UserError
-from personagpt.page.replies import QueueFull, ReplyQueue
+from personagpt.page.problems import QueueFull
+from personagpt.page.replies import ReplyQueue
 from personagpt.records.talks import Talk, Turn, is_blind, now
 from personagpt.study.pairing import Assignment, Pairing, seconds_to_answer
 
