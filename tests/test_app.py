@@ -101,7 +101,7 @@ def test_a_file_that_is_no_recording_is_told_at_the_start(settings_file, tmp_pat
     path.write_bytes(b"no database" * 1000)
     ended = run(app.main, "--env", settings_file, "--port", 0)
     assert (ended.status, ended.out) == (2, "")
-    assert ended.line.startswith(f"error: {path}: not a file of recorded talks")
+    assert ended.err.splitlines()[1].startswith(f"error: {path}: not a file of recorded talks")
 
 
 def test_the_report_of_what_is_on_record(tmp_path, write_settings, run) -> None:
