@@ -31,6 +31,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from personagpt.page.access import AccessControl, Rate
+from personagpt.page.connections import BACKLOG, connection_class, most_connections
 from personagpt.page.problems import FAULTS, visitors_problem
 from personagpt.page.replies import POLL_SECONDS
 from personagpt.page.visitors import Limits, Page, Refused, visible_talks
@@ -81,7 +82,8 @@ def make_server(page: AnyPage, routes: Iterable[Route], password: str | None, lo
     app = Starlette(routes=[*routes, *common], middleware=[Middleware(AccessControl, password, local, *rates)])
     # No access log, because it would hold addresses and the ids of talks. No proxy is trusted to name a client.
     quiet = {"log_level": "error", "access_log": False, "proxy_headers": False}
-    server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=2, ws="none", **quiet))
+    limits = {"http": connection_class(most_connections()), "backlog": BACKLOG, "timeout_graceful_shutdown": 2}
+    server = uvicorn.Server(uvicorn.Config(app, ws="none", **limits, **quiet))
     app.state.is_ending = lambda: server.should_exit
     return server
 
