@@ -126,7 +126,7 @@ class StudyPage:
 
     def talks(self, participant: str, data: dict) -> dict:
         talks = reversed(self.recordings.talks(participant))
-        return {"talks": [short for talk in talks if (short := talk_in_short(talk, self.study))]}
+        return {"talks": [short for talk in talks if (short := talk_in_short(talk, self.stages.pauses))]}
 
     def talk(self, participant: str, data: dict) -> dict:
         talks = self.recordings.talks(participant, [data["id"]])
