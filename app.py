@@ -141,6 +141,7 @@ def serve(options: Options, settings: Settings, content: Content, password: str 
     warnings.simplefilter("ignore")  # a Persona's warnings are for the author of its facts: a visitor
     study, limits, recordings = content.study, Limits(), Recordings(settings.save_path / "conversations")
     models = {program.model for program in study.programs} if study else {options.model}
+    recordings.count()  # raises for a file that cannot be used, before the models are loaded
     queues = {}
     try:
         for model in sorted(models, key=str):

@@ -29,6 +29,7 @@ from personagpt.errors import UserError, shorten
 from personagpt.files import read_text
 from personagpt.model.folders import named_model
 from personagpt.model.sampling import Sampling
+from personagpt.records.talks import Talk
 from personagpt.text.convai2 import read_corpus
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -73,6 +74,11 @@ class Study:
 
     def condition_of(self, source: str) -> Condition | None:
         return next((condition for condition in self.conditions if self.source(condition) == source), None)
+
+    def goes_on_with(self, talk: Talk) -> bool:
+        """Return whether `talk` can go on: the file may have changed a condition since the talk began."""
+        condition = self.condition_of(talk.source)
+        return condition is not None and (talk.partner == "person") == (condition.model is None)
 
 
 # For each key of a table: the type of its value, whether a value is allowed, and the words for the allowed values.
