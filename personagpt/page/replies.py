@@ -15,7 +15,7 @@ from personagpt.model.generation import REPLIES_PER_BATCH, ReplyRequest, stream_
 from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import Sampling
 from personagpt.output import warn
-from personagpt.records.database import Recordings
+from personagpt.records.database import Recordings, TalkChanged, TalkDeleted
 from personagpt.records.talks import Talk, Turn
 from personagpt.talking.persona import Persona
 
@@ -165,9 +165,9 @@ class ReplyQueue:
         try:
             if reply.text or reply.rejected is None:
                 self.recordings.save(replace(reply.talk, turns=turns))
-        except UserError as error:  # the talk was deleted
+        except (TalkDeleted, TalkChanged) as error:
             problem = str(error)
-        except (RunError, OSError) as error:
+        except (UserError, RunError, OSError) as error:
             problem = "the reply could not be recorded"
             warn(f"{problem}: {error}")
         reply.problem, reply.ended, reply.done = problem, time.monotonic(), True

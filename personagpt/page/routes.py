@@ -35,11 +35,19 @@ from personagpt.output import warn
 from personagpt.page.access import AccessControl, Rate
 from personagpt.page.replies import POLL_SECONDS, QueueFull
 from personagpt.page.visitors import Limits, Page, Refused, visible_talks
+from personagpt.records.connections import FileUnusable
 from personagpt.records.database import Recordings
 from personagpt.records.talks import public_model
 
 STATIC = Path(__file__).with_name("static")
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+PROBLEMS = (Refused, UserError, RunError, OSError)
+FAULTS = {  # what a visitor reads, by the request's method
+    "GET": "the recorded talks cannot be read now: tell who runs this page",
+    "POST": "the talks cannot be recorded now: tell who runs this page",
+    "DELETE": "nothing was deleted, because the file of talks cannot be changed now: tell who runs this page",
+}
+FAULTS["HEAD"] = FAULTS["GET"]
 SILENCE = 10.0  # seconds without an event, after which proxies need a sign that the connection lives
 
 Method = Callable[[str, dict], dict | Response]  # (a visitor's checksum, the request's data) -> the answer
@@ -96,8 +104,8 @@ def talk_routes(page: Page) -> list[Route]:
         if pending is None or pending.talk.participant != visitor:  # the visitor's own reply may have left no talk
             try:
                 await run_in_threadpool(page.recorded, visitor, talk_id)
-            except Refused as error:
-                return JSONResponse({"problem": str(error)}, error.status)
+            except PROBLEMS as error:
+                return problem_answer(error, request.method)
         return event_stream(growing_reply(page, visitor, talk_id))
 
     actions = (page.say, page.retry, page.undo, page.correct, page.flag)
@@ -123,6 +131,9 @@ async def growing_reply(page: Page, visitor: str, talk_id: str) -> AsyncIterator
         talk = await run_in_threadpool(page.talk, visitor, {"id": talk_id})
     except Refused as error:  # the only utterance was taken back, or the talk was deleted
         problem = problem or str(error)
+    except PROBLEMS as error:
+        warn(str(error))
+        problem = problem or FAULTS["GET"]
     yield "end", {"talk": talk, "problem": problem}
 
 
@@ -143,10 +154,7 @@ async def server_sent(events: AsyncIterator[Event]) -> AsyncIterator[str]:
 
 
 def endpoint(method: Method) -> Callable:
-    """Return the endpoint that answers with the result of `method`, or with a line that says what went wrong.
-
-    A fault that is not the visitor's is printed, too.
-    """
+    """Return the endpoint that answers with the result of `method`, or with a line that says what went wrong."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -156,19 +164,24 @@ def endpoint(method: Method) -> Callable:
                 raise ValueError
             result = await run_in_threadpool(method, request.scope["participant"], data | request.path_params)
             return result if isinstance(result, Response) else JSONResponse(result)
-        except Refused as error:
-            return JSONResponse({"problem": str(error)}, error.status)
-        except UserError as error:
-            return JSONResponse({"problem": str(error)}, 503 if isinstance(error, QueueFull) else 400)
-        except (RunError, OSError) as error:
-            warn(str(error))
-            return JSONResponse({"problem": "the talks cannot be recorded now: tell who runs this page"}, 503)
+        except PROBLEMS as error:
+            return problem_answer(error, request.method)
         except (ValueError, RecursionError):
             return JSONResponse({"problem": "not a JSON object"}, 400)
         except ClientDisconnect:
             return Response(status_code=413)
 
     return answer
+
+
+def problem_answer(error: Exception, method: str) -> Response:
+    """Return the answer that says what went wrong. A fault that is not the visitor's is printed for the operator."""
+    if isinstance(error, Refused):
+        return JSONResponse({"problem": str(error)}, error.status)
+    if isinstance(error, UserError) and not isinstance(error, FileUnusable):
+        return JSONResponse({"problem": str(error)}, 503 if isinstance(error, QueueFull) else 400)
+    warn(str(error))
+    return JSONResponse({"problem": FAULTS[method]}, 503)
 
 
 def static_routes(index: Path, *files: Path) -> list[Route]:
