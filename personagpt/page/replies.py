@@ -27,6 +27,13 @@ class QueueFull(UserError):
     """Too many replies wait already."""
 
 
+class OtherModel(UserError):
+    """The talk is another model's. A recorded talk names one model, so its replies must all be that model's."""
+
+    def __init__(self) -> None:
+        super().__init__("another model answers on this page now: begin another talk")
+
+
 @dataclass
 class PendingReply:
     """A reply that somebody asked for. `text` grows until `done`; then the reply is recorded, or `problem` says why
@@ -62,9 +69,11 @@ class ReplyQueue:
         """Record the talk, and ask for the reply to its last turn; without a turn, the reply opens the talk.
 
         The reply differs from `rejected` and replaces it. With `stands`, the recorded talk keeps the rejected reply
-        until the new reply is there. Raises QueueFull, and DataError where persona and last turn do not fit the
-        context; then nothing is recorded.
+        until the new reply is there. Raises QueueFull, OtherModel, and DataError where persona and last turn do not fit
+        the context; then nothing is recorded.
         """
+        if not self.is_own(talk):
+            raise OtherModel
         reply = PendingReply(talk, self.request(talk, goal, rejected), goal, rejected)
         with self._changed:
             oldest = time.monotonic() - REMEMBERED
@@ -86,6 +95,10 @@ class ReplyQueue:
         seed = zlib.crc32(f"{talk.sampling['seed']} {len(history)} {rejected}".encode())
         persona = Persona(self.trained, talk.persona, history=history, seed=seed, as_typed=True, **sampling)
         return persona.draft(utterance, goal=goal, avoid=[rejected] if rejected else [])
+
+    def is_own(self, talk: Talk) -> bool:
+        """Return whether this model began the talk; the page may have started again with another one since."""
+        return talk.model_checksum == self.trained.checksum
 
     def reply_of(self, talk_id: str) -> PendingReply | None:
         """Return the talk's reply that is pending or ended less than REMEMBERED seconds ago."""

@@ -176,3 +176,19 @@ def test_a_deletion_waits_until_nobody_reads_or_changes_the_round(serve_page, pa
         assert page.recordings.count() == 1
     deletion.join()
     assert page.recordings.count() == 0
+
+
+def test_a_talk_ends_when_another_model_has_taken_its_partners_place(serve_page) -> None:
+    page = serve_page(study=study_of(PROGRAM))
+    who = Participant(page)
+    who.begin()
+    who.until()
+    who.do("say", text="hi")
+    who.until()
+    (before,) = page.recordings.talks()
+    page.queue.trained = replace(page.queue.trained, checksum="decaf")
+    assert who.do("say", text="and you ?").status == 409
+    assert who.state()["stage"] == "gone"
+    assert who.do("finish").json["stage"] == "questions"
+    (talk,) = page.recordings.talks()
+    assert (talk.turns, talk.model_checksum) == (before.turns, "c0ffee")
