@@ -38,6 +38,7 @@ from personagpt.study.settings import Study, read_study, study_name
 from personagpt.text.convai2 import read_corpus
 
 SHORTEST_PASSWORD = 8
+PATIENCE = 2.0  # seconds that a visitor waits while another program keeps the file of recorded talks
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def serve(options: Options, settings: Settings, content: Content, password: str 
         from personagpt.study.routes import study_routes
 
     warnings.simplefilter("ignore")  # a Persona's warnings are for the author of its facts: a visitor
-    study, limits, recordings = content.study, Limits(), Recordings(settings.save_path / "conversations")
+    study, limits, recordings = content.study, Limits(), Recordings(settings.save_path / "conversations", PATIENCE)
     models = {program.model for program in study.programs} if study else {options.model}
     recordings.count()  # raises for a file that cannot be used, before the models are loaded
     queues = {}

@@ -22,12 +22,13 @@ from __future__ import annotations
 
 from utils import command, new_parser, parse_options, run_script
 
+import contextlib
 import random
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from personagpt.errors import UserError
+from personagpt.errors import RunError, UserError
 from personagpt.files import read_text
 from personagpt.model.folders import find_model
 from personagpt.model.sampling import RANGES, Sampling
@@ -192,6 +193,11 @@ def use_records(options: Options, settings: Settings) -> int:
             export_to_train(talks, options, settings)
     else:
         count = recordings.delete(options.delete_participant, options.delete_talk)
+        if recordings.path.exists() and not recordings.clear_log(recordings.patience):
+            raise RunError(
+                f"{recordings.path}: {count} talks are deleted, but another program is reading the file, so that its "
+                "log may still hold their text: run the same command again when that program has ended"
+            )
         if not count:
             raise UserError(f"{recordings.path}: no such talk; --export lists them in talks.jsonl, with their ids")
         recordings.path.with_name(TYPED).unlink(missing_ok=True)  # it may hold words of the deleted talks
@@ -259,9 +265,16 @@ def talk(options: Options, settings: Settings, facts: list[str], goals: list[Goa
                 session.begin(facts, is_drawn)
                 answer_lines(Commands(session, goals, partial(known_personas, settings)), lines)
     finally:
-        if session.recorded:
-            say(f"recorded in {recordings.path}: {', '.join(session.recorded)}")
+        say_recorded(recordings, session.recorded)
     return 0
+
+
+def say_recorded(recordings: Recordings, ids: list[str]) -> None:
+    """Print where the talks with these ids are on record, without those that are no longer there."""
+    with contextlib.suppress(UserError, RunError, OSError):  # an error that ended the talk is printed already
+        stored = {talk.id for talk in recordings.talks(ids=ids)}
+        if kept := [talk_id for talk_id in ids if talk_id in stored]:
+            say(f"recorded in {recordings.path}: {', '.join(kept)}")
 
 
 if __name__ == "__main__":

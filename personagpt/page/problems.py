@@ -6,10 +6,15 @@ import contextlib
 
 from personagpt.errors import RunError, UserError
 from personagpt.output import warn
-from personagpt.records.database import TalkDeleted
+from personagpt.records.database import TalkChanged, TalkDeleted
 from personagpt.sequences.format import DataError
 
-NOT_RECORDED = "the talks cannot be recorded now: tell who runs this page"
+UNUSABLE = {  # the line for a visitor where the operator must help, by HTTP's method
+    "GET": "the recorded talks cannot be read now: tell who runs this page",
+    "POST": "the talks cannot be recorded now: tell who runs this page",
+    "DELETE": "nothing was deleted, because the file of talks cannot be changed now: tell who runs this page",
+}
+UNUSABLE["HEAD"] = UNUSABLE["GET"]
 FAULTS = (UserError, RunError, OSError)  # what the recordings and the queue raise
 
 
@@ -17,7 +22,15 @@ class QueueFull(UserError):
     """Too many replies wait already."""
 
 
-VISITORS = {QueueFull: 503, DataError: 400, TalkDeleted: 400}  # errors whose line is for the visitor, with the status
+class OtherModel(UserError):
+    """The talk is another model's. A recorded talk names one model, so its replies must all be that model's."""
+
+    def __init__(self) -> None:
+        super().__init__("another model answers on this page now: begin another talk")
+
+
+# The errors whose line is for the visitor, with HTTP's status.
+VISITORS = {QueueFull: 503, OtherModel: 400, DataError: 400, TalkDeleted: 400, TalkChanged: 400}
 
 
 def tell_operator(line: str) -> None:
@@ -26,10 +39,13 @@ def tell_operator(line: str) -> None:
         warn(line)
 
 
-def visitors_problem(error: Exception) -> tuple[str, int]:
-    """Return the line for the visitor and HTTP's status. Where the operator must help, print the error's own line."""
+def visitors_problem(error: Exception, method: str) -> tuple[str, int]:
+    """Return the line for the visitor and HTTP's status, where HTTP's `method` was asked for.
+
+    Where the operator must help, print the error's own line.
+    """
     for kind, status in VISITORS.items():
         if isinstance(error, kind):
             return str(error), status
     tell_operator(str(error))
-    return NOT_RECORDED, 503
+    return UNUSABLE[method], 503

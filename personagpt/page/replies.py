@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from personagpt.model.generation import REPLIES_PER_BATCH, ReplyRequest, stream_replies
 from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import Sampling
-from personagpt.page.problems import QueueFull, tell_operator
-from personagpt.records.database import Recordings, TalkDeleted
+from personagpt.page.problems import OtherModel, QueueFull, tell_operator
+from personagpt.records.database import Recordings, TalkChanged, TalkDeleted
 from personagpt.records.talks import Talk, Turn
 from personagpt.talking.persona import Persona
 
@@ -57,9 +57,11 @@ class ReplyQueue:
         """Record the talk, and ask for the reply to its last turn; without a turn, the reply opens the talk.
 
         The reply differs from `rejected` and replaces it. With `stands`, the recorded talk keeps the rejected reply
-        until the new reply is there. Raises QueueFull, and DataError where persona and last turn do not fit the
-        context; then nothing is recorded.
+        until the new reply is there. Raises QueueFull, OtherModel, and DataError where persona and last turn do not fit
+        the context; then nothing is recorded.
         """
+        if not self.is_own(talk):
+            raise OtherModel
         reply = PendingReply(talk, self.request(talk, goal, rejected), goal, rejected)
         with self._changed:
             oldest = time.monotonic() - REMEMBERED
@@ -81,6 +83,10 @@ class ReplyQueue:
         seed = zlib.crc32(f"{talk.sampling['seed']} {len(history)} {rejected}".encode())
         persona = Persona(self.trained, talk.persona, history=history, seed=seed, as_typed=True, **sampling)
         return persona.draft(utterance, goal=goal, avoid=[rejected] if rejected else [])
+
+    def is_own(self, talk: Talk) -> bool:
+        """Return whether this model began the talk; the page may have started again with another one since."""
+        return talk.model_checksum == self.trained.checksum
 
     def reply_of(self, talk_id: str) -> PendingReply | None:
         """Return the talk's reply that is pending or ended less than REMEMBERED seconds ago."""
@@ -160,7 +166,7 @@ class ReplyQueue:
         try:
             if reply.text or reply.rejected is None:
                 self.recordings.save(replace(reply.talk, turns=turns))
-        except TalkDeleted as error:
+        except (TalkDeleted, TalkChanged) as error:
             problem = str(error)
         except Exception as error:  # the thread must go on, whatever the error is
             problem = "the reply could not be recorded"

@@ -97,11 +97,8 @@ def talk_routes(page: Page) -> list[Route]:
         if pending is None or pending.talk.participant != visitor:  # the visitor's own reply may have left no talk
             try:
                 await run_in_threadpool(page.recorded, visitor, talk_id)
-            except Refused as error:
-                return JSONResponse({"problem": str(error)}, error.status)
-            except FAULTS as error:
-                problem, status = visitors_problem(error)
-                return JSONResponse({"problem": problem}, status)
+            except (Refused, *FAULTS) as error:
+                return problem_answer(error, request.method)
         return event_stream(growing_reply(page, visitor, talk_id))
 
     actions = (page.say, page.retry, page.undo, page.correct, page.flag)
@@ -128,7 +125,7 @@ async def growing_reply(page: Page, visitor: str, talk_id: str) -> AsyncIterator
     except Refused as error:  # the only utterance was taken back, or the talk was deleted
         problem = problem or str(error)
     except FAULTS as error:
-        problem = problem or visitors_problem(error)[0]
+        problem = problem or visitors_problem(error, "GET")[0]
     yield "end", {"talk": talk, "problem": problem}
 
 
@@ -149,10 +146,7 @@ async def server_sent(events: AsyncIterator[Event]) -> AsyncIterator[str]:
 
 
 def endpoint(method: Method) -> Callable:
-    """Return the endpoint that answers with the result of `method`, or with a line that says what went wrong.
-
-    A fault that is not the visitor's is printed, too.
-    """
+    """Return the endpoint that answers with the result of `method`, or with a line that says what went wrong."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -162,17 +156,20 @@ def endpoint(method: Method) -> Callable:
                 raise ValueError
             result = await run_in_threadpool(method, request.scope["participant"], data | request.path_params)
             return result if isinstance(result, Response) else JSONResponse(result)
-        except Refused as error:
-            return JSONResponse({"problem": str(error)}, error.status)
-        except FAULTS as error:
-            problem, status = visitors_problem(error)
-            return JSONResponse({"problem": problem}, status)
+        except (Refused, *FAULTS) as error:
+            return problem_answer(error, request.method)
         except (ValueError, RecursionError):
             return JSONResponse({"problem": "not a JSON object"}, 400)
         except ClientDisconnect:
             return Response(status_code=413)
 
     return answer
+
+
+def problem_answer(error: Exception, method: str) -> Response:
+    """Return the answer to a request that failed. `method` is HTTP's."""
+    problem, status = (str(error), error.status) if isinstance(error, Refused) else visitors_problem(error, method)
+    return JSONResponse({"problem": problem}, status)
 
 
 def static_routes(index: Path, *files: Path) -> list[Route]:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 import unicodedata
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from personagpt.errors import RunError, UserError
 from personagpt.model.sampling import Sampling
+from personagpt.output import warn
 from personagpt.page.access import Rate
 from personagpt.page.replies import ReplyQueue
 from personagpt.records.database import Recordings
 from personagpt.records.talks import FLAGS, Flag, Talk, Turn, is_blind
+
+CLEARING = 60.0  # seconds for which an attempt to clear the log waits
 
 
 @dataclass(frozen=True)
@@ -149,12 +154,13 @@ class Page:
             return self.shown(talk)
 
     def delete(self, visitor: str, data: dict) -> dict:
-        if not self.recordings.delete(visitor, [data["id"]]):
+        count = self.recordings.delete(visitor, [data["id"]])
+        if not count:
             raise Refused(404, "you have no such talk")
-        return {}
+        return deletion(self.recordings, count)
 
     def delete_all(self, visitor: str, data: dict) -> dict:
-        return {"deleted": self.recordings.delete(visitor)}
+        return deletion(self.recordings, self.recordings.delete(visitor))
 
     def recorded(self, visitor: str, talk_id: str) -> Talk:
         """Return the visitor's recorded talk. The answer is the same for another visitor's talk as for no talk."""
@@ -183,6 +189,33 @@ class Page:
 def visible_talks(recordings: Recordings, visitor: str, ids: list[str] | None = None) -> list[Talk]:
     """Return the visitor's talks (those of `ids`), except a talk of a study that is still blind."""
     return [talk for talk in recordings.talks(visitor, ids) if not is_blind(talk)]
+
+
+def deletion(recordings: Recordings, count: int) -> dict:
+    """Return the answer to a visitor who has deleted `count` talks.
+
+    The text leaves SQLite's log at once, or where another program reads the file, later.
+    """
+    if not count or _clears_log(recordings, 0):
+        return {"deleted": count, "note": ""}
+    threading.Thread(target=clear_log_later, args=[recordings], name="clear log", daemon=True).start()
+    return {"deleted": count, "note": "The deleted words stay in the log of the file until no other program reads it."}
+
+
+def clear_log_later(recordings: Recordings) -> None:
+    """Try again and again to remove deleted text from SQLite's log."""
+    while not _clears_log(recordings, CLEARING):
+        time.sleep(1.0)
+
+
+def _clears_log(recordings: Recordings, patience: float) -> bool:
+    """Return whether deleted text is gone from SQLite's log. Tell the operator what prevents that."""
+    try:
+        return recordings.clear_log(patience)
+    except (UserError, RunError, OSError) as error:
+        warn(f"the text of deleted talks is still in the log: {error}")
+        time.sleep(patience)
+        return False
 
 
 def check_room(recordings: Recordings, visitor: str, limits: Limits) -> None:

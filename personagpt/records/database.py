@@ -7,6 +7,7 @@ A talk is saved after every utterance. A saved utterance survives a kill of the 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import sqlite3
 import time
@@ -128,33 +129,38 @@ class Recordings:
     def delete(self, participant: str | None = None, ids: list[str] | None = None) -> int:
         """Delete a participant's talks, or the talks with one of the ids, and return their number.
 
-        When this returns, even if it deleted nothing, the file and its log hold no deleted text any more. The words of
-        a person whose talk is deleted are also removed from its twin.
+        `clear_log` then removes the deleted text from SQLite's log. The words of a person whose talk is deleted are
+        also removed from its twin. Raises RunError if the disk is too full.
         """
         if not self._connections.exists():
             return 0
         where, values = _where(participant, ids)
-        with self._transaction() as database:
-            twins = f"talk IN (SELECT twin FROM talks {where})"
-            database.execute(f"UPDATE turns SET text = ? WHERE speaker = 'partner' AND {twins}", (DELETED, *values))
-            count = database.execute(f"DELETE FROM talks {where}", values).rowcount
-        deadline = time.monotonic() + self.patience
-        while not self._clears_log():
-            if time.monotonic() > deadline:
-                raise RunError(
-                    f"{self.path}: the talks are deleted, but another program is reading the file, so that its log may "
-                    "still hold their text: run the same command again"
-                )
-            time.sleep(0.05)
-        return count
+        try:
+            with self._transaction() as database:
+                twins = f"talk IN (SELECT twin FROM talks {where})"
+                database.execute(f"UPDATE turns SET text = ? WHERE speaker = 'partner' AND {twins}", (DELETED, *values))
+                return database.execute(f"DELETE FROM talks {where}", values).rowcount
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise RunError(
+                f"{self.path}: no talk is deleted, because the disk is full: make room, then delete again"
+            ) from None
 
-    def _clears_log(self) -> bool:
-        """Empty SQLite's log, unless another program reads it. In the file SQLite overwrites deleted text.
+    def clear_log(self, patience: float) -> bool:
+        """Remove deleted text from SQLite's log; in the file SQLite overwrites deleted text by itself.
 
-        SQLite must not wait for the reader here, because nobody could write meanwhile.
+        Wait at most `patience` seconds for another program that reads the file. Return whether the log is cleared.
         """
-        with self._connections.use(AT_ONCE) as database:
-            return database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+        deadline = time.monotonic() + patience
+        while True:
+            # SQLite must not wait for the reader itself, because nobody could write meanwhile.
+            with self._connections.use(AT_ONCE) as database:
+                if database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0:
+                    return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.1)
 
     def close(self) -> None:
         self._connections.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 from personagpt.page.access import Rate
-from personagpt.page.visitors import Limits, Refused, check_room, checked, flagged
+from personagpt.page.visitors import Limits, Refused, check_room, checked, deletion, flagged
 from personagpt.records.consents import keep_consent, wording
 from personagpt.records.talks import FLAGS, SCALES, Talk, Turn, is_blind, now
 from personagpt.sequences.format import DataError
@@ -138,17 +138,19 @@ class StudyPage:
 
     def delete(self, participant: str, data: dict) -> dict:
         with self.pairing.lock:
-            if not self.recordings.delete(participant, [data["id"]]):
+            count = self.recordings.delete(participant, [data["id"]])
+            if not count:
                 raise Refused(404, "you have no such talk")
             assignment = self.pairing.assignment_of(participant)
             if assignment and assignment.talk and assignment.talk.id == data["id"]:
                 self.pairing.drop(participant)
-        return {}
+        return deletion(self.recordings, count)
 
     def delete_all(self, participant: str, data: dict) -> dict:
         with self.pairing.lock:
+            count = self.recordings.delete(participant)
             self.pairing.drop(participant)
-            return {"deleted": self.recordings.delete(participant)}
+        return deletion(self.recordings, count)
 
     def _position(self, participant: str, stages: tuple[str, ...], problem: str) -> Position:
         """Do what is due, and return where the participant is. Raises Refused with `problem` at any other stage."""

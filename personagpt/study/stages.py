@@ -94,10 +94,16 @@ class Stages:
         turns = self.pauses.visible_turns(talk)
         if talk.ratings.get("ended") or len(turns) >= 2 * self.study.turns:
             return Position("questions", talk, turns)
-        if talk.partner == "person" and self.pairing.is_twin_gone(self.twins(participant, talk)):
+        if self._is_partner_gone(participant, talk):
             return Position("gone", talk, turns)
         is_turn = turns[-1].speaker != "human" if turns else bool(assignment and assignment.opens)
         return Position("talk", talk, turns, is_turn, self._unanswered(talk))
+
+    def _is_partner_gone(self, participant: str, talk: Talk) -> bool:
+        """Return whether the other participant has left, or the page has started again with another model."""
+        if talk.partner == "person":
+            return self.pairing.is_twin_gone(self.twins(participant, talk))
+        return not self.queue_of(talk).is_own(talk)
 
     def _assigned(self, participant: str, assignment: Assignment) -> Position:
         talk = assignment.talk

@@ -47,6 +47,7 @@ class ServedPage:
         else:
             page = Page(self.queue, [["i have a duck ."]], ["ask about pets."], limits)
             routes = talk_routes(page)
+        self.page = page
         self.server = make_server(page, routes, password, local=True)
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]

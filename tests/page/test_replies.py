@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -140,6 +141,22 @@ def test_replies_are_made_again_after_a_disk_that_took_neither_them_nor_the_line
     visitor.do(talk, "retry")
     assert visitor.reply(talk)["talk"]["turns"][-1]["text"] == "third"
     assert capsys.readouterr().err == ""
+
+
+def test_a_talk_has_the_replies_of_one_model(page, visitor) -> None:
+    """The page has started again with another model. The talk can be changed, and another talk begun."""
+    talk = talked(visitor, "hi")
+    page.queue.trained = replace(page.queue.trained, checksum="decaf")
+    for action in ("say", "retry"):
+        answer = visitor.do(talk, action, text="and you ?")
+        assert (answer.status, answer.json["problem"]) == (
+            400,
+            "another model answers on this page now: begin another talk",
+        )
+    assert recorded(page).texts == [turn["text"] for turn in talk["turns"]]
+    assert visitor.do(talk, "flag", turn=1, kinds=["other"]).status == 200
+    talked(visitor, "hello")
+    assert [talk.model_checksum for talk in page.recordings.talks()] == ["c0ffee", "decaf"]
 
 
 def test_the_page_goes_on_when_a_batch_fails(page, visitor, monkeypatch, capsys) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from dataclasses import replace
 
 import pytest
@@ -117,6 +119,75 @@ def test_while_a_reply_is_made_the_talk_cannot_change_but_can_be_deleted(page, v
     page.queue.close()
     assert page.recordings.talks() == []
     assert capsys.readouterr().err == ""
+
+
+def test_a_deletion_while_another_program_reads_the_file(page, visitor) -> None:
+    """The talk is deleted at once, the page goes on, and the words leave the log as soon as that program has ended."""
+    talk = talked(visitor, "secret")
+    reader = sqlite3.connect(page.recordings.path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM talks").fetchall()
+    answer = visitor.ask("DELETE", f"/api/talks/{talk['id']}")
+    assert (answer.status, answer.json["deleted"]) == (200, 1)
+    assert "stay in the log of the file until no other program reads it" in answer.json["note"]
+    assert len(talked(visitor, "hi")["turns"]) == 2
+    reader.close()
+    for thread in threading.enumerate():
+        if thread.name == "clear log":
+            thread.join()
+    assert b"secret" not in b"".join(path.read_bytes() for path in page.recordings.path.parent.iterdir())
+
+
+def test_while_another_program_writes_the_page_shows_talks_and_says_what_is_not_recorded(page, visitor, capsys) -> None:
+    talk = talked(visitor, "hi")
+    page.recordings.patience = 0.0
+    writer = sqlite3.connect(page.recordings.path, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    assert len(visitor.ask("GET", f"/api/talks/{talk['id']}").json["turns"]) == 2
+    for answer in (visitor.do(talk, "say", text="and you ?"), visitor.do(talk, "flag", turn=1, kinds=["other"])):
+        assert (answer.status, answer.json["problem"][:38]) == (503, "the talks cannot be recorded now: tell")
+    answer = visitor.ask("DELETE", f"/api/talks/{talk['id']}")
+    assert (answer.status, answer.json["problem"][:20]) == (503, "nothing was deleted,")
+    writer.close()
+    assert capsys.readouterr().err.count("another program keeps it busy") == 3
+    assert recorded(page).texts == [turn["text"] for turn in talk["turns"]]
+
+
+@pytest.mark.parametrize("how", ["moved", "damaged"])
+def test_a_file_that_is_gone_is_told_to_both(page, visitor, capsys, how) -> None:
+    """The visitor is not told the server's path."""
+    talk, path = talked(visitor, "hi"), page.recordings.path
+    if how == "moved":
+        path.rename(path.with_name("elsewhere"))
+    else:
+        with open(path, "r+b") as file:
+            file.write(b"x" * 100)
+    said = visitor.do(talk, "say", text="and you ?")
+    reply = visitor.ask("GET", f"/api/talks/{talk['id']}")
+    assert (said.status, reply.status) == ((404, 404) if how == "moved" else (503, 503))
+    assert "talks.sqlite" not in said.text + reply.text
+    assert str(path) in capsys.readouterr().err
+    if how == "moved":
+        assert visitor.reply(visitor.begin("again"))["problem"] == ""
+        assert recorded(page).texts[0] == "again"
+
+
+@pytest.mark.parametrize("flagged", [False, True])
+def test_words_that_are_deleted_while_another_draw_is_asked_for_stay_deleted(page, visitor, gate, flagged) -> None:
+    """The talks are deleted between the moment at which the page reads the talk and the moment at which it saves it."""
+    gate.set()
+    talk = talked(visitor, "hi")
+    visitor.do(talk, "flag", turn=1, kinds=["other"] if flagged else [])
+    ask = page.queue.ask
+
+    def delete_then_ask(*arguments: object) -> object:
+        assert visitor.ask("DELETE", "/api/talks").status == 200
+        return ask(*arguments)
+
+    page.queue.ask = delete_then_ask
+    visitor.do(talk, "retry")
+    page.queue.close()
+    assert page.recordings.talks() == []
 
 
 def test_half_a_letter_and_control_characters_are_left_out(page, visitor) -> None:

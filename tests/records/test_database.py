@@ -1,6 +1,7 @@
 """database.py: recorded talks survive concurrent writers and kills, and are gone when they are deleted."""
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -116,6 +117,7 @@ def test_deleted_text_is_in_no_file_any_more(recordings, tmp_path, how, seed) ->
     kept = [talk for talk in reader.talks() if talk.id != secret.id]  # an open connection is in nobody's way
     assert b"secret" in everything(tmp_path)
     assert recordings.delete(**({"ids": [secret.id]} if how == "one talk" else {"participant": "a"})) == 1
+    assert recordings.clear_log(0)
     assert b"secret" not in everything(tmp_path)
     assert secret.id.encode() not in everything(tmp_path)
     assert reader.talks() == kept
@@ -124,18 +126,22 @@ def test_deleted_text_is_in_no_file_any_more(recordings, tmp_path, how, seed) ->
 
 
 def test_text_that_cannot_be_removed_from_the_log_yet_is_told(recordings, tmp_path) -> None:
+    """Another program reads the file. Meanwhile talks go on."""
     talk = make_talk("secret")
     recordings.save(talk)
     reader = sqlite3.connect(tmp_path / NAME, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM talks").fetchall()
-    other = Recordings(tmp_path, patience=0.1)
-    with pytest.raises(RunError, match="may still hold their text: run the same command again"):
-        other.delete(ids=[talk.id])
+    assert recordings.delete(ids=[talk.id]) == 1
+    assert not recordings.clear_log(0)
+    waiting = threading.Thread(target=recordings.clear_log, args=[3600.0])
+    waiting.start()
+    recordings.save(make_talk("goes on"))
+    assert waiting.is_alive()
     reader.close()
-    assert other.delete(ids=[talk.id]) == 0  # the same command again
+    waiting.join()
     assert b"secret" not in everything(tmp_path)
-    other.close()
+    assert [talk.texts for talk in recordings.talks()] == [["goes on"]]
 
 
 def test_a_talk_deleted_meanwhile_does_not_come_back(recordings, tmp_path) -> None:
@@ -357,6 +363,7 @@ def test_a_file_of_version_1_is_read_on(tmp_path, recordings) -> None:
     reopened.save(*new)
     assert reopened.talks(ids=[new[0].id, new[1].id]) == list(new)
     assert reopened.delete(ids=[one]) == 1
+    assert reopened.clear_log(0)
     assert [talk.texts for talk in reopened.talks(ids=[two])] == [[DELETED]]
     reopened.close()
     assert b"secret" not in everything(tmp_path)
@@ -411,6 +418,20 @@ def test_a_full_disk_is_told_as_one_and_leaves_the_file_whole(recordings) -> Non
     with pytest.raises(OSError, match="No space left on device"):
         recordings.save(make_talk("long " * 100_000))
     recordings.close()
+    assert recordings.talks() == [talk]
+
+
+def test_a_full_disk_that_prevents_a_deletion_says_so(recordings) -> None:
+    talk = make_talk("hi")
+    recordings.save(talk)
+
+    def fail() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recordings, "_transaction", fail)
+        with pytest.raises(RunError, match="no talk is deleted, because the disk is full: make room"):
+            recordings.delete(ids=[talk.id])
     assert recordings.talks() == [talk]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -166,8 +167,40 @@ def test_limits_hold_in_a_study(serve_page) -> None:
     who.do("leave")
     answer = who.do("begin", agreed=wording("you agree"))
     assert (answer.status, answer.json["problem"]) == (403, "you have 1 talks: delete some to begin another")
-    assert who.ask("DELETE", "/api/talks").json == {"deleted": 1}
+    assert who.ask("DELETE", "/api/talks").json["deleted"] == 1
     who.begin()
     who.until()
     assert who.do("say", text="hi").status == 429
     assert who.do("say", text="x" * 501).status == 400
+
+
+@pytest.mark.parametrize("path", ["/api/talks", "/api/talks/{id}"])
+def test_a_deletion_waits_until_nobody_reads_or_changes_the_round(serve_page, path) -> None:
+    page = serve_page(study=study_of(PROGRAM, turns=1))
+    who = Participant(page)
+    who.begin()
+    who.talk_through()
+    (talk,) = page.recordings.talks()
+    deletion = threading.Thread(target=who.ask, args=["DELETE", path.format(id=talk.id)])
+    with page.page.pairing.lock:
+        deletion.start()
+        deletion.join(0.5)
+        assert page.recordings.count() == 1
+    deletion.join()
+    assert page.recordings.count() == 0
+
+
+def test_a_talk_ends_when_another_model_has_taken_its_partners_place(serve_page) -> None:
+    page = serve_page(study=study_of(PROGRAM))
+    who = Participant(page)
+    who.begin()
+    who.until()
+    who.do("say", text="hi")
+    who.until()
+    (before,) = page.recordings.talks()
+    page.queue.trained = replace(page.queue.trained, checksum="decaf")
+    assert who.do("say", text="and you ?").status == 409
+    assert who.state()["stage"] == "gone"
+    assert who.do("finish").json["stage"] == "questions"
+    (talk,) = page.recordings.talks()
+    assert (talk.turns, talk.model_checksum) == (before.turns, "c0ffee")

@@ -99,10 +99,10 @@ async function list() {
     remover.addEventListener("click", () => {
       if (!confirm("Delete this talk forever?")) return;
       act(async () => {
-        await ask("DELETE", "talks/" + id);
+        const { note } = await ask("DELETE", "talks/" + id);
         if (talk && talk.id === id) fresh();
         await list();
-        tell("The talk is deleted.");
+        tell(`The talk is deleted. ${note}`);
         element("mine-title").focus();
       });
     });
@@ -179,10 +179,10 @@ function listen() {
   element("delete-all").addEventListener("click", () => {
     if (!confirm("Delete all your talks forever?")) return;
     act(async () => {
-      const { deleted } = await ask("DELETE", "talks");
+      const { deleted, note } = await ask("DELETE", "talks");
       fresh();
       await list();
-      tell(`Deleted ${deleted} talks.`);
+      tell(`Deleted ${deleted} talks. ${note}`);
     });
   });
 }

@@ -114,9 +114,9 @@ function mineItem(talk) {
   remover.addEventListener("click", () => {
     if (!confirm("Delete this talk forever? Your words are deleted from your partner's talk, too.")) return;
     act(async () => {
-      await ask("DELETE", "talks/" + talk.id);
+      const { note } = await ask("DELETE", "talks/" + talk.id);
       await list();
-      tell("The talk is deleted.");
+      tell(`The talk is deleted. ${note}`);
       element("mine-title").focus();
     });
   });
@@ -196,9 +196,9 @@ function listen() {
   element("delete-all").addEventListener("click", () => {
     if (!confirm("Delete all your talks forever? Your words are deleted from your partners' talks, too.")) return;
     act(async () => {
-      const { deleted } = await ask("DELETE", "talks");
+      const { deleted, note } = await ask("DELETE", "talks");
       await list();
-      tell(`Deleted ${deleted} talks.`);
+      tell(`Deleted ${deleted} talks. ${note}`);
     });
   });
 }
