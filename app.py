@@ -26,7 +26,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from personagpt.errors import UserError
-from personagpt.files import write_atomically, write_json
+from personagpt.files import read_text, write_atomically, write_json
 from personagpt.model.folders import find_model
 from personagpt.output import say, warn
 from personagpt.records.database import NAME, Recordings
@@ -95,11 +95,7 @@ def read_password(options: Options) -> str | None:
         if is_loopback(options.host):
             return None
         raise UserError(f"--host {options.host}: other machines can reach the page there; add --password-file FILE")
-    try:
-        password = path.read_text(encoding="utf-8-sig").partition("\n")[0].strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UserError(f"--password-file {path}: cannot read it: {reason}") from None
+    password = read_text(path).partition("\n")[0].strip()
     if len(password) < SHORTEST_PASSWORD:
         raise UserError(f"--password-file {path}: its first line must be a password of {SHORTEST_PASSWORD} letters")
     return password
@@ -145,6 +141,7 @@ def serve(options: Options, settings: Settings, content: Content, password: str 
     warnings.simplefilter("ignore")  # a Persona's warnings are for the author of its facts: a visitor
     study, limits, recordings = content.study, Limits(), Recordings(settings.save_path / "conversations")
     models = {program.model for program in study.programs} if study else {options.model}
+    recordings.count()  # raises for a file that cannot be used, before the models are loaded
     queues = {}
     try:
         for model in sorted(models, key=str):

@@ -28,6 +28,7 @@ from functools import partial
 from pathlib import Path
 
 from personagpt.errors import UserError
+from personagpt.files import read_text
 from personagpt.model.folders import find_model
 from personagpt.model.sampling import RANGES, Sampling
 from personagpt.output import say, warn
@@ -158,11 +159,7 @@ def read_facts(options: Options) -> list[str]:
     """Return the facts of --persona or --persona-file. Raises UserError if the option gives no fact."""
     lines = options.persona
     if options.persona_file is not None:
-        try:
-            lines = options.persona_file.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise UserError(f"--persona-file {options.persona_file}: cannot read it: {reason}") from None
+        lines = read_text(options.persona_file).splitlines()
     facts = [line.strip() for line in lines or () if line.strip()]
     if any("\udc80" <= letter <= "\udcff" for fact in facts for letter in fact):  # undecodable bytes
         raise UserError("--persona: not UTF-8 text; set the terminal to UTF-8, or use --persona-file")

@@ -45,7 +45,8 @@ def printable(text: str) -> str:
 
 def shorten(value: object) -> str:
     """Return `value` as a message shows it: on one line, text in quotes, cut after LONGEST_SHOWN characters."""
-    text = value if isinstance(value, str) else repr(value)
+    # Of a long list only the start is written, because a file may hold a list of millions.
+    text = value if isinstance(value, str) else repr(value[:LONGEST_SHOWN] if isinstance(value, list) else value)
     if len(text) > LONGEST_SHOWN:
         text = text[: LONGEST_SHOWN - 3] + "..."
     return repr(text) if isinstance(value, str) else text

@@ -34,8 +34,9 @@ def decode(data: bytes, path: Path, line: int = 1) -> str:
     try:
         return data.decode("utf-8-sig" if line == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        line += data.count(b"\n", 0, error.start)
-        raise UserError(f"{path}:{line}: {NOT_UTF8.format(data[error.start])}") from None
+        text = error.object  # `data` without the mark
+        line += text.count(b"\n", 0, error.start)
+        raise UserError(f"{path}:{line}: {NOT_UTF8.format(text[error.start])}") from None
 
 
 def check_present(path: Path, command: str) -> None:

@@ -95,6 +95,15 @@ def test_a_study_from_start_to_ctrl_c(start, tmp_path) -> None:
     assert (page.returncode, err.splitlines()) == (130, ["loading ...", "stopped by Ctrl-C"])
 
 
+def test_a_file_that_is_no_recording_is_told_at_the_start(settings_file, tmp_path, run) -> None:
+    path = tmp_path / "save" / "conversations" / "talks.sqlite"
+    path.parent.mkdir()
+    path.write_bytes(b"no database" * 1000)
+    ended = run(app.main, "--env", settings_file, "--port", 0)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.splitlines()[1].startswith(f"error: {path}: not a file of recorded talks")
+
+
 def test_the_report_of_what_is_on_record(tmp_path, write_settings, run) -> None:
     env, folder = write_settings(save_path=tmp_path), tmp_path / "conversations"
     nothing = run(app.main, "--env", env, "--report")

@@ -28,7 +28,7 @@ NO_PERSONA = (
     "not a persona line; expected `your persona: FACT` or `partner's persona: FACT` (lower case, a straight "
     "apostrophe, a colon and a space), got "
 )
-BLANK = "a blank line; remove it: the number 1 is what starts a dialogue"
+BLANK = "a blank line inside a dialogue; remove it"
 TABS = "too many tabs; expected `N PARTNER<TAB>YOU` or `N PARTNER<TAB>YOU<TAB><TAB>CANDIDATES`"
 LATE = "a persona line after the talk began; expected all persona lines before it"
 NO_TALK = "this dialogue has no exchange; expected `N PARTNER<TAB>YOU` lines"
@@ -52,10 +52,10 @@ TEXTS = [
     (b"1. a\tb\n", ":1: " + LINE_NUMBER + r"'1. a\tb'"),
     ("\u0661 a\tb\n".encode(), ":1: " + LINE_NUMBER + "'\u0661 a\\tb'"),
     (b"1 a\tb\n\n2 c\td\n", ":2: " + BLANK),
-    (b"1 a\tb\n" + b"9" * 5000 + b" c\td\n", ":2: " + LINE_NUMBER + "'" + "9" * 37 + "...'"),
+    (b"1 a\tb\n" + b"9" * 5000 + b" c\td\n", ":2: " + LINE_NUMBER + "'" + "9" * 57 + "...'"),
     (
-        b"{'text': 'a json line that is longer than forty characters'}\n",
-        ":1: " + LINE_NUMBER + '"{\'text\': \'a json line that is longer ..."',
+        b"{'text': 'a json line that is longer than sixty characters, all told'}\n",
+        ":1: " + LINE_NUMBER + '"{\'text\': \'a json line that is longer than sixty character..."',
     ),
     (b"\0\0\0\0", ":1: " + LINE_NUMBER + r"'\x00\x00\x00\x00'"),
     (b"\xef\xbb\xbf\xef\xbb\xbf1 a\tb\n", ":1: " + LINE_NUMBER + r"'\ufeff1 a\tb'"),

@@ -1,4 +1,4 @@
-"""README, docs/, data/README.md, bench/RESULTS.md: links lead somewhere; files, commands and options exist."""
+"""README, docs/, data/README.md and bench/RESULTS.md name only links, files, commands and options that exist."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_help_and_wrong_settings(script: str, write_settings) -> None:
         ("app.py", ("--host", "0.0.0.0"), "other machines can reach the page there; add --password-file FILE"),
         ("app.py", ("--password-file", "{tmp}/none"), "none: cannot read it: No such file"),
         ("app.py", ("--password-file", "{tmp}/short"), "its first line must be a password of 8 letters"),
-        ("app.py", ("--password-file", "{tmp}/bytes"), "bytes: cannot read it: it is not UTF-8 text"),
+        ("app.py", ("--password-file", "{tmp}/bytes"), "bytes:1: byte 0xff is not UTF-8; save the file as UTF-8"),
         ("app.py", ("--model", "me/mine", "--port", "99999"), "--port 99999: expected 0 (any that is free) to 65535"),
         (
             "app.py",

@@ -48,6 +48,7 @@ def test_text_that_cannot_control_a_terminal() -> None:
         ("x" * 61, "'" + "x" * 57 + "...'"),
         ({"key": [1, None]}, "{'key': [1, None]}"),
         ([0] * 30, "[" + "0, " * 18 + "0,..."),
+        (["x" * 1000], "['" + "x" * 55 + "..."),
     ],
 )
 def test_a_value_in_a_message(value: object, shown: str) -> None:

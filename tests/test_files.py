@@ -31,7 +31,9 @@ def test_text_with_and_without_a_byte_order_mark(tmp_path: Path) -> None:
     assert decode("\ufeffa".encode(), tmp_path, line=2) == "\ufeffa"  # inside a file it is a character
 
 
-@pytest.mark.parametrize(("data", "line"), [(b"\xff\xfea", 1), (b"a\nb\n c\xff", 3), (b"a\n\xff\n", 2)])
+@pytest.mark.parametrize(
+    ("data", "line"), [(b"\xff\xfea", 1), (b"\xef\xbb\xbf\xff", 1), (b"a\nb\n c\xff", 3), (b"a\n\xff\n", 2)]
+)
 def test_text_that_is_not_utf_8_is_named_with_its_line(tmp_path: Path, data: bytes, line: int) -> None:
     path = tmp_path / "text"
     path.write_bytes(data)

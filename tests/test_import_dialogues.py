@@ -280,7 +280,7 @@ def test_one_character_validates_too(run, tmp_path, target) -> None:
     done = run(main, path, "--to", target)
     assert "9 dialogues for training, 1 for validation\n" in done.out
     assert done.err.startswith("warning: ")
-    assert "in both parts: validation says how well a model plays known personas" in done.err
+    assert "in both parts: validation says how well a model plays personas that it knows, not new ones" in done.err
 
 
 def test_long_talks_are_named(run, tmp_path, target) -> None:

@@ -115,7 +115,7 @@ def test_personas_from_everywhere(chat, recorded, tmp_path, sample) -> None:
     [
         (["--persona", " "], "an empty persona"),
         (["--persona", "dogs " * 400], "do not fit into 280 tokens"),
-        (["--persona-file", "nowhere.txt"], "--persona-file nowhere.txt: cannot read it"),
+        (["--persona-file", "nowhere.txt"], "nowhere.txt: cannot read it: No such file"),
         (["--top-p", "0"], "--top-p 0.0: expected above 0 and at most 1"),
         (["--top-k", "-1"], "--top-k -1"),
         (["--temperature", "0"], "top_k 1 always takes the most likely token"),

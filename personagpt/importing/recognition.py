@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from personagpt.errors import UserError
+from personagpt.errors import UserError, shorten
 from personagpt.importing.layouts.columns import Mapping, nearest_mapping, read_columns, written
 from personagpt.importing.sources import Source, read_source
 from personagpt.importing.table import LAYOUTS
-from personagpt.importing.talks import ImportedTalk, RecordError, short
+from personagpt.importing.talks import ImportedTalk, RecordError
 
 MOST_NAMED = 12  # columns or keys in a message
 
@@ -46,18 +46,18 @@ def unknown(source: Source) -> str:
         return f"{source.name}: not JSON: {source.json_error}"
     if source.kind == "text":
         return (
-            f"{source.name}: text of no format that is known; its first line: {short(source.first_lines[0])}; expected "
-            "`NAME: what they say` lines with a blank line between talks; data/README.md shows all formats"
+            f"{source.name}: text of no format that is known; its first line: {shorten(source.first_lines[0])}; "
+            "expected `NAME: what they say` lines with a blank line between talks; data/README.md shows all formats"
         )
     if source.columns:
         rows = source.records(Counter())
         kind, names = "a CSV", "the columns " + _listed(source.columns)
-        first = short(list(row.content.values()) if (row := next(rows, None)) else "none")
+        first = shorten(list(row.content.values()) if (row := next(rows, None)) else "none")
     else:
         records = source.first_records
         keys = list(dict.fromkeys(key for record in records if isinstance(record, dict) for key in record))
         kind, names = source.kind, "the keys " + _listed(keys) if keys else "no objects"
-        first = short(records[0]) if records else "none"
+        first = shorten(records[0]) if records else "none"
     suggestion = written(nearest_mapping(source)) or "text=COLUMN, speaker=COLUMN, talk=COLUMN, persona=COLUMN"
     return (
         f"{source.name}: {kind} of no format that is known, with {names}; its first record: {first}; "
@@ -66,5 +66,5 @@ def unknown(source: Source) -> str:
 
 
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(map(short, names[:MOST_NAMED]))
+    shown = ", ".join(map(shorten, names[:MOST_NAMED]))
     return shown + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")

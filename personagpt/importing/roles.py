@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, short
+from personagpt.errors import shorten
+from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError
 
 USER, ASSISTANT, SYSTEM, TOOL, TOOL_CALL = "user", "assistant", "system", "tool messages", "tool calls"
 ROLES = {
@@ -27,7 +28,7 @@ def role_of(name: Any, number: int) -> str:
     """Return the role that the writer of message `number` has. Raises RecordError for a name of no role."""
     role = ROLES.get(name.strip().lower()) if isinstance(name, str) else None
     if role is None:
-        raise RecordError(f"message {number} has the role {short(name)}; expected system first, user, assistant")
+        raise RecordError(f"message {number} has the role {shorten(name)}; expected system first, user, assistant")
     return role
 
 
@@ -41,7 +42,7 @@ def text_of(content: Any, number: int, left_out: Counter[str]) -> str:
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
-        raise RecordError(f"'content' of message {number} is {short(content)}; expected text")
+        raise RecordError(f"'content' of message {number} is {shorten(content)}; expected text")
     texts = []
     for part in content:
         text = part.get("text") if isinstance(part, dict) and part.get("type", "text") in TEXT_TYPES else part
@@ -56,7 +57,7 @@ def is_label(message: dict[str, Any], number: int) -> bool:
     """Return whether a reply is to be learned: `weight` 0 and `train` false say no. Raises RecordError."""
     weight = message.get("weight")
     if weight not in (None, 0, 1):
-        raise RecordError(f"message {number} has the weight {short(weight)}; expected 0 (not to be learned) or 1")
+        raise RecordError(f"message {number} has the weight {shorten(weight)}; expected 0 (not to be learned) or 1")
     return weight != 0 and message.get("train") is not False
 
 

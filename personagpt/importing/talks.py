@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-MOST_SHOWN = 60  # characters of a value in a message
+from personagpt.errors import shorten
 
 
 class RecordError(Exception):
@@ -66,12 +66,12 @@ def parse_each(
 def value_of(record: Any, key: str, kind: type) -> Any:
     """Return the value of `key`, which must be a `kind` (str, list, dict or int). Raises RecordError."""
     if not isinstance(record, dict):
-        raise RecordError(f"expected an object with {key!r}, got {short(record)}")
+        raise RecordError(f"expected an object with {key!r}, got {shorten(record)}")
     if key not in record:
         raise RecordError(f"no {key!r}")
     if not isinstance(record[key], kind) or isinstance(record[key], bool):
         expected = {str: "text", list: "a list", dict: "an object", int: "a whole number"}[kind]
-        raise RecordError(f"{key!r} is {short(record[key])}; expected {expected}")
+        raise RecordError(f"{key!r} is {shorten(record[key])}; expected {expected}")
     return record[key]
 
 
@@ -80,11 +80,5 @@ def texts_of(record: Any, key: str) -> list[str]:
     values = value_of(record, key, list)
     for value in values:
         if not isinstance(value, str):
-            raise RecordError(f"{key!r} has {short(value)} in it; expected text")
+            raise RecordError(f"{key!r} has {shorten(value)} in it; expected text")
     return values
-
-
-def short(value: Any) -> str:
-    """Return `value` as Python writes it, cut to MOST_SHOWN characters."""
-    text = repr(value[: 2 * MOST_SHOWN] if isinstance(value, (str, list)) else value)
-    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 3] + "..."

@@ -10,21 +10,16 @@ import time
 import zlib
 from dataclasses import asdict, dataclass, replace
 
-from personagpt.errors import RunError, UserError
 from personagpt.model.generation import REPLIES_PER_BATCH, ReplyRequest, stream_replies
 from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import Sampling
-from personagpt.output import warn
-from personagpt.records.database import Recordings
+from personagpt.page.problems import QueueFull, tell_operator
+from personagpt.records.database import Recordings, TalkDeleted
 from personagpt.records.talks import Talk, Turn
 from personagpt.talking.persona import Persona
 
 POLL_SECONDS = 0.05  # between two looks at the text of a pending reply
 REMEMBERED = 60.0  # seconds for which a finished reply stays available
-
-
-class QueueFull(UserError):
-    """Too many replies wait already."""
 
 
 @dataclass
@@ -121,7 +116,7 @@ class ReplyQueue:
             try:
                 self._make(batch)
             except Exception as error:  # the page must go on, whatever the error is
-                warn(f"a batch of {len(batch)} replies failed: {type(error).__name__}: {error}")
+                tell_operator(f"a batch of {len(batch)} replies failed: {type(error).__name__}: {error}")
             for reply in batch:
                 if not reply.done:
                     reply.text = ""
@@ -165,9 +160,9 @@ class ReplyQueue:
         try:
             if reply.text or reply.rejected is None:
                 self.recordings.save(replace(reply.talk, turns=turns))
-        except UserError as error:  # the talk was deleted
+        except TalkDeleted as error:
             problem = str(error)
-        except (RunError, OSError) as error:
+        except Exception as error:  # the thread must go on, whatever the error is
             problem = "the reply could not be recorded"
-            warn(f"{problem}: {error}")
+            tell_operator(f"{problem}: {error}")
         reply.problem, reply.ended, reply.done = problem, time.monotonic(), True

@@ -30,10 +30,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from personagpt.errors import RunError, UserError
-from personagpt.output import warn
 from personagpt.page.access import AccessControl, Rate
-from personagpt.page.replies import POLL_SECONDS, QueueFull
+from personagpt.page.connections import BACKLOG, connection_class, most_connections
+from personagpt.page.problems import FAULTS, visitors_problem
+from personagpt.page.replies import POLL_SECONDS
 from personagpt.page.visitors import Limits, Page, Refused, visible_talks
 from personagpt.records.database import Recordings
 from personagpt.records.talks import public_model
@@ -82,7 +82,8 @@ def make_server(page: AnyPage, routes: Iterable[Route], password: str | None, lo
     app = Starlette(routes=[*routes, *common], middleware=[Middleware(AccessControl, password, local, *rates)])
     # No access log, because it would hold addresses and the ids of talks. No proxy is trusted to name a client.
     quiet = {"log_level": "error", "access_log": False, "proxy_headers": False}
-    server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=2, ws="none", **quiet))
+    limits = {"http": connection_class(most_connections()), "backlog": BACKLOG, "timeout_graceful_shutdown": 2}
+    server = uvicorn.Server(uvicorn.Config(app, ws="none", **limits, **quiet))
     app.state.is_ending = lambda: server.should_exit
     return server
 
@@ -98,6 +99,9 @@ def talk_routes(page: Page) -> list[Route]:
                 await run_in_threadpool(page.recorded, visitor, talk_id)
             except Refused as error:
                 return JSONResponse({"problem": str(error)}, error.status)
+            except FAULTS as error:
+                problem, status = visitors_problem(error)
+                return JSONResponse({"problem": problem}, status)
         return event_stream(growing_reply(page, visitor, talk_id))
 
     actions = (page.say, page.retry, page.undo, page.correct, page.flag)
@@ -123,6 +127,8 @@ async def growing_reply(page: Page, visitor: str, talk_id: str) -> AsyncIterator
         talk = await run_in_threadpool(page.talk, visitor, {"id": talk_id})
     except Refused as error:  # the only utterance was taken back, or the talk was deleted
         problem = problem or str(error)
+    except FAULTS as error:
+        problem = problem or visitors_problem(error)[0]
     yield "end", {"talk": talk, "problem": problem}
 
 
@@ -158,11 +164,9 @@ def endpoint(method: Method) -> Callable:
             return result if isinstance(result, Response) else JSONResponse(result)
         except Refused as error:
             return JSONResponse({"problem": str(error)}, error.status)
-        except UserError as error:
-            return JSONResponse({"problem": str(error)}, 503 if isinstance(error, QueueFull) else 400)
-        except (RunError, OSError) as error:
-            warn(str(error))
-            return JSONResponse({"problem": "the talks cannot be recorded now: tell who runs this page"}, 503)
+        except FAULTS as error:
+            problem, status = visitors_problem(error)
+            return JSONResponse({"problem": problem}, status)
         except (ValueError, RecursionError):
             return JSONResponse({"problem": "not a JSON object"}, 400)
         except ClientDisconnect:

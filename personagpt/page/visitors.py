@@ -100,6 +100,7 @@ class Page:
         text = self.queue.restyled(checked(data.get("text"), "what you say", self.limits.letters))
         talk = replace(talk, turns=[*talk.turns, Turn("human", text)])
         self.queue.ask(talk, goal)
+        self.replies.allows(visitor)  # counts the reply, because nothing refuses it any more
         return self.shown(talk)
 
     def retry(self, visitor: str, data: dict) -> dict:
@@ -110,6 +111,7 @@ class Page:
             asked = talk if rejected is None else talk.without(1)
             stands = rejected is not None and asked.id == talk.id
             self.queue.ask(asked, self.allowed_goal(visitor, data), rejected, stands)
+            self.replies.allows(visitor)
             return self.shown(asked)
 
     def allowed_goal(self, visitor: str, data: dict) -> str | None:
@@ -117,7 +119,7 @@ class Page:
         goal = data.get("goal") or None
         if goal is not None and goal not in self.goals:
             raise Refused(400, "no such goal")
-        if not self.replies.allows(visitor):
+        if not self.replies.allows(visitor, counts=False):
             raise Refused(429, "too many replies in a minute: wait a little")
         return goal
 

@@ -95,6 +95,8 @@ class Talk:
     participant: str | None = None  # the key of the person who talked, if known
     ratings: dict[str, Any] = field(default_factory=dict)  # question -> answer
     twin: str | None = None  # the id of the other person's talk
+    # The talk on record that this talk changes or goes on from, as this program last saw it. It is not recorded.
+    base: Talk | None = field(default=None, compare=False, repr=False)
 
     @property
     def texts(self) -> list[str]:
@@ -121,6 +123,11 @@ class Talk:
         changed = {"id": self.id if len(flags) == len(self.flags) else new_id()}
         return replace(self, turns=self.turns[:kept], flags=flags, **changed)
 
+    def set_base(self, is_stored: bool) -> None:
+        """Note that the present state is on record, or that nothing of it is."""
+        as_it_is = replace(self, turns=list(self.turns), flags=list(self.flags), base=None)
+        self.base = as_it_is if is_stored else None
+
     @property
     def origin(self) -> tuple[str, ...]:
         """What this talk has in common with the talks that went on from it, or that it went on from.
@@ -140,7 +147,13 @@ class Talk:
 
     def line(self) -> str:
         """Return the talk as one line of JSON."""
-        return json.dumps(asdict(self)) + "\n"
+        return json.dumps(self.content()) + "\n"
+
+    def content(self) -> dict[str, Any]:
+        """Return what the line of JSON holds."""
+        content = asdict(replace(self, base=None))
+        del content["base"]
+        return content
 
 
 def is_blind(talk: Talk) -> bool:
@@ -184,17 +197,17 @@ TYPES |= {"list[str]": (list,), "list[Turn]": (list,), "list[Flag]": (list,)}
 def parse_talk(line: bytes) -> Talk:
     """Return the talk of a line of JSON. Raises ValueError, KeyError, TypeError or RecursionError if it holds none."""
     raw = json.loads(line)
-    if not isinstance(raw, dict):
-        raise ValueError("not an object")
+    if not isinstance(raw, dict) or "base" in raw:
+        raise ValueError("not an object of a talk")
     if raw.get("partner") == "person" and "twin" not in raw:
         raw["twin"] = twin_before_stored(raw["id"])
     turns, flags = [Turn(**turn) for turn in raw.pop("turns")], [Flag(**flag) for flag in raw.pop("flags")]
     talk = Talk(**raw, turns=turns, flags=flags)
     for part in (talk, *turns, *flags):
         for member in fields(part):
-            if type(getattr(part, member.name)) not in TYPES[member.type]:
+            if member.name != "base" and type(getattr(part, member.name)) not in TYPES[member.type]:
                 raise ValueError(f"{member.name} is not of the type {member.type}")
-    json.dumps(asdict(talk), ensure_ascii=False).encode()  # raises for half a surrogate pair
+    json.dumps(talk.content(), ensure_ascii=False).encode()  # raises for half a surrogate pair
     if not all(isinstance(fact, str) and fact.strip() for fact in [*talk.persona, *talk.partner_persona]):
         raise ValueError("an empty fact, or a fact that is no text")
     if talk.partner not in SPEAKERS:

@@ -29,7 +29,7 @@ from personagpt.sequences.format import (
 )
 from personagpt.sequences.goals import Goal, GoalDraw, goals_checksum
 from personagpt.sequences.tensors import DTYPES, Tensors
-from personagpt.text.dialogues import Corpus
+from personagpt.text.dialogues import Corpus, Dialogue
 from personagpt.text.lines import TextError
 from personagpt.text.style import Style, parse_style
 
@@ -284,21 +284,26 @@ def _encode_dialogues(
         known_facts.update(zip(new, encoder.texts(new), strict=True))
         encoded = iter(encoder.texts([text for dialogue in batch for text in dialogue.utterances[:max_turns]]))
         for dialogue, sides in zip(batch, corpus.sides[first : first + DIALOGUES_PER_BATCH], strict=True):
-            utterances = [next(encoded) for _ in dialogue.utterances[:max_turns]]
+            said = dialogue.utterances[:max_turns]
+            utterances = [next(encoded) for _ in said]
             sequences: list[TokenSequence] = []
-            try:
-                for speaker in sides:
-                    persona = [known_facts[fact] for fact in dialogue.personas[speaker]]
+            for speaker in sides:
+                persona = [known_facts[fact] for fact in dialogue.personas[speaker]]
+                goal, response = (draw.draw(said, speaker) if draw else None) or (None, 0)
+                try:
                     prefix = encoder.prefix(speaker, persona)
                     sequences += side_sequences(prefix, utterances, speaker, encoder.eos, limit)
-                    if draw and (drawn := draw.draw(dialogue.utterances[:max_turns], speaker)):
-                        goal, response = drawn
-                        prefix = encoder.prefix(speaker, persona, goal)
-                        sequences.append(goal_sequence(prefix, utterances, response, encoder.eos, limit))
-            except OverflowError as error:
-                line, goal = dialogue.line_of(error.args[0]), ", a goal" if draw else ""
-                raise TextError(
-                    f"{name}:{line}: the speaker's persona{goal} and this utterance alone exceed the model's context "
-                    f"of {limit} tokens: shorten them"
-                ) from None
+                    prefix = encoder.prefix(speaker, persona, goal)
+                    sequences += [goal_sequence(prefix, utterances, response, encoder.eos, limit)] if goal else []
+                except OverflowError as error:
+                    raise _too_long(dialogue, error.args[0], name, limit, bool(draw)) from None
             yield sequences
+
+
+def _too_long(dialogue: Dialogue, utterance: int, name: str, limit: int, with_goal: bool) -> TextError:
+    """Return the complaint about an utterance of the text `name` that does not fit the context."""
+    goal = ", a goal" if with_goal else ""
+    return TextError(
+        f"{name}:{dialogue.line_of(utterance)}: the speaker's persona{goal} and this utterance alone exceed the "
+        f"model's context of {limit} tokens: shorten them"
+    )

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from personagpt.errors import UserError
+from personagpt.files import decode
 from personagpt.text.dialogues import Corpus
 
 EXPECTED = "expected GOAL<TAB>ask or talk<TAB>words separated by spaces"
@@ -46,16 +47,13 @@ def read_goals(path: Path | str) -> list[Goal]:
     goals: dict[str, tuple[Goal, int]] = {}  # a goal's text -> the goal and its line
     for number, line in enumerate(data.split(b"\n"), start=1):
         try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip(" \r")
+            text = decode(line, Path(path), number).strip(" \r")
             if not text or text.startswith("#"):
                 continue
             goal = _parse(text)
             if goal.text in goals:
                 raise ValueError(f"the goal {goal.text!r} stands on line {goals[goal.text][1]} already")
             goals[goal.text] = goal, number
-        except UnicodeDecodeError as error:
-            byte = error.object[error.start]
-            raise UserError(f"{path}:{number}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8") from None
         except ValueError as error:
             raise UserError(f"{path}:{number}: {error}") from None
     if not goals:

@@ -21,15 +21,20 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
+from personagpt.errors import UserError, shorten
+from personagpt.output import warn
 from personagpt.page.replies import ReplyQueue
 from personagpt.records.database import Recordings
 from personagpt.records.talks import Talk, new_id, now
-from personagpt.study.settings import Condition, Study
+from personagpt.sequences.format import DataError
+from personagpt.study.settings import FEWEST_PERSONAS, Condition, Study
+from personagpt.talking.persona import Persona
 
 FRESH = 5.0  # seconds since the page was last there, within which a waiting participant can be joined
 READING = 20.0  # letters a second; Brysbaert 2019: 238 words a minute
+ROOM = 20  # tokens of the context that a persona must leave for the participant's last utterance
 
 
 def seconds_to_answer(utterance: str, reply: str, letters_per_second: float, draw: random.Random) -> float:
@@ -41,6 +46,45 @@ def seconds_to_answer(utterance: str, reply: str, letters_per_second: float, dra
         return 0.0
     typing = len(reply) / letters_per_second * draw.uniform(0.8, 1.25)
     return len(utterance) / READING + draw.uniform(0.5, 2.5) + typing
+
+
+def with_usable_personas(study: Study, queues: dict[str, ReplyQueue]) -> Study:
+    """Return the study without the personas that do not fit the context of every program.
+
+    Such a persona is left out for people, too, because else it would tell that the partner is a person. Each persona
+    that is left out is named on stderr. Raises UserError where too few personas are left.
+    """
+    problems: dict[tuple[str, ...], str] = {}
+    for persona in study.personas:
+        for condition in study.programs:
+            if not _fits(persona, condition, queues[condition.model]):
+                problems.setdefault(persona, condition.name)
+    personas = tuple(persona for persona in study.personas if persona not in problems)
+    if problems and len(personas) < FEWEST_PERSONAS:
+        raise UserError(
+            f"study '{study.name}': {len(personas)} personas fit the context of the models, and {FEWEST_PERSONAS} are "
+            f"needed: give shorter ones with personas = ..., or lower the max_new_tokens of each condition"
+        )
+    for persona, condition in problems.items():
+        text = shorten(" ".join(persona))
+        warn(f"study '{study.name}': the persona {text} is left out: it does not fit the model of '{condition}'")
+    return replace(study, personas=personas)
+
+
+def _fits(persona: Sequence[str], condition: Condition, queue: ReplyQueue) -> bool:
+    """Return whether the persona, the longest reply and ROOM tokens fit the model's context together.
+
+    Raises UserError where the condition's longest reply alone does not fit.
+    """
+    trained, longest = queue.trained, condition.sampling.max_new_tokens
+    try:
+        drawn = Persona(trained, persona, keep_facts=True, **asdict(condition.sampling))
+        trained.encoder.context(1, list(drawn.facts), [], trained.context_length - longest - ROOM)
+    except DataError:
+        return False
+    except UserError as error:
+        raise UserError(f"condition '{condition.name}': {error}") from None
+    return True
 
 
 @dataclass
@@ -57,8 +101,9 @@ class Pairing:
     """The assignments of all participants. The caller of a method holds `lock`."""
 
     def __init__(self, study: Study, queues: dict[str, ReplyQueue], recordings: Recordings) -> None:
-        """`queues` has the queue of every model that the study's conditions name."""
-        self.study, self.queues, self.recordings = study, queues, recordings
+        """`queues` has the queue of every model that the study's conditions name. Raises UserError where too few of
+        the study's personas fit the models."""
+        self.study, self.queues, self.recordings = with_usable_personas(study, queues), queues, recordings
         self.lock = threading.RLock()
         self.random = random.SystemRandom()
         self._assignments: dict[str, Assignment] = {}
@@ -84,8 +129,9 @@ class Pairing:
             self.drop(name)
         self.see(participant)
         condition = self.study.with_person if self._waiting(participant) else self._draw(self.study.conditions)
-        self._assignments[participant] = Assignment(condition, time.monotonic())
-        if condition.model is not None:
+        if condition.model is None:
+            self._assignments[participant] = Assignment(condition, time.monotonic())
+        else:
             self._give_program(participant, condition, waited=False)
 
     def advance(self, participant: str) -> None:

@@ -73,7 +73,7 @@ class StudyPage:
             position = self._position(participant, ("talk",), "there is no talk to say it in")
             if not position.is_turn:
                 raise Refused(409, WAIT_FOR_PARTNER)
-            if not self.utterances.allows(participant):
+            if not self.utterances.allows(participant, counts=False):
                 raise Refused(429, "too many utterances in a minute: wait a little")
             turn, talk = Turn("human", self.pairing.restyled(text)), position.talk
             said = replace(talk, turns=[*talk.turns, turn], started=talk.started if talk.turns else now())
@@ -86,6 +86,7 @@ class StudyPage:
                 self.stages.ask(said)
             else:
                 self.recordings.save(said)
+            self.utterances.allows(participant)  # counts the utterance, because nothing refuses it any more
             return self._answer(participant)
 
     def flag(self, participant: str, data: dict) -> dict:
@@ -125,7 +126,7 @@ class StudyPage:
 
     def talks(self, participant: str, data: dict) -> dict:
         talks = reversed(self.recordings.talks(participant))
-        return {"talks": [short for talk in talks if (short := talk_in_short(talk, self.study))]}
+        return {"talks": [short for talk in talks if (short := talk_in_short(talk, self.stages.pauses))]}
 
     def talk(self, participant: str, data: dict) -> dict:
         talks = self.recordings.talks(participant, [data["id"]])

@@ -18,8 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from personagpt.errors import RunError, UserError
-from personagpt.output import warn
+from personagpt.page.problems import FAULTS, tell_operator
 from personagpt.page.routes import STATIC as COMMON
 from personagpt.page.routes import Event, endpoint, event_stream, static_routes
 from personagpt.study.participants import StudyPage
@@ -47,8 +46,8 @@ async def changing_view(page: StudyPage, participant: str, is_ending: Callable[[
         try:
             await run_in_threadpool(page.advance, participant)
             view = await run_in_threadpool(page.view, participant)
-        except (UserError, RunError, OSError) as error:
-            warn(str(error))
+        except FAULTS as error:
+            tell_operator(str(error))
             return  # the browser asks again
         is_new = shown is None or view != shown | {"time": view["time"]}
         shown = view if is_new else shown

@@ -25,9 +25,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from personagpt.errors import UserError
+from personagpt.errors import UserError, shorten
+from personagpt.files import read_text
 from personagpt.model.folders import named_model
 from personagpt.model.sampling import Sampling
+from personagpt.records.talks import Talk
 from personagpt.text.convai2 import read_corpus
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -72,6 +74,11 @@ class Study:
 
     def condition_of(self, source: str) -> Condition | None:
         return next((condition for condition in self.conditions if self.source(condition) == source), None)
+
+    def goes_on_with(self, talk: Talk) -> bool:
+        """Return whether `talk` can go on: the file may have changed a condition since the talk began."""
+        condition = self.condition_of(talk.source)
+        return condition is not None and (talk.partner == "person") == (condition.model is None)
 
 
 # For each key of a table: the type of its value, whether a value is allowed, and the words for the allowed values.
@@ -130,10 +137,8 @@ def study_name(path: Path) -> str:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"--study {path}: cannot read it: {error.strerror}") from None
-    except ValueError as error:  # no TOML, or no UTF-8
+        return tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
         raise UserError(f"--study {path}: not a TOML file: {error}") from None
 
 
@@ -150,8 +155,7 @@ def _check(table: dict[str, Any], keys: Keys, required: Iterable[str], where: st
         (kind, is_allowed, allowed), value = keys[key], table[key]
         is_kind = isinstance(value, kind) and not isinstance(value, bool)
         if not is_kind or (isinstance(value, float) and not math.isfinite(value)) or not is_allowed(value):
-            text = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-            raise UserError(f"{where}: {key} = {text} is not allowed; expected {allowed}")
+            raise UserError(f"{where}: {key} = {shorten(value)} is not allowed; expected {allowed}")
 
 
 def _condition(table: Any, number: int, path: Path, default_model: Callable[[], str]) -> Condition:
@@ -181,10 +185,9 @@ def _model(name: str, path: Path) -> str:
 
 def _consent(path: Path, name: str) -> str:
     try:
-        text = (path.parent / name).read_bytes().decode("utf-8-sig").strip()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UserError(f"{path}: consent = '{name}': cannot read {path.parent / name}: {reason}") from None
+        text = read_text(path.parent / name).strip()
+    except UserError as error:
+        raise UserError(f"{path}: consent = '{name}': {error}") from None
     if not 1 <= len(text) <= MOST_LETTERS:
         reason = "is empty" if not text else f"has more than {MOST_LETTERS} letters"
         raise UserError(f"{path}: consent = '{name}': the file {reason}; expected what a participant agrees to")

@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from personagpt.errors import UserError
-from personagpt.page.replies import QueueFull, ReplyQueue
+from personagpt.page.problems import QueueFull
+from personagpt.page.replies import ReplyQueue
 from personagpt.records.talks import Talk, Turn, is_blind, now
 from personagpt.study.pairing import Assignment, Pairing, seconds_to_answer
 
@@ -41,15 +42,35 @@ class Position:
         return any(turn.speaker != "human" for turn in self.turns)
 
 
-def visible_turns(talk: Talk, letters_per_second: float) -> list[Turn]:
-    """Return the talk's turns, except a program's last one while a person would still read, think and type."""
-    if not talk.turns or talk.turns[-1].speaker != "model":
-        return talk.turns
-    *before, reply = talk.turns
-    utterance, since = (before[-1].text, before[-1].time) if before else ("", talk.started)
-    draw = random.Random(f"{talk.id} {len(before)}")
-    seconds = seconds_to_answer(utterance, reply.text, letters_per_second, draw)
-    return talk.turns if time.time() >= datetime.fromisoformat(since).timestamp() + seconds else before
+class Pauses:
+    """Hide a program's last reply while a person would still read, think and type.
+
+    The first look at a reply decides when the pause ends, as a time of time.monotonic(), so that a change of the
+    machine's clock makes nobody wait.
+    """
+
+    def __init__(self, letters_per_second: float) -> None:
+        self.letters_per_second = letters_per_second
+        self.ends: dict[tuple[str, int], float] = {}  # by the talk's id and the reply's index
+
+    def visible_turns(self, talk: Talk) -> list[Turn]:
+        """Return the talk's turns, except a hidden last one."""
+        if not talk.turns or talk.turns[-1].speaker != "model":
+            return talk.turns
+        place = talk.id, len(talk.turns) - 1
+        if place not in self.ends:
+            if len(self.ends) > 10_000:
+                self.ends = {key: end for key, end in self.ends.items() if end > time.monotonic()}
+            self.ends[place] = time.monotonic() + self._seconds_left(talk)
+        return talk.turns if time.monotonic() >= self.ends[place] else talk.turns[:-1]
+
+    def _seconds_left(self, talk: Talk) -> float:
+        """Return how long the last reply is still hidden: the whole pause, where the clock was set back since."""
+        *before, reply = talk.turns
+        utterance, since = (before[-1].text, before[-1].time) if before else ("", talk.started)
+        draw = random.Random(f"{talk.id} {len(before)}")  # the same pause after a restart
+        seconds = seconds_to_answer(utterance, reply.text, self.letters_per_second, draw)
+        return seconds - max(0.0, time.time() - datetime.fromisoformat(since).timestamp())
 
 
 class Stages:
@@ -57,11 +78,12 @@ class Stages:
 
     def __init__(self, pairing: Pairing) -> None:
         self.pairing, self.study, self.recordings = pairing, pairing.study, pairing.recordings
+        self.pauses = Pauses(self.study.letters_per_second)
 
     def position(self, participant: str) -> Position:
         """Return where the participant is. Change nothing."""
         assignment = self.pairing.assignment_of(participant)
-        talks = [talk for talk in self.recordings.talks(participant) if self.study.condition_of(talk.source)]
+        talks = [talk for talk in self.recordings.talks(participant) if self.study.goes_on_with(talk)]
         if assignment and not (assignment.talk and assignment.talk.id in [talk.id for talk in talks]):
             return self._assigned(participant, assignment)
         if not talks or (not is_blind(talks[-1]) and "partner" not in talks[-1].ratings):
@@ -69,7 +91,7 @@ class Stages:
         talk = talks[-1]
         if not is_blind(talk):
             return Position("result", talk)
-        turns = visible_turns(talk, self.study.letters_per_second)
+        turns = self.pauses.visible_turns(talk)
         if talk.ratings.get("ended") or len(turns) >= 2 * self.study.turns:
             return Position("questions", talk, turns)
         if talk.partner == "person" and self.pairing.is_twin_gone(self.twins(participant, talk)):

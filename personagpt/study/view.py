@@ -10,7 +10,7 @@ from typing import Any
 
 from personagpt.records.talks import Talk, Turn, is_blind
 from personagpt.study.settings import Study
-from personagpt.study.stages import Position, visible_turns
+from personagpt.study.stages import Pauses, Position
 
 CANDIDATES = 10  # personas that are compared, to choose the false one
 
@@ -40,14 +40,14 @@ def view(position: Position, study: Study) -> dict[str, Any]:
     return shown
 
 
-def talk_in_short(talk: Talk, study: Study) -> dict[str, Any] | None:
+def talk_in_short(talk: Talk, pauses: Pauses) -> dict[str, Any] | None:
     """Return what the list of a participant's talks says of `talk`.
 
     Of a running talk it says neither when it began nor, by returning None, that a program is about to begin it.
     """
     if not is_blind(talk):
         return {"id": talk.id, "started": talk.started, "running": False, "turns": len(talk.turns)}
-    return {"id": talk.id, "running": True} if visible_turns(talk, study.letters_per_second) else None
+    return {"id": talk.id, "running": True} if pauses.visible_turns(talk) else None
 
 
 def whole_talk(talk: Talk) -> dict[str, Any]:

@@ -118,7 +118,7 @@ class Commands:
             facts = random.Random(self.session.seed).choice(self.pairs())[0]
         speaker = self.session.speakers["model"]
         reason = speaker.why(Persona(speaker.model, facts, keep_facts=True))
-        leans = "no fact makes it more likely"
+        leans = "no fact stands out"
         if reason.fact is not None:
             leans = f"leans on: {printable(reason.fact)} (without it {reason.loss:.2f} nats less likely)"
         return (

@@ -190,7 +190,7 @@ class Session:
     def record(self) -> None:
         """Put the talk on record in its present state. Raises TalkDeleted if somebody deleted the talk."""
         try:
-            self.recordings.save(self.talk, continues=self.recorded_as)
+            self.recordings.save(self.talk)
         except TalkDeleted:
             self.recorded = [talk_id for talk_id in self.recorded if talk_id != self.recorded_as]
             raise

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from personagpt.errors import shorten
 from personagpt.text.dialogues import NO_CANDIDATES, Corpus, Dialogue
-from personagpt.text.lines import Mistakes, TextError, no_number, no_tab, read_lines, short
+from personagpt.text.lines import Mistakes, TextError, no_number, no_tab, read_lines
 from personagpt.text.mirrors import find_mirrors
 
 SILENCE = "__SILENCE__"
@@ -192,5 +193,5 @@ def _candidates(text: str, truth: str) -> list[str]:
     if text.strip() == truth.strip():
         return [truth]
     if not text.rstrip().endswith("|" + truth.strip()):
-        raise ValueError(f"the last candidate is not the utterance; expected {short(truth)}, the true one, last")
+        raise ValueError(f"the last candidate is not the utterance; expected {shorten(truth)}, the true one, last")
     return [*text.rstrip().removesuffix("|" + truth.strip()).split("|"), truth]

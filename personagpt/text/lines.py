@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from personagpt.errors import UserError
+from personagpt.errors import UserError, shorten
+from personagpt.files import NOT_UTF8
 
 LONGEST_LINE = 1_000_000  # bytes: a real line has some hundreds, with 20 candidates some thousands
 MOST_MISTAKES = 10  # named at once
@@ -70,7 +71,7 @@ def _decode(data: bytes, number: int, mistakes: Mistakes) -> str:
         text = line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         # A line that is too long was cut, perhaps inside a character.
-        mistake = mistake or f"byte 0x{line[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        mistake = mistake or NOT_UTF8.format(error.object[error.start])
     if mistake:
         mistakes.note(number, mistake)
         mistakes.raise_noted()
@@ -79,7 +80,7 @@ def _decode(data: bytes, number: int, mistakes: Mistakes) -> str:
 
 def no_number(line: str) -> str:
     """Return the mistake of a line that does not start with a number."""
-    return f"no line number; expected `N your persona: FACT` or `N PARTNER<TAB>YOU`, got {short(line)}"
+    return f"no line number; expected `N your persona: FACT` or `N PARTNER<TAB>YOU`, got {shorten(line)}"
 
 
 def no_tab(rest: str) -> str:
@@ -88,13 +89,8 @@ def no_tab(rest: str) -> str:
     if re.match(r"\s*(your|my|(your )?partner.{0,2}s?)\s*persona\b", rest, re.IGNORECASE):
         return (
             "not a persona line; expected `your persona: FACT` or `partner's persona: FACT` (lower case, a straight "
-            f"apostrophe, a colon and a space), got {short(rest)}"
+            f"apostrophe, a colon and a space), got {shorten(rest)}"
         )
     if match := re.search(r"<tab>|\\t", rest, re.IGNORECASE):
         return f"no tab, but the characters {match[0]}; write the tab character itself between the two utterances"
-    return f"no tab; expected `N PARTNER<TAB>YOU`, a tab between the two utterances, got {short(rest)}"
-
-
-def short(text: str) -> str:
-    """Return `text` in quotes, cut to 40 characters."""
-    return repr(text if len(text) <= 40 else text[:37] + "...")
+    return f"no tab; expected `N PARTNER<TAB>YOU`, a tab between the two utterances, got {shorten(rest)}"

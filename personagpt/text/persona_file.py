@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from personagpt.errors import UserError
+from personagpt.files import read_text
 
 # What a CSV, a TSV and a JSON file have and facts do not.
 TABLE = re.compile(r'.*\t|\w+([,;]\w+)+\s*$|.*",|\s*[{\["]')
@@ -14,12 +15,7 @@ TABLE = re.compile(r'.*\t|\w+([,;]\w+)+\s*$|.*",|\s*[{\["]')
 def read_persona_file(path: Path) -> list[str]:
     """Return the facts of `--persona-file`. Raises UserError where the file has none, or is a table or JSON."""
     option = f"--persona-file {path}"
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UserError(f"{option}: cannot read it: {reason}") from None
-    facts = [line.strip() for line in lines if line.strip()]
+    facts = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if path.suffix.lower() in (".csv", ".tsv", ".json", ".jsonl") or (facts and TABLE.match(facts[0])):
         raise UserError(
             f"{option}: this is a table or JSON; expected text with one fact a line, such as `i have two dogs.`; copy "

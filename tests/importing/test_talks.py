@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each, short, value_of
+from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each, value_of
 
 
 def test_a_reason_gets_the_records_place() -> None:
@@ -19,10 +17,3 @@ def test_a_reason_gets_the_records_place() -> None:
 
 def test_speakers_in_their_order() -> None:
     assert ImportedTalk("", [ImportedTurn(name, "") for name in "BAB"]).speakers == ["B", "A"]
-
-
-@pytest.mark.parametrize("value", ["x" * 1000, ["x" * 1000], {"a": "x" * 1000}])
-def test_short(value: object) -> None:
-    assert len(short(value)) == 60
-    assert short(value).endswith("...")
-    assert short("a\n") == r"'a\n'"

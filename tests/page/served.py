@@ -43,7 +43,7 @@ class ServedPage:
         if study:
             queues = {program.model: self.queue for program in study.programs}
             page = StudyPage(Pairing(study, queues, self.recordings), limits)
-            routes = study_routes(page)
+            self.study, self.stages, routes = page.study, page.stages, study_routes(page)
         else:
             page = Page(self.queue, [["i have a duck ."]], ["ask about pets."], limits)
             routes = talk_routes(page)

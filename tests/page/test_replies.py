@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 
 import pytest
@@ -115,6 +116,30 @@ def test_a_disk_that_takes_nothing_is_told_to_both(page, visitor, gate, monkeypa
     assert "tell who runs this page" in answer.json["problem"]
     lines = capsys.readouterr().err.splitlines()
     assert lines == [f"the reply could not be recorded: {FULL}", FULL]
+
+
+def test_replies_are_made_again_after_a_disk_that_took_neither_them_nor_the_line(
+    page, visitor, monkeypatch, capsys
+) -> None:
+    """`app.py 2> log` on the disk that is full."""
+
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    script(monkeypatch, "first", "second")
+    talk = talked(visitor, "hi")
+    with monkeypatch.context() as patch:
+        real = page.recordings.save
+        saves = iter([real, full, full])
+        patch.setattr(page.recordings, "save", lambda *talks: next(saves)(*talks))
+        patch.setattr("personagpt.page.problems.warn", full)
+        assert visitor.do(talk, "say", text="and you ?").status == 200
+        assert visitor.reply(talk)["problem"] == "the reply could not be recorded"
+        assert visitor.do(talk, "undo").status == 503
+    script(monkeypatch, "third")
+    visitor.do(talk, "retry")
+    assert visitor.reply(talk)["talk"]["turns"][-1]["text"] == "third"
+    assert capsys.readouterr().err == ""
 
 
 def test_the_page_goes_on_when_a_batch_fails(page, visitor, monkeypatch, capsys) -> None:

@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from personagpt.errors import RunError
+from personagpt.errors import RunError, UserError
 from personagpt.page import routes
+from personagpt.page.problems import NOT_RECORDED
 from personagpt.records.talks import parse_talk
 from tests.page.served import ServedPage, Visitor, recorded, talked
 
@@ -65,6 +66,35 @@ def test_a_download_of_what_cannot_be_read_is_told_to_both(page, visitor, monkey
     monkeypatch.setattr(page.recordings, "talks", fail)
     assert visitor.ask("GET", "/api/talks.jsonl").status == 503
     assert capsys.readouterr().err == "talks.sqlite: another program keeps it busy\n"
+
+
+def test_a_file_that_is_no_recording_is_told_without_its_path(page, visitor, capsys) -> None:
+    """The operator learns which file it is, and a visitor whom to tell."""
+    page.recordings.path.parent.mkdir()
+    page.recordings.path.write_bytes(b"no database" * 1000)
+    begun = {"persona": ["i am old ."], "text": "hi"}
+    talk = "0" * 32
+    asked = [("GET", "talks"), ("GET", "talks.jsonl"), ("GET", f"talks/{talk}"), ("GET", f"talks/{talk}/reply")]
+    for method, path in (*asked, ("POST", "talks"), ("POST", f"talks/{talk}/undo"), ("DELETE", f"talks/{talk}")):
+        answer = visitor.ask(method, f"/api/{path}", begun)
+        assert (answer.status, answer.json["problem"]) == (503, NOT_RECORDED)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"{page.recordings.path}: not a file of recorded talks")
+
+
+def test_a_file_that_is_damaged_during_a_reply_is_told_without_its_path(
+    page, visitor, gate, monkeypatch, capsys
+) -> None:
+    def fail(*given: object) -> None:
+        raise UserError(f"{page.recordings.path}: not a file of recorded talks")
+
+    talk = visitor.begin("hi")
+    monkeypatch.setattr(page.recordings, "save", fail)
+    monkeypatch.setattr(page.recordings, "talks", fail)
+    gate.set()
+    assert visitor.reply(talk) == {"talk": None, "problem": "the reply could not be recorded"}
+    assert visitor.reply(talk)["problem"] == "the reply could not be recorded"
+    assert str(page.recordings.path) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("talk_id", ["x", "%25", "' OR 1=1 --", "..%2Ftalks", "a" * 3000])

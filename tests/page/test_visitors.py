@@ -103,7 +103,7 @@ def test_a_page_that_was_killed_before_the_reply(page, visitor) -> None:
     assert len(visitor.do(talk, "retry").json["turns"]) == 3
     assert len(visitor.reply(talk)["talk"]["turns"]) == 4
     assert recorded(page).turns[3].replaced is None
-    page.recordings.save(replace(found, turns=found.turns[:3]))
+    page.recordings.save(replace(recorded(page), turns=found.turns[:3]))
     assert len(visitor.do(talk, "undo").json["turns"]) == 2
 
 
@@ -142,6 +142,17 @@ def test_limits(serve_page, limits, status, words) -> None:
     answer = visitor.do(talk, "say", text="more") if "turns" in limits else begins
     assert answer.status == status
     assert words in answer.json["problem"]
+
+
+def test_what_is_refused_does_not_count_as_a_reply(serve_page) -> None:
+    visitor = Visitor(serve_page(replies=2, letters=5))
+    for wrong in ({"text": ""}, {"text": "a" * 9}, {"goal": "ask about everything."}) * 2:
+        content = {"persona": ["i am old ."], "text": "hi"} | wrong
+        assert visitor.ask("POST", "/api/talks", content).status == 400
+    talk = talked(visitor, "hi")
+    assert visitor.do(talk, "retry").status == 200
+    visitor.reply(talk)
+    assert visitor.do(talk, "retry").status == visitor.do(talk, "say", text="hi").status == 429
 
 
 def test_the_other_page_shows_no_running_talk_of_a_study(serve_page) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from personagpt.errors import RunError, UserError
-from personagpt.records import database as module
-from personagpt.records.database import NAME, Recordings, TalkDeleted
+from personagpt.records.database import NAME, Recordings, TalkChanged, TalkDeleted
+from personagpt.records.schema import VERSION
 from personagpt.records.talks import DELETED, Flag, Talk, Turn
 from tests.helpers import ROOT
 from tests.records.making import make_talk, make_twins
@@ -77,8 +77,9 @@ def test_nothing_is_created_before_something_is_said(recordings, tmp_path) -> No
 def test_saved_talks_are_flushed_to_the_disk(recordings) -> None:
     """PRAGMA synchronous: 2 is FULL, which flushes at every commit; write-ahead logging says what is flushed."""
     recordings.save(make_talk("hi"))
-    assert recordings._connection.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert recordings._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    with recordings._connections.use(1.0) as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_talks_of_a_participant_and_of_ids(recordings) -> None:
@@ -122,14 +123,13 @@ def test_deleted_text_is_in_no_file_any_more(recordings, tmp_path, how, seed) ->
     reader.close()
 
 
-def test_text_that_cannot_be_removed_from_the_log_yet_is_told(recordings, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.1)
+def test_text_that_cannot_be_removed_from_the_log_yet_is_told(recordings, tmp_path) -> None:
     talk = make_talk("secret")
     recordings.save(talk)
     reader = sqlite3.connect(tmp_path / NAME, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM talks").fetchall()
-    other = Recordings(tmp_path)
+    other = Recordings(tmp_path, patience=0.1)
     with pytest.raises(RunError, match="may still hold their text: run the same command again"):
         other.delete(ids=[talk.id])
     reader.close()
@@ -148,6 +148,59 @@ def test_a_talk_deleted_meanwhile_does_not_come_back(recordings, tmp_path) -> No
         recordings.save(talk)
     assert other.talks() == []
     other.close()
+
+
+def test_a_talk_that_went_on_elsewhere_is_not_overwritten(recordings, tmp_path) -> None:
+    """Two programs have the same talk open. Only who knows what stands there may change it."""
+    talk = make_talk("hi", "hello")
+    recordings.save(talk)
+    other = Recordings(tmp_path)
+    (same,) = other.talks()
+    stale = replace(same, turns=list(same.turns))
+    same.turns.append(Turn("human", "from the other program"))
+    other.save(same)
+    for turns in ([*talk.turns, Turn("human", "from this program")], talk.turns[:1], []):
+        recordings.talks()  # a look at it elsewhere in this program changes nothing
+        with pytest.raises(TalkChanged, match="went on in another program or window"):
+            recordings.save(replace(talk, turns=turns))
+        with pytest.raises(TalkChanged):
+            other.save(replace(stale, turns=turns))
+    assert [stored.texts for stored in recordings.talks()] == [["hi", "hello", "from the other program"]]
+    (again,) = recordings.talks()
+    recordings.save(replace(again, turns=again.turns[:1]))
+    with pytest.raises(TalkChanged):
+        other.save(replace(same, turns=same.turns[:2]))
+    assert [stored.texts for stored in other.talks()] == [["hi"]]
+    other.close()
+
+
+def test_a_flag_given_elsewhere_is_not_lost(recordings, tmp_path) -> None:
+    talk = make_talk("hi", "hello")
+    recordings.save(talk)
+    with contextlib.closing(Recordings(tmp_path)) as other:
+        (same,) = other.talks()
+        other.save(replace(same, flags=[Flag(1, "unsafe")]))
+    talk.turns.append(Turn("human", "and you ?"))
+    with pytest.raises(TalkChanged):
+        recordings.save(talk)
+    assert [flag.kind for flag in recordings.talks()[0].flags] == ["unsafe"]
+
+
+@pytest.mark.parametrize("saved_between", [False, True])
+def test_words_of_a_deleted_talk_do_not_come_back_under_a_new_id(recordings, tmp_path, saved_between) -> None:
+    """A talk that goes on as another one, as after /set or another draw of a flagged reply."""
+    talk = make_talk("a secret", "hello")
+    recordings.save(talk)
+    branch = replace(talk, id="b", turns=list(talk.turns))
+    if saved_between:
+        recordings.save(branch)
+    with contextlib.closing(Recordings(tmp_path)) as other:
+        other.delete()
+    with pytest.raises(TalkDeleted):
+        recordings.save(replace(branch, id="c", turns=[*branch.turns, Turn("human", "hi")]))
+    assert recordings.talks() == []
+    recordings.save(replace(branch, id="d", turns=[Turn("human", "new words")], base=None))
+    assert [stored.texts for stored in recordings.talks()] == [["new words"]]
 
 
 WRITER = """
@@ -343,7 +396,8 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path, recordings, content) -
 
 def test_a_newer_versions_file_is_left_alone(tmp_path, recordings) -> None:
     recordings.save(make_talk("hi"))
-    recordings._connection.execute(f"PRAGMA user_version = {module.VERSION + 1}")
+    with recordings._connections.use(1.0) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
     recordings.close()
     with pytest.raises(UserError, match="a newer version of PersonaGPT recorded these talks"):
         recordings.talks()
@@ -352,20 +406,20 @@ def test_a_newer_versions_file_is_left_alone(tmp_path, recordings) -> None:
 def test_a_full_disk_is_told_as_one_and_leaves_the_file_whole(recordings) -> None:
     talk = make_talk("hi")
     recordings.save(talk)
-    recordings._connection.execute("PRAGMA max_page_count = 1")  # the present size at least
+    with recordings._connections.use(1.0) as connection:
+        connection.execute("PRAGMA max_page_count = 1")  # the present size at least
     with pytest.raises(OSError, match="No space left on device"):
         recordings.save(make_talk("long " * 100_000))
     recordings.close()
     assert recordings.talks() == [talk]
 
 
-def test_a_file_in_use_for_long_is_told(tmp_path, recordings, monkeypatch) -> None:
+def test_a_file_in_use_for_long_is_told(tmp_path, recordings) -> None:
     recordings.save(make_talk("hi"))
     holder = sqlite3.connect(tmp_path / NAME, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    monkeypatch.setattr(module, "PATIENCE", 0.1)
     with pytest.raises(RunError, match="another program keeps it busy"):
-        Recordings(tmp_path).save(make_talk("hi"))
+        Recordings(tmp_path, patience=0.1).save(make_talk("hi"))
     holder.close()
 
 
@@ -391,13 +445,13 @@ def test_only_the_owner_can_read_the_talks(tmp_path) -> None:
     assert [file for file in [recordings.path.parent, *files] if file.stat().st_mode & 0o077] == []
 
 
-def test_a_talk_that_continues_a_deleted_talk_is_not_saved(tmp_path) -> None:
-    recordings, talk, other = Recordings(tmp_path), make_talk("a secret", "b"), make_talk("a secret", "c")
+def test_a_talk_that_goes_on_from_a_deleted_talk_is_not_saved(tmp_path) -> None:
+    recordings, talk = Recordings(tmp_path), make_talk("a secret", "b", flags=((1, "other"),))
     recordings.save(talk)
-    recordings.save(other, continues=talk.id)
+    other = talk.without(1)  # another talk, because the flag stays
+    other.turns.append(Turn("model", "c"))
+    recordings.save(other)
     recordings.delete(ids=[talk.id, other.id])
     with pytest.raises(TalkDeleted):
-        recordings.save(make_talk("a secret", "d"), continues=talk.id)
+        recordings.save(replace(other, id="0" * 32))
     assert recordings.talks() == []
-    recordings.save(make_talk("a", "b"), continues=make_talk().id)  # the other talk was never saved
-    assert recordings.count() == 1

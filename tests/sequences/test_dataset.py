@@ -14,6 +14,7 @@ import torch
 from safetensors.numpy import save
 from transformers import AutoTokenizer
 
+from personagpt.errors import UserError
 from personagpt.files import file_checksum
 from personagpt.sequences import dataset
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, open_tensors, tensor_metadata
@@ -213,7 +214,7 @@ def test_the_library_s_reason_is_told(tmp_path) -> None:
 
 def test_a_missing_file_says_what_makes_it(tmp_path) -> None:
     for path in (tmp_path / "no", tmp_path):
-        with pytest.raises(DataError) as caught:
+        with pytest.raises(UserError) as caught:
             PersonaChatDataset(path)
         assert str(caught.value) == f"{path}: no such file; first run `preprocess_dataset.py`"
 

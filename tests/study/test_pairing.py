@@ -7,12 +7,15 @@ import time
 from collections import Counter
 from dataclasses import replace
 
+import pytest
+
+from personagpt.errors import UserError
 from personagpt.records.export import text_of
 from personagpt.records.talks import Turn
 from personagpt.study import pairing
 from personagpt.study.pairing import Pairing, seconds_to_answer
 from personagpt.text.style import Style, Writing
-from tests.study.participation import COLD, PEOPLE, PROGRAM, Participant, pair, study_of
+from tests.study.participation import COLD, PEOPLE, PERSONAS, PROGRAM, Participant, pair, study_of
 
 
 def test_how_a_program_replies_is_its_conditions(serve_page) -> None:
@@ -38,6 +41,40 @@ def test_all_write_in_the_style_of_the_first_model(serve_page, monkeypatch) -> N
     state = first.do("say", text="Hi! I'm Bob, OK?").json
     assert state["turns"][0]["text"] == second.until()["turns"][0]["text"] == "hi ! i'm bob , ok ?"
     assert tuple(state["persona"]) in study.personas  # these are a text's, and stay as they are
+
+
+def test_a_persona_that_does_not_fit_is_left_out_and_named(serve_page, capsys) -> None:
+    """A participant must neither get such a persona nor learn from a refusal that the partner is a program."""
+    long = ("i like to " + "read and write " * 200 + ".",)
+    page = serve_page(study=replace(study_of(PROGRAM, PEOPLE), personas=(*PERSONAS, long)))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("study 's': the persona 'i like to read and write")
+    assert line.endswith("is left out: it does not fit the model of 'program-1'")
+    assert page.study.personas == PERSONAS
+
+
+def test_each_programs_model_must_hold_the_persona(serve_page) -> None:
+    """The second condition leaves less room for the persona, because its replies may be longer."""
+    page = serve_page()
+    wordy = replace(COLD, sampling=replace(COLD.sampling, max_new_tokens=page.queue.trained.context_length - 25))
+    study = study_of(PROGRAM, wordy)
+    with pytest.raises(UserError, match="study 's': 0 personas fit the context of the models, and 3 are needed"):
+        Pairing(study, {"m": page.queue}, page.recordings)
+    endless = replace(COLD, sampling=replace(COLD.sampling, max_new_tokens=page.queue.trained.context_length))
+    with pytest.raises(UserError, match=r"condition 'program-2': max_new_tokens \d+: the model's context"):
+        Pairing(study_of(endless), {"m": page.queue}, page.recordings)
+
+
+def test_an_assignment_is_stored_when_nothing_can_fail_any_more(serve_page, monkeypatch) -> None:
+    def fail(*given: object, **options: object) -> None:
+        raise RuntimeError
+
+    page = serve_page()
+    pairs = Pairing(study_of(PROGRAM), {"m": page.queue}, page.recordings)
+    monkeypatch.setattr(page.queue, "new_talk", fail)
+    with pytest.raises(RuntimeError):
+        pairs.begin("who")
+    assert pairs.assignment_of("who") is None
 
 
 def test_who_waits_behind_a_closed_page_is_not_joined(serve_page, monkeypatch) -> None:

@@ -126,6 +126,18 @@ def test_what_a_program_could_not_read_is_too_long_for_a_person_too(serve_page, 
     assert second.until()["turns"] == [{"mine": False, "text": "hi"}]
 
 
+def test_what_is_refused_does_not_count_as_an_utterance(serve_page) -> None:
+    page = serve_page(study=study_of(PROGRAM, turns=3), replies=1)
+    who = Participant(page)
+    who.begin()
+    who.until()
+    for _ in range(2):
+        assert who.do("say", text="\U0001f600" * 500).status == 400
+    assert who.do("say", text="hi").status == 200
+    who.until()
+    assert who.do("say", text="hi").status == 429
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -65,9 +65,9 @@ def test_a_condition_has_a_model_and_how_it_replies(read, tmp_path) -> None:
         (TOP.replace('"A study"', '" "') + ONE, "title = ' ' is not allowed; expected 1 to 200 letters"),
         (
             TOP.replace("A study", "long" * 1250) + ONE,
-            "longlonglonglonglong... is not allowed; expected 1 to 200 letters",
+            "longlonglonglonglonglonglongl...' is not allowed; expected 1 to 200 letters",
         ),
-        (TOP.replace("consent.txt", "none.txt") + ONE, "consent = 'none.txt': cannot read"),
+        (TOP.replace("consent.txt", "none.txt") + ONE, "none.txt: cannot read it: No such file"),
         (TOP.replace("consent.txt", "empty.txt") + ONE, "consent = 'empty.txt': the file is empty"),
         (TOP + "wait = nan\n" + ONE, "wait = nan is not allowed; expected seconds, 0 to 3600"),
         (
@@ -114,10 +114,10 @@ def test_a_mistake_is_one_line_with_file_and_key(read, tmp_path, text, words) ->
 
 
 def test_a_file_that_is_not_there(tmp_path) -> None:
-    with pytest.raises(UserError, match=r"--study .*none.toml: cannot read it: No such file"):
+    with pytest.raises(UserError, match=r"none\.toml: cannot read it: No such file"):
         read_study(tmp_path / "none.toml", VALID, str)
     (tmp_path / "latin").write_bytes(b'title = "\xe9"')
-    with pytest.raises(UserError, match="not a TOML file"):
+    with pytest.raises(UserError, match=r"latin:1: byte 0xe9 is not UTF-8"):
         read_study(tmp_path / "latin", VALID, str)
 
 

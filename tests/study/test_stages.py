@@ -6,12 +6,16 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
 
 from personagpt.records.consents import wording
 from personagpt.records.talks import Turn, is_blind
 from personagpt.study import pairing
-from personagpt.study.stages import Stages
-from tests.study.participation import ANSWERS, PEOPLE, PROGRAM, Participant, pair, study_of
+from personagpt.study.stages import Pauses, Stages
+from tests.records.making import make_talk
+from tests.study.participation import ANSWERS, COLD, PEOPLE, PROGRAM, Participant, pair, study_of
 
 
 def test_to_look_at_a_position_moves_nobody_on(serve_page) -> None:
@@ -140,6 +144,59 @@ def test_a_program_with_nothing_to_say(serve_page, monkeypatch) -> None:
     monkeypatch.undo()
     who.do("say", text="hello")
     assert [turn["mine"] for turn in who.until()["turns"]] == [True, False]
+
+
+@pytest.mark.parametrize("before", [PROGRAM, PEOPLE])
+def test_a_condition_that_changes_its_partner_ends_its_talks(serve_page, before) -> None:
+    """The participant begins anew, and nothing of the talk is lost."""
+    after = {PROGRAM: PEOPLE, PEOPLE: PROGRAM}[before]
+    page = serve_page(study=study_of(before))
+    who = Participant(page) if before is PROGRAM else pair(page)[0]
+    if before is PROGRAM:
+        who.begin()
+        who.until()
+    assert who.do("say", text="hi").status == 200
+    page.queue.close()
+    page = serve_page(study=study_of(replace(after, name=before.name), COLD))
+    who.port = page.port
+    assert who.state()["stage"] == "start"
+    assert who.begin()["stage"] in ("talk", "waiting")
+    assert any("hi" in talk.texts for talk in page.recordings.talks())
+
+
+def test_a_clock_that_is_set_back_makes_nobody_wait(monkeypatch) -> None:
+    """The pause goes by a clock that only goes forward, and is at most one pause long."""
+    monotonic, clock = [0.0], [datetime(2030, 1, 1, 12, tzinfo=UTC).timestamp()]
+    monkeypatch.setattr("personagpt.study.stages.time.monotonic", lambda: monotonic[0])
+    monkeypatch.setattr("personagpt.study.stages.time.time", lambda: clock[0])
+    monkeypatch.setattr("personagpt.study.stages.seconds_to_answer", lambda *given: 10.0)
+    said = [Turn("human", "hi", time="2030-01-01T12:00:00+00:00"), Turn("model", "hello")]
+    talk, pauses, looked_late = make_talk(), Pauses(4.0), Pauses(4.0)
+    talk.turns = said
+    assert len(pauses.visible_turns(talk)) == 1
+    clock[0] -= 3600
+    assert len(looked_late.visible_turns(talk)) == 1
+    monotonic[0] = 9.9
+    assert len(pauses.visible_turns(talk)) == len(looked_late.visible_turns(talk)) == 1
+    monotonic[0] = 10.1
+    assert len(pauses.visible_turns(talk)) == len(looked_late.visible_turns(talk)) == 2
+
+
+def test_the_pause_of_a_reply_is_drawn_once_and_after_a_restart_alike(monkeypatch) -> None:
+    """Else each look would draw anew, and many looks would shorten the pause to the shortest possible one."""
+    monotonic = [0.0]
+    monkeypatch.setattr("personagpt.study.stages.time.monotonic", lambda: monotonic[0])
+    talk = make_talk("how are you ?", "i am fine , and i like long talks about dogs .")
+    monkeypatch.setattr(
+        "personagpt.study.stages.time.time", lambda: datetime.fromisoformat(talk.turns[0].time).timestamp()
+    )
+    one, other, ends = Pauses(4.0), Pauses(4.0), []
+    for pauses in (one, other):
+        monotonic[0] = 0.0
+        while len(pauses.visible_turns(talk)) < 2:
+            monotonic[0] += 0.01
+        ends.append(monotonic[0])
+    assert ends[0] == ends[1] > 46 / 4 * 0.8
 
 
 def test_a_full_desk_keeps_what_was_said(serve_page, gate) -> None:

@@ -60,6 +60,7 @@ def test_a_reply_is_shown_whole_and_not_at_once(serve_page, monkeypatch) -> None
     assert who.do("say", text="hello ?").status == 409
     assert who.do("flag", turn=1, kinds=["other"]).status == 409
     waits[0] = 0.0
+    page.stages.pauses.ends.clear()
     state = who.state()
     assert (state["yours"], len(state["turns"])) == (True, 2)
 
@@ -86,4 +87,5 @@ def test_no_list_tells_that_a_program_is_about_to_begin(serve_page, monkeypatch)
         who.state()
     assert who.state()["turns"] == who.ask("GET", "/api/talks").json["talks"] == []
     waits[0] = 0.0
+    page.stages.pauses.ends.clear()
     assert [one["running"] for one in who.ask("GET", "/api/talks").json["talks"]] == [True]

@@ -9,6 +9,7 @@ from personagpt.model.generation import DRAWS
 from personagpt.model.sampling import Sampling
 from personagpt.records.database import Recordings
 from personagpt.records.talks import Flag
+from personagpt.talking import persona
 from personagpt.talking.commands import Commands, answer_lines, completions, type_persona
 from tests.talking.conftest import FACTS, GOALS, PAIRS
 
@@ -146,13 +147,18 @@ def test_where_there_is_no_other_reply_there_is_none_to_choose(commands, says) -
     assert commands.run("/choose 1") == "/choose: first let /alternatives show other replies"
 
 
-def test_why(commands, says) -> None:
+def test_why(commands, monkeypatch) -> None:
     talk(commands, "hi !")
     own, other, leans = commands.run("/why").splitlines()
     reason = commands.session.speakers["model"].why(PAIRS[0][0])
     assert own == f"  perplexity {reason.score.perplexity:.2f} under this persona"
     assert other == f"  perplexity {reason.score.other_perplexity:.2f} under i am old ."
-    assert re.fullmatch(r"  leans on: .* \(without it \d+\.\d\d nats less likely\)|  no fact .*", leans)
+    assert (reason.fact, leans) == (None, "  no fact stands out")
+    monkeypatch.setattr(persona, "MARKED_LOSS", reason.loss)
+    reason = commands.session.speakers["model"].why(PAIRS[0][0])
+    assert commands.run("/why").splitlines()[2] == (
+        f"  leans on: {reason.fact} (without it {reason.loss:.2f} nats less likely)"
+    )
 
 
 def test_why_without_a_text_of_personas(session) -> None:
@@ -177,7 +183,7 @@ def test_a_talk_deleted_elsewhere(commands, recorded, capsys) -> None:
     talk(commands, "a secret")
     Recordings(commands.session.recordings.path.parent).delete(ids=[recorded()[0].id])
     talk(commands, "and you ?", "/set top_k 1", "hello", "/flag other", "/new", "hi !")
-    assert capsys.readouterr().out.count("this talk was deleted meanwhile; start a new one") == 3
+    assert capsys.readouterr().out.count("this talk is no longer on record: ") == 3
     assert [kept.texts[0] for kept in recorded()] == ["hi !"]
 
 

@@ -14,6 +14,7 @@ from personagpt.errors import UserError
 from personagpt.model.generation import DRAWS
 from personagpt.model.loading import TrainedModel, load_model
 from personagpt.sequences.format import CLS, SEP, SPECIAL_TOKENS, DataError
+from personagpt.talking import persona as module
 from personagpt.talking.persona import Score
 from personagpt.text.style import Style, Writing
 from tests.talking.conftest import FACTS
@@ -190,22 +191,45 @@ def test_alternatives_differ_from_each_other_and_the_reply(model, says) -> None:
     assert oscar.history == ["hi", reply]
 
 
-def test_why_names_the_fact_without_which_the_reply_is_least_likely(model) -> None:
-    facts = [*FACTS, "i like tea ."]
+def test_why_names_the_fact_without_which_the_reply_is_least_likely(model, monkeypatch) -> None:
+    facts, others = [*FACTS, "i like tea ."], ["i am old .", "i am a pilot ."]
     oscar = Persona(model, facts, history=["what do you do ?", "i work as a nurse ."])
-    own = oscar.score("i work as a nurse .").own
-    losses = {
-        fact: own
-        - Persona(model, [f for f in facts if f != fact], history=oscar.history).score("i work as a nurse .").own
-        for fact in facts
-    }
-    reason = oscar.why(["i am old ."])
+
+    def likelihood(facts: list[str]) -> float:
+        return Persona(model, facts, history=oscar.history).score("i work as a nurse .").own
+
+    own = likelihood(facts)
+    losses = {fact: own - max(likelihood([put if f == fact else f for f in facts]) for put in others) for fact in facts}
     worst = max(losses, key=losses.get)
-    assert reason.loss == pytest.approx(max(losses[worst], 0), abs=1e-4)
-    assert reason.fact == (worst if losses[worst] > 0 else None)
+    assert losses[worst] > 0
+    for least, fact in ((losses[worst] - 0.01, worst), (losses[worst] + 0.01, None)):
+        monkeypatch.setattr(module, "MARKED_LOSS", least)
+        reason = oscar.why(others)
+        assert (reason.fact, reason.loss) == (fact, pytest.approx(losses[worst], abs=1e-4))
     assert reason.score.own == pytest.approx(own, abs=1e-4)
-    assert reason.score.other == pytest.approx(oscar.score("i work as a nurse .", other=["i am old ."]).other, abs=1e-4)
+    assert reason.score.other == pytest.approx(likelihood(others), abs=1e-4)
+
+
+def test_why_names_no_fact_that_the_reply_does_not_lean_on(model) -> None:
+    """With fewer facts any reply is less likely; the other persona's fact keeps their number."""
+    oscar = Persona(model, ["i am a spy ."], history=["any fruit ?", "i like cherries ."])
+    without = oscar.why()
+    assert without.loss > (reason := oscar.why(["i am a tailor ."])).loss
+    assert (reason.fact, reason.loss < module.MARKED_LOSS) == (None, True)
     assert Persona(model, [], history=["hi", "hello ."]).why().fact is None
+
+
+def test_score_and_why_show_the_model_as_much_as_a_reply_does(model, contexts) -> None:
+    oscar = Persona(model, FACTS, history=["a", "b", "c", "d", "e", "f"], max_history=3)
+    for ask, shown in (
+        (oscar.why, ["c", "d", "e"]),
+        (lambda: oscar.score("f"), ["c", "d", "e"]),
+        (lambda: oscar.score("h", to="g"), ["e", "f", "g"]),
+    ):
+        contexts.clear()
+        ask()
+        asked = [context["utterances"] for context in contexts if context["utterances"]]
+        assert asked == [shown] * len(asked) != []
 
 
 def test_a_goal_stands_in_front(model, monkeypatch) -> None:

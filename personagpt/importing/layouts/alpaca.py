@@ -12,9 +12,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from personagpt.errors import shorten
 from personagpt.importing.roles import ASSISTANT, USER, roles_talk
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import ImportedTalk, Record, RecordError, parse_each, short, value_of
+from personagpt.importing.talks import ImportedTalk, Record, RecordError, parse_each, value_of
 
 OUTPUTS = ("output", "response")
 
@@ -40,7 +41,7 @@ def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
     messages = []
     for pair in value_of(record.content, "history", list) if record.content.get("history") else []:
         if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)):
-            raise RecordError(f"'history' has {short(pair)} in it; expected [question, answer]")
+            raise RecordError(f"'history' has {shorten(pair)} in it; expected [question, answer]")
         messages += [(USER, pair[0], True), (ASSISTANT, pair[1], True)]
     messages += [(USER, question, True), (ASSISTANT, output, True)]
     return roles_talk(record, messages, left_out, _optional(record.content, "system"))

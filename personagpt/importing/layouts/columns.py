@@ -23,9 +23,9 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
-from personagpt.errors import UserError
+from personagpt.errors import UserError, shorten
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each, short
+from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each
 
 Mapping = dict[str, list[str]]  # "speaker", "text", "talk", "persona" -> columns, or paths of keys
 
@@ -51,7 +51,7 @@ def parse_mapping(text: str) -> Mapping:
         role, equals, column = (piece.strip() for piece in part.partition("="))
         if role.lower() not in ROLES or not equals or not column:
             raise UserError(
-                f"--columns: {short(part.strip())} is no `speaker=`, `text=`, `talk=` or `persona=`; {example}"
+                f"--columns: {shorten(part.strip())} is no `speaker=`, `text=`, `talk=` or `persona=`; {example}"
             )
         mapping.setdefault(role.lower(), []).append(column)
     if "text" not in mapping:
@@ -163,7 +163,7 @@ def _talk(record: Record, mapping: Mapping, left_out: Counter[str]) -> ImportedT
         elif len(speakers) == 1:
             speakers *= len(texts)
         if len(speakers) != len(texts):
-            raise RecordError(f"{len(texts)} texts but {len(speakers)} speakers in {short(row)}")
+            raise RecordError(f"{len(texts)} texts but {len(speakers)} speakers in {shorten(row)}")
         spoken = [ImportedTurn(who.strip(), text) for who, text in zip(speakers, texts, strict=True)]
         turns += [turn for turn in spoken if turn.speaker and turn.text.strip()]
         left_out["rows without speaker or text"] += sum(not (turn.speaker and turn.text.strip()) for turn in spoken)

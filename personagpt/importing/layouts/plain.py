@@ -19,9 +19,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
+from personagpt.errors import shorten
 from personagpt.importing.names import COLONS, is_direction, same_name, split_fact, split_name
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each, short
+from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each
 
 MARKER = re.compile(
     r"<\|(?:end|start|begin)_?of_?(?:text|talk|dialog|dialogue|conversation|turn)\|>|<\|?/?(?:s|bos|eos)\|?>|\[[BE]OS\]",
@@ -102,7 +103,7 @@ def _talk(record: Record, names_with_colons: list[str], left_out: Counter[str]) 
     for line in record.content:
         if fact := split_fact(line):
             if turns:
-                raise RecordError(f"{short(line)} stands in the talk; expected all persona lines before it")
+                raise RecordError(f"{shorten(line)} stands in the talk; expected all persona lines before it")
             facts.setdefault(fact[0], []).append(fact[1])
         elif spoken := _split_known(line, names_with_colons) or split_name(line):
             turns.append(ImportedTurn(*spoken))
@@ -112,11 +113,11 @@ def _talk(record: Record, names_with_colons: list[str], left_out: Counter[str]) 
         elif is_name_alone:
             turns[-1].text += f"\n{line}"
         else:
-            raise RecordError(f"expected `NAME: what they say`, got {short(line)}")
+            raise RecordError(f"expected `NAME: what they say`, got {shorten(line)}")
     names = list(dict.fromkeys(turn.speaker for turn in turns))
     owners = {name: same_name(name, names) for name in facts}
     if silent := [name for name, owner in owners.items() if owner is None]:
-        raise RecordError(f"a persona of {short(silent[0])}, who says nothing")
+        raise RecordError(f"a persona of {shorten(silent[0])}, who says nothing")
     return ImportedTalk(record.place, turns, {owners[name]: lines for name, lines in facts.items()})
 
 

@@ -19,10 +19,11 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
+from personagpt.errors import shorten
 from personagpt.importing.chats import text_at
 from personagpt.importing.roles import ASSISTANT, ROLES, SYSTEM, USER, role_of, roles_talk
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import ImportedTalk, Record, RecordError, parse_each, short
+from personagpt.importing.talks import ImportedTalk, Record, RecordError, parse_each
 
 NAMED = "|".join([*ROLES, "instruction", "input", "response"])
 ROLE = re.compile(
@@ -108,7 +109,7 @@ def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
     text = text_at(record.content, "text")
     marks = list(ROLE.finditer(text))
     if not marks:
-        raise RecordError(f"expected a marker such as <|user|> in {short(text)}")
+        raise RecordError(f"expected a marker such as <|user|> in {shorten(text)}")
     system = END.sub("", text[: marks[0].start()]).strip()
     messages = []
     ends = [*(mark.start() for mark in marks[1:]), len(text)]

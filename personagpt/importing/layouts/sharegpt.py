@@ -15,10 +15,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from personagpt.errors import shorten
 from personagpt.importing.chats import text_at
 from personagpt.importing.roles import ROLES, is_label, role_of, roles_talk, text_of
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import ImportedTalk, Record, RecordError, parse_each, short, value_of
+from personagpt.importing.talks import ImportedTalk, Record, RecordError, parse_each, value_of
 
 LISTS = ("conversations", "conversation", "items", "messages")
 WRITERS, TEXTS = ("from", "role", "speaker", "author"), ("value", "content", "text")
@@ -65,7 +66,7 @@ def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
         writer = next((key for key in WRITERS if isinstance(message, dict) and key in message), None)
         content = next((key for key in TEXTS if isinstance(message, dict) and key in message), None)
         if writer is None or content is None:
-            raise RecordError(f"message {number} is {short(message)}; expected an object with 'from' and 'value'")
+            raise RecordError(f"message {number} is {shorten(message)}; expected an object with 'from' and 'value'")
         text = text_of(message[content], number, left_out)
         messages.append((role_of(message[writer], number), text, is_label(message, number)))
     return roles_talk(record, messages, left_out, text_at(record.content, "system", "system_prompt"))

@@ -14,9 +14,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from personagpt.errors import UserError
+from personagpt.errors import UserError, shorten
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each, short, value_of
+from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each, value_of
 
 USERS = ("user 1", "user 2")
 PERSONA_COLUMNS, TALK_COLUMN = ("user 1 personas", "user 2 personas"), "best generated conversation"
@@ -44,7 +44,7 @@ def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
         elif spoken := SPOKEN.match(line):
             turns.append(ImportedTurn(spoken[1].lower(), spoken[2]))
         else:
-            raise RecordError(f"expected `User 1: ...` or `User 2: ...`, got {short(line)}")
+            raise RecordError(f"expected `User 1: ...` or `User 2: ...`, got {shorten(line)}")
     columns = zip(USERS, PERSONA_COLUMNS, strict=True)
     facts = {user: value_of(record.content, column, str).split("\n") for user, column in columns}
     return ImportedTalk(record.place, turns, facts, part=record.part)

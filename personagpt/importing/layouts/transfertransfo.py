@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from personagpt.errors import shorten
 from personagpt.importing.sources import Source
 from personagpt.importing.talks import (
     ImportedTalk,
@@ -23,7 +24,6 @@ from personagpt.importing.talks import (
     Record,
     RecordError,
     parse_each,
-    short,
     texts_of,
     value_of,
 )
@@ -60,8 +60,8 @@ def talk_of_histories(record: Record, facts: list[str], responses: list[Any]) ->
         # Files differ in case and spaces between a candidate and the same text in the next history.
         if len(said) < 2 or _letters(said[-2]) != _letters(truth):
             raise RecordError(
-                f"the last candidate of response {number} is {short(truth)}, but the next history goes on after "
-                f"{short(said[-2] if len(said) > 1 else '')}; put the true response last among the candidates"
+                f"the last candidate of response {number} is {shorten(truth)}, but the next history goes on after "
+                f"{shorten(said[-2] if len(said) > 1 else '')}; put the true response last among the candidates"
             )
     said = [*history, true_responses[-1]]
     speakers = [YOU if (len(said) - number) % 2 else PARTNER for number in range(len(said))]

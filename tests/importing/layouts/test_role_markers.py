@@ -90,7 +90,7 @@ def test_a_table() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("<|user|>\nhi\n<|system|>\nx\n<|user|>\na\n<|assistant|>\nb", "line 1: assistant says nothing"),
+        ("<|user|>\nhi\n<|system|>\nx\n<|user|>\na\n<|assistant|>\nb", "line 1: message 2 has the role 'system'"),
         ("\n<|im_start|>user\nhi<|im_end|><|im_start|>judge\nno<|im_end|>", "line 2: message 2 has the role 'judge'"),
         (
             "<|user|>a<|assistant|>b<|endoftext|>\nfree text",

@@ -1,0 +1,58 @@
+"""The tables of talks.sqlite, and how a file of an older version gets them."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from personagpt.errors import UserError
+from personagpt.records.talks import twin_before_stored
+
+VERSION = 2  # of the schema; the file holds it as user_version
+
+SCHEMA = (
+    """CREATE TABLE talks (
+        number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, started TEXT NOT NULL, source TEXT NOT NULL,
+        participant TEXT, model TEXT NOT NULL, model_checksum TEXT NOT NULL, sampling TEXT NOT NULL,
+        persona TEXT NOT NULL, partner TEXT NOT NULL, partner_persona TEXT NOT NULL, twin TEXT)""",
+    "CREATE INDEX talks_of_participant ON talks (participant)",
+    """CREATE TABLE turns (
+        talk TEXT NOT NULL REFERENCES talks (id) ON DELETE CASCADE, turn INTEGER NOT NULL,
+        speaker TEXT NOT NULL CHECK (speaker IN ('human', 'model', 'partner')), text TEXT NOT NULL, time TEXT NOT NULL,
+        goal TEXT, replaced TEXT, corrected INTEGER NOT NULL, PRIMARY KEY (talk, turn))""",
+    """CREATE TABLE flags (
+        talk TEXT NOT NULL, turn INTEGER NOT NULL, kind TEXT NOT NULL, note TEXT NOT NULL,
+        FOREIGN KEY (talk, turn) REFERENCES turns (talk, turn) ON DELETE CASCADE)""",
+    "CREATE INDEX flags_of_turn ON flags (talk, turn)",
+    """CREATE TABLE ratings (
+        talk TEXT NOT NULL REFERENCES talks (id) ON DELETE CASCADE, question TEXT NOT NULL, answer TEXT NOT NULL,
+        PRIMARY KEY (talk, question))""",
+)
+
+
+def bring_up_to_date(database: sqlite3.Connection, path: Path) -> None:
+    """Create the tables in a new file, and update the tables of an old file. Raises UserError for a newer file."""
+    if _version(database) == VERSION:
+        return
+    database.execute("BEGIN IMMEDIATE")
+    with database:  # commits, or rolls back
+        version = _version(database)
+        if version > VERSION:
+            raise UserError(f"{path}: a newer version of PersonaGPT recorded these talks; use that version")
+        for statement in SCHEMA if version == 0 else ():
+            database.execute(statement)
+        if version == 1:
+            _add_twins(database)
+        database.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _version(database: sqlite3.Connection) -> int:
+    return database.execute("PRAGMA user_version").fetchone()[0]
+
+
+def _add_twins(database: sqlite3.Connection) -> None:
+    """Add the column `twin` to the tables of schema version 1."""
+    database.execute("ALTER TABLE talks ADD COLUMN twin TEXT")
+    ids = database.execute("SELECT id FROM talks WHERE partner = 'person'").fetchall()
+    twins = [(twin_before_stored(talk_id), talk_id) for (talk_id,) in ids]
+    database.executemany("UPDATE talks SET twin = ? WHERE id = ?", twins)

@@ -1,0 +1,85 @@
+"""personagpt/page/connections.py through a real server: connections that never send a whole request."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from personagpt.page import connections
+from tests.page.served import ServedPage, Visitor, talked
+
+HALF = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-"
+
+
+@pytest.fixture
+def page(serve_page, monkeypatch) -> ServedPage:
+    monkeypatch.setattr(connections, "MOST", 20)
+    return serve_page()
+
+
+@pytest.fixture
+def connect(page) -> Iterator:
+    """connect(data) opens a connection that sends `data` and stays open."""
+    opened = []
+
+    def call(data: bytes) -> socket.socket:
+        opened.append(socket.create_connection(("127.0.0.1", page.port), timeout=60))
+        opened[-1].sendall(data)
+        return opened[-1]
+
+    yield call
+    for connection in opened:
+        connection.close()
+
+
+def ended(connection: socket.socket) -> bool:
+    """Wait for the end of the connection."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_half_requests_stop_nobody_and_print_nothing(page, connect, capsys) -> None:
+    halves = [connect(HALF) for _ in range(100)]
+    assert len(page.server.server_state.connections) <= 20
+    assert talked(Visitor(page), "hi")["turns"]
+    assert all(map(ended, halves[:70]))  # the oldest make room
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        HALF,
+        b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n" + HALF,
+        b"POST /api/talks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Cookie: visitor=" + b"a" * 43 + b"\r\nContent-Length: 9\r\n\r\n{",
+    ],
+    ids=["nothing", "half a header", "half a second request", "half a body"],
+)
+def test_a_request_that_does_not_become_whole_ends(connect, page, monkeypatch, data) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(connections, "SECONDS", 0.3)
+        connection = connect(data)
+        while connection.recv(65536):  # the answer to a first request, then the end
+            pass
+    assert Visitor(page).ask("GET", "/api/start").status == 200
+
+
+def test_a_whole_request_may_wait_for_its_answer(page, monkeypatch, gate) -> None:
+    visitor = Visitor(page)
+    monkeypatch.setattr(gate, "wait", lambda timeout: time.sleep(3))
+    monkeypatch.setattr(connections, "SECONDS", 1.0)
+    talk = visitor.begin("hi")
+    assert visitor.reply(talk)["problem"] == ""
+
+
+def test_a_process_with_few_files_takes_fewer_connections(monkeypatch) -> None:
+    for files, most in ((256, 128), (1024, connections.MOST), (connections.resource.RLIM_INFINITY, connections.MOST)):
+        monkeypatch.setattr(connections.resource, "getrlimit", lambda kind, files=files: (files, files))
+        assert connections.most_connections() == most
