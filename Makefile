@@ -1,9 +1,9 @@
-# make demo    install, preprocess, train the small demo model, talk to it        (no network after installation)
+# make demo    install, preprocess, train the small demo model, talk to it; no network after installation
 # make page    talk to the demo model in a browser
 # make test    install, run the whole test suite
 # make lint    check style and format
-# make bench   measure speed on this machine (minutes); make bench-gpu on one with a CUDA GPU
-# make torture kill and restart training 200 times, damage its files, press Ctrl-C at 40 instants of each script
+# make bench   measure speed on this machine, in minutes; make bench-gpu on a machine with a CUDA GPU
+# make torture kill and restart training 200 times, damage its files; press Ctrl-C at 40 instants of each script
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -47,7 +47,7 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# peer_trl.py says how to install TRL into an environment of its own; TRL_PYTHON names that environment's python.
+# bench/peer_trl.py says how to install TRL into an environment of its own. TRL_PYTHON is the python of that environment.
 TRL_PYTHON ?= .venv-trl/bin/python
 bench: .venv/installed-dev
 	$(BIN)/python -m bench.preprocess_speed
