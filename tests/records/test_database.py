@@ -68,6 +68,13 @@ def test_a_talk_is_saved_as_it_is_now(recordings) -> None:
     assert recordings.talks() == [talk]
 
 
+def test_an_answer_that_changes_is_saved_as_it_is_now(recordings) -> None:
+    talk = make_talk("hi", "hello", ratings={"fluency": 3, "engagement": 2})
+    recordings.save(talk)
+    recordings.save(replace(talk, ratings={"fluency": 4}))
+    assert recordings.talks()[0].ratings == {"engagement": 2, "fluency": 4}
+
+
 def test_nothing_is_created_before_something_is_said(recordings, tmp_path) -> None:
     recordings.save(make_talk())
     assert recordings.talks() == []
