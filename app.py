@@ -30,7 +30,7 @@ from personagpt.files import read_text, write_atomically, write_json
 from personagpt.model.folders import find_model
 from personagpt.output import say, warn
 from personagpt.records.database import NAME, Recordings
-from personagpt.records.talks import talks_by_study
+from personagpt.records.talks import check_study, talks_by_study
 from personagpt.sequences.goals import read_goals
 from personagpt.settings import Settings, read_settings
 from personagpt.signals import importing
@@ -166,7 +166,15 @@ def serve(options: Options, settings: Settings, content: Content, password: str 
 def report(settings: Settings, name: str | None) -> int:
     """Print and draw the results of the study `name`, or of each study."""
     folder = settings.save_path / "conversations"
-    studies = talks_by_study(Recordings(folder).talks())
+    talks = Recordings(folder).talks()
+    for talk in talks:
+        try:
+            check_study(talk)
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"{folder / NAME}: talk {talk.id}: {error}; interact.py --delete-talk {talk.id} deletes it"
+            ) from None
+    studies = talks_by_study(talks)
     studies = {study: talks for study, talks in studies.items() if name in (None, study)}
     if not studies:
         wanted = f"the study {name}" if name else "a study"

@@ -186,6 +186,7 @@ def use_records(options: Options, settings: Settings) -> int:
     if options.stats:
         say("\n".join(statistics(recordings.talks())))
     elif options.export is not None:
+        check_target(options.publish or Path(options.export), recordings.path.parent)
         talks = with_corrections(choose(recordings.talks(), options.source))
         if options.publish:
             publish(talks, recordings.path.parent, options.publish, options.only_flagged)
@@ -203,6 +204,12 @@ def use_records(options: Options, settings: Settings) -> int:
         recordings.path.with_name(TYPED).unlink(missing_ok=True)  # it may hold words of the deleted talks
         say(f"deleted {count} talk{'s' * (count > 1)} from {recordings.path}; earlier exports still hold their text")
     return 0
+
+
+def check_target(target: Path, folder: Path) -> None:
+    """Raise UserError where an export would lie among the recordings: a talk deleted there would stay in it."""
+    if target.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{target}: the recorded talks themselves are in {folder}; export into a folder elsewhere")
 
 
 def export_to_train(talks: list[Talk], options: Options, settings: Settings) -> None:

@@ -125,3 +125,18 @@ def test_the_report_of_what_is_on_record(tmp_path, write_settings, run) -> None:
     results = read_json(folder / "report-second.json")
     assert (results["talks"], results["seed"], list(results["conditions"])) == (2, 42, ["bot"])
     assert (folder / "report-second.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("strange", [{"source": "study:../../out:a"}, {"ratings": {"fluency": "=1"}}])
+def test_a_report_of_a_study_that_is_none_is_one_line(tmp_path, write_settings, run, strange) -> None:
+    """Somebody else's talks.sqlite: no file is written outside its folder."""
+    env, recordings = (
+        write_settings(save_path=tmp_path / "deep" / "save"),
+        Recordings(tmp_path / "deep/save/conversations"),
+    )
+    talk = make_talk("hi", "ho", **({"source": "study:s:bot"} | strange))
+    recordings.save(talk)
+    outcome = run(app.main, "--env", env, "--report")
+    assert outcome.status == 2
+    assert outcome.line.endswith(f"interact.py --delete-talk {talk.id} deletes it")
+    assert not list(tmp_path.rglob("report*")) + list(tmp_path.rglob("*.json"))

@@ -7,7 +7,10 @@ import os
 import re
 import shlex
 import signal
+import sqlite3
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -366,3 +369,46 @@ def test_counting_and_deleting_need_no_model(run, write_settings, tmp_path) -> N
     assert (outcome.status, outcome.err.count("\n")) == (2, 1)
     assert "no such talk; --export lists them" in outcome.err
     assert run(interact.main, "--env", env, "--stats").out.startswith("0 talks\n")
+
+
+@pytest.mark.parametrize("options", [["--export"], ["--export", "--publish"]])
+@pytest.mark.parametrize("name", [".", "out/text", "../conversations"])
+def test_an_export_among_the_recordings_is_refused(chat, recorded, tmp_path, options, name) -> None:
+    folder = tmp_path / "save" / "conversations"
+    Recordings(folder).save(make_talk("hi", "hello"))
+    before = sorted(folder.iterdir())
+    outcome = chat("", *options, folder / name)
+    assert (outcome.status, outcome.err.count("export into a folder elsewhere")) == (2, 1)
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_talk_whose_file_is_moved_meanwhile_ends_and_is_not_called_recorded(chat, tmp_path, monkeypatch) -> None:
+    path = tmp_path / "save" / "conversations" / "talks.sqlite"
+
+    def lines(kept: Path) -> Iterator[str]:
+        yield "hi"
+        path.rename(tmp_path / "elsewhere.sqlite")
+        yield "still there ?"
+
+    monkeypatch.setattr(interact, "typed_lines", lines)
+    outcome = chat("", *DOGS)
+    assert outcome.status == 2
+    assert "this file was moved or removed" in outcome.err
+    assert "this talk is no longer on record" in outcome.err
+    assert "recorded in" not in outcome.out
+
+
+def test_a_deletion_while_another_program_reads_the_file(chat, recorded, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(interact, "Recordings", partial(Recordings, patience=0.0))
+    recordings = Recordings(tmp_path / "save" / "conversations")
+    talk = make_talk("secret")
+    recordings.save(talk)
+    reader = sqlite3.connect(recordings.path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM talks").fetchall()
+    outcome = chat("", "--delete-talk", talk.id)
+    assert outcome.status == 1
+    assert "1 talks are deleted, but another program is reading the file" in outcome.err
+    reader.close()
+    assert chat("", "--delete-talk", talk.id).status == 2  # there is no such talk any more
+    assert b"secret" not in recordings.path.with_name("talks.sqlite-wal").read_bytes()

@@ -252,8 +252,14 @@ def flag_table(talks: list[Talk]) -> str:
             turn, before = talk.turns[flag.turn], talk.texts[flag.turn - 1] if flag.turn else ""
             said = (turn.replaced, turn.text) if turn.corrected else (turn.text, "")
             facts = " | ".join(talk.facts_of(turn.speaker))
-            writer.writerow([talk.id, flag.turn, flag.kind, flag.note, facts, before, *said, talk.model_checksum])
+            words = map(_no_formula, (flag.note, facts, before, *said))
+            writer.writerow([talk.id, flag.turn, flag.kind, *words, talk.model_checksum])
     return text.getvalue()
+
+
+def _no_formula(text: str) -> str:
+    """Return a cell of a table that a spreadsheet shows as the words of somebody, and does not carry out."""
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
 
 
 def _one_line(text: str) -> str:

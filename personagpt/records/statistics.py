@@ -27,7 +27,33 @@ def statistics(talks: list[Talk]) -> list[str]:
     lines.append(f"{sum(turn.corrected for turn in turns)} corrected replies")
     lines.append(f"{sum(turn.replaced is not None and not turn.corrected for turn in turns)} replies drawn again")
     lines.append(f"{sum(len(talk.flags) for talk in talks)} flags")
-    return lines + count_flags(talks)
+    return lines + count_flags(talks) + flags_by_model(talks)
+
+
+def flags_by_model(talks: list[Talk]) -> list[str]:
+    """Return a line for each model, and one for each kind of flag on its replies, as a share of its replies.
+
+    A corrected reply counts, because the model said another text in its place. A reply with two kinds counts in each.
+    """
+    replies, flagged = Counter(), {}
+    for talk in talks:
+        name = f"{talk.model_checksum[:12]}  {talk.model}"
+        turns = {number for number, turn in enumerate(talk.turns) if turn.speaker == "model"}
+        replies[name] += len(turns)
+        kinds = flagged.setdefault(name, {"flagged": set()})
+        for flag in talk.flags:
+            if flag.turn in turns:
+                kinds.setdefault(flag.kind, set()).add((talk.id, flag.turn))
+                kinds["flagged"].add((talk.id, flag.turn))
+    lines = []
+    for name, count in replies.most_common():
+        if count and flagged[name]["flagged"]:
+            lines.append(f"  {name}: {count} replies")
+            shares = sorted(flagged[name].items(), key=lambda kind: -len(kind[1]))
+            lines += [
+                f"    {kind:<14}{len(on):>7}   {100 * len(on) / count:.1f}% of its replies" for kind, on in shares
+            ]
+    return lines
 
 
 def count_flags(talks: list[Talk]) -> list[str]:

@@ -32,10 +32,16 @@ FLAGS = {
     "other": "see the note",
 }
 SCALES = ("fluency", "consistency", "engagement")  # a study asks for ratings from 1 to 5 on these scales
+ANSWERS = {
+    "partner": ["person", "program"],
+    "ended": ["left", "rating"],
+    "waited": [True, False],
+}  # ... and other answers
 DELETED = "(deleted)"  # replaces the partner's words in a person's talk when the partner has deleted the twin
 SPEAKERS = {"human": ("human", "model"), "partner": ("partner", "model"), "person": ("human", "partner")}
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 STUDY = "study:"  # the source of a study's talk is "study:STUDY:CONDITION"
+STUDY_SOURCE = re.compile(r"study:[A-Za-z0-9_-]{1,40}:[^/:\\]{1,100}")  # STUDY stands in names of files
 
 
 def now() -> str:
@@ -189,6 +195,26 @@ def public_model(talk: Talk) -> str:
     return f"{Path(talk.model).name}-{talk.model_checksum[:12]}"
 
 
+def check_study(talk: Talk) -> None:
+    """Raise ValueError where a talk of a study has a source or an answer that no study gives.
+
+    Such a talk comes from a damaged file, or from somebody who wants a report to be written elsewhere.
+    """
+    if not talk.source.startswith(STUDY):
+        return
+    if not STUDY_SOURCE.fullmatch(talk.source):
+        raise ValueError(f"source {talk.source!r} is not study:STUDY:CONDITION")
+    for question, answer in talk.ratings.items():
+        if question in SCALES:
+            is_right = type(answer) is int and 1 <= answer <= 5
+        elif question == "persona":
+            is_right = isinstance(answer, dict) and {answer.get("chosen"), answer.get("true")} <= {0, 1}
+        else:
+            is_right = answer in ANSWERS.get(question, [answer])
+        if not is_right:
+            raise ValueError(f"unknown answer to {question}")
+
+
 # By annotation, the types that JSON gives a field of a talk, a turn or a flag.
 TYPES = {"str": (str,), "str | None": (str, type(None)), "int": (int,), "bool": (bool,), "dict[str, Any]": (dict,)}
 TYPES |= {"list[str]": (list,), "list[Turn]": (list,), "list[Flag]": (list,)}
@@ -218,4 +244,5 @@ def parse_talk(line: bytes) -> Talk:
     for flag in flags:
         if flag.kind not in FLAGS or not 0 <= flag.turn < len(turns):
             raise ValueError(f"unknown flag {flag}")
+    check_study(talk)
     return talk

@@ -1,5 +1,7 @@
 """export.py: recorded talks as training text, as JSON, and as tables."""
 
+import csv
+import io
 from dataclasses import replace
 
 import pytest
@@ -10,6 +12,7 @@ from personagpt.records.export import (
     OldText,
     choose,
     export,
+    flag_table,
     model_of,
     settings_to_train,
     split_talks,
@@ -242,3 +245,11 @@ def test_what_is_there_already_stays(tmp_path, name) -> None:
     with pytest.raises(UserError, match=expected):
         export([make_talk("x", "y")], tmp_path, False)
     assert (tmp_path / name).read_text() == "precious"
+
+
+def test_words_in_the_flag_table_are_no_formulas() -> None:
+    talk = make_talk("=1+1", " @SUM(A1)", "hi", "=HYPERLINK(1)", flags=((1, "other", "-2"), (3, "other", "2 - 2")))
+    talk.turns[3] = replace(talk.turns[3], replaced="+3", corrected=True)
+    rows = list(csv.reader(io.StringIO(flag_table([talk]))))
+    assert [row[3] for row in rows[1:]] == ["'-2", "2 - 2"]
+    assert [row[5:8] for row in rows[1:]] == [["'=1+1", "' @SUM(A1)", ""], ["hi", "'+3", "'=HYPERLINK(1)"]]

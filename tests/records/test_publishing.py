@@ -129,6 +129,8 @@ def test_the_card_has_every_wording_of_the_studys_consent(tmp_path) -> None:
 def test_neither_order_nor_number_tells_who_came_first() -> None:
     came = [str(number) for number in range(1, 31)]
     talks = [make_talk("x", number, participant=f"key {number}", source="study:a:b") for number in came]
+    for number, talk in enumerate(talks):
+        talk.started = f"2026-01-01T10:{number:02}:00.000+00:00"
     shown = anonymous(talks)
     order = [talk.texts[1] for talk in shown]
     names = {talk.texts[1]: talk.participant for talk in shown}

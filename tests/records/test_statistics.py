@@ -31,5 +31,29 @@ def test_statistics() -> None:
     assert statistics([])[0] == "0 talks"
 
 
+def test_flags_are_shares_of_each_models_replies() -> None:
+    """Of three replies of the first model two have a flag, one of them two kinds; the other model's talk has none."""
+    talk = make_talk(
+        "a", "b", "c", "d", "e", "f", flags=((1, "other"), (3, "other"), (3, "unsafe"), (3, "unsafe", "!"))
+    )
+    better = make_talk("a", "b", "c", "d")
+    better.model, better.model_checksum, better.flags = "n", "decaf", [Flag(3, "off-topic")]
+    person = make_twins("hi", "ho")[0]
+    person.flags = [Flag(1, "unsafe")]
+    quiet = make_talk("a", "b")
+    quiet.model_checksum = "quiet"
+    printed = [" ".join(line.split()) for line in statistics([talk, better, person, quiet])]
+    start = printed.index("c0ffee m: 3 replies")
+    assert printed[start:] == [
+        "c0ffee m: 3 replies",
+        "flagged 2 66.7% of its replies",
+        "other 2 66.7% of its replies",
+        "unsafe 1 33.3% of its replies",
+        "decaf n: 2 replies",
+        "flagged 1 50.0% of its replies",
+        "off-topic 1 50.0% of its replies",
+    ]
+
+
 def test_an_utterance_of_twins_counts_once() -> None:
     assert "2 utterances" in statistics(list(make_twins("hi", "ho")))

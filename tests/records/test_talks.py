@@ -81,6 +81,32 @@ def test_a_damaged_line_is_no_talk(damage) -> None:
         parse_talk(json.dumps(raw).encode())
 
 
+@pytest.mark.parametrize("source", ["study:../../x:a", "study:a/b:c", "study::a", "study:a", "study:a:b/c", "study:a:"])
+def test_a_study_whose_name_leads_elsewhere_is_refused(source) -> None:
+    """The name stands in the name of the report's file."""
+    with pytest.raises(ValueError, match="is not study:STUDY:CONDITION"):
+        parse_talk(make_talk("hi", "hello", source=source).line().encode())
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        *(("fluency", answer) for answer in ("5", 0, 6, 2.5, True, None, [3])),
+        *(("partner", answer) for answer in ("nobody", None, ["person"], {})),
+        *(("persona", answer) for answer in ("x", None, {}, {"chosen": 2, "true": 0}, {"chosen": [], "true": 0})),
+        *(("ended", answer) for answer in ("later", {}, 1)),
+        ("waited", "yes"),
+    ],
+)
+def test_an_answer_that_no_study_gives_is_refused(question, answer) -> None:
+    right = {"fluency": 3, "partner": "person", "persona": {"chosen": 1, "true": 0}, "ended": "left", "waited": True}
+    talk = make_talk("hi", "hello", source="study:s:bot", ratings=right | {"opinion": "free text"})
+    assert parse_talk(talk.line().encode()) == talk
+    talk.ratings[question] = answer
+    with pytest.raises((ValueError, TypeError)):
+        parse_talk(talk.line().encode())
+
+
 def test_a_study_talk_is_blind_until_it_is_rated_or_abandoned() -> None:
     assert not is_blind(make_talk("hi", "ho"))
     for ratings, expected in (

@@ -30,6 +30,13 @@ def test_the_figures_of_a_study() -> None:
     assert found == json.loads(json.dumps(found))
 
 
+def test_a_talk_that_was_rated_early_is_not_given_up() -> None:
+    """The partner was gone, and the participant went on to the questions."""
+    talks = [make("p", "bot", 1, ended="rating", fluency=3), make("q", "bot", 1, ended="left"), make("r", "bot", 1)]
+    (condition,) = results(talks, seed=3)["conditions"].values()
+    assert (condition["talks"], condition["given_up"]) == (3, 1)
+
+
 def test_flags_by_kind_and_by_turn() -> None:
     found = results(TALKS, seed=3)["conditions"]
     # Two flags on five turns, both on the first of p1's first talk. Of p1 alone: one of a kind in three turns.
