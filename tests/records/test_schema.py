@@ -1,6 +1,4 @@
-"""schema.py: files of older and newer versions."""
-
-from __future__ import annotations
+"""schema.py: the tables of files of other versions."""
 
 import sqlite3
 from pathlib import Path
