@@ -21,6 +21,7 @@ from utils import closed_pipe_output, command, new_parser, parse_options, run_sc
 
 import socket
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,7 +35,7 @@ from personagpt.records.talks import check_study, talks_by_study
 from personagpt.sequences.goals import read_goals
 from personagpt.settings import Settings, read_settings
 from personagpt.signals import importing
-from personagpt.study.settings import Study, read_study, study_name
+from personagpt.study.settings import Study, read_study, study_names
 from personagpt.text.convai2 import read_corpus
 
 SHORTEST_PASSWORD = 8
@@ -77,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = command_line(arguments)
     settings = read_settings(options.env)
     if options.report:
-        return report(settings, study_name(options.study) if options.study else None)
+        return report(settings, *(study_names(options.study) if options.study else ()))
     missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
     if missing:
         raise UserError(f"app.py needs {' and '.join(missing)}: pip install -r requirements/page.txt")
@@ -163,8 +164,8 @@ def serve(options: Options, settings: Settings, content: Content, password: str 
     return 0
 
 
-def report(settings: Settings, name: str | None) -> int:
-    """Print and draw the results of the study `name`, or of each study."""
+def report(settings: Settings, name: str | None = None, order: Sequence[str] = ()) -> int:
+    """Print and draw the results of the study `name`, its conditions in `order`, or of each study."""
     folder = settings.save_path / "conversations"
     talks = Recordings(folder).talks()
     for talk in talks:
@@ -184,7 +185,7 @@ def report(settings: Settings, name: str | None) -> int:
         from personagpt.study.results import results
 
     for study, talks in studies.items():
-        figures, path = results(talks, settings.seed), folder / f"report-{study}.json"
+        figures, path = results(talks, settings.seed, order), folder / f"report-{study}.json"
         write_json(path, figures)
         write_atomically(path.with_suffix(".png"), draw(study, figures))
         say(f"{table(study, figures)}\n\nin {path}, drawn in {path.with_suffix('.png')}\n")

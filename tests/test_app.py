@@ -117,7 +117,7 @@ def test_the_report_of_what_is_on_record(tmp_path, write_settings, run) -> None:
     assert found.status == 0
     assert "study first: 1 talks of 1 participants\n" in found.out
     assert "study second: 2 talks of 2 participants\n" in found.out
-    (tmp_path / "study.toml").write_text('name = "first"')
+    (tmp_path / "study.toml").write_text('name = "first"\ncondition = [1, {}, {name = "bot"}, {name = 3}]')
     one = run(app.main, "--env", env, "--report", "--study", tmp_path / "study.toml")
     assert one.out == found.out.partition("study second")[0]
     (tmp_path / "study.toml").write_text('name = "third"')

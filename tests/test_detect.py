@@ -19,6 +19,7 @@ def played(tmp_path_factory, base, tokenizer, sample):  # noqa: ANN201
     from personagpt.model.loading import load_model, load_trained
     from personagpt.model.sampling import Sampling
     from personagpt.talking.self_play import play
+    from personagpt.talking.session import Session
 
     folder = tmp_path_factory.mktemp("detect")
     model = folder / "save" / "checkpoint" / "model"
@@ -31,8 +32,10 @@ def played(tmp_path_factory, base, tokenizer, sample):  # noqa: ANN201
     trained = load_trained(str(model), read_settings(env))
     dialogues = read_corpus(sample / TEXT_NAMES["valid"]).dialogues
     personas = [dialogue.personas for dialogue in dialogues if all(dialogue.personas)]
-    for talks in play(trained, personas, 10, 4, Sampling(max_new_tokens=8), 3, None, None):
-        Recordings(folder / "save" / "conversations").save(*talks)
+    recordings = Recordings(folder / "save" / "conversations")
+    session = Session(trained, Sampling(max_new_tokens=8), 3, recordings, as_typed=True)
+    for talks in play(session, personas, 10, 4):
+        recordings.save(*talks)
     return env
 
 

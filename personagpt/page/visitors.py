@@ -57,7 +57,7 @@ class Page:
     def start(self, visitor: str, data: dict) -> dict:
         trained = self.queue.trained
         return {
-            "model": trained.checksum[:12] if trained.folder else trained.name,  # no path of this machine
+            "model": "" if trained.folder else trained.name,  # a hub's name; a folder's says nothing to a visitor
             "flags": FLAGS,
             "goals": self.goals,
             "limits": asdict(self.limits),

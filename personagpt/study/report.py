@@ -19,6 +19,8 @@ COUNTS = {
     "the partner's turns": "partner_turns",
 }
 MISTAKEN = ("programs_taken_for_people", "people_taken_for_programs")
+FEW = 20  # participants, with fewer of whom the intervals are too narrow
+WITHOUT = "no interval where all answers are alike, or of one participant"
 WIDTH = 0.6  # of a place's points; its neighbours are 1 away
 
 
@@ -41,9 +43,14 @@ def table(name: str, figures: dict[str, Any]) -> str:
         *(f"{key.replace('_', ' ')}: {share(figures[key])}, of {figures[key]['count']} answers" for key in MISTAKEN),
         "",
         f"In brackets: {figures['percent']} % intervals from {figures['resamples']:,} resamples of the participants "
-        f"(seed {figures['seed']}); none where all answers are alike.",
+        f"(seed {figures['seed']}); {WITHOUT}.",
+        *([f"With fewer than {FEW} participants such intervals are too narrow."] if is_small(figures) else []),
     ]
     return "\n".join(lines)
+
+
+def is_small(figures: dict[str, Any]) -> bool:
+    return figures["participants"] < FEW
 
 
 def flag_rows(conditions: list[dict[str, Any]]) -> list[tuple[str, list[Figure]]]:
@@ -76,6 +83,8 @@ def draw(name: str, figures: dict[str, Any]) -> bytes:
     conditions = figures["conditions"]
     drawing = Drawing(figsize=(11, 7.5), dpi=130, layout="constrained")
     drawing.suptitle(f"study {name}: {figures['talks']} talks of {figures['participants']} participants")
+    narrow = f"; too narrow with fewer than {FEW} participants" if is_small(figures) else ""
+    drawing.supxlabel(f"Bars: {figures['percent']} % intervals{narrow}. {WITHOUT.capitalize()}.", fontsize="small")
     (ratings, shares), (kinds, turns) = drawing.subplots(2, 2)
     _draw_points(ratings, SCALES, {key: [*each["ratings"].values()] for key, each in conditions.items()})
     ratings.set(ylim=(0.9, 5.1), ylabel="mean rating")
@@ -91,8 +100,13 @@ def draw(name: str, figures: dict[str, Any]) -> bytes:
     _draw_points(turns, range(1, longest + 1), {key: each["flags_by_turn"] for key, each in conditions.items()})
     turns.set_xlabel("the partner's turn")
     for axes in (kinds, turns):
-        axes.set_ylim(bottom=0)
-        axes.set_ylabel("flags per 100 turns")
+        if any(rate["flags"] for rates in by_kind.values() for rate in rates.values()):
+            axes.set_ylim(bottom=0)
+            axes.set_ylabel("flags per 100 turns")
+        else:  # a scale would suggest a figure
+            axes.clear()
+            axes.set_axis_off()
+            axes.text(0.5, 0.5, "no flags", ha="center", transform=axes.transAxes)
     image = io.BytesIO()
     drawing.savefig(image, format="png")
     return image.getvalue()

@@ -11,7 +11,7 @@ The source of a study's talk is "study:STUDY:CONDITION". The answers that a part
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,10 +77,10 @@ class Sample:
         return self.mean(parts) | {"flags": sum(value for _, value, _ in parts) // 100}
 
 
-def results(talks: list[Talk], seed: int) -> dict[str, Any]:
-    """Return the figures of a study's talks, as JSON holds them."""
+def results(talks: list[Talk], seed: int, order: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the figures of a study's talks, as JSON holds them. Conditions in `order` come first, in that order."""
     sample = Sample(talks, seed)
-    by_condition: dict[str, list[Talk]] = {}
+    by_condition: dict[str, list[Talk]] = {name: [] for name in order}
     for talk in sorted(talks, key=lambda talk: talk.source):
         by_condition.setdefault(talk.source.rpartition(":")[2], []).append(talk)
     judged = [talk for talk in talks if "partner" in talk.ratings]
@@ -93,7 +93,7 @@ def results(talks: list[Talk], seed: int) -> dict[str, Any]:
         "resamples": RESAMPLES,
         "percent": PERCENT,
         "seed": seed,
-        "conditions": {name: condition_results(group, sample) for name, group in by_condition.items()},
+        "conditions": {name: condition_results(group, sample) for name, group in by_condition.items() if group},
         "programs_taken_for_people": sample.share(programs),
         "people_taken_for_programs": sample.share(people),
     }

@@ -128,11 +128,15 @@ def read_study(path: Path, valid_text: Path, default_model: Callable[[], str]) -
     return Study(table["name"], table["title"].strip(), consent, table["turns"], tuple(conditions), personas, **times)
 
 
-def study_name(path: Path) -> str:
-    """Return the name of a file's study, whatever else is wrong in the file. Raises UserError."""
+def study_names(path: Path) -> tuple[str, list[str]]:
+    """Return the names of the study and of its conditions, whatever else is wrong in the file. Raises UserError."""
     table = _read_toml(path)
     _check({"name": table.get("name")}, KEYS, (), f"{path}")
-    return table["name"]
+    conditions = table.get("condition")
+    parts = conditions if isinstance(conditions, list) else []
+    return table["name"], [
+        part["name"] for part in parts if isinstance(part, dict) and isinstance(part.get("name"), str)
+    ]
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 
 import pytest
 
-from personagpt.page.access import MOST_BYTES, Rate, is_loopback
+from personagpt.page.access import MOST_BYTES, Rate, is_loopback, limited
 from tests.page.served import ServedPage, Visitor, basic, recorded, talked
 
 
@@ -54,6 +55,25 @@ def test_a_body_without_end_is_not_read(page, visitor) -> None:
     connection.close()
 
 
+def test_a_body_in_small_parts_counts_as_a_whole() -> None:
+    """Through the real server, parts that come together arrive as one."""
+
+    async def parts() -> dict:
+        return {"type": "http.request", "body": b" " * (MOST_BYTES // 2), "more_body": True}
+
+    async def received() -> list[str]:
+        receive = limited(parts)
+        return [(await receive())["type"] for _ in range(4)]
+
+    assert asyncio.run(received()) == ["http.request", "http.request", "http.disconnect", "http.disconnect"]
+
+
+def test_nobodys_word_for_an_address_is_trusted(serve_page) -> None:
+    visitor = Visitor(serve_page(requests=3))
+    asked = [visitor.ask("GET", "/api/start", x_forwarded_for=f"10.0.0.{number}").status for number in range(3)]
+    assert asked == [200, 200, 429]
+
+
 def test_what_the_browser_is_told_not_to_do(page) -> None:
     first = Visitor(page, cookie="").ask("GET", "/")
     assert "script-src 'self'" in first.headers["content-security-policy"]
@@ -68,7 +88,8 @@ def test_other_sites_can_do_nothing_here(page, visitor) -> None:
     """A form or a script of another site, and its name pointed at this machine."""
     body = {"persona": ["i am old ."], "text": "hi"}
     assert visitor.ask("POST", "/api/talks", body, content_type="text/plain").status == 403
-    assert visitor.ask("POST", "/api/talks", body, sec_fetch_site="cross-site").status == 403
+    for site in ("cross-site", "same-site", "none"):  # same-site: a page of another port of this machine
+        assert visitor.ask("POST", "/api/talks", body, sec_fetch_site=site).status == 403
     assert visitor.ask("DELETE", "/api/talks", content_type="text/plain").status == 403
     assert visitor.ask("GET", "/api/talks", host="evil.example").status == 421
     for host in (f"localhost:{page.port}", "localhost", "[::1]", f"[::1]:{page.port}"):
@@ -106,3 +127,12 @@ def test_a_rate_counts_what_happened_of_late(monkeypatch) -> None:
     assert rate.allows("a", counts=False)
     assert rate.allows("a")
     assert not rate.allows("a", counts=False)
+
+
+def test_a_rate_forgets_each_event_after_its_time(monkeypatch) -> None:
+    """Events at 0, 40 and 80 s: at 80 s the first is forgotten, and the second is not."""
+    now = [0.0]
+    monkeypatch.setattr("personagpt.page.access.time.monotonic", lambda: now[0])
+    rate = Rate(2)
+    for now[0], allowed in ((0.0, True), (40.0, True), (59.0, False), (80.0, True), (81.0, False), (101.0, True)):
+        assert rate.allows("a") == allowed

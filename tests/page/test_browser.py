@@ -309,3 +309,35 @@ def test_a_link_on_another_site_leads_to_the_visitors_own_talks(chromium, page) 
         shown.wait_for_url(page.url)
         (after,) = context.cookies()
         assert after["value"] == before["value"]
+
+
+def test_the_newest_words_and_the_line_to_type_in_are_in_sight(page, visit) -> None:
+    shown = visit(viewport={"width": 320, "height": 480}, has_touch=True)
+    for number in range(4):
+        say(shown, f"{number} " + "words " * 30, 2 * number + 2)
+    for name in ("#talk > li:last-child .words", "#text"):
+        box = shown.locator(name).bounding_box()
+        assert box["y"] + box["height"] <= 480
+    log, line = shown.locator("#log").bounding_box(), shown.locator("#text").bounding_box()
+    assert 0 <= line["y"] - (log["y"] + log["height"]) < line["height"]  # nothing stands between
+    assert shown.locator("#retry").bounding_box()["y"] > line["y"] + line["height"]
+
+
+def test_to_flag_a_reply_on_a_phone_leaves_the_talk_in_sight_and_in_place(page, visit) -> None:
+    shown = visit(viewport={"width": 320, "height": 640}, has_touch=True, is_mobile=True)
+    for number in range(4):
+        say(shown, f"{number} " + "words " * 30, 2 * number + 2)
+    shown.tap("#flags-1 summary")
+    form, log = shown.locator("#flags-1 form").bounding_box(), shown.locator("#log").bounding_box()
+    assert form["height"] < log["height"] / 2
+    before = shown.evaluate("element('log').scrollTop")
+    shown.check("#flags-1 input[value=unsafe]")
+    shown.tap("#flags-1 button")
+    expect(shown.locator("#flags-1 summary")).to_have_text("Flagged: unsafe")
+    assert abs(shown.evaluate("element('log').scrollTop") - before) < 100
+
+
+def test_a_visitor_reads_a_hubs_name_and_no_checksum(page, visit, serve_page) -> None:
+    assert "a language model (m)." in visit().locator("header").inner_text()
+    page.queue.trained = replace(page.queue.trained, name="/home/somebody/best", folder="/home/somebody/best")
+    assert "a language model. This page" in visit().locator("header").inner_text().replace("\n", " ")

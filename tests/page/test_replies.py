@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from personagpt.errors import RunError
 from personagpt.page import replies
 from personagpt.records.talks import Talk
 from tests.page.served import ServedPage, Visitor, recorded, script, talked
+from tests.records.making import make_talk
 
 FULL = "talks.sqlite: the disk does not take it"
 
@@ -157,6 +159,51 @@ def test_a_talk_has_the_replies_of_one_model(page, visitor) -> None:
     assert visitor.do(talk, "flag", turn=1, kinds=["other"]).status == 200
     talked(visitor, "hello")
     assert [talk.model_checksum for talk in page.recordings.talks()] == ["c0ffee", "decaf"]
+
+
+def test_no_reply_is_made_to_what_could_not_be_recorded(page, visitor, gate, monkeypatch, capsys) -> None:
+    def fail(*given: object) -> None:
+        raise RunError(FULL)
+
+    gate.set()
+    talk = talked(visitor, "hi")
+    with monkeypatch.context() as patch:
+        patch.setattr(page.recordings, "save", fail)
+        assert visitor.do(talk, "say", text="and you ?").status == 503
+    assert not page.queue.is_busy(talk["id"])
+    visitor.reply(visitor.begin("somebody else's"))
+    assert sum(gate.batches) == 2
+    assert recorded_texts(page, talk) == [turn["text"] for turn in talk["turns"]]
+
+
+def recorded_texts(page: ServedPage, talk: dict) -> list[str]:
+    (found,) = page.recordings.talks(ids=[talk["id"]])
+    return found.texts
+
+
+def test_the_end_of_the_page_waits_for_one_batch_only(page, visitor, gate, monkeypatch) -> None:
+    monkeypatch.setattr(page.queue, "_size", 1)
+    talks = [visitor.begin("hi") for _ in range(4)]
+    closing = threading.Thread(target=page.queue.close)
+    closing.start()
+    while not page.queue._closed:
+        time.sleep(0.01)
+    gate.set()
+    closing.join()
+    assert gate.batches == [1]
+    assert sorted(len(recorded_texts(page, talk)) for talk in talks) == [1, 1, 1, 2]
+
+
+def test_the_seed_of_each_reply_is_its_own(page) -> None:
+    """Else every turn of a talk would draw with the same random numbers; and a redraw gives another reply."""
+    talk = make_talk("hi", "ho", "hi", "ho", "hi")
+
+    def number(count: int, rejected: str | None = None) -> float:
+        return page.queue.request(replace(talk, turns=talk.turns[:count]), rejected=rejected).random.random()
+
+    numbers = [number(1), number(3), number(5), number(5, "x"), number(5, "y")]
+    assert len(set(numbers)) == 5
+    assert [number(1), number(3)] == numbers[:2]
 
 
 def test_the_page_goes_on_when_a_batch_fails(page, visitor, monkeypatch, capsys) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
 import itertools
 import json
 from collections.abc import AsyncIterator
@@ -95,6 +97,16 @@ def test_a_file_that_is_damaged_during_a_reply_is_told_without_its_path(
     assert visitor.reply(talk) == {"talk": None, "problem": "the reply could not be recorded"}
     assert visitor.reply(talk)["problem"] == "the reply could not be recorded"
     assert str(page.recordings.path) in capsys.readouterr().err
+
+
+def test_the_end_of_the_server_does_not_wait_for_an_answer_without_end(page, visitor, gate) -> None:
+    talk = visitor.begin("hi")
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", page.port, timeout=60)) as connection:
+        connection.request("GET", f"/api/talks/{talk['id']}/reply", headers=visitor.headers)
+        assert connection.getresponse().readline() == b"event: text\n"
+        page.server.should_exit = True
+        page.thread.join(timeout=30)
+        assert not page.thread.is_alive()
 
 
 @pytest.mark.parametrize("talk_id", ["x", "%25", "' OR 1=1 --", "..%2Ftalks", "a" * 3000])

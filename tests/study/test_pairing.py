@@ -15,6 +15,7 @@ from personagpt.records.talks import Turn
 from personagpt.study import pairing
 from personagpt.study.pairing import Pairing, seconds_to_answer
 from personagpt.text.style import Style, Writing
+from tests.records.making import make_talk
 from tests.study.participation import COLD, PEOPLE, PERSONAS, PROGRAM, Participant, pair, study_of
 
 
@@ -110,6 +111,58 @@ def test_a_program_that_steps_in_may_take_as_long_as_somebody_who_comes_late(ser
     assignment = pairs.assignment_of("who")
     assert assignment.talk.ratings == {"waited": True}
     assert assignment.begins > time.monotonic() + 200
+
+
+def test_a_program_that_is_drawn_at_once_hides_as_long_as_a_person_is_waited_for(serve_page, monkeypatch) -> None:
+    monkeypatch.setattr(pairing.random.SystemRandom, "uniform", lambda self, least, most: most)
+    page = serve_page()
+    pairs = Pairing(study_of(PROGRAM, wait=1000.0), {"m": page.queue}, page.recordings)
+    pairs.begin("who")
+    assert 900 < pairs.assignment_of("who").begins - time.monotonic() <= 1000
+
+
+def test_a_program_that_steps_in_hides_a_quarter_of_the_wait(serve_page, monkeypatch) -> None:
+    monkeypatch.setattr(pairing.random.SystemRandom, "uniform", lambda self, least, most: most)
+    monkeypatch.setattr(pairing.random.SystemRandom, "choice", lambda self, conditions: conditions[0])
+    page = serve_page()
+    pairs = Pairing(study_of(PEOPLE, PROGRAM, wait=1000.0), {"m": page.queue}, page.recordings)
+    pairs.begin("who")
+    pairs.assignment_of("who").came -= 1000  # seconds
+    pairs.advance("who")
+    assert 200 < pairs.assignment_of("who").begins - time.monotonic() <= 250
+
+
+def test_who_has_a_condition_counts_before_anything_is_on_record(serve_page) -> None:
+    page = serve_page()
+    study = study_of(PROGRAM, COLD, replace(COLD, name="program-3"))
+    pairs = Pairing(study, {"m": page.queue}, page.recordings)
+    for number in range(12):
+        pairs.begin(f"p{number}")
+    drawn = Counter(pairs.assignment_of(f"p{number}").condition.name for number in range(12))
+    assert set(drawn.values()) == {4}
+
+
+def test_a_talk_that_was_given_up_does_not_count(serve_page) -> None:
+    page = serve_page()
+    study = study_of(PROGRAM, COLD)
+    for _ in range(9):
+        given_up = make_talk("hi", "ho", source=study.source(PROGRAM), ratings={"ended": "left"})
+        page.recordings.save(given_up)
+    page.recordings.save(make_talk("hi", "ho", source=study.source(COLD)))
+    for number in range(3):  # one talk of COLD is on record, and none of PROGRAM
+        pairs = Pairing(study, {"m": page.queue}, page.recordings)
+        pairs.begin(f"p{number}")
+        assert pairs.assignment_of(f"p{number}").condition == PROGRAM
+
+
+def test_who_has_waited_longest_is_joined_first(serve_page) -> None:
+    page = serve_page()
+    pairs = Pairing(study_of(PEOPLE), {"m": page.queue}, page.recordings)
+    for name in ("first", "second", "third"):
+        pairs.begin(name)
+    pairs.advance("third")
+    assert pairs.assignment_of("third").other == "first"
+    assert pairs.assignment_of("second").talk is None
 
 
 def test_a_program_comes_where_nobody_else_does(serve_page) -> None:

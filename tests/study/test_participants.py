@@ -12,7 +12,7 @@ from personagpt.records.consents import kept_consents, wording
 from personagpt.records.export import text_of
 from personagpt.records.talks import DELETED
 from personagpt.study import pairing
-from tests.study.participation import ANSWERS, PEOPLE, PROGRAM, Participant, pair, study_of
+from tests.study.participation import ANSWERS, COLD, PEOPLE, PROGRAM, Participant, pair, study_of
 
 
 def test_from_consent_to_result_with_a_program(serve_page) -> None:
@@ -137,6 +137,19 @@ def test_what_is_refused_does_not_count_as_an_utterance(serve_page) -> None:
     assert who.do("say", text="hi").status == 200
     who.until()
     assert who.do("say", text="hi").status == 429
+
+
+def test_every_program_must_be_able_to_read_what_is_said(serve_page) -> None:
+    """The second program has less room, because its replies may be longer."""
+    page = serve_page()
+    context = page.queue.trained.context_length
+    wordy = replace(COLD, sampling=replace(COLD.sampling, max_new_tokens=context - 80))
+    page = serve_page(study=study_of(PROGRAM, wordy))
+    who = Participant(page)
+    who.begin()
+    who.until()
+    assert who.do("say", text="dogs and cats " * 35).status == 400
+    assert who.do("say", text="hi").status == 200
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,26 @@ def test_the_table() -> None:
     assert "programs taken for people: -, of 0 answers" in nothing
 
 
+def test_few_participants_are_warned_of_under_the_table() -> None:
+    warning = "With fewer than 20 participants such intervals are too narrow."
+    assert table("first", results(TALKS, seed=3)).splitlines()[-1] == warning
+    many = [make(f"p{number}", "bot", 1, fluency=number % 5 + 1) for number in range(20)]
+    assert warning not in table("first", results(many, seed=3))
+
+
+@pytest.mark.parametrize(("flags", "shown"), [((), ["no flags"] * 2), (((1, "other"),), [])])
+def test_a_drawing_without_flags_has_no_scale_for_them(monkeypatch, flags, shown) -> None:
+    from matplotlib.figure import Figure
+
+    drawings = []
+    monkeypatch.setattr(Figure, "savefig", lambda drawing, *given, **options: drawings.append(drawing))
+    draw("first", results([make("p", "bot", 1, flags, fluency=3)], seed=3))
+    below = drawings[0].axes[2:]
+    assert [text.get_text() for axes in below for text in axes.texts] == shown
+    assert [axes.axison for axes in below] == [not shown] * 2
+    assert "no interval where all answers are alike" in drawings[0].get_supxlabel().lower()
+
+
 @pytest.mark.parametrize("talks", [TALKS, [make("p", "bot", 1)]])
 def test_the_drawing(talks) -> None:
     from matplotlib.image import imread

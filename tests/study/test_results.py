@@ -37,6 +37,12 @@ def test_a_talk_that_was_rated_early_is_not_given_up() -> None:
     assert (condition["talks"], condition["given_up"]) == (3, 1)
 
 
+def test_conditions_stand_in_the_studys_order() -> None:
+    assert list(results(TALKS, seed=3)["conditions"]) == ["bot", "person"]
+    assert list(results(TALKS, seed=3, order=["person", "nobody's", "bot"])["conditions"]) == ["person", "bot"]
+    assert list(results(TALKS, seed=3, order=["person"])["conditions"]) == ["person", "bot"]
+
+
 def test_flags_by_kind_and_by_turn() -> None:
     found = results(TALKS, seed=3)["conditions"]
     # Two flags on five turns, both on the first of p1's first talk. Of p1 alone: one of a kind in three turns.

@@ -9,10 +9,12 @@ let stream = null; // the events of a pending reply
 const facts = () => element("persona").value.split("\n").map((line) => line.trim()).filter((line) => line);
 
 function show(received) {
+  const before = talk ? talk.turns.length : 0;
   talk = received && received.turns.length ? received : null;
   history.replaceState(null, "", talk ? "#" + talk.id : location.pathname);
   if (received) element("persona").value = received.persona.map(plain).join("\n");
   draw();
+  if (talk && talk.turns.length !== before) showNewest(); // a flag leaves everything where it is
 }
 
 function draw() {
@@ -27,7 +29,6 @@ function draw() {
   element("correct").disabled = busy || !answered;
   element("undo").disabled = busy || !talk;
   if (busy || !answered) element("correction").hidden = true;
-  element("log").scrollTop = element("log").scrollHeight;
 }
 
 function turnItem(turn, number) {
@@ -54,11 +55,11 @@ function follow(received, said) {
   tell("The model is writing ...");
   const text = words("");
   element("talk").append(make("li", { className: "model" }, make("span", { className: "who", textContent: "Model" }), text));
-  element("log").scrollTop = element("log").scrollHeight;
+  showNewest();
   stream = new EventSource(`api/talks/${received.id}/reply`);
   stream.addEventListener("text", (event) => {
     text.textContent = plain(JSON.parse(event.data).text);
-    element("log").scrollTop = element("log").scrollHeight;
+    showNewest();
   });
   stream.addEventListener("end", (event) => {
     const { talk: now, problem } = JSON.parse(event.data);
@@ -189,7 +190,7 @@ function listen() {
 
 act(async () => {
   start = await ask("GET", "start");
-  element("model").textContent = start.model;
+  element("model").textContent = start.model && ` (${start.model})`;
   element("participant").textContent = start.participant;
   for (const id of ["text", "correction-text"]) element(id).maxLength = start.limits.letters;
   for (const goal of start.goals) element("goal").append(make("option", { value: goal, textContent: goal }));

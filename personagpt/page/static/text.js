@@ -53,6 +53,12 @@ async function act(action) {
   }
 }
 
+// Bring the newest utterance into sight, and the line to type in with it. `log` scrolls, and so does the page.
+function showNewest() {
+  element("log").scrollTop = element("log").scrollHeight;
+  element("say").scrollIntoView({ block: "nearest" });
+}
+
 // Make the form that flags a reply. `save` gets the turn's number, the kinds and the note.
 function flagForm(kinds, number, flags, save) {
   const given = flags.map((flag) => flag.kind);
@@ -60,11 +66,15 @@ function flagForm(kinds, number, flags, save) {
   const field = make("fieldset", {}, make("legend", { textContent: "What is wrong with this reply?" }));
   for (const [kind, meaning] of Object.entries(kinds)) {
     const box = make("input", { type: "checkbox", value: kind, checked: given.includes(kind) });
-    field.append(make("label", { className: "choice" }, box, `${kind} (${meaning})`));
+    const explained = make("span", { className: "meaning", textContent: ` (${meaning})` });
+    field.append(make("label", { className: "choice", title: meaning }, box, make("span", {}, kind, explained)));
   }
   const note = make("input", { type: "text", autocomplete: "off", dir: "auto", value: flags.length ? flags[0].note : "" });
-  const button = make("button", { type: "submit", textContent: "Save the flags" });
-  const form = make("form", {}, field, make("label", {}, "Note", note), button);
+  const button = make("button", { type: "submit", textContent: "Save" });
+  button.setAttribute("aria-label", "Save the flags");
+  note.setAttribute("aria-label", "Note");
+  note.placeholder = "Note";
+  const form = make("form", {}, field, make("div", { className: "row type" }, note, button));
   const details = make("details", {}, summary, form);
   details.id = "flags-" + number;
   form.addEventListener("submit", (event) => {

@@ -26,7 +26,7 @@ function show(view) {
   element("talking").hidden = !inTalk && view.stage !== "questions";
   element("say").hidden = view.stage !== "talk";
   element("gone").hidden = view.stage !== "gone";
-  if (view.turns) drawTalk(view);
+  if (view.turns) drawTalk(view, before && before.turns ? before.turns.length : 0);
   if (view.stage === "gone") element("finish").hidden = !view.can_answer;
   const isNew = !before || before.stage !== view.stage;
   if (isNew && view.stage === "questions") drawQuestions(view);
@@ -46,19 +46,19 @@ function giveBack(words) {
   tell("Your partner had no answer to that. Say it in other words.", true);
 }
 
-function drawTalk(view) {
+function drawTalk(view, before) {
   element("persona").replaceChildren(...view.persona.map(fact));
   element("talk").replaceChildren(...view.turns.map(turnItem));
   element("send").disabled = !view.yours;
   element("turn").textContent = turnWords(view);
-  element("log").scrollTop = element("log").scrollHeight;
+  if (view.turns.length !== before) showNewest(); // a flag leaves everything where it is
 }
 
 function turnWords(view) {
   if (view.stage !== "talk") return "";
   if (!view.yours) return view.turns.length ? "Your partner is writing ..." : "Your partner begins, and is writing ...";
   const said = view.turns.filter((turn) => turn.mine).length;
-  return (view.turns.length ? "It is your turn" : "You begin") + `: utterance ${said + 1} of ${start.turns}.`;
+  return (view.turns.length ? "Your turn" : "You begin") + `: utterance ${said + 1} of ${start.turns}.`;
 }
 
 function turnItem(turn, number) {
