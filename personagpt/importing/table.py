@@ -30,9 +30,11 @@ from typing import Protocol
 
 from personagpt.importing.layouts import (
     alpaca,
+    chatgpt,
     columns,
     convai2,
     discord,
+    empathetic,
     messages,
     messenger,
     msc,
@@ -74,6 +76,8 @@ LAYOUTS: dict[str, Layout] = {
     "transfertransfo": transfertransfo,
     "truecased": truecased,
     "synthetic-persona-chat": synthetic_persona_chat,
+    "chatgpt": chatgpt,
+    "empathetic": empathetic,
     "persona-csv": persona_csv,
     "msc": msc,
     "xpersona": xpersona,
