@@ -112,6 +112,7 @@ def test_damaged_records_give_dialogues_or_one_line(records: object) -> None:
     check(json.dumps(records).encode(), "chatgpt")
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("abc \u00e9\U0001f600.!?", min_size=1).map(str.strip).filter(bool), min_size=2, max_size=20))
 def test_what_was_said_comes_back(said: list[str]) -> None:
     record = branch(*((("user", "assistant")[number % 2], text) for number, text in enumerate(said)))

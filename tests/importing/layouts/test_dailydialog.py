@@ -84,6 +84,7 @@ def test_a_damaged_file_gives_dialogues_or_one_line(mark: str, place: int, piece
 
 
 @pytest.mark.parametrize("mark", [" __eou__ ", "</s>", "\t"])
+@settings(deadline=None)
 @given(
     said=st.lists(st.text("abc \u00e9\U0001f600.!?", min_size=1).map(str.strip).filter(bool), min_size=2, max_size=9)
 )

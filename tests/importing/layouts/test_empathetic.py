@@ -69,6 +69,7 @@ def test_a_damaged_file_gives_dialogues_or_one_line(place: int, piece: str, cut:
     check(data, "empathetic")
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("abc, \u00e9\U0001f600.!?\"'", min_size=1).map(str.strip).filter(bool), min_size=2, max_size=9))
 def test_what_was_said_comes_back(said: list[str]) -> None:
     # A conversation before it has a comma, so that the file is one of the published form.

@@ -59,6 +59,7 @@ def test_a_damaged_file_gives_dialogues_or_one_line(place: int, piece: str, cut:
     check(data, "parlai")
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("abc| \u00e9\U0001f600.!?", min_size=1).map(str.strip).filter(bool), min_size=2, max_size=20))
 def test_what_was_said_comes_back(said: list[str]) -> None:
     said = said[: len(said) // 2 * 2]

@@ -54,6 +54,7 @@ def test_a_damaged_file_gives_dialogues_or_one_line(place: int, piece: str, cut:
     check(data, "persona-csv")
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.text("abc \u00e9\U0001f600.!?,\"'", min_size=1).map(str.strip).filter(bool), min_size=2, max_size=20)
 )

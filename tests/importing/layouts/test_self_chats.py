@@ -61,6 +61,7 @@ def test_damaged_records_give_dialogues_or_one_line(records: object) -> None:
     check(json.dumps(records).encode(), "self-chats")
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("abc \u00e9\U0001f600.!?", min_size=1).map(str.strip).filter(bool), min_size=2, max_size=20))
 def test_what_was_said_comes_back(said: list[str]) -> None:
     assert same(read(json_lines(talk(said)))[0], ([], []), said)

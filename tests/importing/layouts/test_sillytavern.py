@@ -90,6 +90,7 @@ def test_a_damaged_chat_gives_dialogues_or_one_line(document: object) -> None:
     check(data, "sillytavern")
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("abc \u00e9\U0001f600.!?*", min_size=1).map(str.strip).filter(bool), min_size=3, max_size=20))
 def test_what_was_said_comes_back(said: list[str]) -> None:
     messages = [message(("Vex", "You")[number % 2], text) for number, text in enumerate(said)]

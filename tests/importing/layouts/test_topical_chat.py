@@ -64,6 +64,7 @@ def test_damaged_records_give_dialogues_or_one_line(document: object) -> None:
     check(json.dumps(document).encode(), "topical-chat")
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("abc \u00e9\U0001f600.!?", min_size=1).map(str.strip).filter(bool), min_size=2, max_size=20))
 def test_what_was_said_comes_back(said: list[str]) -> None:
     assert same(read({"t_1": talk(*said)})[0], ([], []), said)
