@@ -4,7 +4,8 @@ hx,p1,p2,split
 "['hi !', 'hello !']","['i bake .', 'i row .']","['i sing .']",train
 
 `hx` are the utterances, `p1` the facts of the first speaker, `p2` those of the second. `split` may be absent. Special
-tokens at the ends of a text, such as `<|endoftext|>`, are dropped. A table of facts alone has no talks to import.
+tokens at the ends of a text, such as `<|endoftext|>`, are dropped. train_personas.csv (Fact 1, Fact 2, ...) has
+personas alone, so that there is no talk to import; its error says what to do.
 """
 
 from __future__ import annotations
@@ -29,15 +30,21 @@ from personagpt.importing.talks import (
 )
 
 COLUMNS = ("hx", "p1", "p2")
+FACT_COLUMN = "fact 1"  # of train_personas.csv, which has a persona a row
 SPEAKERS = ("first speaker", "second speaker")
 SPECIAL = re.compile(r"^(?:\s*<\|start\|>)+|(?:<\|endoftext\|>\s*)+$")
 
 
 def recognises(source: Source) -> bool:
-    return set(COLUMNS) <= set(source.columns)
+    return set(COLUMNS) <= set(source.columns) or FACT_COLUMN in source.columns
 
 
 def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | RecordError]:
+    if FACT_COLUMN in source.columns:
+        raise UserError(
+            f"{source.name}: personas without talks; import talks, and give a persona with --speaker NAME "
+            "--persona-file FILE, a fact a line"
+        )
     if not recognises(source):
         raise UserError(f"{source.name}: expected a CSV with the columns {', '.join(COLUMNS)}")
     return parse_each(_kept(source.records(left_out), left_out), _talk)

@@ -57,6 +57,15 @@ def test_a_row_that_is_no_dialogue(row: tuple[object, ...], reason: str) -> None
     assert read(table((SAID, *FACTS, "train"), (*row, "train")))[1:] == [f"record 2: {reason}"]
 
 
+def test_personas_without_talks() -> None:
+    text = "Fact 1,Fact 2\ni row.,i bake.\ni sing.,\n"
+    assert layout(text) == "convogym"
+    with pytest.raises(
+        UserError, match="talks: personas without talks; import talks, and give a persona with --speaker"
+    ):
+        read(text)
+
+
 def test_other_columns() -> None:
     with pytest.raises(UserError, match="expected a CSV with the columns hx, p1, p2"):
         read("text,p1\na,b\n", "convogym")
