@@ -38,7 +38,7 @@ COLUMNS = ("repeats", "same reply", "farewells", "unknown words", "unknown sente
 
 
 def play(model: TrainedModel, no_repeat: int, max_history: int | None) -> list[list[str]]:
-    """The talks' utterances."""
+    """Return the utterances of each talk."""
     personas = [dialogue.personas for dialogue in make_sample.read_corpus(make_sample.VALID_FILE)]
     options = {"max_history": max_history, "as_typed": True}
     with tempfile.TemporaryDirectory() as folder:  # nothing is recorded

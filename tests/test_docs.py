@@ -19,7 +19,7 @@ NAMED = {name.rstrip(".") for name in re.findall(r"[\w.-]+", SOURCES)}
 
 MUST_EXIST = re.compile(r"(.*/)?(\w[\w.-]*\.(py|md|toml|cff)|\.env[\w.]*)")
 DATA_FILE = re.compile(r"(.*/)?(\w[\w.-]*\.(csv|jsonl?|png|safetensors|txt|tgz|lock))")
-OF_A_RUN = ("save_path/", "data_path/", "save/", ".venv/", ".../")  # where a run, a user or make puts things
+OF_A_RUN = ("save_path/", "data_path/", "save/", ".venv/", ".../")  # folders of a run, a user or make
 OF_A_USER = {"persona.txt", "chat.md"}  # files of an example, or of another program
 PLACEHOLDER = re.compile(r"[A-Z]+\.\w+|\d{4}-\d\d-\d\d\.\w+")  # DATE.jsonl, 2026-11-22.jsonl
 OTHERS = {  # options of other programs' commands
@@ -36,12 +36,12 @@ OTHER_MODULES = {"venv", "pip", "pytest", "transformers"}
 
 @pytest.fixture(params=PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def page(request: pytest.FixtureRequest) -> Path:
-    """Each page in turn."""
+    """Return each page in turn."""
     return request.param
 
 
 def code_pieces(text: str) -> list[str]:
-    """The lines of code blocks (one that ends in a backslash with its next ones) and the `code spans` of a page."""
+    """Return the lines of a page's code blocks and its `code spans`. A backslash joins a line with the next line."""
     blocks, prose, fenced = [], [], False
     for line in text.splitlines():
         if line.startswith("```"):
@@ -54,13 +54,13 @@ def code_pieces(text: str) -> list[str]:
 
 
 def anchors(text: str) -> set[str]:
-    """What a page's headings are called in a link, as GitHub does it."""
+    """Return the names of a page's headings in a link, as GitHub makes them."""
     headings = re.findall(r"^#+ +(.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
 def broken_links(text: str, folder: Path) -> list[str]:
-    """The relative links and images of a page in `folder` that lead to no file, or to no heading of a page."""
+    """Return the relative links and images of a page in `folder` that lead to no file or to no heading."""
     broken = []
     for link in re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"^\[[^]]+\]: *(\S+)", text, re.MULTILINE):
         if re.match(r"[a-z]+:", link):
@@ -76,24 +76,24 @@ def broken_links(text: str, folder: Path) -> list[str]:
 
 
 def is_right(name: str, places: list[Path]) -> bool:
-    """Whether a name in a page's code is no path of this repository, or one that exists in one of `places`.
+    """Return whether a name in a page's code is no path of this repository, or exists in one of `places`.
 
-    A source file, a page and a folder must exist, unless they are a run's. So must a data file, unless the code names
-    it, as it does what a run writes.
+    A source file, a page and a folder must exist, unless a run makes them. A data file must exist, unless the source
+    code names it, because then a run writes it.
     """
     if any((place / name).exists() for place in places) or name in OF_A_USER or PLACEHOLDER.fullmatch(Path(name).name):
         return True
     of_repository = "/" in name and name.split("/")[0] in FOLDERS
     if DATA_FILE.fullmatch(name) and not of_repository:
         return Path(name).name in NAMED
-    looks_like_one = of_repository or name.endswith("/") or MUST_EXIST.fullmatch(name)
-    return not looks_like_one or name.startswith(OF_A_RUN)
+    looks_like_path = of_repository or name.endswith("/") or MUST_EXIST.fullmatch(name)
+    return not looks_like_path or name.startswith(OF_A_RUN)
 
 
 def missing_files(text: str, folder: Path) -> list[str]:
-    """The files, folders and modules in the code of a page in `folder` that do not exist.
+    """Return the files, folders and modules in the code of a page in `folder` that do not exist.
 
-    Names start at the root, beside the page, or in the folder that their line starts with.
+    Names start at the root, beside the page, or in the folder at the start of their line.
     """
     missing = []
     for piece in code_pieces(text):
@@ -108,7 +108,7 @@ def missing_files(text: str, folder: Path) -> list[str]:
 
 
 def options_of(script: Path) -> set[str]:
-    """The command-line options that a script's source gives its parser."""
+    """Return the command-line options of a script: those in its source, and those of `new_parser`."""
     source = script.read_text("utf-8")
     if "new_parser" in source:
         source += (ROOT / "utils.py").read_text("utf-8")
@@ -116,11 +116,11 @@ def options_of(script: Path) -> set[str]:
 
 
 def unknown_options(text: str) -> list[str]:
-    """The `--options` of a page that the command before them lacks; one without a command must be some script's."""
-    anyones = set().union(*map(options_of, SCRIPTS))
+    """Return the `--options` that the command before them lacks. Without a command, any script may have the option."""
+    of_any_script = set().union(*map(options_of, SCRIPTS))
     unknown = []
     for piece in code_pieces(text):
-        known = anyones
+        known = of_any_script
         for word in re.findall(r"[\w./-]+", piece):
             script = ROOT / (word.replace(".", "/") + ".py" if word.startswith("bench.") else word)
             if script in SCRIPTS:
@@ -133,7 +133,7 @@ def unknown_options(text: str) -> list[str]:
 
 
 def unknown_commands(text: str) -> list[str]:
-    """The `make TARGET` that the Makefile lacks, and the `/commands` that no talk knows."""
+    """Return each `make TARGET` that the Makefile lacks, and each `/command` that no talk knows."""
     targets = set(re.findall(r"^([\w./-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     unknown = []
     for piece in code_pieces(text):
@@ -182,7 +182,7 @@ def test_the_study_page_has_every_key_of_a_study() -> None:
     assert {*KEYS, *CONDITION_KEYS} <= named
 
 
-# What follows shows that the checks find what is wrong, and only that.
+# The following tests show that the checks report mistakes, and only mistakes.
 
 
 def test_a_link_to_nowhere_is_found() -> None:

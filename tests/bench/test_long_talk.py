@@ -1,4 +1,4 @@
-"""bench/long_talk.py: what becomes of a model's replies in a long talk."""
+"""bench/long_talk.py: the judgement of a model's replies in a long talk."""
 
 from __future__ import annotations
 

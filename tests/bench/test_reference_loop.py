@@ -1,4 +1,4 @@
-"""bench/reference_loop.py: pair by pair the original algorithm computes what one pass over a sequence does."""
+"""bench/reference_loop.py: the original algorithm computes, pair by pair, the same as a pass over a sequence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kills at random instants, in small: bench/torture.py's long form is `make torture`."""
+"""bench/torture.py in small: kills at random instants. `make torture` is the long form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the benchmarks say of the real run, and how they compute on CUDA."""
+"""bench/train_speed.py: the figures of the real run, and the settings of CUDA."""
 
 from pathlib import Path
 
