@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Before transformers is imported: no test may wait for a network.
@@ -20,6 +21,10 @@ from utils import exit_status
 from personagpt.settings import VALUE_TYPES
 from tests.helpers import NINE_KEYS, ROOT, SAMPLE, SHARED, Outcome
 from tests.page.served import ServedPage
+
+# Time is no reason for a test to fail: the machine may be busy.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 @pytest.fixture(autouse=True)
