@@ -139,8 +139,9 @@ def test_what_is_refused_does_not_count_as_an_utterance(serve_page) -> None:
     assert who.do("say", text="hi").status == 429
 
 
-def test_every_program_must_be_able_to_read_what_is_said(serve_page) -> None:
-    """The second program has less room, because its replies may be longer."""
+def test_every_program_must_be_able_to_read_what_is_said(serve_page, monkeypatch) -> None:
+    """The second program has less room, because its replies may be longer; the participant talks with the first."""
+    monkeypatch.setattr(pairing.random.SystemRandom, "choice", lambda self, conditions: conditions[0])
     page = serve_page()
     context = page.queue.trained.context_length
     wordy = replace(COLD, sampling=replace(COLD.sampling, max_new_tokens=context - 80))
