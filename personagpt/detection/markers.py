@@ -12,6 +12,7 @@ from personagpt.model.loading import TrainedModel
 from personagpt.scoring.metrics import repeats, response_losses, words
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.text.convai2 import Corpus, Dialogue
+from personagpt.text.words import asks
 
 MARKERS = {
     "words": "words in an utterance",
@@ -21,8 +22,8 @@ MARKERS = {
     "own_phrases": "utterances that repeat three words in a row of the speaker's earlier ones",
     "echoes": "content words that the partner's last utterance has, too",
     "persona_words": "content words that the speaker's persona has",
-    "function_words": "function words among all words",
-    "first_person": "i, me, my among all words",
+    "function_words": "English function words among all words; 0 in another language",
+    "first_person": "i, me, my among all words; English only",
     "seconds": "logarithm of the median time to answer",
     "surprise": "nats per token under the model",
     "surprise_spread": "standard deviation of the nats per token over utterances",
@@ -73,7 +74,7 @@ def measure(side: TalkSide, count: int, losses: np.ndarray) -> dict[str, float]:
     return {
         "words": float(np.mean(lengths)),
         "words_spread": float(np.std(lengths)),
-        "questions": _share("?" in text for text in own),
+        "questions": _share(map(asks, own)),
         "own_words": again / max(1, len(all_words)),
         "own_phrases": _share(repeats(text, own[:index], 3) for index, text in enumerate(own)),
         "echoes": echoes / max(1, len(content)),

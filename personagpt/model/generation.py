@@ -23,11 +23,11 @@ from personagpt.model.gpt2 import evaluation_mode
 from personagpt.model.sampling import GREEDY, Sampling
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
+from personagpt.text.words import SENTENCE_ENDS
 
 DRAWS = 8  # how often a reply, or the rest of it, is drawn at most
 REPLIES_PER_BATCH = {"cpu": 16, "cuda": 64, "mps": 32}
 SAMPLED_DIALOGUES, SHOWN_TURNS = 4, 3  # a run's sample replies: how many, and how many utterances before each
-SENTENCE_ENDS = (".", "!", "?")
 INCOMPLETE = "\ufffd"  # a decoder's sign for the first bytes of a character
 
 
@@ -138,7 +138,7 @@ class Reply:
     def add(self, token: int) -> None:
         """Add a token to this draw."""
         self.tokens.append(token)
-        if self._said and not self.repeats and self.text.endswith(SENTENCE_ENDS):
+        if self._said and not self.repeats and self.text.endswith(tuple(SENTENCE_ENDS)):
             self.sound = len(self.tokens)
 
     def random_number(self) -> float:

@@ -5,7 +5,6 @@ Figures are fractions (F1 0.434). A metric that cannot be computed is absent.
 
 from __future__ import annotations
 
-import string
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -25,6 +24,7 @@ from personagpt.scoring.entries import Entries, Metric, Places
 from personagpt.sequences.batches import Batch, collate
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
+from personagpt.text.words import split_words
 
 LabelledTokens = tuple[np.ndarray, np.ndarray]  # a sequence's tokens (T,), start and end of each response (R, 2)
 
@@ -48,7 +48,6 @@ METRICS = (
     Metric("persona_at_1", "a side's own persona scored highest", as_percent=True),
     Metric("persona_mrr", "1 / the rank of a side's own persona, on average"),
 )
-PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 32768, "mps": 8192}  # padded; larger batches are no faster
 
 
@@ -287,8 +286,8 @@ def _gram_entries(places: Places, replies: list[str], n: int) -> Entries:
 
 
 def words(text: str) -> list[str]:
-    """Return ConvAI2's words: lower case, punctuation replaced by spaces, without the articles a, an, the."""
-    return [word for word in text.lower().translate(PUNCTUATION).split() if word not in ("a", "an", "the")]
+    """Return ConvAI2's words: those of `split_words` without the articles a, an, the."""
+    return [word for word in split_words(text) if word not in ("a", "an", "the")]
 
 
 def word_f1(generated: str, true: str) -> float:

@@ -3,8 +3,9 @@
     ask about pets.<TAB>ask<TAB>pet pets dog dogs cat cats
     talk about work.<TAB>talk<TAB>work job boss
 
-A response follows an `ask` goal if one of its sentences that ends in `?` has one of the words. It follows a `talk` goal
-if any of its sentences has. Nobody has to annotate anything; `data/goals.tsv` has the published goals.
+A response follows an `ask` goal if one of its sentences that ends in a question mark has one of the words. It follows a
+`talk` goal if any of its sentences has. A goal's word in a script without spaces is letters in a row, and it may stand
+anywhere in the sentence. Nobody has to annotate anything; `data/goals.tsv` has the published goals.
 """
 
 from __future__ import annotations
@@ -15,16 +16,15 @@ import random
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from personagpt.errors import UserError
 from personagpt.files import decode
 from personagpt.text.dialogues import Corpus
+from personagpt.text.words import asks, split_sentences, split_words
 
 EXPECTED = "expected GOAL<TAB>ask or talk<TAB>words separated by spaces"
-# After a question or exclamation mark, or a full stop before a space: `how are you ? fine .` and `How are you? Fine.`
-SENTENCE_END = re.compile(r"(?<=[?!])(?![?!])|(?<=\.)\s+")
-WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class Goal:
     text: str  # as it stands in front of a sequence
     is_question: bool  # ask: only sentences that ask count
     words: frozenset[str]  # such a sentence has at least one of them
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """The pattern of one of the words in a text that `_spaced` wrote."""
+        return re.compile("|".join(re.escape(_spaced(word)) for word in sorted(self.words)))
 
 
 def read_goals(path: Path | str) -> list[Goal]:
@@ -74,7 +79,7 @@ def _parse(line: str) -> Goal:
     if not words:
         raise ValueError(f"no words; {EXPECTED}")
     for word in words:
-        if not WORD.fullmatch(word):
+        if "".join(split_words(word)) != word:
             raise ValueError(f"{word!r} is no word; expected letters and digits, a space between two words")
     return Goal(text, kind == "ask", frozenset(words))
 
@@ -87,10 +92,16 @@ def goals_checksum(goals: list[Goal]) -> str:
 
 def followed_goals(goals: list[Goal], response: str) -> list[Goal]:
     """Return the goals that a response follows, in the order of `goals`."""
-    response = response.lower()
-    questions = (sentence for sentence in SENTENCE_END.split(response) if "?" in sentence)
-    said, asked = set(WORD.findall(response)), set(WORD.findall(" ".join(questions)))
-    return [goal for goal in goals if not goal.words.isdisjoint(asked if goal.is_question else said)]
+    # Each sentence keeps the spaces at its ends, so that no word runs from one sentence into the next.
+    spaced = [(_spaced(sentence), asks(sentence)) for sentence in split_sentences(response)]
+    said = "".join(words for words, _ in spaced)
+    asked = "".join(words for words, is_question in spaced if is_question)
+    return [goal for goal in goals if goal.pattern.search(asked if goal.is_question else said)]
+
+
+def _spaced(text: str) -> str:
+    """Return the words of `text` with a space before and after each word."""
+    return f" {' '.join(split_words(text))} "
 
 
 class GoalDraw:

@@ -18,11 +18,12 @@ from typing import Any
 from personagpt.errors import UserError
 from personagpt.files import read_json
 from personagpt.text.dialogues import Corpus
+from personagpt.text.words import SENTENCE_ENDS
 
 STYLE = "style.json"  # in a model's folder
 DECIDED = 0.95  # the share of a text that must agree
 MARKS = re.compile(r"(?<=[^\s.,!?;:])( *)([.,!?;:]+)(?=\s|$)")  # at the end of a word
-END = re.compile(r"[.!?]\s*$")
+END = re.compile(rf"[{SENTENCE_ENDS}]\s*$")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ class Writing:
             return mark[0] if gap is None else gap + gap.join(mark[2])
 
         text = MARKS.sub(respaced, text)
-        if (self.ended or 0) >= DECIDED and text and not END.search(text):
+        # A full stop would be the wrong mark in Chinese, so letters that have no capitals get none.
+        has_case = all(letter.lower() != letter.upper() for letter in text if letter.isalpha())
+        if (self.ended or 0) >= DECIDED and text and has_case and not END.search(text):
             text += f"{at_end or ''}."
         return text
 

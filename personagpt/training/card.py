@@ -57,7 +57,8 @@ def write_card(
     metadata = ModelCardData(
         base_model=None if local or settings.init == "random" else base,
         license=_license(settings, local),
-        language="en",
+        # ConvAI2 is English. Nobody says what language another text has.
+        language="en" if data_id == HUB_CONVAI2 else None,
         datasets=[data_id] if data_id == HUB_CONVAI2 else None,
         metrics=["perplexity", "f1"] if results else None,
         pipeline_tag="text-generation",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,6 +37,11 @@ def test_markers_by_hand() -> None:
     assert asks["questions"] == 1 / 2
     assert asks["echoes"] == 2 / 3  # hi, dogs, dogs; there and what are function words
     assert asks["seconds"] == pytest.approx(math.log(6.0))  # its first utterance answers nobody
+
+
+def test_question_marks_of_other_scripts() -> None:
+    speaker = replace(side(1), utterances=("你好！你养猫吗？", "没有", "我有猫。", "好"))
+    assert measure(speaker, 2, np.array([1.0, 1.0]))["questions"] == 1 / 2
 
 
 def test_a_marker_that_only_some_sides_have_is_left_out() -> None:

@@ -87,7 +87,7 @@ def test_the_card(published) -> None:
     talks, folder = published
     text = (folder / "README.md").read_text()
     data = DatasetCard(text).data
-    assert (data.license, data.language, data.size_categories) == (None, ["en"], ["n<1K"])
+    assert (data.license, data.language, data.size_categories) == (None, None, ["n<1K"])
     assert [config["data_files"] for config in data.configs] == ["talks.jsonl"]  # flags.csv has other columns
     for line in (
         "| talks | 6 |",

@@ -91,6 +91,7 @@ def test_words(text, expected) -> None:
         ("yes", "no", 0.0),
         ("", "no", 0.0),
         ("the", "a", 0.0),
+        ("我有两只猫。", "我有三只猫", 4 / 5),  # a letter of a script without spaces is a word
     ],
 )
 def test_word_f1(generated, true, f1) -> None:
@@ -103,6 +104,7 @@ def test_distinct() -> None:
     assert distinct(replies, 2) == pytest.approx(3 / 4)  # i-like, like-dogs, dogs-like, like-dogs: none across replies
     assert distinct(["one", "two"], 2) == 0.0
     assert distinct([], 1) == 0.0
+    assert distinct(["我有猫。", "我有狗。"], 1) == pytest.approx(4 / 6)
     assert distinct((reply for reply in replies), 1) == pytest.approx(3 / 6)
 
 
@@ -116,6 +118,7 @@ def test_distinct() -> None:
         ("i do and i do and i do", [], False),  # what it says twice itself is no earlier utterance
         ("i like dogs", ["i like dogs"], False),  # too short to tell
         ("", [""], False),
+        ("我有两只猫", ["你好！我有两只狗。"], True),
     ],
 )
 def test_repeats(reply, earlier, repeated) -> None:

@@ -114,6 +114,28 @@ def test_which_responses_follow_a_goal(response, goals) -> None:
     assert followed_goals([PETS, WORK], response) == goals
 
 
+CAT = Goal("询问宠物。", True, frozenset({"猫", "宠物", "ペット", "แมว", "قطة", "बिल्ली"}))
+
+
+@pytest.mark.parametrize(
+    ("response", "follows"),
+    [
+        ("你养猫吗？", True),
+        ("我养猫。你呢？", False),
+        ("你有宠物吗?我没有", True),
+        ("你喜欢动物吗？", False),
+        ("宠?物？", False),  # no word runs from one sentence into the next
+        ("ペットはいますか？", True),
+        ("คุณมีแมวไหม?", True),
+        ("هل لديك قطة؟", True),
+        ("क्या आपके पास बिल्ली है?", True),
+    ],
+)
+def test_responses_in_other_scripts(tmp_path, response, follows) -> None:
+    assert read_goals(written(tmp_path, f"{CAT.text}\task\t{' '.join(CAT.words)}\n")) == [CAT]
+    assert followed_goals([CAT], response) == [CAT] * follows
+
+
 def test_how_many_responses_follow_a_goal() -> None:
     talk = b"1 your persona: a\n2 partner's persona: b\n3 any pets ?\ti work .\n4 a dog , you ?\tmy job . any pets ?\n"
     assert count_followed([PETS, WORK], parse_corpus(talk, "t"), 20) == {"ask about pets.": 3, "talk about work.": 2}

@@ -37,9 +37,14 @@ def test_how_far_back_a_talk_is_shown() -> None:
     assert measured("".join(dialogues[:19])).max_history == 3
 
 
+def test_letters_without_capitals_get_no_full_stop() -> None:
+    writing = Writing(lower=1.0, spaced=1.0, ended=1.0)
+    assert [writing.bring(text) for text in ("Hi 42", "你好", "ok 吗？")] == ["hi 42 .", "你好", "ok 吗？"]
+
+
 def test_a_script_without_capitals_tells_nothing() -> None:
     style = measured("1 你好。\t你好！\n")
-    assert style.utterances == Writing(lower=None, spaced=None, ended=0.0)
+    assert style.utterances == Writing(lower=None, spaced=None, ended=1.0)
     assert style.facts == Writing(None, None, None)
     assert style.utterances.bring("What?  Yes!") == "What?  Yes!"
 

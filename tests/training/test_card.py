@@ -31,7 +31,7 @@ def test_the_metadata_the_hub_reads(settings, tmp_path, tokenizer) -> None:
     data = ModelCard.load(tmp_path / "README.md").data
     assert data.base_model == "microsoft/DialoGPT-medium"
     assert data.license == "mit"
-    assert data.language == "en"
+    assert data.language is None  # nobody says what language this text has
     assert data.datasets is None  # a local folder is no data set of the hub's
     assert data.pipeline_tag == "text-generation"
     assert "persona" in data.tags
@@ -89,7 +89,9 @@ def test_the_real_text_is_named_by_its_checksum(settings, tmp_path, tokenizer, m
     settings.text("valid").write_bytes(b"as published")
     monkeypatch.setattr(published, "CONVAI2_VALID_MD5", hashlib.md5(b"as published").hexdigest())
     write_card(tmp_path, settings, tokenizer, 1024, 250, None)
-    assert ModelCard.load(tmp_path / "README.md").data.datasets == ["conv_ai_2"]
+    data = ModelCard.load(tmp_path / "README.md").data
+    assert data.datasets == ["conv_ai_2"]
+    assert data.language == "en"
 
 
 def test_published_figures_only_for_their_text_and_vocabulary(
