@@ -94,9 +94,6 @@ def add_special_tokens(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenize
     # `split_special_tokens` keep a literal "<|p1|>" in an utterance from becoming control.
     tokenizer.add_tokens([START, P1, P2, ACT], special_tokens=True)
     tokenizer.pad_token = tokenizer.eos_token
-    # The library's `generate` goes on after a batch's last column, which must be a token of every chat. The batches of
-    # this repository are padded without the tokenizer.
-    tokenizer.padding_side = "left"
     tokenizer.chat_template = chat_template(tokenizer)
     return tokenizer
 

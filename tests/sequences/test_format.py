@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, processors
 from transformers import AutoTokenizer
 
+from personagpt.model.loading import load_tokenizer
 from personagpt.sequences.dataset import encode_corpus
 from personagpt.sequences.format import (
     IGNORED,
@@ -94,8 +95,7 @@ def test_a_saved_tokenizer_gets_nothing_added(tokenizer, tmp_path) -> None:
 
 
 def test_a_saved_tokenizer_pads_on_the_left_and_gives_the_same_ids(base, tmp_path) -> None:
-    published = AutoTokenizer.from_pretrained(base, padding_side="right")
-    made = add_special_tokens(published)
+    made = load_tokenizer(str(base))
     made.save_pretrained(tmp_path)
     saved = AutoTokenizer.from_pretrained(tmp_path)
     short, long = ([{"role": "user", "content": text}] for text in ("hi !", "hello , how are you ?"))
