@@ -50,11 +50,13 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
 
 
 def load_bare_tokenizer(name: str) -> PreTrainedTokenizerFast:
-    """Return the fast tokenizer of `name` as it was published. Raises ModelError."""
+    """Return the fast tokenizer of `name` as it was published, but with padding on the left. Raises ModelError."""
     quiet_libraries()
     try:
         _say_if_fetched(name, "tokenizer", "tokenizer.json", "vocab.json")
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        # The library's `generate` goes on after a batch's last column, which must be a token of every chat. Only a
+        # side that is given here is saved. The batches of this repository are padded without the tokenizer.
+        tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", trust_remote_code=False)
     except Exception as error:  # a damaged or foreign folder makes the library raise anything; the user gets a line
         raise _unusable(name, "tokenizer", error) from None
     if not tokenizer.is_fast or tokenizer.eos_token_id is None or len(tokenizer) < 2:

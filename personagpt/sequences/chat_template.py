@@ -1,7 +1,9 @@
 """The chat template: other programs render a chat in the training format through the saved tokenizer.
 
-The system message is the persona, one fact a line. Text that looks like a special token is broken up (`<|` -> `< |`),
-so that no message can become control.
+The system message is the persona, one fact a line; `developer` is another name of its role. As in importing, a space
+joins the text parts of a message and the messages of one role in a row; a line end joins those of the persona. Text
+that looks like a special token is broken up (`<|` -> `< |`) after the messages are joined, so that no text becomes
+control.
 """
 
 from __future__ import annotations
@@ -15,34 +17,55 @@ if TYPE_CHECKING:
 CHAT_TEMPLATE = """\
 {%- set eos = eos_token -%}
 {%- macro plain(text) -%}{{- textBREAKS -}}{%- endmacro -%}
-{%- for message in messages if message['content'] is not string -%}
-{{- raise_exception("a message's content must be text, not a list of parts and not nothing") -}}
-{%- endfor -%}
-{%- set persona = '' -%}
-{%- if messages and messages[0]['role'] == 'system' -%}
-{%- set persona = messages[0]['content'] -%}
-{%- set messages = messages[1:] -%}
+{%- macro text_of(message, gap) -%}
+{%- set content = message['content'] -%}
+{%- if message['tool_calls'] -%}
+{{- raise_exception('a message calls tools, and this model knows none: send messages without tool_calls') -}}
+{%- elif content is string -%}
+{{- content -}}
+{%- elif not content or content is mapping or content is not iterable -%}
+{{- raise_exception("a message's content must be text or a list of text parts") -}}
+{%- else -%}
+{%- for part in content -%}
+{%- if part is not mapping or part['type'] not in ['text', 'input_text', 'output_text'] or \
+part['text'] is not string -%}
+{{- raise_exception("a message has a part that is no text, and this model reads only text: leave the part out") -}}
 {%- endif -%}
+{%- endfor -%}
+{{- content | map(attribute='text') | select | join(gap) -}}
+{%- endif -%}
+{%- endmacro -%}
+{%- if tools -%}{{- raise_exception('this model knows no tools: send messages without tools') -}}{%- endif -%}
+{%- set chat = namespace(persona='', turns=[]) -%}
 {%- for message in messages -%}
-{%- if message['role'] not in ['user', 'assistant'] or (not loop.first and message['role'] == loop.previtem['role']) -%}
-{{- raise_exception('after an optional system message (the persona), user and assistant must alternate') -}}
+{%- set role = message['role'] -%}
+{%- if role in ['system', 'developer'] and not chat.turns -%}
+{%- set chat.persona = chat.persona + '\\n' + text_of(message, '\\n') -%}
+{%- elif role not in ['user', 'assistant'] -%}
+{{- raise_exception('a message has the role ' ~ (role or 'none') ~ \
+'; expected system (the persona) first, then user and assistant') -}}
+{%- elif chat.turns and chat.turns[-1]['role'] == role -%}
+{%- set text = [chat.turns[-1]['text'], text_of(message, ' ')] | select | join(' ') -%}
+{%- set chat.turns = chat.turns[:-1] + [{'role': role, 'text': text}] -%}
+{%- else -%}
+{%- set chat.turns = chat.turns + [{'role': role, 'text': text_of(message, ' ')}] -%}
 {%- endif -%}
 {%- endfor -%}
 {%- if goal -%}
 {%- if goal is not string -%}{{- raise_exception('a goal must be text') -}}{%- endif -%}
 {{- '<|act|>' + plain(goal) -}}
 {%- endif -%}
-{{- '<|p1|>' if (messages and messages[0]['role'] == 'assistant') or \
-(not messages and add_generation_prompt) else '<|p2|>' -}}
-{%- for fact in persona.replace('\\r\\n', '\\n').split('\\n') if fact.strip() -%}
+{{- '<|p1|>' if (chat.turns and chat.turns[0]['role'] == 'assistant') or \
+(not chat.turns and add_generation_prompt) else '<|p2|>' -}}
+{%- for fact in chat.persona.replace('\\r\\n', '\\n').split('\\n') if fact.strip() -%}
 {{- plain(fact) + eos -}}
 {%- endfor -%}
 {{- '<|sep|><|start|>' -}}
-{%- for message in messages -%}
-{%- if message['role'] == 'assistant' -%}
-{%- generation -%}{{- plain(message['content']) + eos -}}{%- endgeneration -%}
+{%- for turn in chat.turns -%}
+{%- if turn['role'] == 'assistant' -%}
+{%- generation -%}{{- plain(turn['text']) + eos -}}{%- endgeneration -%}
 {%- else -%}
-{{- plain(message['content']) + eos -}}
+{{- plain(turn['text']) + eos -}}
 {%- endif -%}
 {%- endfor -%}
 """

@@ -138,20 +138,105 @@ def test_a_broken_special_token_that_looks_like_another_is_broken_again(base) ->
     assert "a  bc" in tokenizer.decode(ids)
 
 
-@pytest.mark.parametrize("content", [None, [{"type": "text", "text": "hi"}], 5])
-@pytest.mark.parametrize("role", ["system", "user"])
-def test_a_message_that_is_no_text_is_an_error(real_tokenizer, role, content) -> None:
-    messages = [{"role": "system", "content": "x"}, {"role": "user", "content": "hi"}]
-    messages = [message | {"content": content} if message["role"] == role else message for message in messages]
-    with pytest.raises(TemplateError, match="a message's content must be text, not a list of parts and not nothing"):
-        real_tokenizer.apply_chat_template(messages)
-    with pytest.raises(TemplateError, match="a message's content must be text"):
-        real_tokenizer.apply_chat_template([{"role": role}])
+def parts(*texts: str, kind: str = "text") -> list[dict[str, str]]:
+    return [{"type": kind, "text": text} for text in texts]
 
 
-@pytest.mark.parametrize("roles", ["uu", "aa", "uaa", "us", "susu", "ssu", "t", "ut", "suauu"])
-def test_roles_out_of_order_are_an_error(real_tokenizer, roles) -> None:
-    names = {"u": "user", "a": "assistant", "s": "system", "t": "tool"}
+@pytest.mark.parametrize("kind", ["text", "input_text", "output_text"])
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_what_clients_send_is_the_format_of_the_joined_texts(real_tokenizer, real_encoder, role, kind) -> None:
+    messages = [
+        {"role": role, "content": parts("i sing.", "i like tea.\r\n", kind=kind)},
+        {"role": "developer", "content": "my name is anna."},
+        {"role": "user", "content": parts("hi", "", "!", kind=kind)},
+        {"role": "assistant", "content": "hello ."},
+        {"role": "assistant", "content": parts("how are", "you ?", kind=kind), "tool_calls": []},
+        {"role": "user", "content": ""},
+        {"role": "user", "content": "fine"},
+        {"role": "user", "content": "."},
+        {"role": "assistant", "content": "bye"},
+    ]
+    facts = ["i sing.", "i like tea.", "my name is anna."]
+    utterances = ["hi !", "hello . how are you ?", "fine .", "bye"]
+    ((tokens, labels),) = encoded(Corpus([Dialogue((facts, facts), utterances)], [(1,)], []), real_encoder)
+    rendered = real_tokenizer.apply_chat_template(
+        messages, tools=[], return_assistant_tokens_mask=True, return_dict=True
+    )
+    assert rendered["input_ids"] == tokens
+    assert rendered["assistant_masks"] == [int(label != IGNORED) for label in labels]
+
+
+def test_an_assistant_s_messages_in_a_row_begin_a_chat(real_tokenizer, real_encoder) -> None:
+    messages = [{"role": "assistant", "content": text} for text in ("hi", "!")]
+    ids = real_tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
+    assert ids == [P1, SEP, START, *HI, EOS]
+
+
+def test_a_reply_of_text_parts_can_be_continued(real_tokenizer) -> None:
+    def render(*messages: dict[str, object], **options: bool) -> str:
+        return real_tokenizer.apply_chat_template([*messages], tokenize=False, **options)
+
+    said, reply = {"role": "user", "content": "hi !"}, {"role": "assistant", "content": parts("hello", "there")}
+    assert render(said, reply, continue_final_message=True) == render(said) + "hello there"
+
+
+def test_joined_messages_cannot_become_control(base) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.add_tokens(["a bc"], special_tokens=True)
+    add_special_tokens(tokenizer)
+    control = tokenizer.convert_tokens_to_ids("a bc")
+    for messages in (
+        [{"role": "user", "content": "a"}, {"role": "user", "content": "bc"}],
+        [{"role": "user", "content": parts("a", "bc")}],
+    ):
+        ids = tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
+        assert control not in ids
+        assert "a  bc" in tokenizer.decode(ids)
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "https://example.org/duck.png"}}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "content must be text or a list of text parts"),
+        (5, "content must be text or a list of text parts"),
+        ([], "content must be text or a list of text parts"),
+        ({"text": "hi"}, "content must be text or a list of text parts"),
+        ([*parts("look:"), IMAGE], "a part that is no text"),
+        ([{"type": "text"}], "a part that is no text"),
+        ([{"type": "text", "text": None}], "a part that is no text"),
+        (["hi"], "a part that is no text"),
+    ],
+)
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant"])
+def test_a_message_that_is_no_text_is_an_error(real_tokenizer, role, content, reason) -> None:
+    with pytest.raises(TemplateError, match=reason):
+        real_tokenizer.apply_chat_template([{"role": role, "content": content}])
+
+
+def test_a_message_without_content_is_an_error(real_tokenizer) -> None:
+    with pytest.raises(TemplateError, match="content must be text or a list of text parts"):
+        real_tokenizer.apply_chat_template([{"role": "user"}])
+
+
+def test_tools_are_an_error(real_tokenizer) -> None:
+    tool = {"type": "function", "function": {"name": "now", "parameters": {}}}
+    call = {"type": "function", "function": {"name": "now", "arguments": {}}}
+    said = {"role": "user", "content": "hi"}
+    with pytest.raises(TemplateError, match="this model knows no tools: send messages without tools"):
+        real_tokenizer.apply_chat_template([said], tools=[tool])
+    with pytest.raises(TemplateError, match="send messages without tool_calls"):
+        real_tokenizer.apply_chat_template([said, {"role": "assistant", "content": "", "tool_calls": [call]}])
+
+
+@pytest.mark.parametrize(
+    ("roles", "named"),
+    [("us", "system"), ("ud", "developer"), ("susu", "system"), ("t", "tool"), ("ut", "tool"), ("n", "none")],
+)
+def test_a_role_out_of_place_is_an_error(real_tokenizer, roles, named) -> None:
+    names = {"u": "user", "s": "system", "d": "developer", "t": "tool", "n": None}
     messages = [{"role": names[role], "content": "hi"} for role in roles]
-    with pytest.raises(TemplateError, match="user and assistant must alternate"):
+    with pytest.raises(TemplateError, match=f"the role {named}; expected system .* first, then user and assistant"):
         real_tokenizer.apply_chat_template(messages)

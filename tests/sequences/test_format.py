@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, processors
 from transformers import AutoTokenizer
 
+from personagpt.model.loading import load_tokenizer
 from personagpt.sequences.dataset import encode_corpus
 from personagpt.sequences.format import (
     IGNORED,
@@ -91,6 +92,23 @@ def test_a_saved_tokenizer_gets_nothing_added(tokenizer, tmp_path) -> None:
     assert len(add_special_tokens(again)) == len(tokenizer)
     assert again.convert_tokens_to_ids(list(SPECIAL_TOKENS)) == ids
     assert tokenizer_checksum(again) == tokenizer_checksum(tokenizer)
+
+
+def test_a_saved_tokenizer_pads_on_the_left_and_gives_the_same_ids(base, tmp_path) -> None:
+    made = load_tokenizer(str(base))
+    made.save_pretrained(tmp_path)
+    saved = AutoTokenizer.from_pretrained(tmp_path)
+    short, long = ([{"role": "user", "content": text}] for text in ("hi !", "hello , how are you ?"))
+    padded = saved.apply_chat_template([short, long], padding=True, return_dict=True)
+    alone = saved.apply_chat_template(short, return_dict=True)["input_ids"]
+    width = len(padded["input_ids"][1])
+    assert len(alone) < width
+    assert padded["input_ids"][0] == [saved.pad_token_id] * (width - len(alone)) + alone
+    assert padded["attention_mask"][0] == [0] * (width - len(alone)) + [1] * len(alone)
+    # The padding side is no part of what tensors depend on.
+    saved.padding_side = "right"
+    assert tokenizer_checksum(saved) == tokenizer_checksum(made)
+    assert Encoder(saved).texts(["hi !"]) == Encoder(made).texts(["hi !"])
 
 
 def test_a_worked_example(real_encoder) -> None:
