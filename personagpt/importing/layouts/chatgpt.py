@@ -18,9 +18,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from personagpt.errors import shorten
 from personagpt.importing.roles import ASSISTANT, SYSTEM, TOOL, TOOL_CALL, USER, role_of, text_of
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, short, value_of
+from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, value_of
 
 CONTEXT_TYPES = {"user_editable_context", "model_editable_context"}  # what the user told of themselves, and memory
 TALK_TYPES = {"text", "multimodal_text"}
@@ -77,9 +78,9 @@ def _branch(nodes: dict[str, Any], last: Any) -> list[dict[str, Any]]:
     while node_id is not None:
         node = nodes.get(node_id) if isinstance(node_id, str) else None
         if not isinstance(node, dict):
-            raise RecordError(f"no message {short(node_id)} in 'mapping'")
+            raise RecordError(f"no message {shorten(node_id)} in 'mapping'")
         if node_id in passed:
-            raise RecordError(f"the message {short(node_id)} comes before itself")
+            raise RecordError(f"the message {shorten(node_id)} comes before itself")
         passed.add(node_id)
         if isinstance(node.get("message"), dict):
             messages.append(node["message"])

@@ -16,7 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 
-from personagpt.errors import UserError
+from personagpt.errors import UserError, shorten
 from personagpt.importing.sources import PARTS, Source
 from personagpt.importing.talks import (
     ImportedTalk,
@@ -24,7 +24,6 @@ from personagpt.importing.talks import (
     Record,
     RecordError,
     parse_each,
-    short,
     texts_of,
     value_of,
 )
@@ -75,5 +74,5 @@ def _texts(row: dict[str, str], column: str) -> list[str]:
             warnings.simplefilter("ignore")  # a backslash in a talk is no matter for the user
             value = ast.literal_eval(cell.strip())
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        raise RecordError(f"{column!r} is {short(cell)}; expected a list as Python writes it") from None
+        raise RecordError(f"{column!r} is {shorten(cell)}; expected a list as Python writes it") from None
     return [SPECIAL.sub("", text) for text in texts_of({column: value}, column)]

@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 
-from personagpt.errors import UserError
+from personagpt.errors import UserError, shorten
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each, short, value_of
+from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each, value_of
 
 COLUMNS = ("conv_id", "utterance_idx", "utterance")
 SPEAKERS = ("listener", "speaker")  # by the remainder of the utterance's number
@@ -60,7 +60,7 @@ def _talk(record: Record) -> ImportedTalk:
         number = int(written) if written.isdecimal() and len(written) < 9 else None
         if number is None or (before is not None and number != before + 1):
             wanted = "utterance_idx" if before is None else f"utterance_idx {before + 1}"
-            raise RecordError(f"expected {wanted}, a whole number, got {short(written)}")
+            raise RecordError(f"expected {wanted}, a whole number, got {shorten(written)}")
         turns.append(ImportedTurn(SPEAKERS[number % 2], value_of(row, "utterance", str).replace(COMMA, ",")))
         before = number
     return ImportedTalk(record.place, turns)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from personagpt.errors import shorten
 from personagpt.importing.chats import list_at
 from personagpt.importing.sources import Source
 from personagpt.importing.talks import (
@@ -21,7 +22,6 @@ from personagpt.importing.talks import (
     Record,
     RecordError,
     parse_each,
-    short,
     texts_of,
     value_of,
 )
@@ -56,7 +56,7 @@ def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
         before = SPEAKERS.index(turns[-1].speaker) if turns else 1
         speaker = utterance.get("id", SPEAKERS[1 - before])
         if speaker not in SPEAKERS:
-            raise RecordError(f"utterance {number} has the id {short(speaker)}; expected {' or '.join(SPEAKERS)}")
+            raise RecordError(f"utterance {number} has the id {shorten(speaker)}; expected {' or '.join(SPEAKERS)}")
         turns.append(ImportedTurn(speaker, text))
     left_out["previous dialogs, which stand in the files of their sessions"] += len(
         list_at(record.content, "previous_dialogs")

@@ -13,8 +13,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from personagpt.errors import shorten
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each, short
+from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each
 
 PARTNER, YOU = "partner", "you"
 FACT = re.compile(r"\s*(your|partner's) persona:(.*)", re.IGNORECASE)
@@ -67,7 +68,7 @@ def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
 def _field(piece: str, number: int) -> tuple[str, str]:
     name, colon, value = piece.partition(":")
     if not colon:
-        raise RecordError(f"line {number} has {short(piece)} in it; expected `name:value` between tabs")
+        raise RecordError(f"line {number} has {shorten(piece)} in it; expected `name:value` between tabs")
     return name.strip(), value
 
 

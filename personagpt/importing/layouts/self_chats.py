@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from personagpt.errors import shorten
 from personagpt.importing.chats import list_at
 from personagpt.importing.sources import Source
 from personagpt.importing.talks import (
@@ -22,7 +23,6 @@ from personagpt.importing.talks import (
     Record,
     RecordError,
     parse_each,
-    short,
     value_of,
 )
 
@@ -45,7 +45,7 @@ def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
     said: list[tuple[str, str, str]] = []  # id, place in the pair, text
     for number, pair in enumerate(value_of(record.content, "dialog", list), start=1):
         if not isinstance(pair, list) or len(pair) > len(SPEAKERS):
-            raise RecordError(f"exchange {number} is {short(pair)}; expected a list of two messages")
+            raise RecordError(f"exchange {number} is {shorten(pair)}; expected a list of two messages")
         for place, message in zip(SPEAKERS, pair, strict=False):
             said.append((value_of(message, "id", str), place, value_of(message, "text", str)))
     is_named = len({name for name, _, _ in said}) > 1

@@ -14,9 +14,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from personagpt.errors import shorten
 from personagpt.importing.chats import list_at, text_at
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each, short, value_of
+from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each, value_of
 
 SPEAKER = re.compile(r"[01]_(Wizard|Apprentice)")
 
@@ -38,6 +39,8 @@ def _talk(record: Record) -> ImportedTalk:
     for number, said in enumerate(value_of(record.content, "dialog", list), start=1):
         speaker = SPEAKER.fullmatch(value_of(said, "speaker", str))
         if not speaker:
-            raise RecordError(f"utterance {number} has the speaker {short(said['speaker'])}; expected such as 0_Wizard")
+            raise RecordError(
+                f"utterance {number} has the speaker {shorten(said['speaker'])}; expected such as 0_Wizard"
+            )
         turns.append(ImportedTurn(speaker[1], value_of(said, "text", str)))
     return ImportedTalk(record.place, turns, part=record.part)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from personagpt.errors import shorten
 from personagpt.importing.chats import list_at
 from personagpt.importing.sources import Source
 from personagpt.importing.talks import (
@@ -21,7 +22,6 @@ from personagpt.importing.talks import (
     Record,
     RecordError,
     parse_each,
-    short,
     texts_of,
     value_of,
 )
@@ -51,6 +51,6 @@ def _talk(record: Record) -> ImportedTalk:
     turns: list[ImportedTurn] = []
     for number, pair in enumerate(value_of(record.content, "dialogue", list), start=1):
         if not _is_pair(pair):
-            raise RecordError(f"pair {number} is {short(pair)}; expected an utterance and its reply")
+            raise RecordError(f"pair {number} is {shorten(pair)}; expected an utterance and its reply")
         turns += [ImportedTurn(PARTNER, pair[0]), ImportedTurn(YOU, pair[1])]
     return ImportedTalk(record.place, turns, {YOU: facts}, YOU, record.part)
