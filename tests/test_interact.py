@@ -385,7 +385,7 @@ def test_an_export_among_the_recordings_is_refused(chat, recorded, tmp_path, opt
 def test_a_talk_whose_file_is_moved_meanwhile_ends_and_is_not_called_recorded(chat, tmp_path, monkeypatch) -> None:
     path = tmp_path / "save" / "conversations" / "talks.sqlite"
 
-    def lines(kept: Path) -> Iterator[str]:
+    def lines(kept: Path, completions: object) -> Iterator[str]:
         yield "hi"
         path.rename(tmp_path / "elsewhere.sqlite")
         yield "still there ?"

@@ -273,7 +273,7 @@ def test_a_model_that_learns_more_is_scored_before_its_first_step(
     base = finished.parent / "save" / "checkpoint" / "model"
     env = prepare_run(tmp_path, data, epochs=1, model_name=base, learn_rate=0.5)
     with monkeypatch.context() as patch:
-        patch.setattr(train, "training_step", die)
+        patch.setattr("personagpt.training.optimization.training_step", die)
         with pytest.raises(ZeroDivisionError):
             train_run(env)
     assert [row["step"] for row in rows(env, "eval.csv")] == ["0"]

@@ -56,7 +56,7 @@ from personagpt.importing.layouts import (
     transfertransfo,
     truecased,
     whatsapp,
-    wizard,
+    wizard_of_wikipedia,
     xpersona,
 )
 from personagpt.importing.sources import Source
@@ -89,7 +89,7 @@ LAYOUTS: dict[str, Layout] = {
     "msc": msc,
     "xpersona": xpersona,
     "topical-chat": topical_chat,
-    "wizard-of-wikipedia": wizard,
+    "wizard-of-wikipedia": wizard_of_wikipedia,
     "self-chats": self_chats,
     "sillytavern": sillytavern,
     "messages": messages,
