@@ -382,20 +382,31 @@ def test_an_export_among_the_recordings_is_refused(chat, recorded, tmp_path, opt
     assert sorted(folder.iterdir()) == before
 
 
-def test_a_talk_whose_file_is_moved_meanwhile_ends_and_is_not_called_recorded(chat, tmp_path, monkeypatch) -> None:
+def test_a_talk_whose_file_is_moved_meanwhile_is_not_called_recorded_and_a_new_talk_is(
+    chat, tmp_path, monkeypatch
+) -> None:
     path = tmp_path / "save" / "conversations" / "talks.sqlite"
 
     def lines(kept: Path, completions: object) -> Iterator[str]:
         yield "hi"
         path.rename(tmp_path / "elsewhere.sqlite")
         yield "still there ?"
+        yield from ending
 
     monkeypatch.setattr(interact, "typed_lines", lines)
+    ending: list[str] = []
     outcome = chat("", *DOGS)
-    assert outcome.status == 2
-    assert "this file was moved or removed" in outcome.err
-    assert "this talk is no longer on record" in outcome.err
+    assert outcome.status == 0
+    assert outcome.err.count("this file was moved or removed") == 1
+    assert outcome.out.count("(this talk is no longer on record: ") == 1
     assert "recorded in" not in outcome.out
+    (tmp_path / "elsewhere.sqlite").unlink()
+    ending += ["/new", "hello"]
+    outcome = chat("", *DOGS)
+    assert outcome.out.count("(this talk is no longer on record: ") == 1
+    (line,) = [line for line in outcome.out.splitlines() if line.startswith("recorded in")]
+    (kept,) = Recordings(path.parent).talks()
+    assert (kept.texts[0], line) == ("hello", f"recorded in {path}: {kept.id}")
 
 
 def test_a_deletion_while_another_program_reads_the_file(chat, recorded, tmp_path, monkeypatch) -> None:
