@@ -29,7 +29,6 @@ from functools import partial
 from pathlib import Path
 
 from personagpt.errors import RunError, UserError
-from personagpt.files import read_text
 from personagpt.model.folders import find_model
 from personagpt.model.sampling import RANGES, Sampling
 from personagpt.output import say, warn
@@ -51,6 +50,7 @@ from personagpt.settings import Settings, read_settings
 from personagpt.signals import importing
 from personagpt.talking.terminal import typed_lines
 from personagpt.text.convai2 import read_corpus
+from personagpt.text.persona_file import read_persona_file
 
 TYPED = "typed_lines"  # the file beside the recorded talks that keeps the lines typed on a terminal
 Pair = tuple[list[str], list[str]]  # the facts of a dialogue's two speakers
@@ -158,13 +158,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def read_facts(options: Options) -> list[str]:
     """Return the facts of --persona or --persona-file. Raises UserError if the option gives no fact."""
-    lines = options.persona
     if options.persona_file is not None:
-        lines = read_text(options.persona_file).splitlines()
-    facts = [line.strip() for line in lines or () if line.strip()]
+        return read_persona_file(options.persona_file)
+    facts = [line.strip() for line in options.persona or () if line.strip()]
     if any("\udc80" <= letter <= "\udcff" for fact in facts for letter in fact):  # undecodable bytes
         raise UserError("--persona: not UTF-8 text; set the terminal to UTF-8, or use --persona-file")
-    if lines is not None and not facts:
+    if options.persona is not None and not facts:
         raise UserError("an empty persona: give at least one fact, such as --persona 'i have two dogs.'")
     return facts
 

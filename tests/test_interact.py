@@ -143,6 +143,13 @@ def test_a_mistake_in_the_command_is_one_line(chat, tmp_path, arguments, words) 
     assert not (tmp_path / "save" / "conversations").exists()
 
 
+def test_a_table_is_no_persona_file(chat, tmp_path) -> None:
+    (tmp_path / "facts.csv").write_text("persona,chat\ni ski.,hi\n")
+    outcome = chat("hi\n", "--persona-file", tmp_path / "facts.csv")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert "this is a table or JSON; expected text with one fact a line" in outcome.err
+
+
 @pytest.mark.parametrize("option", [("--temperature", "0.001"), ("--temperature", "1e6"), ("--top-p", "1e-300")])
 def test_sampling_at_the_ends_of_its_range(chat, option) -> None:
     outcome = chat("hi !\n", *DOGS, *option, "--seed", 1)
