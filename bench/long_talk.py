@@ -17,7 +17,7 @@ import random
 import re
 import sys
 
-from bench.persona_recall import chosen_model, model_parser
+from bench.persona_recall import chosen_model, known_sentences, model_parser, sentences
 from data.sample import make_sample
 from data.sample.templates import FACT_KINDS, FAREWELLS, SMALL_TALK
 from personagpt.model.loading import TrainedModel
@@ -29,25 +29,19 @@ ASKED = {question: kind for kind, table in FACT_KINDS.items() for question in ta
 COLUMNS = ("farewells", "unknown words", "unknown sentences", "own value")
 
 
-def sentences(text: str) -> list[str]:
-    """Return the sentences of a text, with {} in place of each value."""
-    slots = re.sub(r"\w+", lambda word: "{}" if word[0] in make_sample.VALUES else word[0], text)
-    return re.split(r"(?<=[.!?]) ", slots)
-
-
 def known_text() -> tuple[set[str], set[str], set[str]]:
     """Return the words and the sentences of the training text, and the sentences that say goodbye."""
     uttered = [said for dialogue in make_sample.read_corpus(make_sample.TRAIN_FILE) for said in dialogue.utterances]
     words = set(re.findall(r"\w+", " ".join(uttered))) | set(make_sample.VALUES)
     farewells = {sentence for farewell in FAREWELLS for sentence in sentences(farewell)}
-    return words, {sentence for said in uttered for sentence in sentences(said)}, farewells
+    return words, known_sentences(), farewells
 
 
 def long_talks(model: TrainedModel) -> list[dict[str, list[bool]]]:
     """Judge the replies of each turn by COLUMNS. The last column covers only questions that the persona settles."""
     chance = random.Random(SEED)
     corpus = make_sample.read_corpus(make_sample.VALID_FILE)[:PERSONAS]
-    known_words, known_sentences, farewells = known_text()
+    known_words, known, farewells = known_text()
     personas = [dialogue.personas[1] for dialogue in corpus] * ROUNDS
     asked = [chance.sample([*ASKED, *SMALL_TALK], QUESTIONS) for _ in personas]
     speakers = [Persona(model, facts, seed=SEED + number, keep_facts=True) for number, facts in enumerate(personas)]
@@ -59,7 +53,7 @@ def long_talks(model: TrainedModel) -> list[dict[str, list[bool]]]:
         for persona, questions, reply in zip(personas, asked, replies, strict=True):
             verdicts["farewells"].append(not farewells.isdisjoint(sentences(reply)))
             verdicts["unknown words"].append(not known_words.issuperset(re.findall(r"\w+", reply)))
-            verdicts["unknown sentences"].append(not known_sentences.issuperset(sentences(reply)))
+            verdicts["unknown sentences"].append(not known.issuperset(sentences(reply)))
             if value := make_sample.value_of(persona, ASKED.get(questions[turn], "")):
                 verdicts["own value"].append(make_sample.names(reply, value))
         turns.append(verdicts)

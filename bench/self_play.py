@@ -11,7 +11,7 @@ for each N of --no-repeat (by default 0, which is off, and interact.py's default
     unknown words       share of replies that hold a word which the corpus does not have
     unknown sentences   share of replies that hold a sentence which the corpus does not have
     distinct_2          distinct pairs of words
-    own value, exchanged: new    bench/persona_recall.py with the same N
+    own value, exchanged: new    bench/persona_recall.py with the same N, personas of five facts, asked in a talk
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.long_talk import known_text, sentences
-from bench.persona_recall import chosen_model, model_parser, persona_recall
+from bench.long_talk import known_text
+from bench.persona_recall import chosen_model, model_parser, persona_recall, sentences
 from data.sample import make_sample
 from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import Sampling
@@ -78,7 +78,11 @@ def main() -> int:
         columns = [[verdict for verdicts in turns for verdict in verdicts[name]] for name in COLUMNS]
         recall = persona_recall(model.model, model.encoder, no_repeat=no_repeat)
         figures = [sum(column) / len(column) for column in columns]
-        figures += [distinct([text for talk in talks for text in talk], 2), recall["own"], recall["exchanged_new"]]
+        figures += [
+            distinct([text for talk in talks for text in talk], 2),
+            recall["own value"],
+            recall["exchanged: new"],
+        ]
         print(f"{no_repeat:>9}" + "".join(f"{figure:>19.1%}" for figure in figures), flush=True)
         by_turn[no_repeat] = [sum(verdicts["farewells"]) / len(verdicts["farewells"]) for verdicts in turns]
     print("\nfarewells by turn" + "".join(f"{turn:>5}" for turn in range(1, TURNS + 1)))

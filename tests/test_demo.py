@@ -17,7 +17,7 @@ import interact
 import preprocess_dataset
 import train
 from data.sample import make_sample
-from data.sample.templates import FAREWELLS
+from data.sample.templates import FAREWELLS, GREETINGS
 from personagpt.sequences.goals import GoalDraw, count_followed, read_goals
 from personagpt.settings import read_settings
 from personagpt.text.convai2 import read_corpus
@@ -35,16 +35,11 @@ def test_the_base_is_small_and_knows_no_persona(base: Path) -> None:
 
 
 def test_the_corpus_is_what_its_script_writes(sample: Path) -> None:
-    import random
-
-    chance, used = random.Random(make_sample.SEED), set()
-    for path, count in (
-        (make_sample.TRAIN_FILE, make_sample.TRAIN_DIALOGUES),
-        (make_sample.VALID_FILE, make_sample.VALID_DIALOGUES),
+    for path, expected in zip(
+        (make_sample.TRAIN_FILE, make_sample.VALID_FILE), make_sample.make_corpora(), strict=True
     ):
-        assert len(read_corpus(path).dialogues) == count
-        expected = make_sample.make_corpus(chance, count, used)
         found = make_sample.read_corpus(path)
+        assert len(read_corpus(path).dialogues) == len(found)
         assert [list(map(list, d.personas)) for d in expected] == [list(map(list, d.personas)) for d in found]
         assert [list(d.utterances) for d in expected] == [list(d.utterances) for d in found]
 
@@ -92,10 +87,33 @@ def test_validation_personas_never_occur_in_training() -> None:
     assert not held_out & values(make_sample.TRAIN_FILE)
 
 
+def test_personas_have_one_to_six_facts_on_both_sides() -> None:
+    for path in (make_sample.TRAIN_FILE, make_sample.VALID_FILE):
+        dialogues = read_corpus(path).dialogues
+        for speaker in (0, 1):
+            counts = Counter(len(dialogue.personas[speaker]) for dialogue in dialogues)
+            assert sorted(counts) == [1, 2, 3, 4, 5, 6]
+            assert min(counts.values()) >= len(dialogues) / 12  # half of an equal share
+
+
+def test_talks_open_with_a_question_a_greeting_or_both() -> None:
+    """A person's first line may be any of the three, so that each kind opens at least one talk in twenty."""
+    openings = Counter()
+    dialogues = read_corpus(make_sample.TRAIN_FILE).dialogues
+    for dialogue in dialogues:
+        opening, reply = dialogue.utterances[:2]
+        greets, asks = opening.startswith(tuple(GREETINGS)), opening.endswith("?")
+        openings[greets, asks] += 1
+        assert reply.startswith(tuple(GREETINGS)) == greets
+    assert openings.keys() == {(True, True), (True, False), (False, True)}
+    assert openings[False, True] >= 0.45 * len(dialogues)
+    assert min(openings.values()) >= 0.05 * len(dialogues)
+
+
 def test_there_are_enough_questions_and_nobody_gives_the_answer_away() -> None:
-    questions = [question for question in make_sample.persona_questions(make_sample.VALID_FILE) if not question.uttered]
-    assert len(questions) >= 200
     corpus = make_sample.read_corpus(make_sample.VALID_FILE)
+    questions = [question for question in make_sample.persona_questions(corpus) if not question.uttered]
+    assert len(questions) >= 200
     for question in questions:
         dialogue = corpus[question.dialogue]
         assert make_sample.value_of(dialogue.personas[question.speaker], question.kind) == question.value

@@ -14,7 +14,7 @@ The text is the same on every machine; the weights may differ in their last bits
 The base model stands in for DialoGPT. It learns from chatter, in which people tell things and others repeat them. So it
 can chat, and copy from an utterance, but it has never seen a persona. Fine-tuning on the corpus then teaches it to
 answer from its persona. That can be counted, because each answer names a known word: `persona_questions` finds the
-questions in a corpus file, and `value_of` and `with_value` read and change a persona.
+questions in a corpus, and `value_of` and `with_value` read and change a persona.
 """
 
 import argparse
@@ -44,8 +44,9 @@ VALUES = [value for table in FACT_KINDS.values() for value in table.values]
 
 SEED = 1
 TRAIN_DIALOGUES, VALID_DIALOGUES = 1500, 80
-FACTS = 5  # in a persona
+FACTS = 1, 6  # in a persona: fewest, most
 EXCHANGES = 3, 12  # in a dialogue: fewest, most
+BARE_QUESTION, BARE_GREETING = 0.5, 0.1  # shares of the dialogues, by their first utterance; the others greet and ask
 
 EOS = "<|endoftext|>"
 CONTEXT = 320  # tokens; a side of twelve exchanges may have more, and is cut
@@ -64,7 +65,7 @@ class Dialogue(NamedTuple):
 class PersonaQuestion(NamedTuple):
     """A question whose answer is in the persona of the speaker who answers."""
 
-    dialogue: int  # place in the file, from 0
+    dialogue: int  # place in the corpus, from 0
     utterance: int  # place of the question among the dialogue's utterances, from 0
     speaker: int  # who answers: 0 talks first in the dialogue, 1 is the other speaker
     kind: str  # a key of FACT_KINDS
@@ -75,9 +76,9 @@ class PersonaQuestion(NamedTuple):
 # --- the corpus ----------------------------------------------------------------------------------
 
 
-def draw_persona(rng: random.Random, taken: set[str]) -> dict[str, str]:
-    """Return the values of a new persona, by kind. No value is in `taken`."""
-    kinds = rng.sample(list(FACT_KINDS), FACTS)
+def draw_persona(rng: random.Random, count: int, taken: set[str]) -> dict[str, str]:
+    """Return the values of a new persona of `count` facts, by kind. No value is in `taken`."""
+    kinds = rng.sample(list(FACT_KINDS), count)
     return {kind: rng.choice([v for v in FACT_KINDS[kind].values if v not in taken]) for kind in kinds}
 
 
@@ -108,7 +109,8 @@ def make_utterances(rng: random.Random, personas: list[dict[str, str]]) -> list[
     """
     turns = 2 * rng.randint(*EXCHANGES)
     farewells_from = turns - 2 if rng.random() < 0.25 else turns
-    greets = rng.random() < 0.7
+    opening = rng.random()
+    greets, only_greets = opening >= BARE_QUESTION, opening >= 1 - BARE_GREETING
     heard: list[list[str]] = [[], []]  # the topics each speaker has been asked about
     utterances: list[str] = []
     topic = None  # what the last utterance asks about
@@ -118,7 +120,7 @@ def make_utterances(rng: random.Random, personas: list[dict[str, str]]) -> list[
         sentences = []
         if turn < 2 and greets:
             sentences.append(rng.choice(GREETINGS))
-        elif turn > 0 and rng.random() < 0.3:
+        elif turn > 1 and rng.random() < 0.3:
             sentences.append(rng.choice(REACTIONS))
         if topic:
             sentences.append(answer(rng, topic, personas[speaker]))
@@ -126,6 +128,8 @@ def make_utterances(rng: random.Random, personas: list[dict[str, str]]) -> list[
         last_topic, topic = topic, None
         if turn >= farewells_from:
             sentences.append(rng.choice(FAREWELLS))
+        elif turn == 0 and only_greets:
+            pass
         elif turn == farewells_from - 1 or (last_topic and turn < farewells_from - 2 and rng.random() < 0.1):
             pass  # asks nothing
         elif last_topic in returnable and rng.random() < 0.4:
@@ -140,23 +144,33 @@ def make_utterances(rng: random.Random, personas: list[dict[str, str]]) -> list[
     return utterances
 
 
-def make_corpus(rng: random.Random, count: int, used: set[frozenset[str]]) -> list[Dialogue]:
-    """Return `count` dialogues with new personas: their sets of values are not in `used`, and are added to it."""
+def make_corpus(
+    rng: random.Random, count: int, held_out: set[frozenset[str]], facts: tuple[int, int] = FACTS
+) -> list[Dialogue]:
+    """Return `count` dialogues of personas of `facts` facts (fewest, most). No persona's values are in `held_out`."""
     dialogues = []
     while len(dialogues) < count:
-        first = draw_persona(rng, taken=set())
+        first = draw_persona(rng, rng.randint(*facts), taken=set())
         # The speakers share no value, so that no speaker gives away the other's answer.
-        second = draw_persona(rng, taken=set(first.values()))
-        keys = {frozenset(first.values()), frozenset(second.values())}
-        if keys & used:
+        second = draw_persona(rng, rng.randint(*facts), taken=set(first.values()))
+        if not held_out.isdisjoint([frozenset(first.values()), frozenset(second.values())]):
             continue
-        used |= keys
-        facts = tuple(
+        personas = tuple(
             [rng.choice(FACT_KINDS[kind].facts).format(value) for kind, value in persona.items()]
             for persona in (first, second)
         )
-        dialogues.append(Dialogue(facts, make_utterances(rng, [first, second])))
+        dialogues.append(Dialogue(personas, make_utterances(rng, [first, second])))
     return dialogues
+
+
+def make_corpora() -> tuple[list[Dialogue], list[Dialogue]]:
+    """Return the training and the validation dialogues, which have no persona in common.
+
+    Validation draws first, because training takes most personas of a single fact.
+    """
+    rng = random.Random(SEED)
+    valid = make_corpus(rng, VALID_DIALOGUES, held_out=set())
+    return make_corpus(rng, TRAIN_DIALOGUES, held_out=persona_values(valid)), valid
 
 
 def write_corpus(path: Path, dialogues: list[Dialogue]) -> None:
@@ -211,19 +225,25 @@ def with_value(facts: list[str], kind: str, value: str) -> list[str]:
     return [m[1].format(value) if m and m[0] == kind else fact for fact, m in matches]
 
 
+def persona_values(dialogues: list[Dialogue]) -> set[frozenset[str]]:
+    """Return the values of each persona of the dialogues. A value tells its kind."""
+    personas = [facts for dialogue in dialogues for facts in dialogue.personas]
+    return {frozenset(match[2] for fact in facts if (match := match_fact(fact))) for facts in personas}
+
+
 def names(text: str, value: str) -> bool:
     """Return whether a text contains the value as a whole word."""
     return value in re.findall(r"\w+", text.lower())
 
 
-def persona_questions(path: Path | str) -> list[PersonaQuestion]:
-    """Return the persona questions of a corpus file, in file order.
+def persona_questions(dialogues: list[Dialogue]) -> list[PersonaQuestion]:
+    """Return the persona questions of a corpus, in the order in which they are asked.
 
     A question is recognised by its exact text. "and you ?" asks for the kind of the question before it.
     """
     kind_of = {question: kind for kind, table in FACT_KINDS.items() for question in table.questions}
     questions = []
-    for index, (personas, utterances) in enumerate(read_corpus(Path(path))):
+    for index, (personas, utterances) in enumerate(dialogues):
         kind = None
         for place, utterance in enumerate(utterances):
             asked = re.split(r"(?<=[.!?]) ", utterance)[-1]
@@ -338,10 +358,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--text", action="store_true", help="write the corpus only")
     arguments = parser.parse_args()
-    rng, used = random.Random(SEED), set()
-    for path, count in (TRAIN_FILE, TRAIN_DIALOGUES), (VALID_FILE, VALID_DIALOGUES):
-        write_corpus(path, make_corpus(rng, count, used))
-        print(f"{path.name}: {count} dialogues, {len(persona_questions(path))} persona questions")
+    for path, dialogues in zip((TRAIN_FILE, VALID_FILE), make_corpora(), strict=True):
+        write_corpus(path, dialogues)
+        print(f"{path.name}: {len(dialogues)} dialogues, {len(persona_questions(dialogues))} persona questions")
     if not arguments.text:
         make_base(BASE_FOLDER)
 

@@ -35,6 +35,7 @@ FACT_KINDS: dict[str, FactKind] = {
             "may i ask your name ?",
             "what should i call you ?",
             "who am i talking to ?",
+            "who are you ?",
         ],
         answers=[
             "my name is {} .",
@@ -57,6 +58,8 @@ FACT_KINDS: dict[str, FactKind] = {
         ],
         questions=[
             "what do you do for a living ?",
+            "what do you do for work ?",
+            "what do you do ?",
             "what is your job ?",
             "what kind of work do you do ?",
             "where do you work ?",
@@ -82,6 +85,7 @@ FACT_KINDS: dict[str, FactKind] = {
         ],
         questions=[
             "where do you live ?",
+            "where are you from ?",
             "which city do you live in ?",
             "where is your home ?",
             "where are you writing from ?",
@@ -102,6 +106,7 @@ FACT_KINDS: dict[str, FactKind] = {
         facts=["i have a {}.", "i own a {}.", "i share my home with a {}.", "my pet is a {}."],
         questions=[
             "do you have any pets ?",
+            "do you have a pet ?",
             "what kind of pet do you have ?",
             "do you keep an animal at home ?",
             "do you like animals ?",
@@ -151,6 +156,7 @@ FACT_KINDS: dict[str, FactKind] = {
         questions=[
             "what is your favorite food ?",
             "what do you like to eat ?",
+            "what food do you like ?",
             "what is for dinner tonight ?",
             "which dish do you love most ?",
         ],
@@ -175,6 +181,7 @@ FACT_KINDS: dict[str, FactKind] = {
         ],
         questions=[
             "which fruit do you like ?",
+            "what fruit do you like ?",
             "what is your favorite fruit ?",
             "what fruit do you buy ?",
             "do you eat fruit ?",
@@ -200,6 +207,7 @@ FACT_KINDS: dict[str, FactKind] = {
         ],
         questions=[
             "what are your hobbies ?",
+            "do you have a hobby ?",
             "what do you do for fun ?",
             "what do you do in your free time ?",
             "how do you spend your weekends ?",
@@ -226,6 +234,7 @@ FACT_KINDS: dict[str, FactKind] = {
         questions=[
             "what is your favorite color ?",
             "which color do you like best ?",
+            "what color do you like ?",
             "what color do you wear ?",
         ],
         answers=[
@@ -298,6 +307,7 @@ FACT_KINDS: dict[str, FactKind] = {
         ],
         questions=[
             "do you do any sports ?",
+            "do you like sports ?",
             "which sport do you do ?",
             "what is your favorite sport ?",
             "how do you stay fit ?",

@@ -99,7 +99,7 @@ class ReplyQueue:
 
     def restyled(self, text: str) -> str:
         """Return what a person says in the style of the model's training text. It is shown and recorded so."""
-        return Persona(self.trained).restyled(text)
+        return Persona(self.trained, keep_facts=True).restyled(text)
 
     def new_talk(
         self, persona: list[str], sampling: Sampling, seed: int, participant: str, source: str, keep_facts: bool = False

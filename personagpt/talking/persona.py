@@ -26,6 +26,7 @@ from personagpt.scoring.entries import perplexity
 from personagpt.scoring.metrics import score_batch
 from personagpt.sequences.batches import collate
 from personagpt.sequences.format import DataError
+from personagpt.text.style import Style
 
 # A reply leans on a fact if it is at least so many nats less likely (7 times) with any other fact in the fact's place.
 # In the demo's validation text, with five facts (with one fact), 65% (77%) of the facts that a reply names reach this
@@ -81,23 +82,21 @@ class Persona:
     ) -> None:
         """`seed` repeats a talk. The model is shown the last `max_history` utterances (0: all that fit its context;
         None: `Style.max_history`). Facts and utterances are rewritten in the style of the model's training text, unless
-        `as_typed` is set; `keep_facts` leaves facts that come from a dialogue text as they are. `sampling` are
-        Sampling's fields: top_k, top_p, temperature, max_new_tokens, no_repeat.
+        `as_typed` is set; `keep_facts` leaves facts that come from a dialogue text as they are. Without it, fewer or
+        more facts than any persona had in training give a warning. `sampling` are Sampling's fields: top_k, top_p,
+        temperature, max_new_tokens, no_repeat.
         """
         self.model, self._random = model, Random(seed)
         self._style = None if as_typed else model.style
-        self.facts = _texts(facts, "the facts")
-        if self._style and not keep_facts:
-            self.facts = list(map(self._style.facts.bring, self.facts))
+        self.facts = _texts(facts, "the facts") if keep_facts else self._restyled_facts(facts)
         self.history = [self.restyled(text) for text in _texts(history, "the history")]
         if max_history is None:
             max_history = model.style.max_history if model.style else 0
         if type(max_history) is not int or max_history < 0:
             raise UserError(f"max_history {max_history!r}: expected 0 (what the context holds) or more")
         self.max_history = max_history
-        if model.style and len(self.facts) > model.style.facts_a_persona:
-            most = model.style.facts_a_persona
-            warnings.warn(f"{len(self.facts)} facts: in training a persona had {most} at most", stacklevel=2)
+        if model.style and not keep_facts and (notice := _unusual_count(len(self.facts), model.style)):
+            warnings.warn(notice, stacklevel=2)
         self.draw_with(Sampling(**sampling))
 
     def draw_with(self, sampling: Sampling) -> None:
@@ -218,7 +217,11 @@ class Persona:
         return self._style.utterances.bring(utterance) if self._style else utterance
 
     def _facts_of(self, other: Persona | Sequence[str]) -> list[str]:
-        return (other if isinstance(other, Persona) else Persona(self.model, other, as_typed=self._style is None)).facts
+        return other.facts if isinstance(other, Persona) else self._restyled_facts(other)
+
+    def _restyled_facts(self, facts: Iterable[str]) -> list[str]:
+        texts = _texts(facts, "the facts")
+        return list(map(self._style.facts.bring, texts)) if self._style else texts
 
     def _log_likelihoods(self, reply: str, before: list[str], personas: list[list[str]]) -> tuple[list[float], int]:
         """Return the reply's log-likelihood (nats) under each persona after `before`, and its length."""
@@ -262,6 +265,14 @@ class Persona:
     def _add(self, said: list[str], reply: str) -> None:
         if reply:
             self.history += [*said, reply]  # in one step, so that another thread sees both or neither
+
+
+def _unusual_count(facts: int, style: Style) -> str | None:
+    """Return a notice if no persona of the training text has so few, or so many, facts."""
+    given = f"{facts} fact{'s' * (facts != 1)}: in training a persona had"
+    if facts < style.fewest_facts_a_persona:
+        return f"{given} {style.fewest_facts_a_persona} at least"
+    return f"{given} {style.facts_a_persona} at most" if facts > style.facts_a_persona else None
 
 
 def _texts(texts: Iterable[str], name: str) -> list[str]:

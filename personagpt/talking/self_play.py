@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -33,10 +32,8 @@ def play(session: Session, pairs: list[tuple[list[str], list[str]]], count: int,
     """
     chance = random.Random(session.seed)
     for first in range(0, count, TOGETHER):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # more facts than in training: the personas are the text's own
-            drawn = [chance.choice(pairs) for _ in range(min(TOGETHER, count - first))]
-            going = [session.new_talk(facts, True, partner_facts) for partner_facts, facts in drawn]
+        drawn = [chance.choice(pairs) for _ in range(min(TOGETHER, count - first))]
+        going = [session.new_talk(facts, True, partner_facts) for partner_facts, facts in drawn]
         talks = [replace(talk, source="self-play") for talk, _ in going]
         going = [(talk, speakers) for talk, (_, speakers) in zip(talks, going, strict=True)]
         for turn in range(turns):

@@ -39,7 +39,7 @@ class Session:
 
         `options` are Persona's, such as as_typed. Raises UserError if no reply fits the context.
         """
-        Persona(trained, **options, **asdict(sampling))  # raises before somebody types a persona
+        Persona(trained, keep_facts=True, **options, **asdict(sampling))  # raises before somebody types a persona
         self.trained, self.sampling, self.recordings = trained, sampling, recordings
         self.seed = secrets.randbits(32) if seed is None else seed
         self.options = options

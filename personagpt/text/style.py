@@ -78,6 +78,7 @@ class Style:
     utterances: Writing
     facts_a_persona: int  # the most
     utterances_a_dialogue: int  # the 5th percentile
+    fewest_facts_a_persona: int = 0  # of the sides that are trained; 0 in a style.json that does not say
 
     @property
     def max_history(self) -> int:
@@ -102,6 +103,7 @@ def measure_style(corpus: Corpus, max_turns: int) -> Style:
         _measure(text for dialogue in dialogues for text in dialogue.utterances[:max_turns]),
         max(len(facts) for dialogue in dialogues for facts in dialogue.personas),
         lengths[len(lengths) // 20],
+        min((len(dialogue.personas[speaker]) for dialogue, sides in corpus for speaker in sides), default=0),
     )
 
 
@@ -146,7 +148,7 @@ def parse_style(raw: Any) -> Style:
     for value in [*asdict(facts).values(), *asdict(utterances).values()]:
         if value is not None and not (isinstance(value, (int, float)) and 0 <= value <= 1):
             raise ValueError(f"{value!r} is no share")
-    lengths = [raw["facts_a_persona"], raw["utterances_a_dialogue"]]
+    lengths = [raw["facts_a_persona"], raw["utterances_a_dialogue"], raw.get("fewest_facts_a_persona", 0)]
     if not all(type(number) is int and number >= 0 for number in lengths):
         raise ValueError(f"{lengths} are no numbers of facts and utterances")
     return Style(facts, utterances, *lengths)

@@ -323,8 +323,8 @@ def test_loading_what_is_not_there(name, precision, words) -> None:
 
 @pytest.fixture
 def styled(model) -> TrainedModel:
-    """The model of a text in ConvAI2's style, whose personas have 2 facts at most and whose dialogues 8 utterances."""
-    style = Style(Writing(1.0, 0.0, 1.0), Writing(1.0, 1.0, 0.5), 2, 8)
+    """The model of a text in ConvAI2's style, whose personas have 1 or 2 facts and whose dialogues 8 utterances."""
+    style = Style(Writing(1.0, 0.0, 1.0), Writing(1.0, 1.0, 0.5), 2, 8, 1)
     return replace(model, style=style)
 
 
@@ -345,15 +345,34 @@ def plain_score(model: TrainedModel, facts: list[str], history: list[str]) -> Sc
     return Persona(model, facts, history=history, as_typed=True).score("fine .", other=["i am old."])
 
 
-def test_more_facts_than_training_had_are_told(styled) -> None:
-    with pytest.warns(UserWarning, match="3 facts: in training a persona had 2 at most"):
-        Persona(styled, ["a", "b", "c"])
+@pytest.mark.parametrize(
+    ("facts", "notice"),
+    [
+        ([], "0 facts: in training a persona had 1 at least"),
+        (["a"], None),
+        (["a", "b"], None),
+        (["a", "b", "c"], "3 facts: in training a persona had 2 at most"),
+    ],
+)
+def test_fewer_and_more_facts_than_training_had_are_told(styled, recwarn, facts: list[str], notice: str | None) -> None:
+    nurse = Persona(styled, facts)
+    assert [str(warning.message) for warning in recwarn] == ([notice] if notice else [])
+    recwarn.clear()
+    Persona(styled, facts, keep_facts=True)  # a dialogue text's own persona
+    nurse.score("fine .", to="hi !")  # against the model without a persona, which nobody gave too few facts
+    assert not recwarn.list
+
+
+def test_the_fewest_facts_are_those_of_the_model(styled) -> None:
+    style = replace(styled.style, facts_a_persona=5, fewest_facts_a_persona=2)
+    with pytest.warns(UserWarning, match="^1 fact: in training a persona had 2 at least$"):
+        Persona(replace(styled, style=style), ["i am a nurse."])
 
 
 def test_the_history_shown_ends_before_training_s_dialogues_did(styled) -> None:
-    assert Persona(styled).max_history == 5
-    assert Persona(styled, max_history=0).max_history == 0
-    assert Persona(styled, max_history=7).max_history == 7
+    assert Persona(styled, ["a"]).max_history == 5
+    assert Persona(styled, ["a"], max_history=0).max_history == 0
+    assert Persona(styled, ["a"], max_history=7).max_history == 7
 
 
 def test_the_examples_of_the_docs_run(root, folder, tmp_path, monkeypatch, capsys) -> None:

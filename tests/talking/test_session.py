@@ -152,13 +152,16 @@ def test_ctrl_c_during_a_reply_stops_that_reply_only(session, recorded, says, mo
 
 
 def test_typed_text_is_brought_into_the_style(make_session, model, recorded, capsys) -> None:
-    styled = replace(model, style=Style(Writing(1.0, 0.0, 1.0), Writing(1.0, 1.0, 0.5), 1, 6))
+    styled = replace(model, style=Style(Writing(1.0, 0.0, 1.0), Writing(1.0, 1.0, 0.5), 1, 6, 1))
     session = make_session(styled)
     session.begin(["I have two dogs", "I work as a nurse"])
     assert "model's persona: i have two dogs. | i work as a nurse.\n" in (out := capsys.readouterr().out)
     assert "(2 facts: in training a persona had 1 at most)\n" in out
     session.answer("What do you do?")
+    session.begin([])
+    assert capsys.readouterr().out.endswith("(0 facts: in training a persona had 1 at least)\n")
     session.begin(["I have two dogs."], keep_facts=True)
+    assert "in training" not in capsys.readouterr().out
     session.answer("Hi!")
     plain = make_session(styled, as_typed=True)
     plain.begin(["I have two dogs"])

@@ -26,7 +26,13 @@ def test_measured_by_hand() -> None:
     assert style.facts == Writing(lower=0.6667, spaced=0.0, ended=0.6667)
     # Two marks end a text. Of the other four, `cat?` and `no.` are not spaced.
     assert style.utterances == Writing(lower=0.75, spaced=1.0, ended=0.5, spaced_inside=0.5)
-    assert (style.facts_a_persona, style.utterances_a_dialogue) == (2, 4)
+    assert (style.fewest_facts_a_persona, style.facts_a_persona, style.utterances_a_dialogue) == (1, 2, 4)
+
+
+def test_the_fewest_facts_are_those_of_a_side_that_is_trained() -> None:
+    own = "1 your persona: i am old.\n2 your persona: i like tea.\n3 a\tb\n"
+    assert measured(own).fewest_facts_a_persona == 2  # the partner's side, without a persona, is not trained
+    assert measured("1 a\tb\n").fewest_facts_a_persona == 0
 
 
 def test_how_far_back_a_talk_is_shown() -> None:
@@ -116,9 +122,21 @@ def test_reading_it_back(tmp_path) -> None:
     assert read_style(tmp_path) == style
 
 
+def test_an_older_file_does_not_say_the_fewest_facts() -> None:
+    raw = Style(CLOSE, SPACED, 5, 16, 3).plain()
+    del raw["fewest_facts_a_persona"]
+    assert parse_style(raw) == Style(CLOSE, SPACED, 5, 16, 0)
+
+
 @pytest.mark.parametrize(
     "change",
-    [{"facts": None}, {"facts": {"lower": 2, "spaced": 0, "ended": 0}}, {"facts_a_persona": "5"}, {"utterances": {}}],
+    [
+        {"facts": None},
+        {"facts": {"lower": 2, "spaced": 0, "ended": 0}},
+        {"facts_a_persona": "5"},
+        {"utterances": {}},
+        {"fewest_facts_a_persona": -1},
+    ],
 )
 def test_what_is_no_style(tmp_path, change) -> None:
     raw = Style(CLOSE, SPACED, 5, 16).plain() | change
