@@ -329,7 +329,7 @@ def test_after_flag_retry_and_fix_the_correction_is_exported_once(
     assert [dialogue.utterances for dialogue in dialogues if dialogue.utterances[0] == "hi !"][-1:] == [
         ["hi !", "fine .", "any pet ?", "i have two dogs .", "how are they ?", "they are old ."]
     ]
-    assert "train: 1 talks, 6 utterances, and 500 of the 1,500 dialogues of " in outcome.out
+    assert "train: 1 talks, 6 utterances, and 500 of the 1,600 dialogues of " in outcome.out
     (row,) = (tmp_path / "text" / "flags.csv").read_text().splitlines()[1:]
     assert ",any pet ?,no .,i have two dogs .," in row
     valid = [(folder / TEXT_NAMES["valid"]).read_bytes() for folder in (tmp_path / "text", sample)]

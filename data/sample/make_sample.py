@@ -43,7 +43,7 @@ BASE_FOLDER = FOLDER / "base"
 VALUES = [value for table in FACT_KINDS.values() for value in table.values]
 
 SEED = 1
-TRAIN_DIALOGUES, VALID_DIALOGUES = 1500, 80
+TRAIN_DIALOGUES, VALID_DIALOGUES = 1600, 80
 FACTS = 1, 6  # in a persona: fewest, most
 EXCHANGES = 3, 12  # in a dialogue: fewest, most
 BARE_QUESTION, BARE_GREETING = 0.5, 0.1  # shares of the dialogues, by their first utterance; the others greet and ask
@@ -94,10 +94,10 @@ def answer(rng: random.Random, topic: str, persona: dict[str, str]) -> str:
 def draw_topic(rng: random.Random, persona: dict[str, str], heard: list[str]) -> str:
     """Return the next topic for a speaker who has been asked about the topics in `heard`."""
     new_facts = [kind for kind in persona if kind not in heard]
-    not_in_persona = [kind for kind in FACT_KINDS if kind not in persona and kind not in heard]
-    again = [kind for kind in heard[:-1] if kind in FACT_KINDS]
+    again = [kind for kind in heard[:-1] if kind in persona]
     small_talk = [question for question in SMALL_TALK if question not in heard]
-    pools = [(new_facts, 0.66), (not_in_persona, 0.06), (again, 0.1), (small_talk, 0.18)]
+    not_in_persona = [kind for kind in FACT_KINDS if kind not in persona]
+    pools = [(new_facts, 0.66), (again, 0.18), (small_talk, 0.12), (not_in_persona, 0.05)]
     (pool,) = rng.choices(*zip(*[(pool, weight) for pool, weight in pools if pool], strict=True))
     return rng.choice(pool)
 
