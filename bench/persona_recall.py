@@ -70,7 +70,7 @@ def persona_recall(
     sampling = replace(GREEDY, no_repeat=no_repeat)
     chance = random.Random(SEED)
     trained_on = make_sample.persona_values(make_sample.read_corpus(make_sample.TRAIN_FILE))
-    corpus = make_sample.make_corpus(chance, DIALOGUES, held_out=trained_on, facts=(facts, facts))
+    corpus = make_sample.make_corpus(chance, DIALOGUES, held_out=trained_on, facts=[facts])
     questions = [question for question in make_sample.persona_questions(corpus) if not question.uttered]
     requests, wanted = {"own": [], "exchanged": []}, []
     for question in questions[:limit]:

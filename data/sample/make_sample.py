@@ -21,6 +21,7 @@ import argparse
 import itertools
 import random
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,7 +45,7 @@ VALUES = [value for table in FACT_KINDS.values() for value in table.values]
 
 SEED = 1
 TRAIN_DIALOGUES, VALID_DIALOGUES = 1600, 80
-FACTS = 1, 6  # in a persona: fewest, most
+FACTS = 1, 2, 3, 4, 4, 5, 5, 6, 6  # how many a persona has, by lot: a persona of many facts teaches more
 EXCHANGES = 3, 12  # in a dialogue: fewest, most
 BARE_QUESTION, BARE_GREETING = 0.5, 0.1  # shares of the dialogues, by their first utterance; the others greet and ask
 
@@ -97,7 +98,7 @@ def draw_topic(rng: random.Random, persona: dict[str, str], heard: list[str]) ->
     again = [kind for kind in heard[:-1] if kind in persona]
     small_talk = [question for question in SMALL_TALK if question not in heard]
     not_in_persona = [kind for kind in FACT_KINDS if kind not in persona]
-    pools = [(new_facts, 0.66), (again, 0.18), (small_talk, 0.12), (not_in_persona, 0.05)]
+    pools = [(new_facts, 0.66), (again, 0.18), (small_talk, 0.12), (not_in_persona, 0.045)]
     (pool,) = rng.choices(*zip(*[(pool, weight) for pool, weight in pools if pool], strict=True))
     return rng.choice(pool)
 
@@ -119,7 +120,9 @@ def make_utterances(rng: random.Random, personas: list[dict[str, str]]) -> list[
         returnable = {*personas[listener], *SMALL_TALK}.difference(heard[listener])
         sentences = []
         if turn < 2 and greets:
-            sentences.append(rng.choice(GREETINGS))
+            greeting = rng.choice(GREETINGS)
+            # Of somebody who types "hi", a model reads "hi .", in the style of the corpus.
+            sentences.append(greeting.replace("!", rng.choice("!.")) if turn == 0 and only_greets else greeting)
         elif turn > 1 and rng.random() < 0.3:
             sentences.append(rng.choice(REACTIONS))
         if topic:
@@ -145,14 +148,14 @@ def make_utterances(rng: random.Random, personas: list[dict[str, str]]) -> list[
 
 
 def make_corpus(
-    rng: random.Random, count: int, held_out: set[frozenset[str]], facts: tuple[int, int] = FACTS
+    rng: random.Random, count: int, held_out: set[frozenset[str]], facts: Sequence[int] = FACTS
 ) -> list[Dialogue]:
-    """Return `count` dialogues of personas of `facts` facts (fewest, most). No persona's values are in `held_out`."""
+    """Return `count` dialogues. No persona's values are in `held_out`; `facts` is drawn from as FACTS is."""
     dialogues = []
     while len(dialogues) < count:
-        first = draw_persona(rng, rng.randint(*facts), taken=set())
+        first = draw_persona(rng, rng.choice(facts), taken=set())
         # The speakers share no value, so that no speaker gives away the other's answer.
-        second = draw_persona(rng, rng.randint(*facts), taken=set(first.values()))
+        second = draw_persona(rng, rng.choice(facts), taken=set(first.values()))
         if not held_out.isdisjoint([frozenset(first.values()), frozenset(second.values())]):
             continue
         personas = tuple(
