@@ -47,6 +47,7 @@ SEED = 1
 TRAIN_DIALOGUES, VALID_DIALOGUES = 1600, 80
 FACTS = 1, 2, 3, 4, 4, 5, 5, 6, 6  # how many a persona has, by lot: a persona of many facts teaches more
 EXCHANGES = 3, 12  # in a dialogue: fewest, most
+FAREWELL, FAREWELL_EXCHANGES = 0.3, 5  # the share that ends in farewells, of the dialogues of so many exchanges at least
 BARE_QUESTION, BARE_GREETING = 0.5, 0.1  # shares of the dialogues, by their first utterance; the others greet and ask
 
 EOS = "<|endoftext|>"
@@ -98,7 +99,7 @@ def draw_topic(rng: random.Random, persona: dict[str, str], heard: list[str]) ->
     again = [kind for kind in heard[:-1] if kind in persona]
     small_talk = [question for question in SMALL_TALK if question not in heard]
     not_in_persona = [kind for kind in FACT_KINDS if kind not in persona]
-    pools = [(new_facts, 0.66), (again, 0.18), (small_talk, 0.12), (not_in_persona, 0.045)]
+    pools = [(new_facts, 0.66), (again, 0.18), (small_talk, 0.12), (not_in_persona, 0.03)]
     (pool,) = rng.choices(*zip(*[(pool, weight) for pool, weight in pools if pool], strict=True))
     return rng.choice(pool)
 
@@ -106,10 +107,13 @@ def draw_topic(rng: random.Random, persona: dict[str, str], heard: list[str]) ->
 def make_utterances(rng: random.Random, personas: list[dict[str, str]]) -> list[str]:
     """Return a chat in which each speaker answers the other's questions and mostly asks one back.
 
-    A farewell answers another farewell or an utterance that asks nothing, so that every question gets an answer.
+    A farewell answers another farewell or an utterance that asks nothing, so that every question gets an answer. A short
+    dialogue has no farewells: after a long persona a model would take a talk that has just begun for a longer one.
     """
-    turns = 2 * rng.randint(*EXCHANGES)
-    farewells_from = turns - 2 if rng.random() < 0.25 else turns
+    exchanges = rng.randint(*EXCHANGES)
+    says_bye = exchanges >= FAREWELL_EXCHANGES and rng.random() < FAREWELL
+    turns = 2 * exchanges
+    farewells_from = turns - 2 if says_bye else turns
     opening = rng.random()
     greets, only_greets = opening >= BARE_QUESTION, opening >= 1 - BARE_GREETING
     heard: list[list[str]] = [[], []]  # the topics each speaker has been asked about

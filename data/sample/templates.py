@@ -35,7 +35,6 @@ FACT_KINDS: dict[str, FactKind] = {
             "may i ask your name ?",
             "what should i call you ?",
             "who am i talking to ?",
-            "who are you ?",
         ],
         answers=[
             "my name is {} .",
@@ -59,7 +58,6 @@ FACT_KINDS: dict[str, FactKind] = {
         questions=[
             "what do you do for a living ?",
             "what do you do for work ?",
-            "what do you do ?",
             "what is your job ?",
             "what kind of work do you do ?",
             "where do you work ?",
@@ -156,7 +154,6 @@ FACT_KINDS: dict[str, FactKind] = {
         questions=[
             "what is your favorite food ?",
             "what do you like to eat ?",
-            "what food do you like ?",
             "what is for dinner tonight ?",
             "which dish do you love most ?",
         ],
@@ -181,7 +178,6 @@ FACT_KINDS: dict[str, FactKind] = {
         ],
         questions=[
             "which fruit do you like ?",
-            "what fruit do you like ?",
             "what is your favorite fruit ?",
             "what fruit do you buy ?",
             "do you eat fruit ?",
@@ -207,7 +203,6 @@ FACT_KINDS: dict[str, FactKind] = {
         ],
         questions=[
             "what are your hobbies ?",
-            "do you have a hobby ?",
             "what do you do for fun ?",
             "what do you do in your free time ?",
             "how do you spend your weekends ?",
@@ -234,7 +229,6 @@ FACT_KINDS: dict[str, FactKind] = {
         questions=[
             "what is your favorite color ?",
             "which color do you like best ?",
-            "what color do you like ?",
             "what color do you wear ?",
         ],
         answers=[
@@ -307,7 +301,6 @@ FACT_KINDS: dict[str, FactKind] = {
         ],
         questions=[
             "do you do any sports ?",
-            "do you like sports ?",
             "which sport do you do ?",
             "what is your favorite sport ?",
             "how do you stay fit ?",
