@@ -34,7 +34,7 @@ class StudyPage:
     def view(self, participant: str) -> dict:
         """Return what the participant sees now."""
         with self.pairing.lock:
-            return view(self.stages.position(participant), self.study)
+            return view(self.stages.position(participant), self.study, self.pairing.clock())
 
     def start(self, participant: str, data: dict) -> dict:
         return {

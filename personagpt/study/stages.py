@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -45,12 +45,12 @@ class Position:
 class Pauses:
     """Hide a program's last reply while a person would still read, think and type.
 
-    The first look at a reply decides when the pause ends, as a time of time.monotonic(), so that a change of the
-    machine's clock makes nobody wait.
+    The first look at a reply decides when the pause ends.
     """
 
-    def __init__(self, letters_per_second: float) -> None:
-        self.letters_per_second = letters_per_second
+    def __init__(self, letters_per_second: float, clock: Callable[[], float]) -> None:
+        """`clock` is the pairing's."""
+        self.letters_per_second, self.clock = letters_per_second, clock
         self.ends: dict[tuple[str, int], float] = {}  # by the talk's id and the reply's index
 
     def visible_turns(self, talk: Talk) -> list[Turn]:
@@ -60,9 +60,9 @@ class Pauses:
         place = talk.id, len(talk.turns) - 1
         if place not in self.ends:
             if len(self.ends) > 10_000:
-                self.ends = {key: end for key, end in self.ends.items() if end > time.monotonic()}
-            self.ends[place] = time.monotonic() + self._seconds_left(talk)
-        return talk.turns if time.monotonic() >= self.ends[place] else talk.turns[:-1]
+                self.ends = {key: end for key, end in self.ends.items() if end > self.clock()}
+            self.ends[place] = self.clock() + self._seconds_left(talk)
+        return talk.turns if self.clock() >= self.ends[place] else talk.turns[:-1]
 
     def _seconds_left(self, talk: Talk) -> float:
         """Return how long the last reply is still hidden: the whole pause, where the clock was set back since."""
@@ -78,7 +78,7 @@ class Stages:
 
     def __init__(self, pairing: Pairing) -> None:
         self.pairing, self.study, self.recordings = pairing, pairing.study, pairing.recordings
-        self.pauses = Pauses(self.study.letters_per_second)
+        self.pauses = Pauses(self.study.letters_per_second, pairing.clock)
 
     def position(self, participant: str) -> Position:
         """Return where the participant is. Change nothing."""
@@ -107,7 +107,7 @@ class Stages:
 
     def _assigned(self, participant: str, assignment: Assignment) -> Position:
         talk = assignment.talk
-        if talk is None or time.monotonic() < assignment.begins:
+        if talk is None or self.pairing.clock() < assignment.begins:
             return Position("waiting")
         if self.pairing.is_partner_gone(participant):
             return Position("gone", talk)

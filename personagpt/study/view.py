@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -15,13 +14,13 @@ from personagpt.study.stages import Pauses, Position
 CANDIDATES = 10  # personas that are compared, to choose the false one
 
 
-def view(position: Position, study: Study) -> dict[str, Any]:
-    """Return what the participant sees now.
+def view(position: Position, study: Study, time: float) -> dict[str, Any]:
+    """Return what the participant sees at `time`, a time of the pairing's clock.
 
     Of two views, the view with the later `time` is newer, whichever reaches the browser first. (A counter that all
     participants share would tell how many others are here.)
     """
-    talk, shown = position.talk, {"stage": position.stage, "time": time.monotonic()}
+    talk, shown = position.talk, {"stage": position.stage, "time": time}
     if position.stage in ("talk", "gone", "questions"):
         flags = [asdict(flag) for flag in talk.flags]
         shown |= {"turns": shown_turns(position.turns), "persona": talk.partner_persona, "flags": flags}

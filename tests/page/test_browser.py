@@ -78,7 +78,9 @@ def test_a_walk_through_everything(page, visit) -> None:
     shown.click("text=Replace the reply")
     expect(shown.locator(".replaced")).to_have_text(f"The model said: {talk.texts[3]}")
     say(shown, "and you ?", 6)
+    before = words(shown)[-1]
     shown.click("#retry")
+    expect(shown.locator("#talk .words").last).not_to_have_text(before)
     answered(shown, 6)
     expect(shown.locator("#status")).to_have_text("")
     now = recorded(page)
@@ -245,10 +247,14 @@ def test_the_keyboard_alone(page, visit) -> None:
     shown.keyboard.press("Enter")
     expect(shown.locator("#flags-1 summary")).to_have_text("Flagged: other")
     assert shown.evaluate("document.activeElement.tagName") == "SUMMARY"
-    for name, count in (("#retry", 2), ("#undo", 0)):
-        reach(name)
-        shown.keyboard.press("Space")
-        answered(shown, count)
+    before = words(shown)[-1]
+    reach("#retry")
+    shown.keyboard.press("Space")
+    expect(shown.locator("#talk .words").last).not_to_have_text(before)
+    answered(shown, 2)
+    reach("#undo")
+    shown.keyboard.press("Space")
+    answered(shown, 0)
     assert [len(talk.turns) for talk in page.recordings.talks()] == [2]  # the flagged one; the other was taken back
     assert page.recordings.talks()[0].flags[0].note == "a note"
 

@@ -8,7 +8,6 @@ import pytest
 
 import app
 from personagpt.records.talks import DELETED
-from personagpt.study import routes
 from tests.page.served import ServedPage
 from tests.study.participation import PEOPLE, PROGRAM, study_of
 
@@ -16,12 +15,6 @@ expect = pytest.importorskip("playwright.sync_api", reason="playwright is not in
 
 EVIL = "<img src=x onerror=\"document.title = 'evil'\"> <b>bold</b> \u202egnihton"
 SHOWN = EVIL.replace("\u202e", "\ufffd")
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch) -> None:
-    """What one participant does is there for the other one at once."""
-    monkeypatch.setattr(routes, "VIEW_SECONDS", 0.02)
 
 
 def visible(shown, stage: str) -> None:

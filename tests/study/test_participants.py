@@ -12,6 +12,7 @@ from personagpt.records.consents import kept_consents, wording
 from personagpt.records.export import text_of
 from personagpt.records.talks import DELETED
 from personagpt.study import pairing
+from tests.page.served import wait_until
 from tests.study.participation import ANSWERS, COLD, PEOPLE, PROGRAM, Participant, pair, study_of
 
 
@@ -63,8 +64,9 @@ def test_two_people_talk_with_each_other(serve_page) -> None:
     page = serve_page(study=study_of(PEOPLE, turns=1))
     first, second = pair(page)
     assert second.do("say", text="me first").status == 409
-    times = [state["time"] for state in (first.state(), second.state(), first.state())]
-    assert times == sorted(times)  # a browser can tell which is newer
+    before = first.state()["time"]
+    page.clock.seconds += 1
+    assert first.state()["time"] > before  # a browser can tell which view is newer
     assert first.do("say", text="hi there").json["yours"] is False
     assert second.until()["turns"] == [{"mine": False, "text": "hi there"}]
     second.do("say", text="hello you")
@@ -188,6 +190,20 @@ def test_limits_hold_in_a_study(serve_page) -> None:
     assert who.do("say", text="x" * 501).status == 400
 
 
+class WatchedLock:
+    """A lock that tells whether somebody has asked for it."""
+
+    def __init__(self) -> None:
+        self.lock, self.is_asked_for = threading.RLock(), False
+
+    def __enter__(self) -> None:
+        self.is_asked_for = True
+        self.lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.lock.release()
+
+
 @pytest.mark.parametrize("path", ["/api/talks", "/api/talks/{id}"])
 def test_a_deletion_waits_until_nobody_reads_or_changes_the_round(serve_page, path) -> None:
     page = serve_page(study=study_of(PROGRAM, turns=1))
@@ -196,9 +212,10 @@ def test_a_deletion_waits_until_nobody_reads_or_changes_the_round(serve_page, pa
     who.talk_through()
     (talk,) = page.recordings.talks()
     deletion = threading.Thread(target=who.ask, args=["DELETE", path.format(id=talk.id)])
-    with page.page.pairing.lock:
+    lock = page.page.pairing.lock = WatchedLock()
+    with lock.lock:
         deletion.start()
-        deletion.join(0.5)
+        wait_until(lambda: lock.is_asked_for or not deletion.is_alive())
         assert page.recordings.count() == 1
     deletion.join()
     assert page.recordings.count() == 0
