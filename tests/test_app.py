@@ -95,6 +95,27 @@ def test_a_study_from_start_to_ctrl_c(start, tmp_path) -> None:
     assert (page.returncode, err.splitlines()) == (130, ["loading ...", "stopped by Ctrl-C"])
 
 
+def test_a_trial_of_a_study_keeps_nothing(start, tmp_path) -> None:
+    (tmp_path / "consent.txt").write_text("you agree")
+    study = 'name = "s"\ntitle = "T"\nconsent = "consent.txt"\nturns = 1\nwait = 900\n[[condition]]\nname = "usual"\n'
+    (tmp_path / "study.toml").write_text(study)
+    page = start("--study", tmp_path / "study.toml", "--dry-run")
+    assert page.line.startswith("a trial of the study (nothing is kept) is on http://127.0.0.1:")
+    who = Participant(page)
+    assert who.ask("GET", "/api/start").json["title"] == "T (trial)"
+    assert who.begin()["stage"] == "talk"  # without a wait
+    assert who.talk_through()["stage"] == "questions"
+    page.send_signal(signal.SIGINT)
+    assert page.communicate()[1].splitlines() == ["loading ...", "stopped by Ctrl-C"]
+    assert not (tmp_path / "save" / "conversations").exists()
+
+
+def test_a_trial_is_of_a_study(run, write_settings) -> None:
+    for options in (["--dry-run"], ["--dry-run", "--report", "--study", "study.toml"]):
+        outcome = run(app.main, "--env", write_settings(), *options)
+        assert (outcome.status, outcome.line) == (2, "error: --dry-run: expected with --study FILE, to try this study")
+
+
 def test_a_file_that_is_no_recording_is_told_at_the_start(settings_file, tmp_path, run) -> None:
     path = tmp_path / "save" / "conversations" / "talks.sqlite"
     path.parent.mkdir()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from typing import Any
 
 from personagpt.page.access import Rate
 from personagpt.page.visitors import Limits, Refused, check_room, checked, deletion, flagged
 from personagpt.records.consents import keep_consent, wording
-from personagpt.records.talks import FLAGS, SCALES, Talk, Turn, is_blind, now
+from personagpt.records.talks import FLAGS, Talk, Turn, is_blind, now
 from personagpt.sequences.format import DataError
 from personagpt.study.pairing import Pairing
+from personagpt.study.questions import Question
 from personagpt.study.stages import Position, Stages
 from personagpt.study.view import persona_choices, talk_in_short, view, whole_talk
 
-PARTNERS = ("person", "program")
+MOST_LETTERS = 2000  # of an answer in the participant's own words
 WAIT_FOR_PARTNER = "wait for your partner's words first"
 
 
@@ -41,6 +43,7 @@ class StudyPage:
             "title": self.study.title,
             "consent": self.study.consent,
             "wording": wording(self.study.consent),
+            "language": self.study.language,
             "turns": self.study.turns,
             "flags": FLAGS,
             "letters": self.limits.letters,
@@ -53,6 +56,8 @@ class StudyPage:
             raise Refused(403, "open this page again: read what the study is about, and agree to it, first")
         with self.pairing.lock:
             position = self._position(participant, ("start", "result", "gone"), "you are in a talk already")
+            if position.is_last:
+                raise Refused(403, "you have had all the talks of this study")
             check_room(self.recordings, participant, self.limits)
             if position.stage == "gone":
                 self.stages.give_up(participant, position.talk)
@@ -108,20 +113,15 @@ class StudyPage:
             return self._answer(participant)
 
     def rate(self, participant: str, data: dict) -> dict:
-        answers = {question: data.get(question) for question in SCALES}
-        for question, answer in answers.items():
-            if type(answer) is not int or not 1 <= answer <= 5:
-                raise Refused(400, f"{question}: answer with 1 to 5")
-        chosen, partner = data.get("persona"), data.get("partner")
-        if type(chosen) is not int or chosen not in (0, 1):
-            raise Refused(400, "choose one of the two personas")
-        if partner not in PARTNERS:
-            raise Refused(400, "a person or a program? choose one")
+        answers = {
+            question.name: checked_answer(question, data.get(question.name)) for question in self.study.questions
+        }
         with self.pairing.lock:
             talk = self._position(participant, ("questions",), "there are no questions now").talk
-            shown, true = persona_choices(talk, self.study.personas)
-            persona = {"shown": shown, "chosen": chosen, "true": true}
-            self._rate(talk, answers | {"persona": persona, "partner": partner})
+            if "persona" in answers:
+                shown, true = persona_choices(talk, self.study.personas)
+                answers["persona"] = {"shown": shown, "chosen": answers["persona"], "true": true}
+            self._rate(talk, answers)
             return self._answer(participant)
 
     def talks(self, participant: str, data: dict) -> dict:
@@ -178,3 +178,12 @@ class StudyPage:
                 self.pairing.queues[condition.model].request(replace(talk, sampling=sampling))
             except DataError:
                 raise Refused(400, "that is too long: say it in fewer words") from None
+
+
+def checked_answer(question: Question, given: Any) -> Any:
+    """Return a participant's answer as it is recorded. Raises Refused where it is not an answer to the question."""
+    if question.kind == "open":
+        return {"words": checked(given, question.name, MOST_LETTERS, may_be_empty=True)}
+    if not any(type(given) is type(answer) and given == answer for answer in question.allowed):
+        raise Refused(400, f"{question.name}: choose an answer")
+    return given

@@ -22,7 +22,7 @@ from datetime import datetime
 from personagpt.errors import UserError
 from personagpt.page.problems import QueueFull
 from personagpt.page.replies import ReplyQueue
-from personagpt.records.talks import Talk, Turn, is_blind, now
+from personagpt.records.talks import Talk, Turn, has_answers, is_blind, now
 from personagpt.study.pairing import Assignment, Pairing, seconds_to_answer
 
 
@@ -35,6 +35,7 @@ class Position:
     turns: Sequence[Turn] = ()  # the talk's turns that the participant may see
     is_turn: bool = False  # whether the participant is to speak
     unanswered: str | None = None  # an utterance that was taken back, because the program had no answer
+    is_last: bool = False  # whether the participant has had all the talks that the study wants
 
     @property
     def can_answer(self) -> bool:
@@ -83,21 +84,24 @@ class Stages:
     def position(self, participant: str) -> Position:
         """Return where the participant is. Change nothing."""
         assignment = self.pairing.assignment_of(participant)
-        talks = [talk for talk in self.recordings.talks(participant) if self.study.goes_on_with(talk)]
+        recorded = self.recordings.talks(participant)
+        talks = [talk for talk in recorded if self.study.goes_on_with(talk)]
         if assignment and not (assignment.talk and assignment.talk.id in [talk.id for talk in talks]):
             return self._assigned(participant, assignment)
-        if not talks or (not is_blind(talks[-1]) and "partner" not in talks[-1].ratings):
-            return Position("start")
+        answered = sum(self.study.has(talk) and has_answers(talk) for talk in recorded)
+        is_last = self.study.talks is not None and answered >= self.study.talks
+        if not talks or (not is_blind(talks[-1]) and not has_answers(talks[-1])):
+            return Position("start", is_last=is_last)
         talk = talks[-1]
         if not is_blind(talk):
-            return Position("result", talk)
+            return Position("result", talk, is_last=is_last)
         turns = self.pauses.visible_turns(talk)
         if talk.ratings.get("ended") or len(turns) >= 2 * self.study.turns:
             return Position("questions", talk, turns)
         if self._is_partner_gone(participant, talk):
             return Position("gone", talk, turns)
         is_turn = turns[-1].speaker != "human" if turns else bool(assignment and assignment.opens)
-        return Position("talk", talk, turns, is_turn, self._unanswered(talk))
+        return self._talking(talk, turns, is_turn)
 
     def _is_partner_gone(self, participant: str, talk: Talk) -> bool:
         """Return whether the other participant has left, or the page has started again with another model."""
@@ -111,11 +115,19 @@ class Stages:
             return Position("waiting")
         if self.pairing.is_partner_gone(participant):
             return Position("gone", talk)
-        return Position("talk", talk, is_turn=assignment.opens, unanswered=self._unanswered(talk))
+        return self._talking(talk, [], assignment.opens)
 
-    def _unanswered(self, talk: Talk) -> str | None:
+    def _talking(self, talk: Talk, turns: list[Turn], is_turn: bool) -> Position:
+        """Return the position in a talk that goes on.
+
+        It is not the participant's turn before a program's reply is done: an utterance without an answer leaves the
+        recordings a moment before the reply says why.
+        """
         reply = self.queue_of(talk).reply_of(talk.id) if talk.partner != "person" else None
-        return reply.talk.texts[-1] if reply is not None and reply.problem and reply.talk.turns else None
+        if reply is None:
+            return Position("talk", talk, turns, is_turn)
+        unanswered = reply.talk.texts[-1] if reply.problem and reply.talk.turns else None
+        return Position("talk", talk, turns, is_turn and reply.done, unanswered)
 
     def advance(self, participant: str) -> None:
         """Do what is due: find a partner, ask a program for its reply, forget an assignment that is on record.

@@ -343,6 +343,11 @@ def test_to_flag_a_reply_on_a_phone_leaves_the_talk_in_sight_and_in_place(page, 
     assert abs(shown.evaluate("element('log').scrollTop") - before) < 100
 
 
+def test_without_goals_there_is_no_list_of_goals(page, visit) -> None:
+    page.page.goals = []
+    expect(visit().locator("#goal")).to_be_hidden()
+
+
 def test_a_visitor_reads_a_hubs_name_and_no_checksum(page, visit, serve_page) -> None:
     assert "a language model (m)." in visit().locator("header").inner_text()
     page.queue.trained = replace(page.queue.trained, name="/home/somebody/best", folder="/home/somebody/best")

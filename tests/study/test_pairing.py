@@ -65,6 +65,39 @@ def test_each_programs_model_must_hold_the_persona(serve_page) -> None:
         Pairing(study_of(endless), {"m": page.queue}, page.recordings, page.clock)
 
 
+def test_a_program_that_changes_behind_its_name_is_told_at_the_start(serve_page, capsys) -> None:
+    """Another model, or another way to draw the replies; what waited and what was said by people is the same."""
+    page = serve_page(study=study_of(PROGRAM, COLD, turns=1))
+    for _ in range(2):  # a talk of each condition
+        who = Participant(page)
+        who.begin()
+        who.talk_through()
+    capsys.readouterr()
+    pairs = [study_of(PROGRAM, COLD), study_of(PROGRAM, replace(COLD, history=5))]
+    for study in pairs:
+        Pairing(study, {"m": page.queue}, page.recordings, page.clock)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("study 's': 1 of 1 recorded talks of 'program-2' are with another program")
+    page.queue.trained = replace(page.queue.trained, checksum="decaf")
+    Pairing(pairs[0], {"m": page.queue}, page.recordings, page.clock)
+    assert [line.partition("' are")[0][-9:] for line in capsys.readouterr().err.splitlines()] == [
+        "program-1",
+        "program-2",
+    ]
+
+
+def test_a_trial_has_no_pause_before_a_talk(serve_page) -> None:
+    page = serve_page()
+    pairs = Pairing(study_of(PROGRAM, wait=1000.0).for_trial(), {"m": page.queue}, page.recordings, page.clock)
+    pairs.begin("who")
+    assert pairs.assignment_of("who").begins == 0.0
+    pairs = Pairing(study_of(PEOPLE, wait=1000.0).for_trial(), {"m": page.queue}, page.recordings, page.clock)
+    for name in ("first", "second"):
+        pairs.begin(name)
+    pairs.advance("second")
+    assert [pairs.assignment_of(name).begins for name in ("first", "second")] == [0.0, 0.0]
+
+
 def test_an_assignment_is_stored_when_nothing_can_fail_any_more(serve_page, monkeypatch) -> None:
     def fail(*given: object, **options: object) -> None:
         raise RuntimeError

@@ -10,8 +10,9 @@ import pytest
 from personagpt.detection.sides import sides_of_talks
 from personagpt.records.consents import kept_consents, wording
 from personagpt.records.export import text_of
-from personagpt.records.talks import DELETED
+from personagpt.records.talks import DELETED, is_blind, parse_talk
 from personagpt.study import pairing
+from personagpt.study.questions import Question
 from tests.page.served import wait_until
 from tests.study.participation import ANSWERS, COLD, PEOPLE, PROGRAM, Participant, pair, study_of
 
@@ -173,6 +174,74 @@ def test_answers_that_are_none(serve_page, wrong) -> None:
     who = Participant(page)
     assert who.do("rate", **ANSWERS).status == 409
     assert who.do("rate", **ANSWERS | wrong).status == 400
+
+
+OWN = (
+    Question("humour", "Funny?", "scale", ("no", "yes")),
+    Question("tongue", "Is it English?", "choice", ("yes", "no")),
+    Question("remarks", "Anything else?", "open"),
+)
+
+
+def test_own_questions_end_a_talk_as_the_five_do(serve_page) -> None:
+    """Without the question for the partner, too."""
+    page = serve_page(study=replace(study_of(PROGRAM, turns=1), questions=OWN))
+    who = Participant(page)
+    who.begin()
+    state = who.talk_through()
+    assert [question["name"] for question in state["questions"]] == ["humour", "tongue", "remarks"]
+    right = {"humour": 5, "tongue": "no", "remarks": " a\nb "}
+    for wrong in ({"humour": 6}, {"humour": True}, {"tongue": "perhaps"}, {"remarks": None}, {"remarks": "x" * 2001}):
+        assert who.do("rate", **right | wrong).status == 400
+    state = who.do("rate", **right).json
+    assert (state["stage"], state["partner"], state["guess"], state["persona_guessed"]) == (
+        "result",
+        "program",
+        None,
+        None,
+    )
+    (talk,) = page.recordings.talks()
+    assert talk.ratings == {"humour": 5, "tongue": "no", "remarks": {"words": "a b"}}
+    assert (talk.persona, is_blind(talk)) == (state["persona"], False)
+    assert parse_talk(talk.line().encode()) == talk
+    assert who.state()["stage"] == "result"
+
+
+def test_a_participant_has_as_many_talks_as_the_study_wants_and_then_the_closing_text(serve_page) -> None:
+    """Nobody reads the completion code before; a talk that was given up is no answered one."""
+    study = replace(study_of(PROGRAM, COLD, turns=1), talks=2, closing="Your code: C1")
+    page = serve_page(study=study)
+    who, heard = Participant(page), []
+    for _ in range(2):
+        who.begin()
+        heard.append(who.talk_through())
+        heard.append(who.do("leave").json)
+    for is_last in (False, True):
+        who.begin()
+        heard.append(who.talk_through())
+        assert "C1" not in str(heard) + who.ask("GET", "/api/start").text
+        state = who.do("rate", **ANSWERS).json
+        assert (state["is_last"], state["closing"]) == (is_last, "Your code: C1" if is_last else "")
+        heard.append(state) if not is_last else None
+    answer = who.do("begin", agreed=wording("you agree"))
+    assert (answer.status, answer.json["problem"]) == (403, "you have had all the talks of this study")
+    page = serve_page(study=replace(study, conditions=(replace(PROGRAM, name="new"),)))  # the old conditions are gone
+    who.port = page.port
+    state = who.state()
+    assert (state["stage"], state["is_last"], state["closing"]) == ("start", True, "Your code: C1")
+    assert who.do("begin", agreed=wording("you agree")).status == 403
+    who.ask("DELETE", "/api/talks")
+    assert (who.state()["closing"], who.begin()["stage"]) == ("", "talk")
+
+
+def test_a_closing_text_without_a_number_of_talks_follows_every_talk(serve_page) -> None:
+    page = serve_page(study=replace(study_of(PROGRAM, turns=1), closing="thanks"))
+    who = Participant(page)
+    assert who.state()["closing"] == ""
+    who.begin()
+    who.talk_through()
+    state = who.do("rate", **ANSWERS).json
+    assert (state["is_last"], state["closing"], who.begin()["stage"]) == (False, "thanks", "talk")
 
 
 def test_limits_hold_in_a_study(serve_page) -> None:

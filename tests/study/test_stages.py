@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from personagpt.records.consents import wording
-from personagpt.records.talks import Turn, is_blind
+from personagpt.records.talks import Talk, Turn, is_blind
 from personagpt.study import pairing
 from personagpt.study.stages import Pauses, Stages
 from tests.page.served import Clock
@@ -144,6 +144,28 @@ def test_a_program_with_nothing_to_say(serve_page, monkeypatch) -> None:
     monkeypatch.undo()
     who.do("say", text="hello")
     assert [turn["mine"] for turn in who.until()["turns"]] == [True, False]
+
+
+def test_nobody_is_to_speak_before_their_words_without_an_answer_are_given_back(serve_page, monkeypatch) -> None:
+    """The words leave the recordings first. A page that says "your turn" then would not give them back any more."""
+    page = serve_page(study=study_of(PROGRAM, turns=3))
+    monkeypatch.setattr(pairing.random.SystemRandom, "random", lambda self: 0.1)  # the participant begins
+    who, save, views = Participant(page), page.recordings.save, []
+    who.begin()
+    who.do("say", text="hi")
+    who.until()
+
+    def save_and_look(*talks: Talk) -> None:
+        save(*talks)
+        views.append(page.page.view(page.recordings.talks()[0].participant))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("personagpt.page.replies.stream_replies", lambda *given: iter(()))
+        patch.setattr(page.recordings, "save", save_and_look)
+        who.do("say", text="and you ?")
+        state = who.until()
+    assert (state["unanswered"], len(state["turns"])) == ("and you ?", 2)
+    assert [(view["yours"], len(view["turns"])) for view in views] == [(False, 3), (False, 2)]
 
 
 @pytest.mark.parametrize("before", [PROGRAM, PEOPLE])
