@@ -11,6 +11,8 @@
     name = "person"
     partner = "person"            # another participant
 
+questions.py reads its [[question]] tables. docs/study.md explains every key.
+
 This module does not import torch, so that a mistake in the file is answered at once.
 """
 
@@ -60,7 +62,7 @@ class Study:
     letters_per_second: float = 4.0  # a program's typing; 0: replies come at once
     questions: tuple[Question, ...] = FIVE
     talks: int | None = None  # a participant's talks with answers, at most
-    closing: str = ""  # what a participant reads who has answered the questions, and shall have no other talk
+    closing: str = ""  # what a participant reads after the last answers
     language: str = "en"  # of the title, the consent, the questions and the closing text
     is_trial: bool = False  # without pauses
 
