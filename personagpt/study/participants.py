@@ -6,7 +6,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from personagpt.page.access import Rate
-from personagpt.page.visitors import Limits, Refused, check_room, checked, deletion, flagged
+from personagpt.page.log_clearing import LogClearing
+from personagpt.page.visitors import Limits, Refused, check_room, checked, flagged
 from personagpt.records.consents import keep_consent, wording
 from personagpt.records.talks import FLAGS, Talk, Turn, is_blind, now
 from personagpt.sequences.format import DataError
@@ -26,7 +27,7 @@ class StudyPage:
     def __init__(self, pairing: Pairing, limits: Limits) -> None:
         self.pairing, self.limits, self.stages = pairing, limits, Stages(pairing)
         self.study, self.recordings = pairing.study, pairing.recordings
-        self.utterances = Rate(limits.replies)
+        self.log, self.utterances = LogClearing(self.recordings), Rate(limits.replies)
 
     def advance(self, participant: str) -> None:
         """Do what is due for the participant, whose page is open."""
@@ -144,13 +145,13 @@ class StudyPage:
             assignment = self.pairing.assignment_of(participant)
             if assignment and assignment.talk and assignment.talk.id == data["id"]:
                 self.pairing.drop(participant)
-        return deletion(self.recordings, count)
+        return self.log.after(count)
 
     def delete_all(self, participant: str, data: dict) -> dict:
         with self.pairing.lock:
             count = self.recordings.delete(participant)
             self.pairing.drop(participant)
-        return deletion(self.recordings, count)
+        return self.log.after(count)
 
     def _position(self, participant: str, stages: tuple[str, ...], problem: str) -> Position:
         """Do what is due, and return where the participant is. Raises Refused with `problem` at any other stage."""

@@ -203,6 +203,22 @@ def test_a_clock_that_is_set_back_makes_nobody_wait(monkeypatch) -> None:
     assert len(pauses.visible_turns(talk)) == len(looked_late.visible_turns(talk)) == 2
 
 
+def test_the_pause_counts_from_the_utterance(monkeypatch) -> None:
+    """Also after a restart, and where a program took its time for the reply: else both would tell a program."""
+    clock = Clock()
+    monkeypatch.setattr(
+        "personagpt.study.stages.time.time", lambda: datetime(2030, 1, 1, 12, 0, 7, tzinfo=UTC).timestamp()
+    )
+    monkeypatch.setattr("personagpt.study.stages.seconds_to_answer", lambda *given: 10.0)
+    talk, pauses = make_talk(), Pauses(4.0, clock)
+    talk.turns = [Turn("human", "hi", time="2030-01-01T12:00:00+00:00"), Turn("model", "hello")]
+    assert len(pauses.visible_turns(talk)) == 1
+    clock.seconds = 2.9
+    assert len(pauses.visible_turns(talk)) == 1
+    clock.seconds = 3.1
+    assert len(pauses.visible_turns(talk)) == 2
+
+
 def test_the_pause_of_a_reply_is_drawn_once_and_after_a_restart_alike(monkeypatch) -> None:
     """Else each look would draw anew, and many looks would shorten the pause to the shortest possible one."""
     forward = Clock()
