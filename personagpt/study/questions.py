@@ -20,6 +20,7 @@ two `answers` are the words for a person and for a program.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,21 +80,24 @@ KIND_WORDS = {"scale": "least and most (a scale)", "choice": "answers = [...] (a
 TAKEN = {*ANSWERS} - {"partner"}  # what the program itself records beside the answers
 
 
-def read_questions(tables: list[Any] | None, path: object) -> tuple[Question, ...]:
-    """Return the questions of the file's [[question]] tables, or the five. Raises UserError."""
+def read_questions(tables: list[Any] | None, path: object, above: Iterable[str] = ()) -> tuple[Question, ...]:
+    """Return the questions of the file's [[question]] tables, or the five. `above` are the study's keys.
+
+    Raises UserError.
+    """
     questions: list[Question] = []
     for number, table in enumerate(tables or [], 1):
-        question = _read_question(table, f"{path}: question {number}")
+        question = _read_question(table, f"{path}: question {number}", {*above} - KEYS.keys())
         if question.name in [other.name for other in questions]:
             raise UserError(f"{path}: question {number}: name = '{question.name}' is another question's")
         questions.append(question)
     return tuple(questions) or FIVE
 
 
-def _read_question(table: Any, where: str) -> Question:
+def _read_question(table: Any, where: str, above: set[str]) -> Question:
     if not isinstance(table, dict):
         raise UserError(f"{where}: expected a [[question]] table")
-    check_table(table, KEYS, ("name", "text"), where)
+    check_table(table, KEYS, ("name", "text"), where, above=above)
     name, given = table["name"], table.keys() - {"name", "text"}
     kinds = {"scale": KINDS["scale"]} if name in SCALES else KINDS
     if name in TAKEN:

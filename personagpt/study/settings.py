@@ -146,7 +146,7 @@ def read_study(path: Path, valid_text: Path, default_model: Callable[[], str]) -
         raise UserError(f"{path}: wait = 0: nobody would ever meet another participant; expected some seconds")
     others: dict[str, Any] = {key: float(table[key]) for key in TIMES if key in table}
     others |= {key: table[key] for key in ("talks", "closing", "language") if key in table}
-    others["questions"] = read_questions(table.get("question"), path)
+    others["questions"] = read_questions(table.get("question"), path, KEYS)
     consent, personas = _consent(path, table["consent"]), _personas(path, table.get("personas"), valid_text)
     return Study(table["name"], table["title"].strip(), consent, table["turns"], tuple(conditions), personas, **others)
 
@@ -175,7 +175,7 @@ def _condition(table: Any, number: int, path: Path, default_model: Callable[[], 
         raise UserError(f"{where}: expected a [[condition]] table")
     check_table({key: value for key, value in table.items() if key == "name"}, PARTNER_KEYS, ("name",), where)
     name, where = table["name"], f"{path}: condition '{table['name']}'"
-    check_table(table, PARTNER_KEYS, (), where, SAMPLING)
+    check_table(table, PARTNER_KEYS, (), where, SAMPLING, KEYS.keys() - CONDITION_KEYS)
     if "partner" in table:
         if others := [key for key in table if key not in ("name", "partner")]:
             raise UserError(f"{where}: {others[0]} is about a model's replies, and here the partner is a person")

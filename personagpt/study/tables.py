@@ -17,10 +17,20 @@ Keys = dict[str, tuple[type | tuple[type, ...], Callable[[Any], bool], str]]
 
 
 def check_table(
-    table: dict[str, Any], keys: Keys, required: Iterable[str], where: str, others: Iterable[str] = ()
+    table: dict[str, Any],
+    keys: Keys,
+    required: Iterable[str],
+    where: str,
+    others: Iterable[str] = (),
+    above: Iterable[str] = (),
 ) -> None:
-    """Raise UserError for a key that is not in `keys` or `others`, a missing key, or a value that is not allowed."""
+    """Raise UserError for a key that is not in `keys` or `others`, a missing key, or a value that is not allowed.
+
+    A key of `above` belongs to the table above this one.
+    """
     for key in table:
+        if key in above:
+            raise UserError(f"{where}: {key} is a key of the study: move it above the first [[...]] table")
         if key not in keys and key not in others:
             nearest = difflib.get_close_matches(key.lower(), sorted({*keys, *others}), n=1, cutoff=0)[0]
             raise UserError(f"{where}: unknown key {key!r}; the nearest known one is {nearest!r}")

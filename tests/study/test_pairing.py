@@ -153,7 +153,8 @@ def test_a_program_that_is_drawn_at_once_hides_as_long_as_a_person_is_waited_for
     assert pairs.assignment_of("who").begins == 1000.0
 
 
-def test_who_has_a_condition_counts_before_anything_is_on_record(serve_page) -> None:
+def test_who_has_a_condition_counts_before_anything_is_on_record(serve_page, monkeypatch) -> None:
+    monkeypatch.setattr(pairing.random.SystemRandom, "choice", lambda self, conditions: conditions[0])
     page = serve_page()
     study = study_of(PROGRAM, COLD, replace(COLD, name="program-3"))
     pairs = Pairing(study, {"m": page.queue}, page.recordings, page.clock)

@@ -109,6 +109,11 @@ def test_a_condition_has_a_model_and_how_it_replies(read, tmp_path) -> None:
             TOP + ONE + "temprature = 1\n",
             "condition 'a': unknown key 'temprature'; the nearest known one is 'temperature'",
         ),
+        (
+            TOP + ONE + "talks = 3\n",
+            "condition 'a': talks is a key of the study: move it above the first [[...]] table",
+        ),
+        (TOP + ONE + '[[question]]\nname = "a"\nclosing = "x"\n', "question 1: closing is a key of the study: move it"),
         (TOP + ONE + "top_k = -1\n", "condition 'a': top_k -1: expected 0"),
         (TOP + ONE + 'top_p = "1"\n', "condition 'a': top_p '1': expected a number"),
         (TOP + ONE + "history = -1\n", "condition 'a': history = -1 is not allowed"),
