@@ -86,6 +86,21 @@ def test_a_program_that_changes_behind_its_name_is_told_at_the_start(serve_page,
     ]
 
 
+def test_of_many_participants_only_those_who_are_long_gone_are_forgotten(serve_page) -> None:
+    page = serve_page()
+    pairs = Pairing(study_of(PEOPLE, away=60.0), {"m": page.queue}, page.recordings, page.clock)
+    page.clock.seconds = 100.0
+    for number in range(10_001):
+        pairs.see(str(number))
+    page.clock.seconds = 150.0
+    pairs.see("late")
+    assert pairs.is_here("5", 60.0)
+    page.clock.seconds = 170.0
+    pairs.see("later")
+    assert not pairs.is_here("5", 60.0)
+    assert [*pairs._seen] == ["late", "later"]
+
+
 def test_a_trial_has_no_pause_before_a_talk(serve_page) -> None:
     page = serve_page()
     pairs = Pairing(study_of(PROGRAM, wait=1000.0).for_trial(), {"m": page.queue}, page.recordings, page.clock)
