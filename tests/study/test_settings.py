@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 
@@ -41,6 +43,17 @@ def test_the_example_works_with_the_demo() -> None:
     assert (person.model, study.with_person, study.programs) == (None, person, [usual, cautious])
     assert study.condition_of(study.source(cautious)) == cautious
     assert study.condition_of("study:other:usual") is None
+
+
+def test_the_examples_in_the_comments_of_the_example_work(tmp_path) -> None:
+    text = re.sub(r"^# (?=\[\[|\w+ = )", "", (ROOT / "data" / "study.toml").read_text(), flags=re.MULTILINE)
+    (tmp_path / "study.toml").write_text(text)
+    shutil.copy(ROOT / "data" / "consent.txt", tmp_path)
+    shutil.copy(VALID, tmp_path)
+    study = read_study(tmp_path / "study.toml", tmp_path / "none", lambda: "the demo")
+    assert (study.talks, study.language, len(study.personas)) == (3, "en", 160)
+    assert "C1A2B3" in study.closing
+    assert [question.name for question in study.questions] == ["humour"]
 
 
 def test_questions_closing_language_and_number_of_talks(read) -> None:
