@@ -3,16 +3,20 @@
 import http.client
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+from types import SimpleNamespace
 
 import pytest
+import uvicorn
 
 import app
 from personagpt.files import read_json
 from personagpt.records.database import Recordings
 from tests.helpers import ROOT
-from tests.page.served import Visitor, basic
+from tests.page.served import Visitor, basic, wait_until
 from tests.records.making import make_talk
 from tests.study.participation import Participant
 
@@ -95,18 +99,27 @@ def test_a_study_from_start_to_ctrl_c(start, tmp_path) -> None:
     assert (page.returncode, err.splitlines()) == (130, ["loading ...", "stopped by Ctrl-C"])
 
 
-def test_a_trial_of_a_study_keeps_nothing(start, tmp_path) -> None:
+def test_a_trial_of_a_study_keeps_nothing(settings_file, run, tmp_path, monkeypatch) -> None:
     (tmp_path / "consent.txt").write_text("you agree")
     study = 'name = "s"\ntitle = "T"\nconsent = "consent.txt"\nturns = 1\nwait = 900\n[[condition]]\nname = "usual"\n'
     (tmp_path / "study.toml").write_text(study)
-    page = start("--study", tmp_path / "study.toml", "--dry-run")
-    assert page.line.startswith("a trial of the study (nothing is kept) is on http://127.0.0.1:")
-    who = Participant(page)
-    assert who.ask("GET", "/api/start").json["title"] == "T (trial)"
-    assert who.begin()["stage"] == "talk"  # without a wait
-    assert who.talk_through()["stage"] == "questions"
-    page.send_signal(signal.SIGINT)
-    assert page.communicate()[1].splitlines() == ["loading ...", "stopped by Ctrl-C"]
+    serve = uvicorn.Server.run
+
+    def take_part(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        thread = threading.Thread(target=serve, args=[server, sockets])
+        thread.start()
+        wait_until(lambda: server.started)
+        who = Participant(SimpleNamespace(port=sockets[0].getsockname()[1]))
+        assert who.ask("GET", "/api/start").json["title"] == "T (trial)"
+        assert who.begin()["stage"] == "talk"  # without a wait
+        assert who.talk_through()["stage"] == "questions"
+        server.should_exit = True
+        thread.join()
+
+    monkeypatch.setattr(uvicorn.Server, "run", take_part)
+    outcome = run(app.main, "--env", settings_file, "--port", 0, "--study", tmp_path / "study.toml", "--dry-run")
+    assert (outcome.status, outcome.err) == (0, "loading ...\n")
+    assert outcome.out.startswith("a trial of the study (nothing is kept) is on http://127.0.0.1:")
     assert not (tmp_path / "save" / "conversations").exists()
 
 

@@ -14,6 +14,7 @@ from personagpt.records.talks import DELETED, is_blind, parse_talk
 from personagpt.study import pairing
 from personagpt.study.questions import Question
 from tests.page.served import wait_until
+from tests.records.making import make_talk
 from tests.study.participation import ANSWERS, COLD, PEOPLE, PROGRAM, Participant, pair, study_of
 
 
@@ -212,6 +213,9 @@ def test_a_participant_has_as_many_talks_as_the_study_wants_and_then_the_closing
     study = replace(study_of(PROGRAM, COLD, turns=1), talks=2, closing="Your code: C1")
     page = serve_page(study=study)
     who, heard = Participant(page), []
+    key = who.ask("GET", "/api/start").json["participant"]
+    for _ in range(2):  # talks of another study do not count
+        page.recordings.save(make_talk("hi", "ho", source="study:t:x", participant=key, ratings={"partner": "person"}))
     for _ in range(2):
         who.begin()
         heard.append(who.talk_through())
