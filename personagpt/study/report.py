@@ -39,10 +39,8 @@ def table(name: str, figures: dict[str, Any]) -> str:
     rows.append(("taken for a person", [share(condition["taken_for_person"]) for condition in conditions]))
     flags = [(title, [shown(rate, "{:.1f}") for rate in rates]) for title, rates in flag_rows(conditions)]
     rows += [("flags per 100 of its turns", [""] * len(conditions)), *flags] if flags else []
-    width, first = (
-        2 + max(len(str(cell)) for _, cells in rows for cell in cells),
-        max(29, *(len(row[0]) for row in rows)),
-    )
+    width = 2 + max(len(str(cell)) for _, cells in rows for cell in cells)
+    first = max(29, *(len(title) for title, _ in rows))
     lines = [
         f"study {name}: {figures['talks']} talks of {figures['participants']} participants",
         "",
@@ -108,11 +106,8 @@ def draw(name: str, figures: dict[str, Any]) -> bytes:
     narrow = f"; too narrow with fewer than {FEW} participants" if is_small(figures) else ""
     drawing.supxlabel(f"Bars: {figures['percent']} % intervals{narrow}. {WITHOUT.capitalize()}.", fontsize="small")
     (ratings, shares), (kinds, turns) = drawing.subplots(2, 2)
-    _draw_points(
-        ratings,
-        next(iter(conditions.values()))["ratings"],
-        {key: [*each["ratings"].values()] for key, each in conditions.items()},
-    )
+    rated = {key: each["ratings"] for key, each in conditions.items()}
+    _draw_points(ratings, next(iter(rated.values())), {key: [*scales.values()] for key, scales in rated.items()})
     ratings.set(ylim=(0.9, 5.1), ylabel="mean rating")
     ratings.legend(fontsize="small")
     guesses = {key: [each["persona_guessed"], each["taken_for_person"]] for key, each in conditions.items()}
