@@ -31,11 +31,11 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def model(folder: Path, tokenizer) -> PreTrainedModel:  # noqa: ANN001
+def model(folder: Path, tokenizer) -> PreTrainedModel:
     return load_model(str(folder), len(tokenizer)).eval()
 
 
-def test_both_matrices_get_rows_for_the_persona_tokens(model: PreTrainedModel, folder: Path, tokenizer) -> None:  # noqa: ANN001
+def test_both_matrices_get_rows_for_the_persona_tokens(model: PreTrainedModel, folder: Path, tokenizer) -> None:
     head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
     assert len(head.weight) == len(embeddings.weight) == len(tokenizer)
     assert (head.weight is embeddings.weight) == model.config.tie_word_embeddings
@@ -95,7 +95,7 @@ def test_scores_of_responses_and_candidates_are_the_librarys(model: PreTrainedMo
         assert own == pytest.approx(-expected.mean().item(), abs=1e-4)
 
 
-def test_replies_are_the_librarys_alone_and_in_a_batch(model: PreTrainedModel, tokenizer) -> None:  # noqa: ANN001
+def test_replies_are_the_librarys_alone_and_in_a_batch(model: PreTrainedModel, tokenizer) -> None:
     encoder = Encoder(tokenizer)
     facts = ["i have two dogs.", "i work as a nurse."]
     contexts = [encoder.context(1, facts[:count], ["hi !"] * count, 300) for count in (2, 0, 1)]
