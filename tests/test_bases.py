@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, pipeline
 
 import evaluate
 import train
@@ -25,6 +25,8 @@ SETTINGS: dict[str, dict[str, object]] = {
     "gpt_neox": {"gradient_checkpointing": True},
     "opt": {"init": "random"},
 }
+
+MESSAGES = [{"role": "system", "content": "i have two dogs."}, {"role": "user", "content": "hi !"}]
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,8 @@ def test_the_saved_model_is_the_librarys_and_talks(finished: Path) -> None:
     trained = load(folder)
     with torch.no_grad():
         torch.testing.assert_close(saved.eval()(ids).logits, trained.model(ids).logits, rtol=1e-4, atol=1e-4)
+    answer = pipeline("text-generation", model=str(folder), device="cpu")(MESSAGES, max_new_tokens=5)
+    assert answer[0]["generated_text"][:2] == MESSAGES
     persona = Persona(trained, ["i have two dogs.", "i work as a nurse."], seed=1)
     assert persona.reply("hi ! what do you do for a living ?")
     assert persona.score("i am a nurse .").tokens > 0
