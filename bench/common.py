@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from personagpt.device import Processes, configure_cuda, resolve_precision
 from personagpt.model.cpu_products import onednn_product, should_use_onednn
 from personagpt.model.decoders import context_length, output_matrix
-from personagpt.model.loading import draw_model, load_config, load_tokenizer
+from personagpt.model.loading import draw_model, load_bare_tokenizer, load_config, load_tokenizer
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, tensor_metadata
 from personagpt.sequences.format import Encoder
@@ -83,6 +83,7 @@ def make_base(folder: Path, size: str) -> Path:
     config = json.loads((vocabulary / "config.json").read_text(encoding="utf-8"))
     # The length of sequences and the dropout are DialoGPT's, even if the vocabulary's own model has others.
     if size == "llama":
+        load_bare_tokenizer(str(vocabulary)).save_pretrained(folder)  # says that it is no Llama's
         shape = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads}
         kept = {name: config[name] for name in ("vocab_size", "bos_token_id", "eos_token_id")}
         config = {"model_type": "llama", "intermediate_size": 4 * width, "tie_word_embeddings": True} | shape | kept
