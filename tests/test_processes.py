@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.families import write_base
 from tests.helpers import (
     ROOT,
     VARIETIES,
@@ -63,12 +64,16 @@ def test_two_processes_equal_one(tmp_path: Path, data: Path) -> None:
 
 
 def test_a_killed_process_costs_nothing(tmp_path: Path, data: Path) -> None:
-    """The process that writes is killed; torchrun stops the other. `make torture` kills more kinds of runs."""
+    """The process that writes is killed; torchrun stops the other. `make torture` kills more kinds of runs.
+
+    The base is of another family than in the other tests of several processes.
+    """
+    base = write_base(tmp_path / "llama", "llama")
     envs = []
     for name in ("calm", "killed"):
         (tmp_path / name).mkdir()
         shared_out = {"batch_size": 1, "gradient_accumulation_steps": 1}  # between two processes
-        changes = VARIETIES["random-bf16-goals"] | shared_out | {"epochs": 1, "save_steps": 3}
+        changes = VARIETIES["random-bf16-goals"] | shared_out | {"model_name": base, "epochs": 1, "save_steps": 3}
         envs.append(prepare_run(tmp_path / name, data, **changes))
     calm, killed = envs
     statuses, output = train_in_two_processes(calm)
