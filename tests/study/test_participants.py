@@ -120,6 +120,20 @@ def test_who_deletes_their_talk_is_gone_from_the_partners_too(serve_page) -> Non
     assert first.state()["stage"] == "start"
 
 
+def test_a_talk_that_is_deleted_before_the_first_reply_is_over(serve_page, gate, monkeypatch) -> None:
+    monkeypatch.setattr(pairing.random.SystemRandom, "random", lambda self: 0.1)  # the participant begins
+    page = serve_page(study=study_of(PROGRAM))
+    who = Participant(page)
+    who.begin()
+    who.do("say", text="a secret")
+    (talk,) = page.recordings.talks()
+    assert who.ask("DELETE", f"/api/talks/{talk.id}").status == 200
+    assert who.state()["stage"] == "start"
+    gate.set()
+    page.queue.close()
+    assert page.recordings.talks() == []
+
+
 def test_what_a_program_could_not_read_is_too_long_for_a_person_too(serve_page, monkeypatch) -> None:
     page = serve_page(study=study_of(PEOPLE, PROGRAM, wait=1000.0))
     monkeypatch.setattr(pairing.random.SystemRandom, "choice", lambda self, conditions: conditions[0])  # PEOPLE

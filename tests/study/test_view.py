@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 from personagpt.study import pairing
+from personagpt.study.view import persona_choices
 from tests.page.served import Answer, wait_until
+from tests.records.making import make_talk
 from tests.study.participation import ANSWERS, COLD, PROGRAM, Participant, study_of
 
 
@@ -87,3 +89,16 @@ def test_no_list_tells_that_a_program_is_about_to_begin(serve_page, monkeypatch)
     waits[0] = 0.0
     page.stages.pauses.ends.clear()
     assert [one["running"] for one in who.ask("GET", "/api/talks").json["talks"]] == [True]
+
+
+def test_the_false_persona_is_another_one_and_the_talk_decides_which() -> None:
+    personas = [["a .", "b ."], ["c .", "d ."], ["a .", "e ."], ["f .", "g ."], ["h .", "i ."]]
+    talks = [make_talk("hi", "ho") for _ in range(40)]
+    for talk in talks:
+        talk.persona, talk.partner_persona = personas[0], personas[1]
+    shown = [persona_choices(talk, personas) for talk in talks]
+    assert shown == [persona_choices(talk, personas) for talk in talks]
+    assert {true for _, true in shown} == {0, 1}
+    assert all(choices[true] == personas[0] for choices, true in shown)
+    false = [choices[1 - true] for choices, true in shown]
+    assert {tuple(persona) for persona in false} == {("f .", "g ."), ("h .", "i .")}  # without a fact in common
