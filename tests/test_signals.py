@@ -14,7 +14,7 @@ import pytest
 
 from personagpt.errors import Stopped
 from personagpt.signals import StopSignals, first_ctrl_c, importing, raise_on_signals
-from tests.helpers import ROOT
+from tests.helpers import ROOT, SECOND_PROCESS
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +87,7 @@ def test_a_signal_while_libraries_are_imported_is_one_line_of_the_first_process(
         "with importing():\n    try: os.kill(os.getpid(), signal.SIGTERM)\n    except BaseException: pass\n"
         "    print('went on')"
     )
-    environment = os.environ | {"RANK": rank}
+    environment = os.environ | SECOND_PROCESS | {"RANK": rank}
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (143, "")
     assert done.stderr == ("stopped by SIGTERM\n" if rank == "0" else "")

@@ -92,6 +92,33 @@ def compare_models(names: list[str], plan: EvaluationPlan, settings: Settings) -
     return dict(zip("ab", figures_of, strict=True)) | comparison | drawn
 
 
+def with_earlier(figures: dict[str, Any], earlier: dict[str, Any] | None) -> dict[str, Any]:
+    """Return `figures` and beside them the figures that only `earlier` has, where both are of the same evaluation.
+
+    Both are the content of an evaluation's file, of one model or of two. Figures of another model, or of other
+    responses, do not stay.
+    """
+    earlier = earlier or {}
+    if "differences" in figures:
+        pairs = [(figures[letter], earlier.get(letter) or {}) for letter in "ab"]
+        if earlier.get("seed") != figures["seed"] or not all(_is_same(ours, before) for ours, before in pairs):
+            return figures
+        differences = {"differences": earlier["differences"] | figures["differences"]}
+        return figures | dict(zip("ab", (with_earlier(*pair) for pair in pairs), strict=True)) | differences
+    if not _is_same(figures, earlier):
+        return figures
+    both = earlier | figures
+    if "by_turn" in both:
+        rows = {row["turn"]: row for row in earlier.get("by_turn", ())}
+        both["by_turn"] = [rows.get(row["turn"], {}) | row for row in both["by_turn"]]
+    return both
+
+
+def _is_same(figures: dict[str, Any], earlier: dict[str, Any]) -> bool:
+    """Return whether both are figures of the same model on the same responses."""
+    return all(figures[key] == earlier.get(key) for key in ("model_checksum", "text_sha256", "responses"))
+
+
 def _make_sequences(
     trained: TrainedModel, plan: EvaluationPlan, settings: Settings
 ) -> tuple[PersonaChatDataset, list[ChoicePass]]:
