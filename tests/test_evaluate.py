@@ -16,6 +16,7 @@ from personagpt.model.loading import STATE, load_model
 from personagpt.scoring import evaluation
 from personagpt.scoring.entries import Entries
 from personagpt.scoring.metrics import METRICS, teacher_forced, teacher_forced_metrics
+from personagpt.scoring.report import DISTRUST
 from personagpt.sequences.dataset import tensor_metadata
 from personagpt.sequences.format import Encoder
 from personagpt.settings import TEXT_NAMES, read_settings
@@ -65,6 +66,7 @@ def test_evaluate_prints_and_writes_what_the_functions_compute(
     assert set(found) - set(expected) == {"model", "model_checksum", "text", "text_sha256"}
     assert f"perplexity{found['perplexity']:>15.2f}" in outcome.out
     assert "published" not in outcome.out  # another text, and another vocabulary
+    assert outcome.out.count(DISTRUST) == 1
 
 
 def test_goals_are_scored_beside_the_rest(run, settings_file, tmp_path, monkeypatch) -> None:
@@ -238,6 +240,7 @@ def test_compare_a_model_with_itself(run, settings_file, tmp_path, text) -> None
     assert written["differences"] == dict.fromkeys(names, zero) | without
     assert re.search(r"^word_f1 .* \+0\.0 %   \+0\.0 % to \+0\.0 %$", outcome.out, re.MULTILINE)
     assert "different tokens" not in outcome.out
+    assert outcome.out.count(DISTRUST) == 1
 
 
 def test_figures_of_the_same_model_and_text_stay_in_the_file(run, settings_file, tmp_path, text) -> None:

@@ -18,7 +18,7 @@ from personagpt.scoring.goals import goal_metrics
 from personagpt.scoring.identification import identify
 from personagpt.scoring.metrics import figures, figures_by_turn, generated_metrics, teacher_forced
 from personagpt.scoring.published import has_published_vocabulary, is_published_text
-from personagpt.scoring.report import table, table_by_turn, table_of_differences
+from personagpt.scoring.report import DISTRUST, table, table_by_turn, table_of_differences
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, open_tensors
 from personagpt.sequences.format import tokenizer_checksum
 from personagpt.sequences.goals import Goal
@@ -70,6 +70,8 @@ def score_model(
     if plan.by_turn:
         result["by_turn"] = figures_by_turn(entries)
         say("\n" + table_by_turn(result["by_turn"]))
+    if not title:  # of two models once, at the end
+        say(f"\n{DISTRUST}")
     return entries, result
 
 
@@ -86,7 +88,7 @@ def compare_models(names: list[str], plan: EvaluationPlan, settings: Settings) -
         say("")
     same_vocabulary = vocabularies[0] == vocabularies[1]
     result = differences(*entries, same_vocabulary, settings.seed)
-    say(table_of_differences(*figures_of, result, same_vocabulary))
+    say(f"{table_of_differences(*figures_of, result, same_vocabulary)}\n\n{DISTRUST}")
     comparison = {"same_vocabulary": same_vocabulary, "differences": result}
     drawn = {"resamples": RESAMPLES, "interval_percent": PERCENT, "seed": settings.seed}
     return dict(zip("ab", figures_of, strict=True)) | comparison | drawn

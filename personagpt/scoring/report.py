@@ -33,12 +33,12 @@ def table(figures: dict[str, Any], comparable: bool) -> str:
     if "identified_among" in figures:
         lines.append(f"{'identified':<16}{figures.get('identified', 0):>9,}   {_identified(figures)}")
     if not comparable:
-        return "\n".join([*lines, "", DISTRUST])
+        return "\n".join(lines)
     lines += ["", f"{'published on ConvAI2':<24}{'perplexity':>15}{'F1':>11}"]
     ours = figures["turn_perplexity"], 100 * figures["token_f1"]
     for name, (perplexity, f1) in {"this model": ours, **PUBLISHED}.items():
         lines.append(f"{name:<24}{perplexity:>15.1f}{f1:>9.1f} %")
-    return "\n".join([*lines, "", COMPARABLE, DISTRUST])
+    return "\n".join([*lines, "", COMPARABLE])
 
 
 def _identified(figures: dict[str, Any]) -> str:

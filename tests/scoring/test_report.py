@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from personagpt.scoring.report import COMPARABLE, DISTRUST, table, table_by_turn, table_of_differences
+from personagpt.scoring.report import COMPARABLE, table, table_by_turn, table_of_differences
 
 FIGURES = {
     "loss": 2.34567,
@@ -17,39 +17,32 @@ FIGURES = {
 def test_the_metrics_that_there_are() -> None:
     found = FIGURES | {"generated": 1000, "goal_replies": 2000, "identified": 3000}
     counts = {"identified_among": 15, "identified_left_out": 0}
-
-    def shown(figures: dict[str, float]) -> str:
-        lines = table(figures, comparable=False)
-        assert lines.endswith("\n\n" + DISTRUST)
-        return lines.removesuffix("\n\n" + DISTRUST)
-
     expected = """\
 loss               2.3457   nats per response token
 perplexity          10.44   exp(loss)
 turn_perplexity     12.25   mean over responses, first token left out
 token_f1           43.2 %   of sets of teacher-forced tokens: to be distrusted
 responses           1,234   of 56,789 tokens"""
-    assert shown(FIGURES) == expected
+    assert table(FIGURES, comparable=False) == expected
     more = """
 generated           1,000   replies, greedy
 goal_replies        2,000   replies, greedy, with a goal and without it
 identified          3,000   sides, each among 15 personas: chance 6.7 %; the text has no more"""
-    assert shown(found | counts) == expected + more
-    left_out = shown(found | counts | {"identified_left_out": 7})
+    assert table(found | counts, comparable=False) == expected + more
+    left_out = table(found | counts | {"identified_left_out": 7}, comparable=False)
     assert left_out == expected + more + "; 7 left out (no persona, or no room for another one)"
-    enough = shown(FIGURES | {"identified": 3000, "identified_among": 20, "identified_left_out": 0})
+    enough = table(FIGURES | {"identified": 3000, "identified_among": 20, "identified_left_out": 0}, comparable=False)
     assert enough == f"{expected}\nidentified          3,000   sides, each among 20 personas: chance 5.0 %"
-    two = shown(FIGURES | {"identified": 3, "identified_among": 2, "identified_left_out": 0})
+    two = table(FIGURES | {"identified": 3, "identified_among": 2, "identified_left_out": 0}, comparable=False)
     assert two.endswith("3   sides, each among 2 personas: chance 50.0 %; the text has no more")
     alone = FIGURES | {"identified_among": 1, "identified_left_out": 2}
     last = "identified              0   sides: the text has no two personas to tell apart"
-    assert shown(alone) == f"{expected}\n{last}"
+    assert table(alone, comparable=False) == f"{expected}\n{last}"
 
 
 def test_the_published_figures_beside_them() -> None:
-    alone = table(FIGURES, comparable=False).removesuffix(DISTRUST)
-    assert table(FIGURES, comparable=True) == alone + (
-        """\
+    assert table(FIGURES, comparable=True) == table(FIGURES, comparable=False) + "\n" + (
+        """
 published on ConvAI2         perplexity         F1
 this model                         12.2     43.2 %
 PersonaGPT                         10.2     43.4 %
@@ -57,7 +50,7 @@ DialoGPT, fine-tuned               11.4     22.7 %
 TransferTransfo                    16.3     19.5 %
 
 """
-        + f"{COMPARABLE}\n{DISTRUST}"
+        + COMPARABLE
     )
 
 
