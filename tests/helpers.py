@@ -88,6 +88,12 @@ class Outcome:
         return self.err.rpartition("\r")[2].removesuffix("\n")
 
 
+def be_process(monkeypatch: pytest.MonkeyPatch, rank: str) -> None:
+    """Let this process be the first, "0", or the second of two that torchrun started."""
+    for name, value in (SECOND_PROCESS | {"RANK": rank}).items():
+        monkeypatch.setenv(name, value)
+
+
 def keep_from_the_hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the files of nobody/a-model lie, as if they had been fetched before."""
     cache = tmp_path / "hub" / "models--nobody--a-model"

@@ -6,7 +6,7 @@ import pytest
 from tqdm import tqdm
 
 from personagpt.output import is_first_process, say, warn
-from tests.helpers import SECOND_PROCESS
+from tests.helpers import be_process
 
 
 def test_lines_go_to_stdout_and_warnings_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -18,10 +18,8 @@ def test_lines_go_to_stdout_and_warnings_to_stderr(capsys: pytest.CaptureFixture
 def test_of_several_processes_only_the_first_prints(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in SECOND_PROCESS.items():
-        monkeypatch.setenv(name, value)
     for rank in ("0", "1"):
-        monkeypatch.setenv("RANK", rank)
+        be_process(monkeypatch, rank)
         assert is_first_process() == (rank == "0")
         say(f"said by {rank}")
         warn(f"warned by {rank}")

@@ -35,6 +35,13 @@ def test_a_second_ctrl_c_stops_at_once() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_second_sigterm_leaves_the_last_save_alone() -> None:
+    with raise_on_signals(), StopSignals() as stop:  # as train.py saves
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+            assert stop.status == 143
+
+
 def test_a_signal_that_was_ignored_stays_ignored() -> None:
     """`nohup python train.py`, and what a shell script starts with `&`, are left alone."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}

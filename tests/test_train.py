@@ -22,6 +22,7 @@ import evaluate
 import preprocess_dataset
 import train
 from personagpt import load
+from personagpt.device import Processes
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.settings import read_settings
@@ -501,6 +502,22 @@ def test_a_signal_finishes_the_step_and_saves(
     assert "stopped after step 3 of 6 and saved; the same command goes on" in capsys.readouterr().err
     assert train_run(env) == 0
     assert_same_end(env, uninterrupted(variety))
+
+
+def test_a_signal_to_another_process_stops_all(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def any_process(processes: Processes, flag: bool) -> bool:
+        asked.append(flag)
+        return len(asked) == 2  # the other process got the signal in the second step
+
+    monkeypatch.setattr(Processes, "any", any_process)
+    assert train_run(prepare_run(tmp_path, data, save_steps=100)) == 143
+    assert asked == [False, False]
+    assert "stopped after step 2 of 6 and saved" in capsys.readouterr().err
+    assert (tmp_path / "save" / "checkpoint" / "model" / "model.safetensors").exists()
 
 
 def test_restart_sets_the_old_run_aside(tmp_path: Path, data: Path, finished: Path) -> None:

@@ -34,7 +34,7 @@ from personagpt.model.loading import (
 from personagpt.settings import Settings, read_settings
 from personagpt.text.style import STYLE, parse_style
 from personagpt.training.checkpoint import redirect_link
-from tests.helpers import COMMIT, SECOND_PROCESS, keep_from_the_hub
+from tests.helpers import COMMIT, be_process, keep_from_the_hub
 
 
 @pytest.fixture
@@ -191,8 +191,7 @@ def test_a_wait_for_the_hub_is_announced(folder: Path, tmp_path: Path, monkeypat
     (kept / "model.safetensors").unlink()
     monkeypatch.setattr("personagpt.model.loading.load_config", lambda name: None)
     assert said(load_model, "nobody/a-model", 0) == "fetching nobody/a-model's weights from the hub ...\n"
-    for name, value in SECOND_PROCESS.items():
-        monkeypatch.setenv(name, value)
+    be_process(monkeypatch, "1")
     assert said(load_model, "nobody/a-model", 0) == ""
     # No name the hub could have: a line as ever.
     with pytest.raises(ModelError, match="cannot load its tokenizer"):
@@ -223,6 +222,7 @@ def test_a_trained_model_of_the_hub(beside_training, tmp_path: Path, monkeypatch
     kept = keep_from_the_hub(beside_training.save_path / "checkpoint" / "step-00000002", tmp_path, monkeypatch)
     trained = load("nobody/a-model", "bf16")
     assert (trained.name, trained.folder, trained.precision) == ("nobody/a-model", None, "bf16")
+    assert not trained.model.training  # dropout is off
     assert trained.checksum == COMMIT  # a talk with it is recorded under this
     assert trained.style is None
     writing = {"lower": 1.0, "spaced": 1.0, "ended": None}
