@@ -17,7 +17,7 @@ from personagpt.model.loading import ModelError
 from personagpt.sequences.format import DataError
 from personagpt.settings import ENV_FILE
 from personagpt.text.convai2 import TextError
-from tests.helpers import ROOT
+from tests.helpers import ROOT, be_process
 
 
 def raising(error: BaseException):  # noqa: ANN201
@@ -29,6 +29,21 @@ def raising(error: BaseException):  # noqa: ANN201
 
 def os_error(code: int, name: str | None = "/there") -> OSError:
     return OSError(code, os.strerror(code), name) if name else OSError(code, os.strerror(code))
+
+
+@pytest.mark.parametrize(
+    ("rank", "error", "status", "printed"),
+    [
+        ("0", UserError("a"), 2, "error: a\n"),
+        ("1", UserError("a"), 2, ""),
+        ("1", Stopped("b", 143), 143, ""),
+        ("1", RunError("c"), 1, "error: c\n"),  # its own machine gave out, perhaps
+    ],
+)
+def test_the_first_process_speaks_for_all(rank, error, status, printed, monkeypatch, capsys) -> None:
+    be_process(monkeypatch, rank)
+    assert exit_status(raising(error)) == status
+    assert capsys.readouterr().err == printed
 
 
 class OutOfMemoryError(RuntimeError):
