@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from utils import exit_status, new_parser
+from utils import command, exit_status, new_parser
 
 import errno
 import os
@@ -167,3 +167,12 @@ def test_the_option_every_script_has() -> None:
     parser = new_parser("what it does")
     assert parser.parse_args([]).env == ENV_FILE
     assert parser.parse_args(["--env", "other"]).env == Path("other")
+
+
+def test_a_printed_command_has_the_settings_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("epochs", "2")
+    monkeypatch.setenv("save_path", "my runs")
+    monkeypatch.setenv("EPOCHS", "3")
+    assert command("train.py", ENV_FILE).startswith("save_path='my runs' epochs=2 ")
+    assert command("train.py", ENV_FILE, epochs=1).startswith("save_path='my runs' epochs=1 ")
+    assert command("train.py", tmp_path / "b c").endswith(f" --env '{tmp_path}/b c'")
