@@ -107,8 +107,9 @@ def _log_seconds(side: TalkSide, count: int) -> float:
 def token_losses(trained: TrainedModel, sides: list[TalkSide], count: int, with_personas: bool) -> list[np.ndarray]:
     """Return for each side the nats per token (N,) of each of its first `count` counted utterances.
 
-    The model gets each side's persona, or no persona without `with_personas`. Where a persona or an utterance exceeds
-    the context, its end is cut.
+    The model gets each side's persona, or no persona without `with_personas`, and the talk from the speaker's first
+    utterance on, as if every speaker talked first. Otherwise its surprise would tell who did. Where a persona or an
+    utterance exceeds the context, its end is cut.
     """
     sequences, sizes = [], []
     for side in sides:
@@ -127,11 +128,11 @@ def _sequences(trained: TrainedModel, side: TalkSide, count: int, with_personas:
     """Return a side's sequences up to counted utterance number `count`. The first utterance is labelled, too."""
     encoder, limit = trained.encoder, trained.context_length
     facts = encoder.texts(list(side.persona)) if with_personas else []
-    prefix = encoder.prefix(side.speaker, facts)
+    prefix = encoder.prefix(0, facts)
     if len(prefix) > limit // 2:
         *_, sep, start = prefix
         prefix = [*prefix[: limit // 2 - 2], sep, start]
     room = limit - len(prefix) - 1  # for an utterance without its <eos>
-    utterances = [ids[:room] for ids in encoder.texts(list(side.utterances[: side.speaker + 2 * count + 1]))]
-    parts = side_sequences(prefix, utterances, side.speaker, encoder.eos, limit)
+    utterances = [ids[:room] for ids in encoder.texts(list(side.utterances[side.speaker :][: 2 * count + 1]))]
+    parts = side_sequences(prefix, utterances, 0, encoder.eos, limit)
     return [(np.array(tokens), np.array(spans)) for tokens, spans in parts]

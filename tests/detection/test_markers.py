@@ -95,11 +95,11 @@ def trained(tiny_model, tokenizer):  # noqa: ANN201
 
 
 def test_losses_of_the_utterances_after_the_first(trained) -> None:
-    """The same by hand: each utterance behind the persona and everything said before it."""
+    """The same by hand: each utterance behind the persona and the talk from the speaker's first utterance on."""
     program = sides_of_talks([dogs_talk()])[0][1]
     (losses,) = token_losses(trained, [program], 2, with_personas=True)
     for loss, index in zip(losses, (3, 5), strict=True):
-        context = trained.encoder.context(1, list(program.persona), list(program.utterances[:index]), 1000)
+        context = trained.encoder.context(0, list(program.persona), list(program.utterances[1:index]), 1000)
         reply = [*trained.encoder.texts([program.utterances[index]])[0], trained.encoder.eos]
         ids = torch.tensor([context + reply])
         with torch.inference_mode():
@@ -126,3 +126,9 @@ def test_what_exceeds_the_context_is_cut(trained) -> None:
         trained, [TalkSide("t", 0, True, (long, "i ski ."), tuple(UTTERANCES))], 2, with_personas=True
     )
     assert np.isfinite(losses).all()
+
+
+def test_the_surprise_at_the_same_words_is_the_same_whoever_talks_first(trained) -> None:
+    first = TalkSide("t", 0, True, ("i ski .",), tuple(UTTERANCES[1:]))
+    second = TalkSide("t", 1, True, ("i ski .",), tuple(UTTERANCES))
+    np.testing.assert_allclose(*token_losses(trained, [first, second], 2, with_personas=True), rtol=1e-5)
