@@ -117,12 +117,14 @@ def say_left_out(left_out: LeftOut) -> None:
     """Print how many sides were left out, a line for each reason."""
     for reason, count in left_out.items():
         if count:
-            say(f"left out: {count} sides {reason}")
+            say(f"left out: {count} side{'s' * (count > 1)} {reason}")
 
 
 def learn(options: Options, settings: Settings, path: Path) -> int:
     """Print how well programs and people are told apart, and save to `path` a detector that learnt from all sides."""
     find_model(options.model, settings, command("train.py", options.env))
+    if path.is_dir():
+        raise UserError(f"{path}: there is a folder of this name; name another file with --detector")
     sides, left_out = sides_to_learn_from(options, settings)
     count = utterances_seen(sides)
     chosen, left_out = long_enough(sides, left_out, count)
@@ -130,7 +132,7 @@ def learn(options: Options, settings: Settings, path: Path) -> int:
     programs, people = is_program.count(True), is_program.count(False)
     kinds = ("people who talk second", "people who talk first") if options.by_place else ("programs", "people")
     say(f"{programs} sides of {kinds[0]}, {people} of {kinds[1]}")
-    say(f"of each its utterances 2 to {count + 1} count" if count > 1 else "of each its utterance 2 counts")
+    say(f"of each side its utterances 2 to {count + 1} count" if count > 1 else "of each side its utterance 2 counts")
     say_left_out(left_out)
     with importing():
         from personagpt.detection.detectors import Detector
@@ -231,10 +233,10 @@ def say_judged(sides: list[TalkSide], saved: SavedDetector, values: np.ndarray, 
             for side, chance in zip(sides, chances.tolist(), strict=True)
             if side.is_program == is_program
         ]
-        say(f"right: {sum(right)} of {len(right)} sides of {kind}")
+        say(f"{kind}: {sum(right)} of {len(right)} judged rightly")
     known = sum(not saved.learnt_from.isdisjoint(side.digests) for side in sides)
     if known:
-        say(f"the detector learnt from {known} of these sides' talks, personas or participants: it knows them")
+        say(f"the detector learnt from the talks, personas or participants of {known} of these sides, so it knows them")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def test_programs_are_told_from_people_and_the_detector_judges_others(run, playe
     """An untrained model babbles: every marker tells it from people."""
     found = run(detect.main, "--env", played, "--people", text)
     assert found.status == 0
-    assert "20 sides of programs, 160 of people\nof each its utterances 2 to 3 count\n\n" in found.out
+    assert "20 sides of programs, 160 of people\nof each side its utterances 2 to 3 count\n\n" in found.out
     path = played.parent / "save" / "samples" / "detector.json"
     saved = json.loads(path.read_text())
     assert [row["utterances"] for row in saved["by_utterances"]] == [1, 2]
@@ -69,7 +69,7 @@ def test_programs_are_told_from_people_and_the_detector_judges_others(run, playe
     assert sum(share > 50 for share in shares) <= 8
     assert f"{sum(share > 50 for share in shares)} of 160 sides are likelier a program's" in judged.out
     assert "truth" not in judged.out  # a text does not say who wrote it
-    assert "the detector learnt from 160 of these sides' talks, personas or participants" in judged.out
+    assert "the detector learnt from the talks, personas or participants of 160 of these sides" in judged.out
     talks = Recordings(played.parent / "save" / "conversations").talks()
     talks[0].turns[2].corrected = True
     talks[1].turns = talks[1].turns[:5]
@@ -82,10 +82,10 @@ def test_programs_are_told_from_people_and_the_detector_judges_others(run, playe
     assert len(programs) == 19  # of 10 self-plays 18, and the person's partner
     right = sum(share > 50 for share in programs)
     assert right >= 16
-    assert f"right: {right} of 19 sides of programs\nright: " in judged.out
-    assert "of 1 sides of people\n" in judged.out
-    assert "left out: 1 sides with a reply that a person corrected\n" in judged.out
-    assert "left out: 1 sides shorter than 3 utterances\n" in judged.out
+    assert f"programs: {right} of 19 judged rightly\npeople: " in judged.out
+    assert " of 1 judged rightly\n" in judged.out
+    assert "left out: 1 side with a reply that a person corrected\n" in judged.out
+    assert "left out: 1 side shorter than 3 utterances\n" in judged.out
 
     person.turns[2].text = "word " * 2000
     (tmp_path / "talks.jsonl").write_text(person.line())
@@ -187,7 +187,7 @@ def test_recorded_talks_alone(run, played, tmp_path) -> None:
     out = tmp_path / "d.json"
     found = run(detect.main, "--env", played, "--talks", tmp_path / "talks.jsonl", "--detector", out)
     assert found.status == 0
-    assert "of each its utterance 2 counts\nnot every side has a persona: no marker looks at it\n" in found.out
+    assert "of each side its utterance 2 counts\nnot every side has a persona: no marker looks at it\n" in found.out
     assert re.search(r"^ +1 +100.0 % +1.000   none$", found.out, re.MULTILINE)
     saved = json.loads(out.read_text())
     assert "seconds" in saved["markers"]
@@ -215,6 +215,7 @@ def test_recorded_talks_alone(run, played, tmp_path) -> None:
         (["--score", "{text}", "--detector", "nowhere.json"], "nowhere.json: no detector there"),
         (["--score", "{text}", "--detector", "{text}"], "not a detector of this version of detect.py; train one again"),
         (["--score", "{text}", "--shuffle"], "--shuffle is for learning: leave it out beside --score"),
+        (["--people", "{text}", "--detector", "."], ".: there is a folder of this name; name another file"),
         (["--by-place"], "--by-place needs --people FILE"),
         (["--recorded-people"], "--recorded-people needs --people FILE"),
         (["--model", "./nowhere", "--people", "{text}"], "there is no such folder"),
