@@ -82,8 +82,9 @@ def test_programs_are_told_from_people_and_the_detector_judges_others(run, playe
     assert len(programs) == 19  # of 10 self-plays 18, and the person's partner
     right = sum(share > 50 for share in programs)
     assert right >= 16
-    assert f"programs: {right} of 19 judged rightly\npeople: " in judged.out
-    assert " of 1 judged rightly\n" in judged.out
+    assert f"programs: {right} of 19 judged rightly\n" in judged.out
+    (of_person,) = [float(share) for share, truth, _ in rows if truth == "person"]
+    assert f"\npeople: {int(of_person <= 50)} of 1 judged rightly\n" in judged.out
     assert "left out: 1 side with a reply that a person corrected\n" in judged.out
     assert "left out: 1 side shorter than 3 utterances\n" in judged.out
 
@@ -144,6 +145,9 @@ def test_people_who_talk_second_are_not_told_from_people_who_talk_first(run, pla
 
 
 def test_the_check_by_place_saves_nothing(run, played, text, tmp_path) -> None:
+    options = detect.command_line(["--people", str(text), "--by-place"])
+    sides, _ = detect.sides_to_learn_from(options, read_settings(played))
+    assert {(side.speaker, side.is_program) for side in sides} == {(0, False), (1, True)}
     out = tmp_path / "d.json"
     found = run(detect.main, "--env", played, "--people", text, "--by-place", "--detector", out)
     assert found.status == 0
