@@ -70,20 +70,21 @@ def main(arguments: list[str] | None = None, archive: Archive = CONVAI2) -> int:
 def write_tensors(options: Options, settings: Settings, goals: list[Goal], corpora: dict[str, Corpus]) -> int:
     """Encode both texts, then write their tensors."""
     with importing():
+        from personagpt.model.decoders import context_length
         from personagpt.model.loading import load_config, load_tokenizer
         from personagpt.sequences.dataset import encode_corpus, tensor_metadata
         from personagpt.sequences.format import Encoder
 
     tokenizer = load_tokenizer(settings.model_name)
     encoder = Encoder(tokenizer)
-    max_turns, context_length = settings.max_turns, load_config(settings.model_name).n_positions
+    max_turns, longest = settings.max_turns, context_length(load_config(settings.model_name))
     tensors, metadata, summaries, draws = {}, {}, [], {}
     for split, corpus in corpora.items():
         start, name = time.perf_counter(), str(settings.text(split))
         draw = GoalDraw(goals, count_followed(goals, corpus, max_turns), settings.seed) if goals else None
-        tensors[split] = encode_corpus(corpus, encoder, max_turns, context_length, name, draw)
+        tensors[split] = encode_corpus(corpus, encoder, max_turns, longest, name, draw)
         style = measure_style(corpus, max_turns)
-        metadata[split] = tensor_metadata(corpus.sha256, tokenizer, max_turns, context_length, goals, style)
+        metadata[split] = tensor_metadata(corpus.sha256, tokenizer, max_turns, longest, goals, style)
         sizes = tensors[split].sizes(draw.drawn.total() if draw else 0)
         summaries += summary(split, corpus, sizes, time.perf_counter() - start, draw)
         draws[split] = draw

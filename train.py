@@ -1,4 +1,4 @@
-"""Fine-tune a GPT-2 (DialoGPT) on the tensors that preprocess_dataset.py wrote.
+"""Fine-tune DialoGPT, or another decoder, on the tensors that preprocess_dataset.py wrote.
 
     python train.py                                    settings from .env; a stopped run continues
     python train.py --env .env.demo                    other settings

@@ -523,7 +523,7 @@ def test_what_makes_it_another_run_is_named_with_both_values(
     prepare_run(tmp_path, data, epochs=1, max_turns=4)
     assert preprocess_dataset.main(["--env", str(env)]) == 0
     assert train_run(env) == 2
-    assert "(max_turns was 20, is 4): set" in capsys.readouterr().err
+    assert "(max_turns was 6, is 4): set" in capsys.readouterr().err
 
 
 def test_gradient_checkpointing_changes_nothing_but_memory(tmp_path: Path, data: Path, finished: Path) -> None:
@@ -546,7 +546,7 @@ def test_tensors_of_another_text_are_refused(tmp_path: Path, data: Path, capsys:
     assert "made from another text than" in capsys.readouterr().err
     prepare_run(tmp_path, data, max_turns=4)
     assert train_run(env) == 2
-    assert "made with max_turns = 20, not 4; run preprocess_dataset.py" in capsys.readouterr().err
+    assert "made with max_turns = 6, not 4; run preprocess_dataset.py" in capsys.readouterr().err
     (tmp_path / "save" / "valid_data.safetensors").unlink()
     prepare_run(tmp_path, data)
     (tmp_path / "save" / "valid_data.safetensors").unlink(missing_ok=True)

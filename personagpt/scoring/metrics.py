@@ -16,8 +16,9 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from personagpt.errors import is_out_of_memory
+from personagpt.model.decoders import context_length, hidden_states, output_matrix
 from personagpt.model.generation import ReplyRequest, fit_context, generate_replies
-from personagpt.model.gpt2 import evaluation_mode, hidden_states
+from personagpt.model.gpt2 import evaluation_mode
 from personagpt.model.loss import score_hidden
 from personagpt.model.sampling import GREEDY
 from personagpt.scoring.entries import Entries, Metric, Places
@@ -97,7 +98,7 @@ def score_in_memory(model: torch.nn.Module, sequences: list[LabelledTokens]) -> 
 def score_batch(model: torch.nn.Module, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return negative log-likelihood, most likely token and true token of each of the batch's N labels."""
     hidden = hidden_states(model, batch.input_ids, batch.label_index)  # (N, C)
-    nll, predicted = score_hidden(hidden, model.lm_head.weight, batch.targets)
+    nll, predicted = score_hidden(hidden, output_matrix(model), batch.targets)
     return nll.cpu().numpy(), predicted.cpu().numpy(), batch.targets.cpu().numpy()
 
 
@@ -247,7 +248,7 @@ def generated_metrics(
     sequences = [dataset.sequence(index) for index in range(len(dataset))]
     places = response_places(sequences, dataset.tensors.dialogues, encoder)[:count]
     requests, human = [], []
-    room = model.config.n_positions - GREEDY.max_new_tokens  # where a reply needs more, the oldest utterances go
+    room = context_length(model.config) - GREEDY.max_new_tokens  # where a reply needs more, the oldest utterances go
     for tokens, spans in sequences:
         for start, end in spans[: count - len(requests)].tolist():
             requests.append(ReplyRequest(fit_context(tokens[:start].tolist(), encoder, room)))

@@ -121,7 +121,7 @@ def test_code_beside_the_weights_does_not_run(folder: Path, tmp_path: Path, monk
     [
         (lambda folder: (folder / "config.json").unlink(), "cannot load its config.json"),
         (lambda folder: (folder / "config.json").write_text("{"), "cannot load its config.json"),
-        (lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'), "its model type is 'bert'"),
+        (lambda folder: (folder / "config.json").write_text('{"model_type": "t5"}'), "its model type is 't5'"),
         (lambda folder: (folder / "model.safetensors").unlink(), "cannot load its weights"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 100), "cannot load its weights"),
     ],
