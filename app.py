@@ -10,7 +10,7 @@ Reads   save_path/checkpoint/model, or the folder or hub name that --model gives
         the goals; the models that a study names.
 Writes  save_path/conversations/talks.sqlite, like interact.py: every utterance when it is said.
         Beside it: the text that a study's participants agreed to, consent.STUDY.CHECKSUM.txt; with --report,
-        report-STUDY.json and report-STUDY.png
+        report-STUDY.json and report-STUDY.png (and .pdf, for papers)
 
 Many visitors can talk at once. Ctrl-C ends the page.
 """
@@ -27,7 +27,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from personagpt.errors import UserError
-from personagpt.files import read_text, write_atomically, write_json
+from personagpt.files import read_text, write_figure, write_json
 from personagpt.model.folders import find_model
 from personagpt.output import say, warn
 from personagpt.records.database import NAME, Recordings
@@ -187,7 +187,7 @@ def report(settings: Settings, name: str | None = None, order: Sequence[str] = (
     for study, talks in studies.items():
         figures, path = results(talks, settings.seed, order), folder / f"report-{study}.json"
         write_json(path, figures)
-        write_atomically(path.with_suffix(".png"), draw(study, figures))
+        write_figure(path.with_suffix(".png"), draw(study, figures))
         say(f"{table(study, figures)}\n\nin {path}, drawn in {path.with_suffix('.png')}\n")
     return 0
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from personagpt.errors import UserError
 from personagpt.files import replacing
+from personagpt.model.folders import named_model
 from personagpt.output import say, warn
 from personagpt.sequences.goals import Goal, GoalDraw, count_followed, read_goals
 from personagpt.settings import TEXT_NAMES, Settings, read_settings
@@ -64,6 +65,7 @@ def main(arguments: list[str] | None = None, archive: Archive = CONVAI2) -> int:
             f"{', '.join(map(str, missing.values()))} not found: put the text there, or run "
             f"`{command('preprocess_dataset.py', options.env)} --download`, which fetches ConvAI2's"
         )
+    named_model(settings.model_name, "model_name = ")
     return write_tensors(options, settings, goals, {split: read_corpus(settings.text(split)) for split in TEXT_NAMES})
 
 

@@ -16,7 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -70,6 +72,11 @@ VARIETIES: dict[str, dict[str, object]] = {
 }
 
 
+# What torchrun tells the second of two processes.
+SECOND_PROCESS = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+COMMIT = "1234567890" * 4  # what the hub calls a version of a model
+
 TIMES = ("tokens_per_second", "seconds", "peak_gpu_memory_gb")  # columns of loss.csv that differ from run to run
 
 
@@ -85,6 +92,21 @@ class Outcome:
     def line(self) -> str:
         """What stderr ends with, after the progress bars."""
         return self.err.rpartition("\r")[2].removesuffix("\n")
+
+
+def be_process(monkeypatch: pytest.MonkeyPatch, rank: str) -> None:
+    """Let this process be the first, "0", or the second of two that torchrun started."""
+    for name, value in (SECOND_PROCESS | {"RANK": rank}).items():
+        monkeypatch.setenv(name, value)
+
+
+def keep_from_the_hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the files of nobody/a-model lie, as if they had been fetched before."""
+    cache = tmp_path / "hub" / "models--nobody--a-model"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text(COMMIT)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return Path(shutil.copytree(folder, cache / "snapshots" / COMMIT))
 
 
 def write_data(folder: Path, **counts: int) -> None:

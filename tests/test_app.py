@@ -125,6 +125,7 @@ def test_the_report_of_what_is_on_record(tmp_path, write_settings, run) -> None:
     results = read_json(folder / "report-second.json")
     assert (results["talks"], results["seed"], list(results["conditions"])) == (2, 42, ["bot"])
     assert (folder / "report-second.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "report-second.pdf").read_bytes().startswith(b"%PDF")
 
 
 @pytest.mark.parametrize("strange", [{"source": "study:../../out:a"}, {"ratings": {"fluency": "=1"}}])

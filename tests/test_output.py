@@ -6,6 +6,7 @@ import pytest
 from tqdm import tqdm
 
 from personagpt.output import is_first_process, say, warn
+from tests.helpers import be_process
 
 
 def test_lines_go_to_stdout_and_warnings_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -18,7 +19,7 @@ def test_of_several_processes_only_the_first_prints(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for rank in ("0", "1"):
-        monkeypatch.setenv("RANK", rank)
+        be_process(monkeypatch, rank)
         assert is_first_process() == (rank == "0")
         say(f"said by {rank}")
         warn(f"warned by {rank}")

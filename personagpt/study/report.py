@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from personagpt.records.talks import SCALES
 from personagpt.study.results import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 COUNTS = {
     "the partner is a": "partner",
@@ -76,12 +78,12 @@ def shown(figure: Figure, form: str, end_form: str = "") -> str:
     return form.format(figure["value"]) + (f" ({' to '.join(ends)})" if ends else "")
 
 
-def draw(name: str, figures: dict[str, Any]) -> bytes:
-    """Return a PNG of the ratings, the shares, the flags by kind and the flags by turn, with their intervals."""
-    from matplotlib.figure import Figure as Drawing
+def draw(name: str, figures: dict[str, Any]) -> Drawing:
+    """Return a drawing of the ratings, the shares, the flags by kind and the flags by turn, with their intervals."""
+    import matplotlib.figure
 
     conditions = figures["conditions"]
-    drawing = Drawing(figsize=(11, 7.5), dpi=130, layout="constrained")
+    drawing = matplotlib.figure.Figure(figsize=(11, 7.5), dpi=130, layout="constrained")
     drawing.suptitle(f"study {name}: {figures['talks']} talks of {figures['participants']} participants")
     narrow = f"; too narrow with fewer than {FEW} participants" if is_small(figures) else ""
     drawing.supxlabel(f"Bars: {figures['percent']} % intervals{narrow}. {WITHOUT.capitalize()}.", fontsize="small")
@@ -107,9 +109,7 @@ def draw(name: str, figures: dict[str, Any]) -> bytes:
             axes.clear()
             axes.set_axis_off()
             axes.text(0.5, 0.5, "no flags", ha="center", transform=axes.transAxes)
-    image = io.BytesIO()
-    drawing.savefig(image, format="png")
-    return image.getvalue()
+    return drawing
 
 
 def _draw_points(axes: Any, places: Collection[Any], columns: dict[str, list[Figure]]) -> None:

@@ -183,7 +183,7 @@ def _condition(table: Any, number: int, path: Path, default_model: Callable[[], 
 
 def _model(name: str, path: Path) -> str:
     """Return the folder or hub name of a model. The path of a folder starts at the folder of the study's file."""
-    folder = path.parent / Path(name).expanduser()
+    folder = path.parent / name
     return named_model(str(folder.absolute()) if folder.is_dir() else name, "model = ")
 
 

@@ -15,7 +15,7 @@ from personagpt.model import loss
 from personagpt.model.cpu_dropout import use_cpu_dropout
 from personagpt.model.cpu_products import use_cpu_products
 from personagpt.model.gpt2 import use_fused_gelu
-from personagpt.model.loss import ResponseLoss, aligned, nll_sum, rows_per_piece
+from personagpt.model.loss import ResponseLoss, aligned, nll_sum, rows_per_piece, score_hidden
 from personagpt.sequences.batches import Batch, collate, load_batch
 from personagpt.sequences.dataset import PersonaChatDataset, Tensors, encode_corpus
 from personagpt.sequences.format import Encoder
@@ -186,6 +186,16 @@ def test_under_autocast_the_products_are_those_of_the_rounded_factors() -> None:
     rounded = F.cross_entropy((hidden.bfloat16() @ weight.bfloat16().T).float(), targets, reduction="sum")
     assert value.item() == pytest.approx(rounded.item(), rel=1e-6)
     assert value.item() != pytest.approx(F.cross_entropy(hidden @ weight.T, targets, reduction="sum").item(), rel=1e-5)
+
+
+def test_under_autocast_scores_are_float32() -> None:
+    hidden, weight, targets = random_rows(40, 16, 101)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        nll, predicted = score_hidden(hidden, weight, targets)
+    logits = (hidden.bfloat16() @ weight.bfloat16().T).float()
+    assert nll.dtype == torch.float32
+    assert torch.allclose(nll, F.cross_entropy(logits, targets, reduction="none"), atol=1e-5)
+    assert torch.equal(predicted, logits.argmax(1))
 
 
 def test_bf16_gradients_of_many_pieces_add_up_in_float32(monkeypatch) -> None:

@@ -196,6 +196,17 @@ def exchanged(data: PersonaChatDataset, encoder: Encoder, limit: int) -> list[tu
     return shown
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_response_without_a_token(dataset, encoder, tiny_model) -> None:
+    """A tokenizer may know nothing of an invisible letter: only the <eos> is left."""
+    talk = Dialogue((["i ski ."], ["i read ."]), ["", "hi !", "\u200b and you ?", ""], 1)
+    other = Dialogue((["i sing ."], ["i cook ."]), ["", ""], 9)
+    found = teacher_forced(tiny_model, dataset([talk, other]), encoder, PLAIN)
+    assert found["turn_perplexity"].places.turns.tolist() == [3, 2]  # of the first speaker, of the other
+    assert all(math.isfinite(figure) for figure in figures(found).values())
+    assert "turn_perplexity" not in figures(teacher_forced(tiny_model, dataset([other]), encoder, PLAIN))
+
+
 def test_personas_go_to_the_previous_dialogue(dataset, encoder) -> None:
     data = dataset(
         [

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
 
+from personagpt.files import write_figure
 from personagpt.study.report import draw, table
 from personagpt.study.results import results
 from tests.study.figures import TALKS, make
@@ -43,22 +42,19 @@ def test_few_participants_are_warned_of_under_the_table() -> None:
 
 
 @pytest.mark.parametrize(("flags", "shown"), [((), ["no flags"] * 2), (((1, "other"),), [])])
-def test_a_drawing_without_flags_has_no_scale_for_them(monkeypatch, flags, shown) -> None:
-    from matplotlib.figure import Figure
-
-    drawings = []
-    monkeypatch.setattr(Figure, "savefig", lambda drawing, *given, **options: drawings.append(drawing))
-    draw("first", results([make("p", "bot", 1, flags, fluency=3)], seed=3))
-    below = drawings[0].axes[2:]
+def test_a_drawing_without_flags_has_no_scale_for_them(flags, shown) -> None:
+    drawing = draw("first", results([make("p", "bot", 1, flags, fluency=3)], seed=3))
+    below = drawing.axes[2:]
     assert [text.get_text() for axes in below for text in axes.texts] == shown
     assert [axes.axison for axes in below] == [not shown] * 2
-    assert "no interval where all answers are alike" in drawings[0].get_supxlabel().lower()
+    assert "no interval where all answers are alike" in drawing.get_supxlabel().lower()
 
 
 @pytest.mark.parametrize("talks", [TALKS, [make("p", "bot", 1)]])
-def test_the_drawing(talks) -> None:
+def test_the_drawing(talks, tmp_path) -> None:
     from matplotlib.image import imread
 
-    image = imread(io.BytesIO(draw("first", results(talks, seed=3))), format="png")
+    write_figure(tmp_path / "report.png", draw("first", results(talks, seed=3)))
+    image = imread(tmp_path / "report.png")
     assert image.shape == (975, 1430, 4)
     assert len({tuple(pixel) for pixel in image[::3, ::3].reshape(-1, 4).tolist()}) > 10  # more than an empty frame

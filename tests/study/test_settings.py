@@ -10,7 +10,7 @@ import pytest
 from personagpt.errors import UserError
 from personagpt.model.sampling import Sampling
 from personagpt.study.settings import read_study
-from tests.helpers import ROOT, SAMPLE
+from tests.helpers import ROOT, SAMPLE, keep_from_the_hub
 
 VALID = SAMPLE / "valid_both_original_no_cands.txt"
 TOP = 'name = "s"\ntitle = "A study"\nconsent = "consent.txt"\nturns = 2\n'
@@ -42,11 +42,13 @@ def test_the_example_works_with_the_demo() -> None:
     assert study.condition_of("study:other:usual") is None
 
 
-def test_a_condition_has_a_model_and_how_it_replies(read, tmp_path) -> None:
+def test_a_condition_has_a_model_and_how_it_replies(read, tmp_path, monkeypatch) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
-    study = read(TOP + ONE + 'model = "model"\nhistory = 4\ntop_p = 1\n[[condition]]\nname = "b"\nmodel = "who/what"\n')
-    assert [one.model for one in study.conditions] == [str(tmp_path / "model"), "who/what"]
+    keep_from_the_hub(tmp_path / "model", tmp_path, monkeypatch)
+    other = '[[condition]]\nname = "b"\nmodel = "nobody/a-model"\n'
+    study = read(TOP + ONE + 'model = "model"\nhistory = 4\ntop_p = 1\n' + other)
+    assert [one.model for one in study.conditions] == [str(tmp_path / "model"), "nobody/a-model"]
     assert (study.conditions[0].history, study.conditions[0].sampling.top_p) == (4, 1)
     assert study.with_person is None
 

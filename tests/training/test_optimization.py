@@ -13,12 +13,21 @@ import torch
 
 import train
 from personagpt import device
+from personagpt.device import Processes
+from personagpt.model.loading import load_model
 from personagpt.model.loss import ResponseLoss
 from personagpt.sequences.batches import StepPlan
 from personagpt.settings import read_settings
 from personagpt.training import optimization
 from personagpt.training.checkpoint import save_checkpoint
-from personagpt.training.optimization import load_optimizer, make_optimizer, optimizer_tensors, schedule, step_seed
+from personagpt.training.optimization import (
+    Trainer,
+    load_optimizer,
+    make_optimizer,
+    optimizer_tensors,
+    schedule,
+    step_seed,
+)
 from tests.helpers import (
     copy_base,
     prepare_run,
@@ -229,6 +238,21 @@ def test_all_processes_halve_together(tmp_path: Path, data: Path) -> None:
     for ours, theirs in zip(rows(two), rows(one), strict=True):
         for column in ("loss", "grad_norm"):
             assert float(ours[column]) == pytest.approx(float(theirs[column]), abs=1e-5)
+
+
+def test_a_failure_in_both_processes_is_no_lack_of_memory(
+    write_settings, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def all_reduce(number: torch.Tensor, op: torch.distributed.ReduceOp, group: object = None) -> None:
+        """The other process has the same number."""
+        number *= 1 if op == torch.distributed.ReduceOp.MAX else 2
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    settings = read_settings(write_settings(batch_size=4), {})
+    trainer = Trainer(settings, Processes(0, 2, torch.device("cpu")), "fp32", load_model(str(base), 0))
+    trainer.compiled = True
+    assert trainer.must_retake(RuntimeError("no compiler"))
+    assert (trainer.compiled, trainer.batch_size) == (False, 4)
 
 
 def break_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
