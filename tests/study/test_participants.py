@@ -97,7 +97,7 @@ def test_what_people_say_is_no_models_and_is_exported_once(serve_page) -> None:
     ((talk, dialogue),) = text_of(talks, whole=False)
     assert dialogue.utterances == ["hi there", "hello you"]
     assert dialogue.personas == (talk.partner_persona, talk.persona)
-    sides = sides_of_talks(talks)
+    sides, _ = sides_of_talks(talks)
     assert [(side.own, side.is_program) for side in sides] == [(("hi there",), False), (("hello you",), False)]
     assert len({side.talk for side in sides}) == 1
     second.ask("DELETE", "/api/talks")
