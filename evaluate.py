@@ -11,7 +11,7 @@
 
 Reads   the model, and data_path/valid_both_original_no_cands.txt (without it, save_path/valid_data.safetensors).
 Writes  save_path/samples/eval.json, as train.py does; for another model or text eval-MODEL-TEXT.json beside it,
-        for two models compare-A-B.json.
+        for two models compare-A-B-CHECKSUM.json. Earlier figures of the same model and text stay in the file.
 It may run while train.py trains.
 """
 
@@ -19,11 +19,13 @@ from __future__ import annotations
 
 from utils import command, new_parser, parse_options, run_script
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from personagpt.errors import UserError
-from personagpt.files import check_present, write_json
+from personagpt.files import check_present, read_json, write_json
 from personagpt.model.folders import find_model
 from personagpt.output import say
 from personagpt.sequences.goals import Goal, read_goals
@@ -86,8 +88,8 @@ def evaluate(options: Options, settings: Settings, path: Path, corpus: Corpus | 
     """Score one model, or compare two, on the text `path`, and write the figures."""
     with importing():
         from personagpt.model.loading import load_trained
-        from personagpt.scoring.evaluation import EvaluationPlan, compare_models, score_model
-        from personagpt.training.card import write_card
+        from personagpt.scoring.evaluation import EvaluationPlan, compare_models, score_model, with_earlier
+        from personagpt.training.card import update_card
 
     plan = EvaluationPlan(path, corpus, goals, options.generate, options.identify, options.by_turn)
     if options.compare:
@@ -95,30 +97,41 @@ def evaluate(options: Options, settings: Settings, path: Path, corpus: Corpus | 
     else:
         trained = load_trained(options.model, settings)
         _, figures = score_model(trained, plan, settings)
-        is_own = options.model is None and options.text is None and trained.step is not None
-        if is_own and trained.folder.is_dir():  # a training run may have removed the checkpoint meanwhile
-            write_card(trained.folder, settings, trained.tokenizer, trained.context_length, trained.step, figures)
-    out = options.out or settings.save_path / "samples" / file_name(options)
-    write_json(out, figures)
+    usual = settings.save_path / "samples" / file_name(options, figures)
+    out = options.out or usual
+    if options.model is None and options.text is None and not options.compare:
+        update_card(trained, settings, with_earlier(figures, read_json(usual)))
+    write_json(out, with_earlier(figures, read_json(out)))
     say(f"\nfigures in {out}")
     return 0
 
 
-def file_name(options: Options) -> str:
-    """Return eval.json for the run's own model and validation text, and a name of its own for another model or text."""
+def file_name(options: Options, figures: dict[str, Any]) -> str:
+    """Return eval.json for the run's own model and validation text, and a name of its own for another model or text.
+
+    The name of a comparison ends in a checksum of both models and the text, because models of one name are compared.
+    """
     names = ["compare", *options.compare] if options.compare else ["eval"]
     if options.model is not None:
         names.append(options.model)
     names[1:] = map(model_title, names[1:])
     if options.text is not None:
         names.append(options.text.stem)
+    if options.compare:
+        compared = [figures[letter][key] for letter in "ab" for key in ("model_checksum", "text_sha256", "responses")]
+        names.append(hashlib.sha256(repr(compared).encode()).hexdigest()[:8])
     return "-".join(names) + ".json"
 
 
 def model_title(name: str) -> str:
-    """Return a model's name as a part of a file's name."""
+    """Return a model's name as a part of a file's name: of a run's checkpoint, the name of the run's save_path."""
     folder = Path(name).expanduser()
-    return folder.absolute().name if folder.is_dir() else name.replace("/", "--")
+    if not folder.is_dir():
+        return name.replace("/", "--")
+    folder = folder.absolute()
+    if folder.parent.name != "checkpoint":
+        return folder.name
+    return folder.parents[1].name + (f"-{folder.name}" if folder.name != "model" else "")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from personagpt.errors import UserError
 from personagpt.files import replacing
+from personagpt.model.folders import named_model
 from personagpt.output import say, warn
 from personagpt.sequences.goals import Goal, GoalDraw, count_followed, read_goals
 from personagpt.settings import TEXT_NAMES, Settings, read_settings
@@ -64,26 +65,29 @@ def main(arguments: list[str] | None = None, archive: Archive = CONVAI2) -> int:
             f"{', '.join(map(str, missing.values()))} not found: put the text there, or run "
             f"`{command('preprocess_dataset.py', options.env)} --download`, which fetches ConvAI2's"
         )
+    named_model(settings.model_name, "model_name = ")
     return write_tensors(options, settings, goals, {split: read_corpus(settings.text(split)) for split in TEXT_NAMES})
 
 
 def write_tensors(options: Options, settings: Settings, goals: list[Goal], corpora: dict[str, Corpus]) -> int:
     """Encode both texts, then write their tensors."""
     with importing():
+        from personagpt.model.decoders import context_length
         from personagpt.model.loading import load_config, load_tokenizer
         from personagpt.sequences.dataset import encode_corpus, tensor_metadata
+        from personagpt.sequences.familiarity import unfamiliar
         from personagpt.sequences.format import Encoder
 
     tokenizer = load_tokenizer(settings.model_name)
     encoder = Encoder(tokenizer)
-    max_turns, context_length = settings.max_turns, load_config(settings.model_name).n_positions
+    max_turns, longest = settings.max_turns, context_length(load_config(settings.model_name))
     tensors, metadata, summaries, draws = {}, {}, [], {}
     for split, corpus in corpora.items():
         start, name = time.perf_counter(), str(settings.text(split))
         draw = GoalDraw(goals, count_followed(goals, corpus, max_turns), settings.seed) if goals else None
-        tensors[split] = encode_corpus(corpus, encoder, max_turns, context_length, name, draw)
+        tensors[split] = encode_corpus(corpus, encoder, max_turns, longest, name, draw)
         style = measure_style(corpus, max_turns)
-        metadata[split] = tensor_metadata(corpus.sha256, tokenizer, max_turns, context_length, goals, style)
+        metadata[split] = tensor_metadata(corpus.sha256, tokenizer, max_turns, longest, goals, style)
         sizes = tensors[split].sizes(draw.drawn.total() if draw else 0)
         summaries += summary(split, corpus, sizes, time.perf_counter() - start, draw)
         draws[split] = draw
@@ -92,6 +96,8 @@ def write_tensors(options: Options, settings: Settings, goals: list[Goal], corpo
             tensors[split].write(stack.enter_context(replacing(settings.tensors(split))), metadata[split])
     say("\n".join(summaries))
     for warning in warnings(corpora["train"], corpora["valid"], draws["train"]):
+        warn(f"warning: {warning}")
+    if warning := unfamiliar(corpora["train"], encoder):
         warn(f"warning: {warning}")
     say(f"tensors in {settings.save_path}; next: {command('train.py', options.env)}")
     return 0

@@ -1,4 +1,4 @@
-"""Fine-tune a GPT-2 (DialoGPT) on the tensors that preprocess_dataset.py wrote.
+"""Fine-tune DialoGPT, or another decoder, on the tensors that preprocess_dataset.py wrote.
 
     python train.py                                    settings from .env; a stopped run continues
     python train.py --env .env.demo                    other settings
@@ -7,7 +7,7 @@
     torchrun --nproc_per_node=2 train.py               one process for each of two GPUs
 
 Reads   save_path/train_data.safetensors, valid_data.safetensors and the base model `model_name`.
-Writes  save_path/samples/      loss.csv, eval.csv, eval.json, loss.png, learn_rate.png, responses.txt, run.json
+Writes  save_path/samples/      loss.csv, eval.csv, eval.json, responses.txt, run.json; loss, learn_rate: .png, .pdf
         save_path/checkpoint/   model, previous, best (folders that from_pretrained loads)
 """
 
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from personagpt.errors import Stopped
 from personagpt.files import check_present
+from personagpt.model.folders import named_model
 from personagpt.output import say
 from personagpt.sequences.goals import Goal, read_goals
 from personagpt.settings import Settings, read_settings
@@ -52,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     goals = read_goals(settings.goals)
     for split in ("train", "valid"):
         check_present(settings.tensors(split), command("preprocess_dataset.py", options.env))
+    named_model(settings.model_name, "model_name = ")
     with closed_pipe_output():
         return train(options, settings, goals)
 

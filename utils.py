@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeVar
 
 from personagpt.errors import RunError, Stopped, UserError, is_out_of_memory, printable
-from personagpt.output import is_first_process, warn
+from personagpt.output import check_processes, is_first_process, warn
 from personagpt.settings import ENV_FILE, VALUE_TYPES
 from personagpt.signals import ignore_signals, raise_on_signals
 
@@ -48,7 +48,7 @@ def new_parser(doc: str) -> argparse.ArgumentParser:
 def parse_options(parser: argparse.ArgumentParser, kind: type[Options], arguments: list[str] | None) -> Options:
     """Parse `arguments` (None: the command line) into a `kind`, a dataclass with a field for each option.
 
-    Raises UserError where a setting is written as an option.
+    Raises UserError where a setting is written as an option, or the environment names processes that cannot meet.
     """
     options, unknown = parser.parse_known_args(arguments)
     for word, following in itertools.zip_longest(unknown, unknown[1:], fillvalue=""):
@@ -64,6 +64,7 @@ def parse_options(parser: argparse.ArgumentParser, kind: type[Options], argument
         if name.lower() in VALUE_TYPES and name.lower() not in os.environ:
             right = f"{name.lower()}={shlex.quote(os.environ[name])}"
             warn(f"{name} in the environment changes nothing: settings are lower case, {right}")
+    check_processes()
     return kind(**vars(options))
 
 

@@ -19,7 +19,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from personagpt.device import Processes, configure_cuda, resolve_precision
 from personagpt.model.cpu_products import onednn_product, should_use_onednn
-from personagpt.model.loading import draw_model, load_config, load_tokenizer
+from personagpt.model.decoders import context_length, output_matrix
+from personagpt.model.loading import draw_model, load_bare_tokenizer, load_config, load_tokenizer
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, tensor_metadata
 from personagpt.sequences.format import Encoder
@@ -29,13 +30,14 @@ from personagpt.training.optimization import StepResult, Trainer, schedule, step
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
-# Layers, width, heads. "medium" is DialoGPT-medium.
+# Layers, width, heads. "medium" is DialoGPT-medium; "llama" is a Llama of the size of "mini", the others are GPT-2s.
 SIZES = {
     "tiny": (2, 128, 2),
     "mini": (6, 384, 6),
     "small": (12, 768, 12),
     "medium": (24, 1024, 16),
     "large": (36, 1280, 20),
+    "llama": (6, 384, 6),
 }
 CONVAI2_DIALOGUES = 17_878  # in the training file
 TRAINED_DIALOGUES = 8_939  # without the dialogues that repeat another dialogue from the other side
@@ -80,8 +82,15 @@ def make_base(folder: Path, size: str) -> Path:
     layers, width, heads = SIZES[size]
     config = json.loads((vocabulary / "config.json").read_text(encoding="utf-8"))
     # The length of sequences and the dropout are DialoGPT's, even if the vocabulary's own model has others.
-    config |= {"n_layer": layers, "n_embd": width, "n_head": heads, "n_positions": 1024}
-    config |= {"attn_pdrop": 0.1, "embd_pdrop": 0.1, "resid_pdrop": 0.1}
+    if size == "llama":
+        load_bare_tokenizer(str(vocabulary)).save_pretrained(folder)  # says that it is no Llama's
+        shape = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads}
+        kept = {name: config[name] for name in ("vocab_size", "bos_token_id", "eos_token_id")}
+        config = {"model_type": "llama", "intermediate_size": 4 * width, "tie_word_embeddings": True} | shape | kept
+        config |= {"max_position_embeddings": 1024}
+    else:
+        config |= {"n_layer": layers, "n_embd": width, "n_head": heads, "n_positions": 1024}
+        config |= {"attn_pdrop": 0.1, "embd_pdrop": 0.1, "resid_pdrop": 0.1}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
 
@@ -96,11 +105,11 @@ def prepare(folder: Path, size: str, dialogues: int | None = None, text: Path | 
     tokenizer = load_tokenizer(str(base))
     encoder = Encoder(tokenizer)
     settings = dataclasses.replace(read_settings(ROOT / ".env", {}), save_path=folder, model_name=str(base))
-    context_length = load_config(str(base)).n_positions
+    longest = context_length(load_config(str(base)))
     corpus = read_corpus(text)
     corpus = dataclasses.replace(corpus, dialogues=corpus.dialogues[:dialogues], sides=corpus.sides[:dialogues])
-    tensors = encode_corpus(corpus, encoder, settings.max_turns, context_length, str(text))
-    metadata = tensor_metadata(corpus.sha256, tokenizer, settings.max_turns, context_length)
+    tensors = encode_corpus(corpus, encoder, settings.max_turns, longest, str(text))
+    metadata = tensor_metadata(corpus.sha256, tokenizer, settings.max_turns, longest)
     tensors.save(settings.tensors("train"), metadata)
     return Material(text, base, tokenizer, encoder, PersonaChatDataset(settings.tensors("train")), settings)
 
@@ -177,8 +186,9 @@ class Work:
 
         A parameter takes 2 operations a token forward and 4 backward. The products of attention are left out.
         """
-        blocks = sum(parameter.numel() for parameter in model.transformer.h.parameters())
-        return 6 * blocks * self.tokens + 6 * model.lm_head.weight.numel() * self.labels
+        layers = next(module for module in model.base_model.modules() if isinstance(module, torch.nn.ModuleList))
+        blocks = sum(parameter.numel() for parameter in layers.parameters())
+        return 6 * blocks * self.tokens + 6 * output_matrix(model).numel() * self.labels
 
 
 def synchronize(device: torch.device) -> None:

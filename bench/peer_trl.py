@@ -1,6 +1,6 @@
 """This project's training against TRL's SFTTrainer: the same model, sequences, labels and optimizer, in one process.
 
-    python -m bench.peer_trl --model mini                       on a CPU, some minutes
+    python -m bench.peer_trl --model mini                       on a CPU, some minutes; --model llama: another family
     python -m bench.peer_trl --model medium --dialogues 400     on a GPU
 
 TRL is no requirement of this project. Install it, with the pinned torch, into an environment of its own:

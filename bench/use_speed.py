@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from personagpt.device import Processes, autocast, hardware, pick_device, resolve_precision
+from personagpt.model.decoders import context_length
 from personagpt.model.generation import ReplyRequest, generate_replies
 from personagpt.model.loading import TrainedModel, draw_model, load_model, load_tokenizer
 from personagpt.model.sampling import Sampling
@@ -57,8 +58,8 @@ def main() -> int:
     half_precision = autocast(precision, device)
     corpus = read_corpus(options.text)
     corpus.dialogues, corpus.sides = corpus.dialogues[: options.dialogues], corpus.sides[: options.dialogues]
-    tensors = encode_corpus(corpus, encoder, 20, model.config.n_positions, str(options.text))
-    dataset = PersonaChatDataset.from_tensors(tensors, model.config.n_positions)
+    tensors = encode_corpus(corpus, encoder, 20, context_length(model.config), str(options.text))
+    dataset = PersonaChatDataset.from_tensors(tensors, context_length(model.config))
     print(f"{hardware(device)}; {sum(p.numel() for p in model.parameters()):,} parameters, {len(dataset)} sequences")
 
     tokens = int(dataset.lengths.sum())

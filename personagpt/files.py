@@ -6,14 +6,18 @@ import contextlib
 import fcntl
 import glob
 import hashlib
+import io
 import json
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from personagpt.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NOT_UTF8 = "byte 0x{:02x} is not UTF-8; save the file as UTF-8"
 
@@ -77,6 +81,14 @@ def write_atomically(path: Path, data: str | bytes, beside: Path | None = None) 
     """Replace the file at `path` in one step, as `replacing` does."""
     with replacing(path, beside) as file:
         file.write(data.encode() if isinstance(data, str) else data)
+
+
+def write_figure(path: Path, figure: Figure) -> None:
+    """Draw a figure of matplotlib into `path`, a .png, and beside it as PDF, for papers."""
+    for each in (path, path.with_suffix(".pdf")):
+        image = io.BytesIO()
+        figure.savefig(image, format=each.suffix[1:])
+        write_atomically(each, image.getvalue())
 
 
 @contextlib.contextmanager

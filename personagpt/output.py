@@ -6,14 +6,37 @@ Of the processes that torchrun starts, only the first prints. This module import
 from __future__ import annotations
 
 import os
+import re
 import sys
 
-from personagpt.errors import printable
+from personagpt.errors import UserError, printable
+
+# What torchrun sets for each process of a run: its number, their number, and where they meet.
+RENDEZVOUS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def is_first_process() -> bool:
     """Return whether this process writes files and prints for all processes of a run."""
-    return os.environ.get("RANK", "0") == "0"
+    return os.environ.get("RANK", "0") == "0" or any(name not in os.environ for name in RENDEZVOUS)
+
+
+def check_processes() -> None:
+    """Raise UserError where the environment says that this is one of several processes, and not where they meet.
+
+    Such variables stay behind where a job's shell sets them for another program.
+    """
+    given = {name: os.environ[name] for name in RENDEZVOUS if name in os.environ}
+    rank, count = (given.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    are_numbers = all(re.fullmatch("[0-9]{1,9}", value) for value in (rank, count, given.get("MASTER_PORT", "0")))
+    if are_numbers and int(rank) < int(count) and (int(count) == 1 or len(given) == len(RENDEZVOUS)):
+        return
+    shown = ", ".join(f"{name}={printable(value)}" for name, value in given.items())
+    missing = [name for name in RENDEZVOUS if name not in given]
+    without = f" without {', '.join(missing)}" if missing else " cannot be right"
+    raise UserError(
+        f"the environment has {shown}{without}: start several processes with torchrun, or a single one with "
+        f"`unset {' '.join(given)}`"
+    )
 
 
 def say(text: str) -> None:
@@ -27,6 +50,16 @@ def warn(text: str) -> None:
     if is_first_process():
         _write(printable(text), sys.stderr)
         sys.stderr.flush()
+
+
+def counted(count: int, plural: str) -> str:
+    """Return `3 messages of media`, and `1 message of media` for 1. The first word in -s is the plural."""
+    name = re.sub(r"(\w+?)(ies|s)\b", _singular, plural, count=1) if count == 1 else plural
+    return f"{count:,} {name}"
+
+
+def _singular(word: re.Match[str]) -> str:
+    return f"{word[1]}y" if word[0].endswith("ies") else word[1]
 
 
 def _write(text: str, stream: object) -> None:

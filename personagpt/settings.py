@@ -204,11 +204,17 @@ def _absolute(text: str, base: Path, setting: str) -> Path:
     return path
 
 
+def model_folder(folder: Path) -> Path:
+    """Return the folder of a model: `folder`, or where that is a run's save_path, its newest checkpoint."""
+    checkpoint = folder / "checkpoint" / "model"
+    return checkpoint if checkpoint.is_dir() and not (folder / "config.json").is_file() else folder
+
+
 def _model_name(text: str, path: Path, place: str) -> str:
-    """Return `path` if it is a folder, else the hub name `text`."""
+    """Return the folder of the model if `path` is a folder, else the hub name `text`."""
     with contextlib.suppress(OSError):  # a name too long for the disk
         if path.is_dir():
-            return str(path)
+            return str(model_folder(path).resolve())
     if text.startswith((".", "/", "~")):
         raise UserError(f"{place}: model_name = {text!r}: there is no folder {path}; expected a folder or a hub name")
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", text, re.ASCII):

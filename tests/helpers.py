@@ -6,13 +6,21 @@ from utils import exit_status
 
 import csv
 import json
+import multiprocessing
+import os
+import re
 import shutil
+import socket
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
+import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import preprocess_dataset
 import train
@@ -64,6 +72,11 @@ VARIETIES: dict[str, dict[str, object]] = {
 }
 
 
+# What torchrun tells the second of two processes.
+SECOND_PROCESS = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+COMMIT = "1234567890" * 4  # what the hub calls a version of a model
+
 TIMES = ("tokens_per_second", "seconds", "peak_gpu_memory_gb")  # columns of loss.csv that differ from run to run
 
 
@@ -81,6 +94,21 @@ class Outcome:
         return self.err.rpartition("\r")[2].removesuffix("\n")
 
 
+def be_process(monkeypatch: pytest.MonkeyPatch, rank: str) -> None:
+    """Let this process be the first, "0", or the second of two that torchrun started."""
+    for name, value in (SECOND_PROCESS | {"RANK": rank}).items():
+        monkeypatch.setenv(name, value)
+
+
+def keep_from_the_hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the files of nobody/a-model lie, as if they had been fetched before."""
+    cache = tmp_path / "hub" / "models--nobody--a-model"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text(COMMIT)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return Path(shutil.copytree(folder, cache / "snapshots" / COMMIT))
+
+
 def write_data(folder: Path, **counts: int) -> None:
     """Write the first dialogues of the sample corpus: `train=12, valid=3`."""
     for split, count in counts.items():
@@ -90,11 +118,17 @@ def write_data(folder: Path, **counts: int) -> None:
 
 
 def copy_base(folder: Path, dropout: float) -> Path:
-    """Copy the sample's base model, with another dropout: with dropout a run depends on every random number."""
+    """Copy the first two blocks of the sample's base model: a quick base. With dropout, all random numbers matter."""
     shutil.copytree(SAMPLE / "base", folder)
     config = json.loads((folder / "config.json").read_text())
-    config |= dict.fromkeys(("attn_pdrop", "resid_pdrop", "embd_pdrop"), dropout)
+    config |= dict.fromkeys(("attn_pdrop", "resid_pdrop", "embd_pdrop"), dropout) | {"n_layer": 2}
     (folder / "config.json").write_text(json.dumps(config))
+    kept = {
+        name: tensor
+        for name, tensor in load_file(folder / "model.safetensors").items()
+        if not re.search(r"\bh\.([2-9]|\d\d)\.", name)
+    }
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
     return folder
 
 
@@ -111,6 +145,7 @@ def prepare_run(folder: Path, data: Path, **changes: object) -> Path:
         "weight_decay": 0.01,
         "logging_steps": 2,
         "save_steps": 2,
+        "max_turns": 6,  # short sequences are quick
     } | changes
     env = folder / ".env"
     env.write_text("".join(f"{key} = '{value}'\n" for key, value in values.items()))
@@ -122,6 +157,36 @@ def prepare_run(folder: Path, data: Path, **changes: object) -> Path:
 
 def train_run(env: Path, *options: str) -> int:
     return exit_status(train.main, ["--env", str(env), *options])
+
+
+def train_in_two_processes(env: Path, prepare: Callable[[int], None] | None = None) -> tuple[list[int], str]:
+    """Run train.py in two processes as torchrun would. Return their exit statuses, and what the first one printed.
+
+    prepare(rank) is called in each process before. The processes are forks of one that has imported torch already.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.helpers", "personagpt.training.recorder"])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    logs = [env.with_name(f"process-{rank}.log") for rank in (0, 1)]
+    processes = [context.Process(target=_train_as, args=(rank, port, env, logs[rank], prepare)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return [process.exitcode for process in processes], logs[0].read_text()
+
+
+def _train_as(rank: int, port: int, env: Path, log: Path, prepare: Callable[[int], None] | None) -> None:
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": 2, "RANK": rank, "LOCAL_RANK": rank}
+    os.environ |= {name: str(value) for name, value in place.items()}
+    with open(log, "w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    if prepare:
+        prepare(rank)
+    sys.exit(train_run(env))
 
 
 def rows(env: Path, name: str = "loss.csv") -> list[dict[str, str]]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
+import os
+import socket
 import sys
 import types
+from pathlib import Path
 
 import pytest
 import torch
 
 from personagpt.device import autocast, configure_cuda, pick_device, resolve_precision, start_processes
 from personagpt.errors import UserError
+from tests.helpers import SECOND_PROCESS
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -60,6 +66,29 @@ def test_one_process_without_torchrun() -> None:
         assert not processes.any(False)
         assert processes.sum(torch.tensor(2.0)).item() == 2.0
         assert processes.device == pick_device()
+
+
+def test_two_processes_ask_each_other(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def ask(rank: int) -> None:
+        os.environ |= SECOND_PROCESS | {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_PORT": str(port)}
+        with start_processes() as processes:
+            asked = [
+                (processes.rank, processes.count), processes.any(rank == 1), processes.any(False),
+                processes.max(3 * rank), processes.max(-1 - rank), processes.agree(5), processes.agree(rank),
+                processes.sum(torch.tensor(1.0 + rank)).item(),
+            ]  # fmt: skip
+        (tmp_path / str(rank)).write_text(json.dumps(asked))
+
+    forks = [multiprocessing.get_context("fork").Process(target=ask, args=(rank,), daemon=True) for rank in (0, 1)]
+    for fork in forks:
+        fork.start()
+    for rank, fork in enumerate(forks):
+        fork.join(120)
+        answers = json.loads((tmp_path / str(rank)).read_text())
+        assert answers == [[rank, 2], True, False, 3, -1, True, False, 3.0]
 
 
 def test_tf32_can_be_read_by_old_and_new_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import signal
 import socket
@@ -11,11 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from personagpt.records.database import Recordings
 from tests.helpers import ROOT, SAMPLE
 from tests.records.making import make_talk
 
+BASE = SAMPLE / "base"
 SCRIPTS = ("preprocess_dataset.py", "train.py", "evaluate.py", "interact.py", "app.py", "detect.py")
 
 
@@ -49,10 +52,10 @@ def test_help_and_wrong_settings(script: str, write_settings) -> None:
         ("evaluate.py", (), "no trained model there yet; run `"),
         ("evaluate.py", ("--model", "./nowhere"), "--model ./nowhere: there is no such folder"),
         ("evaluate.py", ("--model", "{tmp}"), "no model in this folder (config.json is missing)"),
-        ("evaluate.py", ("--model", "me/mine", "--text", "{tmp}/bad.txt"), "bad.txt:2: no line number"),
-        ("evaluate.py", ("--model", "me/mine"), "valid_data.safetensors: no such file; first run `"),
-        ("evaluate.py", ("--compare", "me/mine", "./nowhere"), "--model ./nowhere: there is no such folder"),
-        ("detect.py", ("--model", "me/mine"), "0 sides of people: at least 20 are needed"),
+        ("evaluate.py", ("--model", "{base}", "--text", "{tmp}/bad.txt"), "bad.txt:2: no line number"),
+        ("evaluate.py", ("--model", "{base}"), "valid_data.safetensors: no such file; first run `"),
+        ("evaluate.py", ("--compare", "{base}", "./nowhere"), "--model ./nowhere: there is no such folder"),
+        ("detect.py", ("--model", "{base}"), "0 sides of people: at least 20 are needed"),
         ("app.py", (), "no trained model there yet; run `"),
         ("app.py", ("--report",), "no talk of a study is on record"),
         ("app.py", ("--report", "--study", "data/study.toml"), "no talk of the study pilot is on record"),
@@ -60,10 +63,10 @@ def test_help_and_wrong_settings(script: str, write_settings) -> None:
         ("app.py", ("--password-file", "{tmp}/none"), "none: cannot read it: No such file"),
         ("app.py", ("--password-file", "{tmp}/short"), "its first line must be a password of 8 letters"),
         ("app.py", ("--password-file", "{tmp}/bytes"), "bytes:1: byte 0xff is not UTF-8; save the file as UTF-8"),
-        ("app.py", ("--model", "me/mine", "--port", "99999"), "--port 99999: expected 0 (any that is free) to 65535"),
+        ("app.py", ("--model", "{base}", "--port", "99999"), "--port 99999: expected 0 (any that is free) to 65535"),
         (
             "app.py",
-            ("--model", "me/mine", "--port", "{port}"),
+            ("--model", "{base}", "--port", "{port}"),
             "{port}: cannot listen there: [Errno 98]",
         ),
         ("interact.py", (), "no trained model there yet; run `"),
@@ -72,19 +75,19 @@ def test_help_and_wrong_settings(script: str, write_settings) -> None:
         ("interact.py", ("--export", "{tmp}/a", "--publish", "{tmp}/b"), "b: expected --export --publish FOLDER, with"),
         ("interact.py", ("--export", "--publish", "{tmp}/out"), "no talk to publish: only talks of studies, and"),
         ("interact.py", ("--model", "./nowhere"), "--model ./nowhere: there is no such folder"),
-        ("interact.py", ("--model", "me/mine", "--random-persona"), "a random persona comes from there"),
+        ("interact.py", ("--model", "{base}", "--random-persona"), "a random persona comes from there"),
     ],
 )
 def test_mistakes(script, arguments, words, write_settings, tmp_path) -> None:
     (tmp_path / "short").write_text("1234567\n89")
     (tmp_path / "bytes").write_bytes(b"\xff1234567")
     taken = socket.create_server(("127.0.0.1", 0))
-    names = {"tmp": tmp_path, "port": taken.getsockname()[1]}
+    names = {"tmp": tmp_path, "base": BASE, "port": taken.getsockname()[1]}
     for name in ("bad.txt", "train_both_original_no_cands.txt"):
         (tmp_path / name).write_text("1 a\tb\nnothing\n")
     if script == "preprocess_dataset.py":
         (tmp_path / "valid_both_original_no_cands.txt").write_text("1 a\tb\n")
-    env = write_settings(data_path=tmp_path, save_path=tmp_path / "save")
+    env = write_settings(data_path=tmp_path, save_path=tmp_path / "save", model_name=BASE)
     answer = without_torch(script, "--env", env, *(part.format(**names) for part in arguments))
     taken.close()
     assert (answer.returncode, answer.stdout) == (2, "")
@@ -113,9 +116,9 @@ def test_a_publication(write_settings, tmp_path) -> None:
 
 
 def test_with_nothing_to_answer_they_go_on(write_settings) -> None:
-    env = write_settings(data_path=SAMPLE)
+    env = write_settings(data_path=SAMPLE, model_name=BASE)
     assert "import of torch halted" in without_torch("preprocess_dataset.py", "--env", env).stderr
-    answer = without_torch("interact.py", "--env", env, "--model", "me/mine")
+    answer = without_torch("interact.py", "--env", env, "--model", BASE)
     assert answer.stderr.startswith("loading ...\n")
 
 
@@ -126,7 +129,7 @@ def test_a_signal_while_torch_is_imported(script, number, status, write_settings
     for split in ("train", "valid"):
         (tmp_path / f"{split}_data.safetensors").touch()
     (tmp_path / "checkpoint" / "model").mkdir(parents=True)
-    env = write_settings(data_path=SAMPLE, save_path=tmp_path)
+    env = write_settings(data_path=SAMPLE, save_path=tmp_path, model_name=BASE)
     signal.signal(number, signal.SIG_DFL)  # as a terminal starts programs
     pipe = subprocess.PIPE
     command = [sys.executable, script, "--env", str(env), *(["--port", "0"] if script == "app.py" else [])]
@@ -160,3 +163,35 @@ def test_a_setting_in_the_wrong_case_gets_a_hint(write_settings, monkeypatch, tm
     assert "no such file" in second
     monkeypatch.setenv("epochs", "2")
     assert without_torch("train.py", "--env", env).stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_hub_name_without_a_network(script, run, write_settings, tmp_path, monkeypatch) -> None:
+    for split in ("train", "valid"):
+        (tmp_path / f"{split}_data.safetensors").touch()
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    with socket.create_server(("127.0.0.1", 0)) as server:  # closed again, so nobody answers there
+        nobody = f"http://127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.setattr(constants, "ENDPOINT", nobody)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    env = write_settings(data_path=SAMPLE, save_path=tmp_path, model_name="nobody/a-model")
+    named = () if script in SCRIPTS[:2] else ("--model", "nobody/a-model")
+    outcome = run(importlib.import_module(script.removesuffix(".py")).main, "--env", env, *named)
+    option = "--model " if named else "model_name = "
+    reason = (
+        f"not on this machine, and {nobody} cannot be reached: go online, or name a folder (start its path with ./)"
+    )
+    assert (outcome.status, outcome.out, outcome.line) == (2, "", f"error: {option}nobody/a-model: {reason}")
+
+
+@pytest.mark.parametrize("script", [*SCRIPTS, "import_dialogues.py"])
+def test_variables_of_processes_that_cannot_meet(script, run, monkeypatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    arguments = ["talks.txt", "--to", "there"] if script == "import_dialogues.py" else []
+    outcome = run(importlib.import_module(script.removesuffix(".py")).main, *arguments)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err == (
+        "error: the environment has RANK=1, WORLD_SIZE=2 without MASTER_ADDR, MASTER_PORT: start several processes "
+        "with torchrun, or a single one with `unset RANK WORLD_SIZE`\n"
+    )

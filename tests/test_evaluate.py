@@ -11,13 +11,17 @@ import pytest
 
 import evaluate
 import preprocess_dataset
+from personagpt.files import file_checksum
 from personagpt.model.loading import STATE, load_model
 from personagpt.scoring import evaluation
 from personagpt.scoring.entries import Entries
 from personagpt.scoring.metrics import METRICS, teacher_forced, teacher_forced_metrics
+from personagpt.scoring.report import DISTRUST
+from personagpt.sequences.dataset import tensor_metadata
 from personagpt.sequences.format import Encoder
-from personagpt.settings import TEXT_NAMES
+from personagpt.settings import TEXT_NAMES, read_settings
 from personagpt.training.checkpoint import redirect_link
+from personagpt.training.resume import data_identity
 from tests.scoring.helpers import CANDIDATES, PLAIN, dataset_of
 
 OPTIONS = {"env": Path(".env"), "generate": 0, "identify": False, "by_turn": False, "out": None}
@@ -62,6 +66,7 @@ def test_evaluate_prints_and_writes_what_the_functions_compute(
     assert set(found) - set(expected) == {"model", "model_checksum", "text", "text_sha256"}
     assert f"perplexity{found['perplexity']:>15.2f}" in outcome.out
     assert "published" not in outcome.out  # another text, and another vocabulary
+    assert outcome.out.count(DISTRUST) == 1
 
 
 def test_goals_are_scored_beside_the_rest(run, settings_file, tmp_path, monkeypatch) -> None:
@@ -88,27 +93,45 @@ def test_goals_are_scored_beside_the_rest(run, settings_file, tmp_path, monkeypa
     [
         ({}, "eval.json"),
         ({"model": "af1tang/personaGPT"}, "eval-af1tang--personaGPT.json"),
-        ({"model": "checkpoint/best/"}, "eval-best.json"),
+        ({"model": "runs/a/checkpoint/best/"}, "eval-a-best.json"),
+        ({"model": "runs/a/checkpoint/model"}, "eval-a.json"),
+        ({"model": "runs/a"}, "eval-a.json"),
         ({"text": Path("a/valid_both_original.txt")}, "eval-valid_both_original.json"),
         ({"model": "m", "text": Path("t.txt")}, "eval-m-t.json"),
-        ({"compare": ["checkpoint/best", "a/b"], "text": Path("t.txt")}, "compare-best-a--b-t.json"),
     ],
 )
 def test_another_model_or_text_writes_beside_the_run_s_eval_json(options, name, tmp_path, monkeypatch) -> None:
-    (tmp_path / "checkpoint" / "best").mkdir(parents=True)
+    for checkpoint in ("best", "model"):
+        (tmp_path / "runs" / "a" / "checkpoint" / checkpoint).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert evaluate.file_name(evaluate.Options(**OPTIONS | options)) == name
+    assert evaluate.file_name(evaluate.Options(**OPTIONS | options), {}) == name
+
+
+def test_two_comparisons_never_write_the_same_file(tmp_path, monkeypatch) -> None:
+    for save_path in ("x/a", "y/a", "x/b"):
+        (tmp_path / save_path / "checkpoint" / "model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    names = set()
+    for first, text, count in (("x/a", "t", 5), ("y/a", "t", 5), ("x/a", "u", 5), ("x/a", "t", 4)):
+        figures = {"model_checksum": first, "text_sha256": text, "responses": count}
+        options = evaluate.Options(**OPTIONS | {"compare": [first, "x/b"], "text": Path("t.txt")})
+        names.add(evaluate.file_name(options, {"a": figures, "b": figures}))
+    assert len(names) == 4
+    assert all(re.fullmatch(r"compare-a-b-t-[0-9a-f]{8}\.json", name) for name in names)
 
 
 @pytest.mark.parametrize("removed", [False, True])
 def test_a_checkpoint_saved_meanwhile_gets_no_scores_of_another(
-    run, settings_file, tmp_path, monkeypatch, removed
+    run, settings_file, tmp_path, monkeypatch, tokenizer, removed
 ) -> None:
     """Training beside it saves step 4 while step 2 is scored, and then removes step 2."""
     folder = tmp_path / "save" / "checkpoint"
     old, new = folder / "step-00000002", folder / "step-00000004"
     (folder / "model").rename(old)
-    (old / STATE).write_text('{"step": 2}')
+    settings = read_settings(settings_file)
+    origin = file_checksum(settings.text("valid")), tokenizer, settings.max_turns, 320
+    identity = {"validation_data": data_identity(tensor_metadata(*origin))}
+    (old / STATE).write_text(json.dumps({"step": 2, "settings": settings.plain(), "identity": identity}))
     new.mkdir()
     redirect_link(folder / "model", old.name)
 
@@ -203,7 +226,8 @@ def test_compare_a_model_with_itself(run, settings_file, tmp_path, text) -> None
     options = ["--env", settings_file, "--text", text, "--generate", 9, "--identify"]
     outcome = run(evaluate.main, *options, "--compare", model, model)
     assert outcome.status == 0
-    written = json.loads((tmp_path / "save" / "samples" / "compare-model-model-cands.json").read_text())
+    (path,) = (tmp_path / "save" / "samples").glob("compare-save-save-cands-*.json")
+    written = json.loads(path.read_text())
     assert run(evaluate.main, *options, "--out", tmp_path / "alone.json").status == 0
     alone = json.loads((tmp_path / "alone.json").read_text())
     assert written["a"] == written["b"]
@@ -216,6 +240,33 @@ def test_compare_a_model_with_itself(run, settings_file, tmp_path, text) -> None
     assert written["differences"] == dict.fromkeys(names, zero) | without
     assert re.search(r"^word_f1 .* \+0\.0 %   \+0\.0 % to \+0\.0 %$", outcome.out, re.MULTILINE)
     assert "different tokens" not in outcome.out
+    assert outcome.out.count(DISTRUST) == 1
+
+
+def test_figures_of_the_same_model_and_text_stay_in_the_file(run, settings_file, tmp_path, text) -> None:
+    out = tmp_path / "scores.json"
+    options = ["--env", settings_file, "--text", text, "--out", out]
+
+    def figures(*more: object) -> dict[str, object]:
+        assert run(evaluate.main, *options, *more).status == 0
+        return json.loads(out.read_text())
+
+    first = figures("--identify", "--generate", 3, "--by-turn")
+    assert figures() == first
+    assert figures("--by-turn") == first
+    again = figures("--generate", 2)
+    assert (again["generated"], again["persona_mrr"], again["by_turn"]) == (2, first["persona_mrr"], first["by_turn"])
+    # Figures of another model, text or number of utterances go.
+    for key in ("model_checksum", "text_sha256", "responses"):
+        out.write_text(json.dumps(first | {key: "another"}))
+        assert "persona_mrr" not in figures()
+    # Of two models, too.
+    save_path = tmp_path / "save"
+    assert run(evaluate.main, *options[:4], "--compare", save_path, save_path, "--generate", 2).status == 0
+    assert run(evaluate.main, *options[:4], "--compare", save_path, save_path).status == 0
+    (path,) = (save_path / "samples").glob("compare-save-save-cands-*.json")
+    written = json.loads(path.read_text())
+    assert all("word_f1" in written[part] for part in ("a", "b", "differences"))
 
 
 def test_models_of_different_vocabularies_compare_by_words(run, settings_file, tmp_path, base, text) -> None:

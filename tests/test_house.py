@@ -28,8 +28,8 @@ MOST_LINES, MOST_FUNCTION_LINES, MOST_NESTING = 350, 60, 4
 LARGEST_ROOM, ROOT_ENTRIES = 0.2, 24  # a share of the package's lines; files and folders
 # Tests of several modules at once: what they hold is no module's own.
 ACROSS = {
-    "test_bad_input", "test_demo", "test_docs", "test_early_answers", "test_gpu", "test_house", "test_processes",
-    "test_same_losses", "test_serve", "test_browser",
+    "test_bad_input", "test_bases", "test_demo", "test_docs", "test_early_answers", "test_gpu", "test_house",
+    "test_processes", "test_same_losses", "test_serve", "test_browser", "test_on_a_terminal",
 }  # fmt: skip
 CODE = [*MODULES, *ROOT.glob("*.py"), *(ROOT / "bench").glob("*.py")]
 

@@ -296,6 +296,10 @@ def test_a_model_name_without_a_tokenizer(run, env, tmp_path, monkeypatch) -> No
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("model_name", str(tmp_path / "empty"))
     outcome = run(main, "--env", env)
+    expected = f"error: {tmp_path / 'empty'}: no model in this folder (config.json is missing)"
+    assert (outcome.status, outcome.line) == (2, expected)
+    (tmp_path / "empty" / "config.json").write_text("{}")
+    outcome = run(main, "--env", env)
     assert outcome.status == 2
     assert outcome.err.startswith(f"error: {tmp_path / 'empty'}: cannot load its tokenizer: ")
     assert outcome.err.count("\n") == 1

@@ -14,7 +14,7 @@ import pytest
 
 from personagpt.errors import Stopped
 from personagpt.signals import StopSignals, first_ctrl_c, importing, raise_on_signals
-from tests.helpers import ROOT
+from tests.helpers import ROOT, SECOND_PROCESS
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +33,13 @@ def test_a_second_ctrl_c_stops_at_once() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_sigterm_leaves_the_last_save_alone() -> None:
+    with raise_on_signals(), StopSignals() as stop:  # as train.py saves
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+            assert stop.status == 143
 
 
 def test_a_signal_that_was_ignored_stays_ignored() -> None:
@@ -87,7 +94,7 @@ def test_a_signal_while_libraries_are_imported_is_one_line_of_the_first_process(
         "with importing():\n    try: os.kill(os.getpid(), signal.SIGTERM)\n    except BaseException: pass\n"
         "    print('went on')"
     )
-    environment = os.environ | {"RANK": rank}
+    environment = os.environ | SECOND_PROCESS | {"RANK": rank}
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (143, "")
     assert done.stderr == ("stopped by SIGTERM\n" if rank == "0" else "")

@@ -18,9 +18,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import evaluate
 import preprocess_dataset
 import train
 from personagpt import load
+from personagpt.device import Processes
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.settings import read_settings
@@ -84,6 +86,28 @@ def test_off_a_terminal_there_is_a_line_for_every_row_and_no_bar(
     for line, row in zip(lines, (("1", "1.0e-03"), ("2", "6.7e-04"), ("3", "3.3e-04")), strict=True):
         assert re.fullmatch(pattern % row, line)
     assert err == ""
+
+
+def test_evaluate_writes_what_the_model_was_trained_with_into_its_card(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = finished.parent / "save" / "checkpoint" / "model"
+    before = (folder / "README.md").read_text()
+    changed = {"learn_rate": "0.5", "model_name": str(tmp_path), "goals": str(finished.parent / "goals.tsv")}
+    for key, value in changed.items():
+        monkeypatch.setenv(key, value)  # today's settings
+    assert evaluate.main(["--env", str(finished), "--identify"]) == 0
+    card = (folder / "README.md").read_text()
+    assert "| persona_mrr | " in card
+    assert set(before.splitlines()) <= set(card.splitlines())
+    # Scored on another text, or on today's other text: the card stays.
+    other = tmp_path / "valid_both_original_no_cands.txt"
+    write_data(tmp_path, valid=2)
+    assert evaluate.main(["--env", str(finished), "--text", str(other)]) == 0
+    monkeypatch.setenv("data_path", str(tmp_path))
+    assert evaluate.main(["--env", str(finished)]) == 0
+    assert (folder / "README.md").read_text() == card
+    (folder / "README.md").write_text(before)
 
 
 def test_goals_are_trained_on_and_not_scored_twice(
@@ -480,6 +504,22 @@ def test_a_signal_finishes_the_step_and_saves(
     assert_same_end(env, uninterrupted(variety))
 
 
+def test_a_signal_to_another_process_stops_all(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def any_process(processes: Processes, flag: bool) -> bool:
+        asked.append(flag)
+        return len(asked) == 2  # the other process got the signal in the second step
+
+    monkeypatch.setattr(Processes, "any", any_process)
+    assert train_run(prepare_run(tmp_path, data, save_steps=100)) == 143
+    assert asked == [False, False]
+    assert "stopped after step 2 of 6 and saved" in capsys.readouterr().err
+    assert (tmp_path / "save" / "checkpoint" / "model" / "model.safetensors").exists()
+
+
 def test_restart_sets_the_old_run_aside(tmp_path: Path, data: Path, finished: Path) -> None:
     env = prepare_run(tmp_path, data, epochs=1)
     assert train_run(env) == 0
@@ -523,7 +563,7 @@ def test_what_makes_it_another_run_is_named_with_both_values(
     prepare_run(tmp_path, data, epochs=1, max_turns=4)
     assert preprocess_dataset.main(["--env", str(env)]) == 0
     assert train_run(env) == 2
-    assert "(max_turns was 20, is 4): set" in capsys.readouterr().err
+    assert "(max_turns was 6, is 4): set" in capsys.readouterr().err
 
 
 def test_gradient_checkpointing_changes_nothing_but_memory(tmp_path: Path, data: Path, finished: Path) -> None:
@@ -546,7 +586,7 @@ def test_tensors_of_another_text_are_refused(tmp_path: Path, data: Path, capsys:
     assert "made from another text than" in capsys.readouterr().err
     prepare_run(tmp_path, data, max_turns=4)
     assert train_run(env) == 2
-    assert "made with max_turns = 20, not 4; run preprocess_dataset.py" in capsys.readouterr().err
+    assert "made with max_turns = 6, not 4; run preprocess_dataset.py" in capsys.readouterr().err
     (tmp_path / "save" / "valid_data.safetensors").unlink()
     prepare_run(tmp_path, data)
     (tmp_path / "save" / "valid_data.safetensors").unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from utils import exit_status, new_parser
+from utils import command, exit_status, new_parser
 
 import errno
 import os
@@ -17,7 +17,7 @@ from personagpt.model.loading import ModelError
 from personagpt.sequences.format import DataError
 from personagpt.settings import ENV_FILE
 from personagpt.text.convai2 import TextError
-from tests.helpers import ROOT
+from tests.helpers import ROOT, be_process
 
 
 def raising(error: BaseException):  # noqa: ANN201
@@ -29,6 +29,21 @@ def raising(error: BaseException):  # noqa: ANN201
 
 def os_error(code: int, name: str | None = "/there") -> OSError:
     return OSError(code, os.strerror(code), name) if name else OSError(code, os.strerror(code))
+
+
+@pytest.mark.parametrize(
+    ("rank", "error", "status", "printed"),
+    [
+        ("0", UserError("a"), 2, "error: a\n"),
+        ("1", UserError("a"), 2, ""),
+        ("1", Stopped("b", 143), 143, ""),
+        ("1", RunError("c"), 1, "error: c\n"),  # its own machine gave out, perhaps
+    ],
+)
+def test_the_first_process_speaks_for_all(rank, error, status, printed, monkeypatch, capsys) -> None:
+    be_process(monkeypatch, rank)
+    assert exit_status(raising(error)) == status
+    assert capsys.readouterr().err == printed
 
 
 class OutOfMemoryError(RuntimeError):
@@ -152,3 +167,12 @@ def test_the_option_every_script_has() -> None:
     parser = new_parser("what it does")
     assert parser.parse_args([]).env == ENV_FILE
     assert parser.parse_args(["--env", "other"]).env == Path("other")
+
+
+def test_a_printed_command_has_the_settings_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("epochs", "2")
+    monkeypatch.setenv("save_path", "my runs")
+    monkeypatch.setenv("EPOCHS", "3")
+    assert command("train.py", ENV_FILE).startswith("save_path='my runs' epochs=2 ")
+    assert command("train.py", ENV_FILE, epochs=1).startswith("save_path='my runs' epochs=1 ")
+    assert command("train.py", tmp_path / "b c").endswith(f" --env '{tmp_path}/b c'")

@@ -25,10 +25,11 @@ BLOCK = 64  # queries at a time; 32 to 128 take the same time
 
 
 def use_cpu_dropout(model: PreTrainedModel) -> None:
-    """Give a GPT-2 that trains on the CPU the attention and dropout of this module."""
+    """Give a model that trains on the CPU the attention and dropout of this module."""
     AttentionInterface.register(ATTENTION, attention_forward)
     AttentionMaskInterface.register(ATTENTION, sdpa_mask)
-    model.set_attn_implementation(ATTENTION)
+    if model.config._attn_implementation == "sdpa":  # older kinds of models know only the plain one
+        model.set_attn_implementation(ATTENTION)
     replace_modules(model, nn.Dropout, lambda module: Dropout(module.p))
 
 
@@ -37,7 +38,8 @@ def attention_forward(
 ) -> tuple[Tensor, None]:
     """Compute causal attention for transformers: query, key, value (B, H, T, D) -> (B, T, H, D)."""
     dropout, scaling = options.get("dropout", 0.0), options.get("scaling")
-    by_library = not dropout or attention_mask is not None or query.shape[2] != key.shape[2]
+    # Another number of heads: several heads of queries share their keys.
+    by_library = not dropout or attention_mask is not None or query.shape[1:3] != key.shape[1:3]
     if by_library or torch.compiler.is_compiling():  # compiled, the loop over blocks would be a program per length
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     with torch.autocast("cpu", enabled=False):  # bf16 gains nothing for products as small as these

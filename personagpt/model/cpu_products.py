@@ -78,37 +78,40 @@ def add_product_over_rows(total: Tensor | None, left: Tensor, right: Tensor) -> 
 
 
 def use_cpu_products(model: PreTrainedModel) -> None:
-    """Let a GPT-2 on the CPU multiply in its blocks by the functions above, where oneDNN is faster."""
+    """Let a model on the CPU multiply in its blocks by the functions above, where oneDNN is faster."""
     if onednn_is_faster() and model.device.type == "cpu":
-        replace_modules(model, Conv1D, Projection)
+        replace_modules(model.base_model, Conv1D, Projection)
+        replace_modules(model.base_model, nn.Linear, Projection)
 
 
 class Projection(nn.Module):
-    """GPT-2's Conv1D over the same parameters, which keep their names."""
+    """GPT-2's Conv1D, or a Linear layer, over the same parameters, which keep their names."""
 
-    def __init__(self, conv1d: Conv1D) -> None:
+    def __init__(self, layer: Conv1D | nn.Linear) -> None:
         super().__init__()
-        self.weight, self.bias = conv1d.weight, conv1d.bias  # (K, N), (N,)
+        self.weight, self.bias = layer.weight, layer.bias  # (K, N) or Linear's (N, K); (N,) or None
+        self.is_linear = isinstance(layer, nn.Linear)
 
     def forward(self, values: Tensor) -> Tensor:
         """Return values (..., K) @ weight + bias -> (..., N)."""
-        rows = values.flatten(0, -2)  # (M, K)
+        rows, weight = values.flatten(0, -2), self.weight.T if self.is_linear else self.weight  # (M, K), (K, N)
         if should_use_onednn(rows):
-            output = _Projection.apply(rows, self.weight, self.bias)
+            output = _Projection.apply(rows, weight, self.bias)
         else:
-            output = torch.addmm(self.bias, rows, self.weight)
+            output = rows @ weight if self.bias is None else torch.addmm(self.bias, rows, weight)
         return output.unflatten(0, values.shape[:-1])
 
 
 class _Projection(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(rows, weight)
         return onednn_product(rows, weight.T, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         rows, weight = ctx.saved_tensors
         gradient = gradient.contiguous()
-        return onednn_product(gradient, weight), onednn_product_over_rows(rows, gradient), gradient.sum(0)
+        of_bias = gradient.sum(0) if ctx.needs_input_grad[2] else None
+        return onednn_product(gradient, weight), onednn_product_over_rows(rows, gradient), of_bias

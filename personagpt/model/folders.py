@@ -6,14 +6,20 @@ This module imports nothing heavy, because a script looks for its model before i
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import socket
+import threading
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from personagpt.errors import UserError
-from personagpt.settings import Settings
+from personagpt.settings import Settings, model_folder
 
 # The files that a training run leaves in a checkpoint's folder beside the model.
 MANIFEST, STATE, OPTIMIZER = "manifest.json", "training_state.json", "optimizer.safetensors"
+HUB_PATIENCE = 1.0  # seconds that a connection to the model hub may take
 
 
 def find_model(wanted: str | None, settings: Settings, train_command: str = "train.py") -> str:
@@ -31,14 +37,60 @@ def find_model(wanted: str | None, settings: Settings, train_command: str = "tra
 
 
 def named_model(wanted: str, option: str = "") -> str:
-    """Return the absolute path of a model's folder, or its hub name. Raises UserError where `wanted` is neither."""
+    """Return the absolute path of a model's folder, or its hub name. Raises UserError where `wanted` is neither.
+
+    A run's save_path stands for its newest checkpoint.
+    """
     folder = Path(wanted)
     with contextlib.suppress(RuntimeError):  # ~somebody who is no user here
         folder = folder.expanduser()
     if folder.is_dir():
+        folder = model_folder(folder.absolute())  # not resolved: it may be a link of a training that goes on
         if not (folder / "config.json").is_file():
             raise UserError(f"{wanted}: no model in this folder (config.json is missing)")
-        return str(folder.absolute())  # not resolved: the folder may be a link of a training that goes on
+        return str(folder)
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", wanted, re.ASCII):
         raise UserError(f"{option}{wanted}: there is no such folder, and it is no hub name such as af1tang/personaGPT")
+    _check_hub(wanted, option)
     return wanted
+
+
+def _check_hub(name: str, option: str) -> None:
+    """Raise UserError where the hub model `name` is neither on this machine nor within reach.
+
+    Without a network the hub's library would try for most of a minute. So it gets to know that there is none.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    asked = (os.environ.get(variable, "") for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+    stays_offline = any(value.upper() in ("1", "ON", "YES", "TRUE") for value in asked)
+    constants.HF_HUB_OFFLINE = stays_offline or not _answers(constants.ENDPOINT)
+    kept = None
+    with contextlib.suppress(ValueError):  # a name that the hub allows nobody
+        kept = try_to_load_from_cache(name, "config.json")
+    if constants.HF_HUB_OFFLINE and not isinstance(kept, str):
+        reason = "HF_HUB_OFFLINE is set" if stays_offline else f"{constants.ENDPOINT} cannot be reached"
+        raise UserError(
+            f"{option}{name}: not on this machine, and {reason}: go online, or name a folder (start its path with ./)"
+        )
+
+
+def _answers(url: str) -> bool:
+    """Return whether a connection to the server of `url`, or to the proxy before it, opens within HUB_PATIENCE."""
+    proxies, address = getproxies(), urlsplit(url)
+    proxy = proxies.get(address.scheme) or proxies.get("all")
+    if proxy and not proxy_bypass(address.hostname or ""):
+        address = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    opened = threading.Event()
+
+    def connect() -> None:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: no port, or no name of a server
+            port = address.port or (443 if address.scheme == "https" else 80)
+            socket.create_connection((address.hostname, port), HUB_PATIENCE).close()
+            opened.set()
+
+    # In a thread, because a look-up of the server's name knows no time limit.
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(HUB_PATIENCE)
+    return opened.is_set()

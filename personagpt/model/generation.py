@@ -19,6 +19,7 @@ from tqdm import tqdm
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
 
 from personagpt.errors import printable
+from personagpt.model.decoders import context_length, decode
 from personagpt.model.gpt2 import evaluation_mode
 from personagpt.model.sampling import GREEDY, Sampling
 from personagpt.sequences.dataset import PersonaChatDataset
@@ -61,7 +62,7 @@ def stream_replies(
 def _draw(model: PreTrainedModel, replies: list[Reply], pad: int, autocast: AbstractContextManager) -> Iterator[None]:
     """Add tokens to the B replies, one each at a time, until this draw of every reply has ended."""
     contexts = [reply.request.context + reply.tokens for reply in replies]
-    positions_in_model, device = model.config.n_positions, model.device
+    positions_in_model, device = context_length(model.config), model.device
     for reply in replies:
         context, count = len(reply.request.context), reply.request.sampling.max_new_tokens
         if context + count - 1 > positions_in_model:
@@ -91,9 +92,8 @@ def _last_logits(
     model: PreTrainedModel, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: DynamicCache
 ) -> Tensor:
     """Return the logits (B, V) after the last column of `ids`; keys and values of all columns join the cache."""
-    # Not the model's own forward pass, because apex turns its output into a plain dict.
-    output = model.transformer(ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True)
-    return model.lm_head(output.last_hidden_state[:, -1:])[:, -1]
+    hidden = decode(model, ids, positions, mask, cache)  # (B, T, C)
+    return model.get_output_embeddings()(hidden[:, -1:])[:, -1]
 
 
 @torch.inference_mode()
@@ -236,7 +236,7 @@ def sample_replies(
     for index in np.linspace(0, len(data) - 1, min(SAMPLED_DIALOGUES, len(data)), dtype=int):
         tokens, spans = data.sequence(int(index))
         start, end = spans[len(spans) // 2]  # from the middle of the talk: neither a greeting nor a good-bye
-        if start > model.config.n_positions - GREEDY.max_new_tokens:
+        if start > context_length(model.config) - GREEDY.max_new_tokens:
             continue
         _, facts, utterances = encoder.decode(tokens[:end].tolist())
         requests.append(ReplyRequest(tokens[:start].tolist()))

@@ -34,7 +34,7 @@ def replace_modules(model: nn.Module, kind: type[nn.Module], make: Callable[[nn.
 
 def use_fused_gelu(model: PreTrainedModel) -> None:
     """Compute GPT-2's tanh-approximated GELU in one kernel instead of eight elementwise ones: the same function."""
-    if model.config.activation_function == "gelu_new":
+    if model.config.model_type == "gpt2" and model.config.activation_function == "gelu_new":
         for block in model.transformer.h:
             block.mlp.act = torch.nn.GELU(approximate="tanh")
 

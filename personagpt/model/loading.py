@@ -13,28 +13,39 @@ from pathlib import Path
 import huggingface_hub
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils.hub import cached_file
 
 from personagpt.device import autocast, configure_cuda, pick_device, resolve_precision
 from personagpt.errors import UserError
 from personagpt.files import read_json
 from personagpt.model.cpu_products import use_cpu_products
+from personagpt.model.decoders import context_length, find_obstacle
 from personagpt.model.folders import MANIFEST, STATE, find_model, named_model
 from personagpt.model.gpt2 import use_fused_gelu
-from personagpt.output import say
+from personagpt.model.tokenizer import as_published, lost_text
+from personagpt.output import say, warn
 from personagpt.sequences.format import SPECIAL_TOKENS, Encoder, add_special_tokens
 from personagpt.settings import Settings
 from personagpt.text.style import STYLE, Style, read_style
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
-# How every model is made. Of the library's attentions, sdpa is causal without a mask, and hidden_states gives none.
-MODEL_OPTIONS = {"dtype": torch.float32, "attn_implementation": "sdpa", "trust_remote_code": False}
+# How every model is made. The library then chooses the attention, for GPT-2 always sdpa, which the forward pass of this
+# repository needs: sdpa is causal without a mask.
+MODEL_OPTIONS = {"dtype": torch.float32, "trust_remote_code": False}
 
 
 class ModelError(UserError):
-    """A base model or checkpoint that cannot be loaded or is not a GPT-2."""
+    """A base model or checkpoint that cannot be loaded or cannot be a base."""
 
 
 def quiet_libraries() -> None:
@@ -45,22 +56,36 @@ def quiet_libraries() -> None:
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
-    """Return the fast tokenizer of the folder or hub model `name`, with the persona tokens. Raises ModelError."""
-    return add_special_tokens(load_bare_tokenizer(name))
+    """Return the fast tokenizer of the folder or hub model `name`, with the persona tokens. Raises UserError.
+
+    Warns where text does not come back from its ids.
+    """
+    tokenizer = add_special_tokens(load_bare_tokenizer(name))
+    if line := lost_text(name, tokenizer):
+        warn(f"warning: {line}")
+    return tokenizer
 
 
 def load_bare_tokenizer(name: str) -> PreTrainedTokenizerFast:
-    """Return the fast tokenizer of `name` as it was published, but with padding on the left. Raises ModelError."""
+    """Return the fast tokenizer of `name` as it was published, but with padding on the left. Raises ModelError.
+
+    A tokenizer without an end token gets one, as `as_published` says.
+    """
     quiet_libraries()
     try:
         _say_if_fetched(name, "tokenizer", "tokenizer.json", "vocab.json")
         # The library's `generate` goes on after a batch's last column, which must be a token of every chat. Only a
         # side that is given here is saved. The batches of this repository are padded without the tokenizer.
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", trust_remote_code=False)
+        if tokenizer.is_fast:
+            tokenizer = as_published(name, tokenizer)
     except Exception as error:  # a damaged or foreign folder makes the library raise anything; the user gets a line
         raise _unusable(name, "tokenizer", error) from None
     if not tokenizer.is_fast or tokenizer.eos_token_id is None or len(tokenizer) < 2:
-        raise ModelError(f"{name}: no usable fast tokenizer with an end token (vocab.json and merges.txt missing?)")
+        raise ModelError(
+            f"{name}: no usable fast tokenizer with an end token: it needs a tokenizer.json, or vocab.json and "
+            "merges.txt, or vocab.txt, and an eos_token (or sep_token) in its tokenizer_config.json"
+        )
     return tokenizer
 
 
@@ -69,45 +94,63 @@ def knows_format(name: str) -> bool:
     return set(SPECIAL_TOKENS) <= set(load_bare_tokenizer(name).get_vocab())
 
 
-def load_config(name: str) -> transformers.GPT2Config:
-    """Return the configuration of `name`. Raises ModelError where it is not a GPT-2's."""
+def load_config(name: str) -> PreTrainedConfig:
+    """Return the configuration of `name`. Raises ModelError where it is no causal language model's."""
     quiet_libraries()
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except Exception as error:
         raise _unusable(name, "config.json", error) from None
-    if config.model_type != "gpt2":
-        raise ModelError(f"{name}: its model type is {config.model_type!r}; expected a GPT-2 such as DialoGPT")
-    for key in ("attn_pdrop", "embd_pdrop", "resid_pdrop"):
-        if not 0 <= getattr(config, key) < 1:
-            raise ModelError(f"{name}: its config.json has {key} = {getattr(config, key)}; expected 0 to below 1")
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or config.is_encoder_decoder:
+        raise ModelError(
+            f"{name}: its model type is {config.model_type!r}; expected a causal language model such as DialoGPT "
+            "(a GPT-2) or SmolLM2 (a Llama)"
+        )
+    if not hasattr(config.get_text_config(), "max_position_embeddings"):
+        raise ModelError(f"{name}: its config.json does not say how many tokens the model reads; choose another model")
+    for key, value in config.to_dict().items():
+        if ("dropout" in key or key.endswith("pdrop")) and isinstance(value, int | float) and not 0 <= value < 1:
+            raise ModelError(f"{name}: its config.json has {key} = {value}; expected 0 to below 1")
     return config
 
 
 def load_model(name: str, vocabulary: int, seed: int = 0) -> PreTrainedModel:
-    """Return the GPT-2 of the folder or hub model `name`, in float32 on the CPU, with the weights kept there.
+    """Return the model of the folder or hub name `name`, in float32 on the CPU, with the weights kept there.
 
     It has at least `vocabulary` embedding rows; new rows are drawn under `seed`. Raises ModelError.
     """
     load_config(name)
-    return _with_rows(_load_weights(name), vocabulary, seed)
+    return _checked(_with_rows(_load_weights(name), vocabulary, seed), name)
 
 
 def draw_model(name: str, vocabulary: int, seed: int) -> PreTrainedModel:
-    """Return a GPT-2 as the configuration of `name` describes it, with all weights drawn under `seed`.
+    """Return a model as the configuration of `name` describes it, with all weights drawn under `seed`.
 
     It is what `load_model` returns, apart from the weights. Raises ModelError.
     """
     config = load_config(name)
     torch.manual_seed(seed)
-    return _with_rows(AutoModelForCausalLM.from_config(config, **MODEL_OPTIONS), vocabulary, seed)
+    return _checked(_with_rows(AutoModelForCausalLM.from_config(config, **MODEL_OPTIONS), vocabulary, seed), name)
 
 
 def _with_rows(model: PreTrainedModel, vocabulary: int, seed: int) -> PreTrainedModel:
-    """Add embedding rows to `model` until it has `vocabulary`; they are drawn as GPT-2's were, from N(0, 0.02)."""
+    """Add embedding rows to `model` until it has `vocabulary`, drawn like a fresh model's: N(0, 0.02) in a GPT-2."""
     if model.get_input_embeddings().num_embeddings < vocabulary:
         torch.manual_seed(seed)  # what loading drew must not matter
         model.resize_token_embeddings(vocabulary, mean_resizing=False)
+    return model
+
+
+def _checked(model: PreTrainedModel, name: str) -> PreTrainedModel:
+    """Return `model`. Raises ModelError where the forward passes of this repository do not compute what it computes."""
+    try:
+        obstacle = find_obstacle(model)
+    except Exception as error:  # another kind of network: no cache of keys and values, no positions
+        obstacle = str(error).strip().split("\n", 1)[0]
+    if obstacle:
+        raise ModelError(
+            f"{name}: a {model.config.model_type} model cannot be the base: {obstacle}; choose another model"
+        )
     return model
 
 
@@ -164,7 +207,7 @@ class TrainedModel:
     @property
     def context_length(self) -> int:
         """How many tokens the model can read."""
-        return self.model.config.n_positions
+        return context_length(self.model.config)
 
     @property
     def goals(self) -> list[str] | None:

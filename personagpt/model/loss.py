@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from personagpt.model.cpu_products import add_product_over_rows, product, should_use_onednn
-from personagpt.model.gpt2 import hidden_states
+from personagpt.model.decoders import hidden_states, output_matrix
 
 # Logits in memory at a time: 2**25 are 128 MB in float32, 667 rows of GPT-2's vocabulary. bench/loss_pieces.py
 PIECE = 1 << 25
@@ -24,7 +24,7 @@ ALIGN = 64
 
 
 class ResponseLoss(nn.Module):
-    """Wraps a GPT-2; its forward pass is the weighted sum of the label tokens' negative log-likelihoods."""
+    """Wraps a decoder; its forward pass is the weighted sum of the label tokens' negative log-likelihoods."""
 
     def __init__(self, model: nn.Module, uncast: Callable[[], AbstractContextManager] = nullcontext) -> None:
         """`uncast` suspends apex-O1's casts, which replace a function's arguments by copies, its `out=` included."""
@@ -41,7 +41,7 @@ class ResponseLoss(nn.Module):
         """
         hidden = hidden_states(self.model, input_ids, label_index)  # (N, C)
         with self.uncast():
-            return nll_sum(hidden, self.model.lm_head.weight, targets, row_weights)
+            return nll_sum(hidden, output_matrix(self.model), targets, row_weights)
 
 
 @torch.compiler.disable  # a loop over pieces of two matrix products each: nothing to fuse, and N changes every time

@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import DynamicCache, PreTrainedModel
 
+from personagpt.model.decoders import decode, for_output_matrix, output_matrix
 from personagpt.model.generation import fit_context
 from personagpt.model.gpt2 import evaluation_mode
 from personagpt.model.loss import score_hidden
@@ -94,7 +95,7 @@ def pass_scores(model: PreTrainedModel, choice_pass: ChoicePass) -> list[list[fl
     """Return for each choice each candidate's mean log-likelihood per token."""
     ids = torch.tensor([choice_pass.tokens], device=model.device)
     cache = DynamicCache(config=model.config)
-    hidden = model.transformer(ids, past_key_values=cache, use_cache=True).last_hidden_state  # (1, T, C)
+    hidden = decode(model, ids, cache=cache)  # (1, T, C)
     scores = []
     for choice in reversed(choice_pass.choices):  # contexts shrink from choice to choice, and with them the cache
         cache.crop(choice.start - cache.get_seq_length())
@@ -112,10 +113,11 @@ def _choice_scores(model: PreTrainedModel, choice: Choice, context: DynamicCache
         ids = [ids[:-1] + [0] * (width - len(ids)) for ids in choice.candidates]
         cache = copy.deepcopy(context)
         cache.batch_repeat_interleave(count)
-        after = model.transformer(torch.tensor(ids, device=model.device), past_key_values=cache, use_cache=True)
-        hidden = torch.cat([hidden, after.last_hidden_state], dim=1)  # (K, L, C)
+        after = decode(model, torch.tensor(ids, device=model.device), cache=cache)
+        hidden = torch.cat([hidden, after], dim=1)  # (K, L, C)
     # Counted on the CPU, because to count rows on a GPU is to wait for it.
     rows = (torch.arange(width) < torch.tensor(sizes)[:, None]).flatten().nonzero()[:, 0]  # of (K * L)
     targets = torch.tensor([token for ids in choice.candidates for token in ids], device=model.device)
-    nll, _ = score_hidden(hidden.flatten(0, 1)[rows.to(hidden.device)], model.lm_head.weight, targets)
+    wanted = for_output_matrix(model, hidden.flatten(0, 1)[rows.to(hidden.device)])
+    nll, _ = score_hidden(wanted, output_matrix(model), targets)
     return [-float(part.double().mean()) for part in nll.cpu().split(sizes)]

@@ -18,7 +18,7 @@ from personagpt.scoring.goals import goal_metrics
 from personagpt.scoring.identification import identify
 from personagpt.scoring.metrics import figures, figures_by_turn, generated_metrics, teacher_forced
 from personagpt.scoring.published import has_published_vocabulary, is_published_text
-from personagpt.scoring.report import table, table_by_turn, table_of_differences
+from personagpt.scoring.report import DISTRUST, table, table_by_turn, table_of_differences
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, open_tensors
 from personagpt.sequences.format import tokenizer_checksum
 from personagpt.sequences.goals import Goal
@@ -70,6 +70,8 @@ def score_model(
     if plan.by_turn:
         result["by_turn"] = figures_by_turn(entries)
         say("\n" + table_by_turn(result["by_turn"]))
+    if not title:  # of two models once, at the end
+        say(f"\n{DISTRUST}")
     return entries, result
 
 
@@ -86,10 +88,37 @@ def compare_models(names: list[str], plan: EvaluationPlan, settings: Settings) -
         say("")
     same_vocabulary = vocabularies[0] == vocabularies[1]
     result = differences(*entries, same_vocabulary, settings.seed)
-    say(table_of_differences(*figures_of, result, same_vocabulary))
+    say(f"{table_of_differences(*figures_of, result, same_vocabulary)}\n\n{DISTRUST}")
     comparison = {"same_vocabulary": same_vocabulary, "differences": result}
     drawn = {"resamples": RESAMPLES, "interval_percent": PERCENT, "seed": settings.seed}
     return dict(zip("ab", figures_of, strict=True)) | comparison | drawn
+
+
+def with_earlier(figures: dict[str, Any], earlier: dict[str, Any] | None) -> dict[str, Any]:
+    """Return `figures` and beside them the figures that only `earlier` has, where both are of the same evaluation.
+
+    Both are the content of an evaluation's file, of one model or of two. Figures of another model, or of other
+    responses, do not stay.
+    """
+    earlier = earlier or {}
+    if "differences" in figures:
+        pairs = [(figures[letter], earlier.get(letter) or {}) for letter in "ab"]
+        if earlier.get("seed") != figures["seed"] or not all(_is_same(ours, before) for ours, before in pairs):
+            return figures
+        differences = {"differences": earlier["differences"] | figures["differences"]}
+        return figures | dict(zip("ab", (with_earlier(*pair) for pair in pairs), strict=True)) | differences
+    if not _is_same(figures, earlier):
+        return figures
+    both = earlier | figures
+    if "by_turn" in both:
+        rows = {row["turn"]: row for row in earlier.get("by_turn", ())}
+        both["by_turn"] = [rows.get(row["turn"], {}) | row for row in both["by_turn"]]
+    return both
+
+
+def _is_same(figures: dict[str, Any], earlier: dict[str, Any]) -> bool:
+    """Return whether both are figures of the same model on the same responses."""
+    return all(figures[key] == earlier.get(key) for key in ("model_checksum", "text_sha256", "responses"))
 
 
 def _make_sequences(

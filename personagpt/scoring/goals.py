@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 import numpy as np
 from transformers import PreTrainedModel
 
+from personagpt.model.decoders import context_length
 from personagpt.model.generation import ReplyRequest, fit_context, generate_replies
 from personagpt.model.sampling import GREEDY
 from personagpt.scoring.entries import Entries
@@ -40,7 +41,7 @@ def goal_metrics(
     for index in responses:
         tokens, start, _ = spans[index]
         front = [encoder.act, *encoder.texts([chosen[index].text])[0]]
-        room = model.config.n_positions - GREEDY.max_new_tokens - len(front)
+        room = context_length(model.config) - GREEDY.max_new_tokens - len(front)
         context = fit_context(tokens[:start].tolist(), encoder, room)
         requests["goal_hit"].append(ReplyRequest(front + context))
         requests["goal_base"].append(ReplyRequest(context))

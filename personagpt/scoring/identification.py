@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from personagpt.model.decoders import context_length
 from personagpt.scoring.entries import Entries, Places
 from personagpt.scoring.metrics import LabelledTokens, cut_talk, score
 from personagpt.sequences.dataset import PersonaChatDataset
@@ -116,7 +117,7 @@ def group_nll(
     The utterances are the same under each persona: the oldest go where the longest persona leaves no room. Infinite
     where no response fits.
     """
-    room = model.config.n_positions - 1 - max(map(len, personas))  # for <|start|> and the talk
+    room = context_length(model.config) - 1 - max(map(len, personas))  # for <|start|> and the talk
     owners, talks = [], []
     for number, side in enumerate(sides):
         for talk, spans in side.talks:

@@ -16,8 +16,9 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from personagpt.errors import is_out_of_memory
+from personagpt.model.decoders import context_length, hidden_states, output_matrix
 from personagpt.model.generation import ReplyRequest, fit_context, generate_replies
-from personagpt.model.gpt2 import evaluation_mode, hidden_states
+from personagpt.model.gpt2 import evaluation_mode
 from personagpt.model.loss import score_hidden
 from personagpt.model.sampling import GREEDY
 from personagpt.scoring.entries import Entries, Metric, Places
@@ -36,7 +37,7 @@ METRICS = (
     Metric("perplexity", "exp(loss)", is_exponential=True, **FORCED),
     Metric("turn_perplexity", "mean over responses, first token left out", is_exponential=True, **FORCED),
     Metric("word_perplexity", "exp(nats per word and end): compares vocabularies", is_exponential=True),
-    Metric("token_f1", "teacher-forced: an untrained model already reaches about 70 %", as_percent=True, **FORCED),
+    Metric("token_f1", "of sets of teacher-forced tokens: to be distrusted", as_percent=True, **FORCED),
     Metric("persona_gain", GAIN, is_exponential=True, **FORCED),
     Metric("word_f1", "generated words against the human's", as_percent=True),
     Metric("distinct_1", "distinct words of the replies", as_percent=True, is_distinct=True),
@@ -97,7 +98,7 @@ def score_in_memory(model: torch.nn.Module, sequences: list[LabelledTokens]) -> 
 def score_batch(model: torch.nn.Module, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return negative log-likelihood, most likely token and true token of each of the batch's N labels."""
     hidden = hidden_states(model, batch.input_ids, batch.label_index)  # (N, C)
-    nll, predicted = score_hidden(hidden, model.lm_head.weight, batch.targets)
+    nll, predicted = score_hidden(hidden, output_matrix(model), batch.targets)
     return nll.cpu().numpy(), predicted.cpu().numpy(), batch.targets.cpu().numpy()
 
 
@@ -146,14 +147,17 @@ def teacher_forced(
     places = response_places(sequences, dataset.tensors.dialogues, encoder)
     responses = [response for scores in score(model, sequences, autocast, "score") for response in scores]
     loss = _loss_entries(places, responses)
-    after_first = np.array([response.nll[1:].mean(dtype=np.float64) for response in responses])
     f1s = np.array([token_f1(response, encoder.eos) for response in responses])
     entries = {
         "loss": loss,
         "perplexity": loss,
-        "turn_perplexity": Entries.of_equals(places, after_first),
         "token_f1": Entries.of_equals(places, f1s),
     }
+    # Where a tokenizer makes no token of a letter, its <eos> is the whole response.
+    is_long = np.array([len(response.nll) > 1 for response in responses])
+    if is_long.any():
+        after_first = [response.nll[1:].mean(dtype=np.float64) for response in responses if len(response.nll) > 1]
+        entries["turn_perplexity"] = Entries.of_equals(places[is_long], np.array(after_first))
     limit = int(dataset.metadata["context"])
     exchanged = exchange_personas(sequences, dataset.tensors.dialogues, encoder, limit)
     if exchanged is not None:
@@ -165,17 +169,6 @@ def teacher_forced(
         gain = others.values - loss.values[compared]
         entries["persona_gain"] = Entries(others.places, gain, others.weights)
     return entries
-
-
-def response_losses(
-    model: torch.nn.Module, dataset: PersonaChatDataset, encoder: Encoder, autocast: AbstractContextManager
-) -> Entries:
-    """Return the `loss` entry of each response."""
-    sequences = [dataset.sequence(index) for index in range(len(dataset))]
-    places = response_places(sequences, dataset.tensors.dialogues, encoder)
-    return _loss_entries(
-        places, [response for scores in score(model, sequences, autocast, "score") for response in scores]
-    )
 
 
 def _loss_entries(places: Places, responses: list[ResponseScores]) -> Entries:
@@ -258,7 +251,7 @@ def generated_metrics(
     sequences = [dataset.sequence(index) for index in range(len(dataset))]
     places = response_places(sequences, dataset.tensors.dialogues, encoder)[:count]
     requests, human = [], []
-    room = model.config.n_positions - GREEDY.max_new_tokens  # where a reply needs more, the oldest utterances go
+    room = context_length(model.config) - GREEDY.max_new_tokens  # where a reply needs more, the oldest utterances go
     for tokens, spans in sequences:
         for start, end in spans[: count - len(requests)].tolist():
             requests.append(ReplyRequest(fit_context(tokens[:start].tolist(), encoder, room)))

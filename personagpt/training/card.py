@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,20 @@ from huggingface_hub import EvalResult, ModelCardData
 from transformers import PreTrainedTokenizerFast
 
 from personagpt.errors import UserError
-from personagpt.files import write_atomically
+from personagpt.files import read_json, write_atomically
+from personagpt.model.folders import STATE
+from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import Sampling
 from personagpt.scoring.metrics import METRICS
 from personagpt.scoring.published import has_published_vocabulary, is_published_text
+from personagpt.sequences.dataset import tensor_metadata
 from personagpt.sequences.goals import read_goals
-from personagpt.settings import PATHS, Settings
+from personagpt.settings import PATHS, VALUE_TYPES, Settings
 from personagpt.text.style import Style, Writing, read_style
+from personagpt.training.resume import data_identity
 
 HUB_CONVAI2 = "conv_ai_2"
-MIT_BASES = {
-    *(f"microsoft/DialoGPT-{size}" for size in ("small", "medium", "large")),
-    *(f"{owner}gpt2{suffix}" for owner in ("", "openai-community/") for suffix in ("", "-medium", "-large", "-xl")),
-}
-# The licence of a base in this folder is this repository's.
-OWN_BASES = Path(__file__).resolve().parents[2] / "data"
+MOVED = ("save_path", "data_path")  # the settings that say where a run's files lie today
 METRIC_NAMES = [metric.name for metric in METRICS]
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
@@ -45,7 +45,7 @@ def write_card(
 
     `context_length` is the model's number of positions; `evaluation` is the content of eval.json, None without any.
     """
-    local = Path(settings.model_name).is_dir()
+    local = Path(settings.model_name).is_absolute()
     base = Path(settings.model_name).name if local else settings.model_name
     title = f"{base} with a persona"
     data_name, data_id = _data(settings)
@@ -56,7 +56,7 @@ def write_card(
     ]
     metadata = ModelCardData(
         base_model=None if local or settings.init == "random" else base,
-        license=_license(settings, local),
+        # No license: its owner gives one, and the text's and the base's owners have a say in it.
         # ConvAI2 is English. Nobody says what language another text has.
         language="en" if data_id == HUB_CONVAI2 else None,
         datasets=[data_id] if data_id == HUB_CONVAI2 else None,
@@ -93,17 +93,32 @@ def write_card(
     write_atomically(folder / "README.md", card, beside=folder.parent / "README.md")
 
 
+def update_card(trained: TrainedModel, today: Settings, evaluation: dict[str, Any]) -> None:
+    """Write `evaluation` into the card of a run's checkpoint, beside the settings that the run was trained with.
+
+    The card stays as it is where the evaluation is of another text than the run's validation text, or the checkpoint
+    is gone. `today` is the settings of the evaluation.
+    """
+    saved = read_json(trained.folder / STATE) or {}
+    try:
+        then = {key: value for key, value in saved["settings"].items() if key in VALUE_TYPES and key not in MOVED}
+        if not Path(then["goals"]).is_file():  # none, or a file that lies elsewhere today
+            then["goals"] = then["goals"] and today.goals
+        settings = replace(today, **then)
+        origin = evaluation["text_sha256"], trained.tokenizer, settings.max_turns, trained.context_length
+        validation = data_identity(tensor_metadata(*origin, read_goals(settings.goals)))
+        is_same_text = validation == saved["identity"]["validation_data"]
+    except (KeyError, TypeError, AttributeError, UserError):
+        return
+    if is_same_text and trained.folder.is_dir():  # a training run may have removed the checkpoint meanwhile
+        write_card(trained.folder, settings, trained.tokenizer, trained.context_length, saved["step"], evaluation)
+
+
 def _data(settings: Settings) -> tuple[str, str]:
     """Return the data set's name and its id on the hub. The id of a text other than ConvAI2's is its folder's name."""
     if is_published_text(settings.text("valid")):
         return "ConvAI2 (Persona-Chat)", HUB_CONVAI2
     return f"persona dialogues ({settings.data_path.name})", settings.data_path.name
-
-
-def _license(settings: Settings, local: bool) -> str:
-    """Return the licence of the base, which a fine-tuned model inherits: MIT where it is known, else "unknown"."""
-    own = settings.init == "random" or (local and Path(settings.model_name).is_relative_to(OWN_BASES))
-    return "mit" if own or settings.model_name in MIT_BASES else "unknown"
 
 
 def _goals(settings: Settings) -> str:
@@ -140,8 +155,8 @@ def _scores(evaluation: dict[str, Any] | None, comparable: bool) -> str:
     return (
         f"On {evaluation['responses']:,} held-out responses, {step}as fractions:\n\n"
         f"{_table(('metric', 'value'), rows)}\n\n{published if comparable else ''}"
-        "An untrained model already scores about 0.7 on `token_f1`: `word_f1`, of generated replies, is the one to "
-        "trust."
+        "On `token_f1` an untrained model, which predicts the token that it has just read, scores about 0.7, and a "
+        "trained model may score less. The figure to trust is `word_f1`, of generated replies."
     )
 
 

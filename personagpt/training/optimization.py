@@ -17,6 +17,7 @@ from personagpt.device import Processes, autocast, import_apex, keep_freed_memor
 from personagpt.errors import RunError, is_out_of_memory
 from personagpt.model.cpu_dropout import use_cpu_dropout
 from personagpt.model.cpu_products import use_cpu_products
+from personagpt.model.decoders import context_length
 from personagpt.model.folders import OPTIMIZER
 from personagpt.model.gpt2 import use_fused_gelu
 from personagpt.model.loss import ResponseLoss
@@ -110,7 +111,7 @@ class Trainer:
             self.loss_module.compile(dynamic=True)
         # The compiler makes one program for multiples of 8 and another for other widths, so CUDA gets multiples only.
         # A wider batch still fits the model, because its number of positions is a multiple of 8, too.
-        self.width_multiple = 8 if processes.device.type == "cuda" and model.config.n_positions % 8 == 0 else 1
+        self.width_multiple = 8 if processes.device.type == "cuda" and context_length(model.config) % 8 == 0 else 1
 
     def batches(self, dataset: PersonaChatDataset, group: np.ndarray) -> StepBatches:
         """Return this process's batches of the step over the sequences `group` of `dataset`."""

@@ -1,13 +1,12 @@
-"""loss.png and learn_rate.png."""
+"""loss.png and learn_rate.png, and both as PDF, for papers."""
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personagpt.files import write_atomically
+from personagpt.files import write_figure
 from personagpt.output import is_first_process
 from personagpt.training.logs import EVAL_COLUMNS, LOSS_COLUMNS, Rows, best_effort, read_rows
 
@@ -28,11 +27,9 @@ def draw_stale_plots(folder: Path) -> None:
 
 
 def draw_plots(folder: Path, losses: Rows, evaluations: Rows) -> None:
-    """Draw both files from the rows of loss.csv and eval.csv."""
+    """Draw both figures from the rows of loss.csv and eval.csv."""
     for name, figure in zip(PLOTS, (loss_figure(losses, evaluations), learn_rate_figure(losses)), strict=True):
-        image = io.BytesIO()
-        figure.savefig(image, format="png")
-        write_atomically(folder / name, image.getvalue())
+        write_figure(folder / name, figure)
 
 
 def loss_figure(losses: Rows, evaluations: Rows) -> Figure:
@@ -48,10 +45,9 @@ def loss_figure(losses: Rows, evaluations: Rows) -> Figure:
         _plot(axes, losses, "loss", label="training")
         if points:
             _plot_validation(axes, points)
-    panels[0].set_yscale("log")
-    panels[0].yaxis.set_major_formatter("{x:g}")
-    panels[0].yaxis.set_minor_formatter("{x:g}")
-    panels[0].legend()
+    _use_log_scale(panels[0])
+    # Beside the panels, because in any corner there may be a point of a run that started well.
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     if len(panels) > 1:
         _enlarge(panels[1], points)
     return figure
@@ -87,11 +83,23 @@ def _column(rows: Rows, name: str) -> list[float]:
     return [float(row.get(name) or "nan") for row in rows]
 
 
+def _use_log_scale(axes: Any) -> None:
+    """Make the y axis logarithmic, with a few labels that do not touch each other."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(6))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
+
+
 def _plot_validation(axes: Any, points: list[tuple[float, float]]) -> None:
     axes.plot(*zip(*points, strict=True), "o--", color="tab:red", label="validation")
     step, loss = min(points, key=lambda point: point[1])
     label = f"checkpoint/best, step {step:.0f}"
-    axes.plot(step, loss, "*", markersize=15, color="tab:green", zorder=3, label=label)
+    # Behind the point of this evaluation, which a run's first evaluation shows alone.
+    axes.plot(step, loss, "*", markersize=18, color="tab:green", zorder=1.9, label=label)
 
 
 def _enlarge(axes: Any, points: list[tuple[float, float]]) -> None:

@@ -64,19 +64,21 @@ def run_identity(
 ) -> dict[str, Any]:
     """Return what must stay the same for a run to go on: a value for each key of IDENTITY."""
 
-    def made_from(data: PersonaChatDataset) -> str:
-        names = ["text_sha256", "tokenizer_sha256", "max_turns", "context"]
-        names += ["goals_sha256"] * ("goals_sha256" in data.metadata)  # so that a run without goals keeps its identity
-        return hashlib.sha256(repr([data.metadata.get(name) for name in names]).encode()).hexdigest()
-
     return {
         "model": _model_identity(settings.model_name),
         "init": settings.init,
         "seed": settings.seed,
         "sequences_per_step": per_step,
-        "training_data": made_from(train_data),
-        "validation_data": made_from(valid_data),
+        "training_data": data_identity(train_data.metadata),
+        "validation_data": data_identity(valid_data.metadata),
     }
+
+
+def data_identity(metadata: dict[str, str]) -> str:
+    """Return a checksum of what a tensor file was made from, by its `metadata`."""
+    names = ["text_sha256", "tokenizer_sha256", "max_turns", "context"]
+    names += ["goals_sha256"] * ("goals_sha256" in metadata)  # so that a run without goals keeps its identity
+    return hashlib.sha256(repr([metadata.get(name) for name in names]).encode()).hexdigest()
 
 
 def _model_identity(name: str) -> str:
@@ -94,7 +96,10 @@ def _model_identity(name: str) -> str:
 def run_lock(save_path: Path) -> Iterator[None]:
     """Keep a second run out of `save_path`. The system releases the lock when the process ends, however it ends."""
     save_path.mkdir(parents=True, exist_ok=True)
-    with open(save_path / "run.lock", "a+") as file:
+    path = save_path / "run.lock"
+    if path.is_symlink():  # writing there would empty the file that it points to
+        raise CheckpointError(f"{path}: a symbolic link; remove it, then run the same command again")
+    with open(path, "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -15,6 +15,7 @@ from pathlib import Path
 from torch import Tensor
 
 from personagpt.errors import RunError
+from personagpt.model.decoders import context_length
 from personagpt.text.style import STYLE
 from personagpt.training.card import write_card
 from personagpt.training.checkpoint import save_best, save_checkpoint
@@ -118,8 +119,10 @@ class Saver:
 
     def _weights(self) -> dict[str, Tensor]:
         weights = self.trainer.model.state_dict()
-        if self.trainer.model.config.tie_word_embeddings:
-            del weights["lm_head.weight"]  # under apex-O2 every entry is a copy: the matrix would be saved twice
+        model = self.trainer.model
+        if model.config.tie_word_embeddings:  # under apex-O2 every entry is a copy: the matrix would be saved twice
+            head = model.get_output_embeddings()
+            del weights[next(name for name, module in model.named_modules() if module is head) + ".weight"]
         return weights
 
     def _write_model(self, weights: dict[str, Tensor], state: RunState, folder: Path) -> None:
@@ -129,7 +132,7 @@ class Saver:
         tokenizer.save_pretrained(folder)
         if self.plan.train.style:
             (folder / STYLE).write_text(json.dumps(self.plan.train.style.plain(), indent=2), encoding="utf-8")
-        write_card(folder, settings, tokenizer, model.config.n_positions, state.step, state.evaluation)
+        write_card(folder, settings, tokenizer, context_length(model.config), state.step, state.evaluation)
 
 
 def check_room(folder: Path, size: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from personagpt.device import Processes, hardware
+from personagpt.model.decoders import context_length
 from personagpt.model.generation import set_generation_defaults
 from personagpt.model.loading import draw_model, knows_format, load_config, load_model, load_tokenizer
 from personagpt.sequences.batches import StepPlan
@@ -37,11 +38,9 @@ def plan_run(settings: Settings, goals: list[Goal], processes: int) -> RunPlan:
     The validation sequences leave out those for a goal, because their responses are in the other sequences.
     """
     tokenizer = load_tokenizer(settings.model_name)
-    context_length = load_config(settings.model_name).n_positions
+    longest = context_length(load_config(settings.model_name))
     train, valid = (
-        open_tensors(
-            settings.tensors(split), settings.text(split), tokenizer, settings.max_turns, context_length, goals
-        )
+        open_tensors(settings.tensors(split), settings.text(split), tokenizer, settings.max_turns, longest, goals)
         for split in ("train", "valid")
     )
     per_step = settings.batch_size * settings.gradient_accumulation_steps * processes

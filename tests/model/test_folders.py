@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from personagpt.errors import UserError
 from personagpt.model.folders import find_model, named_model
 from personagpt.settings import Settings, read_settings
+from tests.helpers import keep_from_the_hub
 
 
 @pytest.fixture
@@ -41,9 +45,57 @@ def test_a_folder_by_any_path(settings: Settings, tmp_path: Path, monkeypatch: p
         assert find_model(name, settings) == named_model(name) == str(folder)
 
 
-def test_hub_names(settings: Settings) -> None:
-    for name in ("af1tang/personaGPT", "gpt2", "a_b/c.d-e"):
+def test_a_save_path_is_as_good_as_its_newest_checkpoint(settings: Settings, tmp_path: Path, write_settings) -> None:
+    link = settings.save_path / "checkpoint" / "model"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(make_model(settings.save_path / "checkpoint" / "step-00000002"))
+    assert find_model(str(settings.save_path), settings) == named_model(str(settings.save_path)) == str(link)
+    base = read_settings(write_settings(model_name=settings.save_path), {}).model_name
+    assert base == str(settings.save_path / "checkpoint" / "step-00000002")
+    (settings.save_path / "config.json").write_text("{}")  # a model, where somebody trains it further
+    assert named_model(str(settings.save_path)) == str(settings.save_path)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The model hub is a server of this machine; nobody/a-model was fetched before."""
+    keep_from_the_hub(make_model(tmp_path / "mine"), tmp_path, monkeypatch)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # and as it was after the test
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        yield server
+
+
+def test_the_hub_answers(settings: Settings, hub: socket.socket) -> None:
+    for name in ("af1tang/personaGPT", "gpt2", "a_b/c.d-e", "nobody/a-model"):
         assert find_model(name, settings) == name
+        assert not constants.HF_HUB_OFFLINE
+
+
+def test_nobody_answers(hub: socket.socket) -> None:
+    hub.close()
+    assert named_model("nobody/a-model") == "nobody/a-model"
+    assert constants.HF_HUB_OFFLINE  # so that the libraries do not try, either
+    for name in ("gpt2", "a--b"):
+        with pytest.raises(UserError, match=rf"^{name}: not on this machine, and http\S+ cannot be reached: go online"):
+            named_model(name)
+
+
+def test_a_proxy_answers_for_the_hub(hub: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("https_proxy", constants.ENDPOINT)
+    monkeypatch.setattr(constants, "ENDPOINT", "https://nowhere.invalid")
+    assert named_model("gpt2") == "gpt2"
+    hub.close()
+    with pytest.raises(UserError, match="cannot be reached"):
+        named_model("gpt2")
+
+
+def test_a_user_who_stays_offline(hub: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UserError, match=r"^gpt2: not on this machine, and HF_HUB_OFFLINE is set: "):
+        named_model("gpt2")
 
 
 @pytest.mark.parametrize(

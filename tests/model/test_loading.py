@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -35,8 +34,7 @@ from personagpt.model.loading import (
 from personagpt.settings import Settings, read_settings
 from personagpt.text.style import STYLE, parse_style
 from personagpt.training.checkpoint import redirect_link
-
-COMMIT = "1234567890" * 4  # what the hub calls a version of a model
+from tests.helpers import COMMIT, be_process, keep_from_the_hub
 
 
 @pytest.fixture
@@ -121,7 +119,7 @@ def test_code_beside_the_weights_does_not_run(folder: Path, tmp_path: Path, monk
     [
         (lambda folder: (folder / "config.json").unlink(), "cannot load its config.json"),
         (lambda folder: (folder / "config.json").write_text("{"), "cannot load its config.json"),
-        (lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'), "its model type is 'bert'"),
+        (lambda folder: (folder / "config.json").write_text('{"model_type": "t5"}'), "its model type is 't5'"),
         (lambda folder: (folder / "model.safetensors").unlink(), "cannot load its weights"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 100), "cannot load its weights"),
     ],
@@ -178,15 +176,6 @@ def test_a_hub_name_that_cannot_be_had() -> None:
     assert "\n" not in str(raised.value)
 
 
-def keep_from_the_hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the files of nobody/a-model lie, as if they had been fetched before."""
-    cache = tmp_path / "hub" / "models--nobody--a-model"
-    (cache / "refs").mkdir(parents=True)
-    (cache / "refs" / "main").write_text(COMMIT)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    return Path(shutil.copytree(folder, cache / "snapshots" / COMMIT))
-
-
 def test_a_wait_for_the_hub_is_announced(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     def said(load: Callable[..., object], *arguments: object) -> str:
         with contextlib.suppress(ModelError):
@@ -202,7 +191,7 @@ def test_a_wait_for_the_hub_is_announced(folder: Path, tmp_path: Path, monkeypat
     (kept / "model.safetensors").unlink()
     monkeypatch.setattr("personagpt.model.loading.load_config", lambda name: None)
     assert said(load_model, "nobody/a-model", 0) == "fetching nobody/a-model's weights from the hub ...\n"
-    monkeypatch.setenv("RANK", "1")
+    be_process(monkeypatch, "1")
     assert said(load_model, "nobody/a-model", 0) == ""
     # No name the hub could have: a line as ever.
     with pytest.raises(ModelError, match="cannot load its tokenizer"):
@@ -233,6 +222,7 @@ def test_a_trained_model_of_the_hub(beside_training, tmp_path: Path, monkeypatch
     kept = keep_from_the_hub(beside_training.save_path / "checkpoint" / "step-00000002", tmp_path, monkeypatch)
     trained = load("nobody/a-model", "bf16")
     assert (trained.name, trained.folder, trained.precision) == ("nobody/a-model", None, "bf16")
+    assert not trained.model.training  # dropout is off
     assert trained.checksum == COMMIT  # a talk with it is recorded under this
     assert trained.style is None
     writing = {"lower": 1.0, "spaced": 1.0, "ended": None}

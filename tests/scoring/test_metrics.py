@@ -23,7 +23,6 @@ from personagpt.scoring.metrics import (
     figures_by_turn,
     generated_metrics,
     repeats,
-    response_losses,
     response_places,
     score,
     teacher_forced,
@@ -197,6 +196,17 @@ def exchanged(data: PersonaChatDataset, encoder: Encoder, limit: int) -> list[tu
     return shown
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_response_without_a_token(dataset, encoder, tiny_model) -> None:
+    """A tokenizer may know nothing of an invisible letter: only the <eos> is left."""
+    talk = Dialogue((["i ski ."], ["i read ."]), ["", "hi !", "\u200b and you ?", ""], 1)
+    other = Dialogue((["i sing ."], ["i cook ."]), ["", ""], 9)
+    found = teacher_forced(tiny_model, dataset([talk, other]), encoder, PLAIN)
+    assert found["turn_perplexity"].places.turns.tolist() == [3, 2]  # of the first speaker, of the other
+    assert all(math.isfinite(figure) for figure in figures(found).values())
+    assert "turn_perplexity" not in figures(teacher_forced(tiny_model, dataset([other]), encoder, PLAIN))
+
+
 def test_personas_go_to_the_previous_dialogue(dataset, encoder) -> None:
     data = dataset(
         [
@@ -268,12 +278,8 @@ def test_persona_gain_compares_what_fits_under_both(dataset, encoder, sharp_mode
         own = slow_score(sharp_model, encoder.tokenizer, speaker, [short], talk[:turn], talk[turn])[0]
         assert gain.values[index] == pytest.approx(other.sum() - own.sum(), abs=1e-4)
         assert gain.weights[index] == len(own)
-    alone, loss = response_losses(sharp_model, data, encoder, PLAIN), entries["loss"]
-    assert alone.values.tolist() == loss.values.tolist()
+    loss = entries["loss"]
     assert loss.values.dtype == entries["turn_perplexity"].values.dtype == np.float64  # in which they were summed
-    assert alone.weights.tolist() == loss.weights.tolist()
-    assert alone.places.turns.tolist() == loss.places.turns.tolist()
-    assert alone.places.dialogues.tolist() == loss.places.dialogues.tolist()
 
 
 def test_a_response_that_cannot_follow_the_other_persona_is_not_compared(dataset, encoder, tiny_model) -> None:

@@ -160,6 +160,7 @@ def test_sections_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
         ('{"step": 6}', {"step": 4, "loss": 1.0}),
         ('{"step": "x"}', {"step": 4, "loss": 1.0}),
         ('{"step": 3}', {"step": 3}),
+        ('{"step": 4, "persona_mrr": 0.5}', {"step": 4, "persona_mrr": 0.5}),  # evaluate.py has added to it
         ('{"model": "of another run"}', {"model": "of another run"}),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -14,13 +13,31 @@ import torch
 
 import train
 from personagpt import device
+from personagpt.device import Processes
+from personagpt.model.loading import load_model
 from personagpt.model.loss import ResponseLoss
 from personagpt.sequences.batches import StepPlan
 from personagpt.settings import read_settings
 from personagpt.training import optimization
 from personagpt.training.checkpoint import save_checkpoint
-from personagpt.training.optimization import load_optimizer, make_optimizer, optimizer_tensors, schedule, step_seed
-from tests.helpers import ROOT, copy_base, prepare_run, rows, same, train_run, weights, write_data
+from personagpt.training.optimization import (
+    Trainer,
+    load_optimizer,
+    make_optimizer,
+    optimizer_tensors,
+    schedule,
+    step_seed,
+)
+from tests.helpers import (
+    copy_base,
+    prepare_run,
+    rows,
+    same,
+    train_in_two_processes,
+    train_run,
+    weights,
+    write_data,
+)
 
 
 def test_schedule_decays_linearly_and_warms_up() -> None:
@@ -123,25 +140,6 @@ def test_training_through_apex(level: str, monkeypatch: pytest.MonkeyPatch, tmp_
     assert train_run(prepare_run(folder, data, precision="fp32", epochs=3, save_steps=1, batch_size=1)) == 0
 
 
-SMALL_MEMORY = """\
-# Stands in for an allocator that fails above a size: batches of more than {most} sequences do not fit.
-import os, sys
-sys.path.insert(0, {root!r})
-import train
-from personagpt.model.loss import ResponseLoss
-from utils import exit_status
-forward = ResponseLoss.forward
-
-def limited(module, input_ids, *rest):
-    if len(input_ids) > {most} and os.environ.get("RANK", "0") in {ranks}:
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
-    return forward(module, input_ids, *rest)
-
-ResponseLoss.forward = limited
-sys.exit(exit_status(train.main, sys.argv[1:]))
-"""
-
-
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """8 training dialogues: 16 sequences; dropout on, so that masks drawn anew would be seen."""
@@ -222,23 +220,39 @@ def test_a_single_sequence_that_does_not_fit_ends_the_run(
     assert "error: out of memory (DefaultCPUAllocator: can't allocate memory" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("ranks", [["0"], ["1"]])
-def test_all_processes_halve_together(tmp_path: Path, data: Path, ranks: list[str]) -> None:
+def limit_second_process(rank: int) -> None:
+    if rank == 1:
+        limit_batches(pytest.MonkeyPatch(), most=2)
+
+
+def test_all_processes_halve_together(tmp_path: Path, data: Path) -> None:
     copy_base(data / "plain", dropout=0.0)
     # A low rate: AdamW makes whole steps of gradients that are rounding errors alone.
     common = {"model_name": data / "plain", "epochs": 1, "learn_rate": 5e-5}
     one = run_in(tmp_path, "one", data, batch_size=8, **common)
     two = run_in(tmp_path, "two", data, batch_size=4, **common)
     assert train_run(one) == 0
-    script = tmp_path / "train.py"
-    script.write_text(SMALL_MEMORY.format(root=str(ROOT), most=2, ranks=ranks))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
-    done = subprocess.run([*command, "--env", str(two)], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("going on with batches of 2") == 1  # the first process speaks for all
+    statuses, said = train_in_two_processes(two, limit_second_process)
+    assert statuses == [0, 0], said
+    assert said.count("going on with batches of 2") == 1  # the first process speaks for all
     for ours, theirs in zip(rows(two), rows(one), strict=True):
         for column in ("loss", "grad_norm"):
             assert float(ours[column]) == pytest.approx(float(theirs[column]), abs=1e-5)
+
+
+def test_a_failure_in_both_processes_is_no_lack_of_memory(
+    write_settings, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def all_reduce(number: torch.Tensor, op: torch.distributed.ReduceOp, group: object = None) -> None:
+        """The other process has the same number."""
+        number *= 1 if op == torch.distributed.ReduceOp.MAX else 2
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    settings = read_settings(write_settings(batch_size=4), {})
+    trainer = Trainer(settings, Processes(0, 2, torch.device("cpu")), "fp32", load_model(str(base), 0))
+    trainer.compiled = True
+    assert trainer.must_retake(RuntimeError("no compiler"))
+    assert (trainer.compiled, trainer.batch_size) == (False, 4)
 
 
 def break_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,9 @@ def test_plots_of_a_run_without_rows_and_with_one(tmp_path: Path) -> None:
     for step in (1, 2):
         evaluations.append({"step": step, "loss": 2.0})  # neither better nor worse
         draw_plots(tmp_path, losses.rows, evaluations.rows)
-    for name in ("loss.png", "learn_rate.png"):
-        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    for name in ("loss", "learn_rate"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (tmp_path / f"{name}.pdf").read_bytes().startswith(b"%PDF")  # for papers
 
 
 ROWS = [{"step": str(step), "loss": str(loss), "learn_rate": "0.5"} for step, loss in ((10, 5.0), (20, 2.0), (30, 2.1))]
@@ -67,3 +69,25 @@ def test_the_learning_rate_is_drawn_from_zero() -> None:
     assert list(line.get_xdata()) == [10, 20, 30]
     assert list(line.get_ydata()) == [0.5] * 3
     assert axes.get_ylim()[0] == 0
+
+
+def test_the_star_hides_no_evaluation_and_the_legend_no_point() -> None:
+    for evaluations in (ROWS[:1], ROWS):
+        figure = loss_figure(ROWS, evaluations)
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            _, validation, star = axes.lines
+            assert star.zorder < validation.zorder
+            assert star.get_markersize() > 2 * validation.get_markersize()
+            assert not figure.legends[0].get_window_extent().overlaps(axes.get_window_extent())
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.5, 11), (0.9, 9), (2.2, 2.4), (2.1, 8.7), (0.03, 11), (1e-4, 11)])
+def test_labels_of_the_losses_do_not_touch_each_other(low: float, high: float) -> None:
+    figure = loss_figure([{"step": "1", "loss": str(high)}, {"step": "9", "loss": str(low)}], [])
+    figure.draw_without_rendering()
+    axis, (bottom, top) = figure.axes[0].yaxis, figure.axes[0].get_ylim()
+    places = [tick.label1.get_window_extent() for tick in axis.get_major_ticks() if bottom <= tick.get_loc() <= top]
+    assert len(places) >= 2
+    assert all(lower.y1 < upper.y0 for lower, upper in itertools.pairwise(places))
+    assert not any(label.get_text() for label in axis.get_minorticklabels())

@@ -14,6 +14,7 @@ from personagpt.errors import RunError
 from personagpt.training.optimization import StepResult
 from personagpt.training.progress import FiniteCheck, Progress
 from personagpt.training.resume import RunState
+from tests.helpers import be_process
 
 CPU = torch.device("cpu")
 
@@ -51,7 +52,7 @@ def test_a_row_is_of_the_steps_since_the_last_row() -> None:
 
 def test_the_sum_of_an_unfinished_row_comes_back_in_the_first_process_only(monkeypatch: pytest.MonkeyPatch) -> None:
     for rank, expected in (("0", 7.0), ("1", 2.0)):
-        monkeypatch.setenv("RANK", rank)
+        be_process(monkeypatch, rank)
         progress = start(RunState(step=4, loss_sum=5.0, label_tokens=6))
         take_step(progress, 5, 2.0)
         assert (progress.total_loss(), progress.state.label_tokens) == (expected, 10)

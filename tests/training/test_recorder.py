@@ -15,7 +15,7 @@ from personagpt.training.optimization import Trainer, training_step
 from personagpt.training.recorder import record_run
 from personagpt.training.resume import RunState
 from personagpt.training.start import RunPlan, plan_run
-from tests.helpers import copy_base, prepare_run, write_data
+from tests.helpers import be_process, copy_base, prepare_run, write_data
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_second_process_writes_nothing(
     run: tuple[RunPlan, Trainer, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan, trainer, save_path = run
-    monkeypatch.setenv("RANK", "1")
+    be_process(monkeypatch, "1")
     capsys.readouterr()
     with record_run(plan, trainer, RunState()) as recorder:
         batches = trainer.batches(plan.train, plan.steps.group(1))

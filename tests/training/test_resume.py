@@ -29,6 +29,14 @@ def test_a_second_run_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
         pass
 
 
+def test_a_lock_that_is_a_link_empties_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / "run.lock").symlink_to("precious")
+    with pytest.raises(CheckpointError, match=r"run\.lock: a symbolic link; remove it"), run_lock(tmp_path):
+        pass
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
 def test_a_dead_process_holds_no_lock(tmp_path: Path, root: Path) -> None:
     script = (
         "import sys, os, signal; sys.path.insert(0, sys.argv[1])\n"

@@ -24,6 +24,12 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
     assert same(dialogues[1], ([], HUNTER), TALK)
 
 
+def test_a_number_of_a_conversation_counts_within_its_part() -> None:
+    first, second = read({"train": rows(TALK), "valid": rows(["__ SILENCE __", "Hi."])})
+    assert same(first, ([], HUNTER), TALK)
+    assert same(second, (HUNTER, []), ["Hi."])
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

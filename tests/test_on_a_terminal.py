@@ -1,0 +1,41 @@
+"""The scripts that ask nothing, one after the other on a terminal: bars and lines, and no library's warning."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.helpers import NINE_KEYS, SAMPLE, write_data
+from tests.pseudo_terminal import run_on_terminal
+
+# In a single process, because to import torch takes seconds.
+PROGRAM = """
+import runpy, sys
+for command in sys.argv[1].splitlines():
+    sys.argv = command.split()
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        assert not end.code, command
+"""
+
+
+def test_no_script_warns_on_a_terminal(tmp_path: Path) -> None:
+    (tmp_path / "talks.txt").write_text("Ann: hi !\nBen: hello .\n")
+    write_data(tmp_path, train=12, valid=6)
+    changes = {"model_name": SAMPLE / "base", "epochs": 1, "learn_rate": 1e-3, "goals": SAMPLE / "goals.tsv"}
+    values = NINE_KEYS | {"data_path": tmp_path, "save_path": tmp_path / "save", "max_turns": 4} | changes
+    env = tmp_path / ".env"
+    env.write_text("".join(f"{key} = '{value}'\n" for key, value in values.items()))
+    commands = (
+        f"import_dialogues.py --env {env} {tmp_path}/talks.txt --to {tmp_path}/imported --valid 0",
+        f"preprocess_dataset.py --env {env}",
+        f"train.py --env {env}",
+        f"evaluate.py --env {env} --generate 3 --identify --by-turn",
+        f"interact.py --env {env} --self-play --talks 10 --turns 4",
+        f"detect.py --env {env} --people {SAMPLE}/valid_both_original_no_cands.txt",
+    )
+    said = run_on_terminal([sys.executable, "-W", "error", "-c", PROGRAM, "\n".join(commands)], OMP_NUM_THREADS="1")
+    assert "Warning" not in said
+    for words in ("train: ", "figures in", "10 of 10 talks recorded", "detector in"):
+        assert words in said
