@@ -47,7 +47,10 @@ SEED = 1
 TRAIN_DIALOGUES, VALID_DIALOGUES = 1600, 80
 FACTS = 1, 2, 3, 4, 4, 5, 5, 6, 6  # how many a persona has, by lot: a persona of many facts teaches more
 EXCHANGES = 3, 12  # in a dialogue: fewest, most
-FAREWELL, FAREWELL_EXCHANGES = 0.3, 5  # the share that ends in farewells, of the dialogues of so many exchanges at least
+FAREWELL, FAREWELL_EXCHANGES = (
+    0.3,
+    5,
+)  # the share that ends in farewells, of the dialogues of so many exchanges at least
 BARE_QUESTION, BARE_GREETING = 0.5, 0.1  # shares of the dialogues, by their first utterance; the others greet and ask
 
 EOS = "<|endoftext|>"
@@ -107,8 +110,8 @@ def draw_topic(rng: random.Random, persona: dict[str, str], heard: list[str]) ->
 def make_utterances(rng: random.Random, personas: list[dict[str, str]]) -> list[str]:
     """Return a chat in which each speaker answers the other's questions and mostly asks one back.
 
-    A farewell answers another farewell or an utterance that asks nothing, so that every question gets an answer. A short
-    dialogue has no farewells: after a long persona a model would take a talk that has just begun for a longer one.
+    A farewell answers another farewell or an utterance that asks nothing, so that every question gets an answer. Short
+    dialogues have no farewells: after a long persona a model would take a talk that has just begun for a longer one.
     """
     exchanges = rng.randint(*EXCHANGES)
     says_bye = exchanges >= FAREWELL_EXCHANGES and rng.random() < FAREWELL
