@@ -50,5 +50,6 @@ def test_no_script_warns_on_a_terminal(tmp_path: Path) -> None:
     )
     said = run_on_terminal([sys.executable, "-W", "error", "-c", PROGRAM, "\n".join(commands)], OMP_NUM_THREADS="1")
     assert "Warning" not in said
-    for words in ("train: ", "figures in", "10 of 10 talks recorded", "detector in", "talk on http", "stopped by Ctrl-C"):
+    lines = ("train: ", "figures in", "10 of 10 talks recorded", "detector in", "talk on http", "stopped by Ctrl-C")
+    for words in lines:
         assert words in said
