@@ -111,8 +111,9 @@ class Persona:
     def reply(self, text: str | None = None, *, goal: str | None = None, avoid: Sequence[str] = ()) -> str:
         """Return the persona's reply to `text`; both join the history. Without a text, the persona opens the talk.
 
-        `goal` is for this reply, such as "ask about pets."; a reply in `avoid` is drawn again. If the model has nothing
-        to say, the reply is empty and the history stays as it was.
+        `goal` is for this reply, such as "ask about pets."; a reply in `avoid` is drawn again. A model that does not say
+        with which goals it was trained gets a goal without the facts, as the published model learned goals. If the
+        model has nothing to say, the reply is empty and the history stays as it was.
         """
         return "".join(self.stream(text, goal=goal, avoid=avoid)).strip()
 
@@ -254,9 +255,10 @@ class Persona:
     def _request(self, utterances: list[str], goal: str | None, avoid: Sequence[str] = ()) -> ReplyRequest:
         """Return the request for the persona's next utterance, other than its last utterance and those in `avoid`."""
         room = self.model.context_length - self.sampling.max_new_tokens
-        context = self.model.encoder.context(
-            len(utterances) % 2, self.facts, self._shown(utterances), room, goal or None
-        )
+        speaker, facts = len(utterances) % 2, self.facts
+        if goal and self.model.goals is None:  # as the published model learned goals, whoever talks
+            speaker, facts = 0, []
+        context = self.model.encoder.context(speaker, facts, self._shown(utterances), room, goal or None)
         return ReplyRequest(context, self.sampling, self._random, ("", *avoid), tuple(utterances[-2::-2]))
 
     def _add(self, said: list[str], reply: str) -> None:
