@@ -111,9 +111,11 @@ class Persona:
     def reply(self, text: str | None = None, *, goal: str | None = None, avoid: Sequence[str] = ()) -> str:
         """Return the persona's reply to `text`; both join the history. Without a text, the persona opens the talk.
 
-        `goal` is for this reply, such as "ask about pets."; a reply in `avoid` is drawn again. A model that does not say
-        with which goals it was trained gets a goal without the facts, as the published model learned goals. If the
-        model has nothing to say, the reply is empty and the history stays as it was.
+        `goal` is for this reply, such as "ask about pets."; a reply in `avoid` is drawn again. If the model has nothing
+        to say, the reply is empty and the history stays as it was.
+
+        A model that does not say with which goals it was trained gets the goal as the published model learned goals:
+        with <|p1|> and without the facts.
         """
         return "".join(self.stream(text, goal=goal, avoid=avoid)).strip()
 
