@@ -77,19 +77,12 @@ def test_an_item_of_2020_is_a_dialogue_after_both_personas(dataset, tokenizer) -
         [tokenizer.decode(tokens, clean_up_tokenization_spaces=False) for tokens in item] for item in items
     )
     eos = tokenizer.eos_token
-    assert first == [
-        f"<|p1|>i am a wrestler .{eos}<|sep|><|p2|>i have two dogs.{eos}i like tea.{eos}<|sep|><|start|>",
-        eos.join(
-            [
-                "hi ! how are you ?", "great , just walking my dogs .", "how many dogs have you got ?", "two . and you ?",
-                "none . i am never at home .", "oh .", "",
-            ]
-        ),
-    ]  # fmt: skip
+    assert first[0] == f"<|p1|>i am a wrestler .{eos}<|sep|><|p2|>i have two dogs.{eos}i like tea.{eos}<|sep|><|start|>"
+    assert first[1].split(eos)[0] == "hi ! how are you ?"
+    assert first[1].split(eos)[4:] == ["none . i am never at home .", "oh .", ""]
     # The speaker who talks first also talks last.
-    assert second == [
-        f"<|p1|>i am old.{eos}<|sep|><|p2|>i ski.{eos}<|sep|><|start|>", f"hello !{eos}hi .{eos}who are you ?{eos}"
-    ]  # fmt: skip
+    assert second[0] == f"<|p1|>i am old.{eos}<|sep|><|p2|>i ski.{eos}<|sep|><|start|>"
+    assert second[1] == f"hello !{eos}hi .{eos}who are you ?{eos}"
 
 
 def test_a_padded_batch_of_dialogues_equals_one_pass_over_each(dataset, tokenizer, tiny_model) -> None:
