@@ -4,6 +4,7 @@
     python detect.py                           recorded talks alone: their humans are the people
     python detect.py --talks talks.jsonl       talks that interact.py --export wrote, in place of the recorded talks
     python detect.py --people FILE --shuffle   a check: with shuffled labels nothing can be told apart
+    python detect.py --people FILE --by-place  a check: people who talk second cannot be told from people who talk first
     python detect.py --score FILE              judge other talks, a talks.jsonl or a ConvAI2 text
 
 Reads   save_path/conversations/talks.sqlite, the text, and save_path/checkpoint/model (or --model).
@@ -16,11 +17,16 @@ from __future__ import annotations
 from utils import command, new_parser, parse_options, run_script
 
 import importlib.util
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from personagpt.detection.sides import (
+    LeftOut,
     TalkSide,
+    is_exported,
+    long_enough,
     read_exported,
     read_file,
     sides_of_people,
@@ -36,14 +42,21 @@ from personagpt.settings import Settings, read_settings
 from personagpt.signals import importing
 from personagpt.text.convai2 import read_corpus
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from personagpt.detection.detectors import SavedDetector
+
 
 @dataclass(frozen=True)
 class Options:
     env: Path
     model: str | None
     people: Path | None
+    recorded_people: bool
     talks: Path | None
     shuffle: bool
+    by_place: bool
     score: Path | None
     detector: Path | None
 
@@ -53,8 +66,12 @@ def command_line(arguments: list[str] | None = None) -> Options:
     add = parser.add_argument
     add("--model", metavar="NAME", help="the model whose surprise is a marker (default: save_path/checkpoint/model)")
     add("--people", metavar="FILE", type=Path, help="dialogues of people in the ConvAI2 format")
+    add("--recorded-people", action="store_true", help="with --people: the humans of the talks are people, too")
     add("--talks", metavar="FILE", type=Path, help="recorded talks as interact.py --export writes them")
-    add("--shuffle", action="store_true", help="learn from shuffled labels 100 times, and save nothing")
+    checks = parser.add_mutually_exclusive_group()
+    add_check = checks.add_argument
+    add_check("--shuffle", action="store_true", help="learn from shuffled labels 100 times, and save nothing")
+    add_check("--by-place", action="store_true", help="call the second speakers of --people programs; save nothing")
     add("--score", metavar="FILE", type=Path, help="judge the talks of a file")
     add("--detector", metavar="FILE", type=Path, help="default: save_path/samples/detector.json")
     options = parse_options(parser, Options, arguments)
@@ -62,6 +79,12 @@ def command_line(arguments: list[str] | None = None) -> Options:
         path = getattr(options, name)
         if path is not None and not path.is_file():
             raise UserError(f"--{name} {path}: there is no such file")
+    for name in ("people", "recorded_people", "talks", "shuffle", "by_place") if options.score else ():
+        if getattr(options, name):
+            raise UserError(f"--{name.replace('_', '-')} is for learning: leave it out beside --score")
+    for name in ("recorded_people", "by_place") if not options.people else ():
+        if getattr(options, name):
+            raise UserError(f"--{name.replace('_', '-')} needs --people FILE")
     if options.score is None and importlib.util.find_spec("sklearn") is None:
         raise UserError("detect.py needs scikit-learn: pip install -r requirements/detect.txt")
     return options
@@ -74,31 +97,48 @@ def main(arguments: list[str] | None = None) -> int:
     return judge(options, settings, path) if options.score else learn(options, settings, path)
 
 
-def sides_to_learn_from(options: Options, settings: Settings) -> list[TalkSide]:
-    """Return the sides of the recorded or exported talks, and of the people's text."""
+def sides_to_learn_from(options: Options, settings: Settings) -> tuple[list[TalkSide], LeftOut]:
+    """Return the sides of the recorded or exported talks and of the people's text, and why others were left out."""
+    people = sides_of_people(read_corpus(options.people), options.people.name) if options.people else []
+    if options.by_place:
+        return [replace(side, is_program=side.speaker == 1) for side in people], Counter()
     talks = read_exported(options.talks) if options.talks else Recordings(settings.save_path / "conversations").talks()
-    sides = sides_of_talks(talks)
-    if options.people:
-        sides += sides_of_people(read_corpus(options.people), options.people.name)
-    return sides
+    sides, left_out = sides_of_talks(talks)
+    recorded = sum(not side.is_program for side in sides)
+    if people and recorded and not options.recorded_people:
+        say(f"{recorded} sides of people in the talks are left out; --recorded-people adds them")
+        sides = [side for side in sides if side.is_program]
+    elif people and recorded:
+        say(f"{recorded} sides of people in the talks join those of {options.people}")
+    return sides + people, left_out
+
+
+def say_left_out(left_out: LeftOut) -> None:
+    """Print how many sides were left out, a line for each reason."""
+    for reason, count in left_out.items():
+        if count:
+            say(f"left out: {count} side{'s' * (count > 1)} {reason}")
 
 
 def learn(options: Options, settings: Settings, path: Path) -> int:
     """Print how well programs and people are told apart, and save to `path` a detector that learnt from all sides."""
     find_model(options.model, settings, command("train.py", options.env))
-    sides = sides_to_learn_from(options, settings)
+    if path.is_dir():
+        raise UserError(f"{path}: there is a folder of this name; name another file with --detector")
+    sides, left_out = sides_to_learn_from(options, settings)
     count = utterances_seen(sides)
-    with importing():
-        from personagpt.detection.detectors import FOLDS, Detector, cross_validate, validate_shuffled
-        from personagpt.detection.markers import MARKERS, available_markers, marker_values, token_losses
-        from personagpt.model.loading import load_trained
-        from personagpt.scoring.bootstrap import PERCENT
-
-    chosen = [side for side in sides if len(side.own) >= count]
+    chosen, left_out = long_enough(sides, left_out, count)
     is_program = [side.is_program for side in chosen]
     programs, people = is_program.count(True), is_program.count(False)
-    left_out = f" ({len(sides) - len(chosen)} shorter ones left out)" if len(chosen) < len(sides) else ""
-    say(f"{programs} sides of programs, {people} of people; of each its first {count} utterances{left_out}")
+    kinds = ("people who talk second", "people who talk first") if options.by_place else ("programs", "people")
+    say(f"{programs} sides of {kinds[0]}, {people} of {kinds[1]}")
+    say(f"of each side its utterances 2 to {count + 1} count" if count > 1 else "of each side its utterance 2 counts")
+    say_left_out(left_out)
+    with importing():
+        from personagpt.detection.detectors import Detector
+        from personagpt.detection.markers import MARKERS, available_markers, marker_values, token_losses
+        from personagpt.model.loading import load_trained
+
     markers = available_markers(chosen)
     with_personas = "persona_words" in markers
     if not with_personas:
@@ -106,16 +146,8 @@ def learn(options: Options, settings: Settings, path: Path) -> int:
     trained = load_trained(options.model, settings)
     losses = token_losses(trained, chosen, count, with_personas)
     values = {seen: marker_values(chosen, losses, seen, markers) for seen in range(1, count + 1)}
-
-    say(f"\n{FOLDS} parts that share no talk and no persona{', labels shuffled' if options.shuffle else ''}:")
-    say(f"utterances seen   accuracy     AUC   {PERCENT} % interval")
-    validate = validate_shuffled if options.shuffle else cross_validate
-    by_utterances = []
-    for seen in values:
-        result = validate(chosen, markers, values[seen], settings.seed)
-        by_utterances.append({"utterances": seen} | vars(result))
-        say(f"{seen:>15}{100 * result.accuracy:>9.1f} %{result.auc:>8.3f}   {result.low:.3f} to {result.high:.3f}")
-    if options.shuffle:
+    by_utterances = validate(options, chosen, markers, values, settings.seed)
+    if options.shuffle or options.by_place:
         return 0
 
     detector = Detector.fit(markers, values[count], is_program)
@@ -123,44 +155,88 @@ def learn(options: Options, settings: Settings, path: Path) -> int:
     for name, weight in sorted(zip(markers, detector.weights.tolist(), strict=True), key=lambda pair: -abs(pair[1])):
         say(f"{name:<16}{weight:>+9.2f}   {MARKERS[name]}")
     about = {"model": trained.name, "model_checksum": trained.checksum, "utterances": count}
-    about |= {"with_personas": with_personas, "programs": programs, "people": people, "seed": settings.seed}
-    write_json(path, about | detector.plain() | {"by_utterances": by_utterances})
+    about |= {"with_personas": with_personas, "programs": programs, "people": people}
+    about |= {"seed": settings.seed} | detector.plain() | {"by_utterances": by_utterances}
+    write_json(path, about | {"learnt_from": sorted(set().union(*(side.digests for side in chosen)))})
     say(f"\ndetector in {path}")
     return 0
 
 
+def validate(
+    options: Options, sides: list[TalkSide], markers: list[str], values: dict[int, np.ndarray], seed: int
+) -> list[dict[str, object]]:
+    """Print and return a row for each number of utterances seen; `values` (S, M) are those of that number."""
+    with importing():
+        from personagpt.detection.validation import FOLDS, cross_validate, validate_shuffled
+        from personagpt.scoring.bootstrap import PERCENT
+
+    shared = "talk, no persona and no participant"
+    say(f"\n{FOLDS} parts that share no {shared}{', labels shuffled' if options.shuffle else ''}:")
+    say(f"utterances seen   accuracy     AUC   {PERCENT} % interval")
+    rows = []
+    for seen in values:
+        result = (validate_shuffled if options.shuffle else cross_validate)(sides, markers, values[seen], seed)
+        rows.append({"utterances": seen} | vars(result))
+        interval = "none" if result.low is None else f"{result.low:.3f} to {result.high:.3f}"
+        say(f"{seen:>15}{100 * result.accuracy:>9.1f} %{result.auc:>8.3f}   {interval}")
+    return rows
+
+
 def judge(options: Options, settings: Settings, path: Path) -> int:
     """Print for each side of the talks in `options.score` how likely a program spoke, by the detector at `path`."""
-    saved = read_json(path)
-    if saved is None:
+    raw = read_json(path)
+    if raw is None and not path.exists():
         raise UserError(f"{path}: no detector there; train one with detect.py, or name it (--detector)")
-    model = options.model or saved.get("model")
-    find_model(model, settings, command("train.py", options.env))
-    sides = read_file(options.score)
+    sides, left_out = read_file(options.score)
     with importing():
-        from personagpt.detection.detectors import Detector
-        from personagpt.detection.markers import available_markers, marker_values, token_losses
+        from personagpt.detection.detectors import SavedDetector
+        from personagpt.detection.markers import MARKERS, available_markers, marker_values, token_losses
         from personagpt.model.loading import load_trained
 
     try:
-        detector, count, with_personas = Detector.of_plain(saved), int(saved["utterances"]), saved["with_personas"]
+        saved = SavedDetector.of_plain(raw, set(MARKERS))
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise UserError(f"{path}: not a detector of detect.py; train one again") from None
-    lacking = set(detector.markers) - set(available_markers(sides))
+        raise UserError(f"{path}: not a detector of this version of detect.py; train one again") from None
+    model = options.model or saved.model
+    find_model(model, settings, command("train.py", options.env))
+    sides, left_out = long_enough(sides, left_out, saved.utterances)
+    if not sides:
+        needed = saved.utterances + 1
+        raise UserError(f"{options.score}: no side to judge; the detector needs {needed} utterances of a speaker")
+    lacking = set(saved.detector.markers) - set(available_markers(sides))
     if lacking:
         what = "times" if "seconds" in lacking else "a persona for every side"
         raise UserError(f"{options.score}: {what} missing, but the detector uses them ({', '.join(sorted(lacking))})")
     trained = load_trained(model, settings)
-    if trained.checksum != saved.get("model_checksum"):
+    if trained.checksum != saved.model_checksum:
         raise UserError(f"{trained.name}: not the model that the detector was trained with; train one again")
-    losses = token_losses(trained, sides, count, with_personas)
-    chances = detector.probabilities(marker_values(sides, losses, count, detector.markers)).tolist()
-    say("program   talk")
-    for side, chance in zip(sides, chances, strict=True):
-        speaker = "first" if side.speaker == 0 else "second"
-        say(printable(f"{100 * chance:>5.1f} %   {side.talk}, {speaker} speaker: {side.own[0][:60]}"))
-    say(f"\n{sum(chance > 0.5 for chance in chances)} of {len(sides)} sides are likelier a program's")
+    losses = token_losses(trained, sides, saved.utterances, saved.with_personas)
+    values = marker_values(sides, losses, saved.utterances, saved.detector.markers)
+    say_judged(sides, saved, values, is_exported(options.score))
+    say_left_out(left_out)
     return 0
+
+
+def say_judged(sides: list[TalkSide], saved: SavedDetector, values: np.ndarray, is_known: bool) -> None:
+    """Print the judgement of each side and, if the file says who spoke (`is_known`), how many are right."""
+    chances = saved.detector.probabilities(values)
+    say(f"program   {'in truth   ' if is_known else ''}talk")
+    for side, chance in zip(sides, chances.tolist(), strict=True):
+        speaker = "first" if side.speaker == 0 else "second"
+        truth = f"{'program' if side.is_program else 'person':<11}" if is_known else ""
+        said = side.counted[0][:60]
+        say(printable(f"{100 * chance:>5.1f} %   {truth}{side.talk}, {speaker} speaker: {said}"))
+    say(f"\n{sum(chances > 0.5)} of {len(sides)} sides are likelier a program's")
+    for is_program, kind in ((True, "programs"), (False, "people")) if is_known else ():
+        right = [
+            (chance > 0.5) == is_program
+            for side, chance in zip(sides, chances.tolist(), strict=True)
+            if side.is_program == is_program
+        ]
+        say(f"{kind}: {sum(right)} of {len(right)} judged rightly")
+    known = sum(not saved.learnt_from.isdisjoint(side.digests) for side in sides)
+    if known:
+        say(f"the detector learnt from the talks, personas or participants of {known} of these sides, so it knows them")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import pytest
 
 import detect
 from personagpt.records.database import Recordings
-from personagpt.records.talks import Turn
 from personagpt.settings import TEXT_NAMES, read_settings
 from personagpt.text.convai2 import read_corpus
 from tests.records.making import make_talk
@@ -34,7 +33,7 @@ def played(tmp_path_factory, base, tokenizer, sample):  # noqa: ANN201
     personas = [dialogue.personas for dialogue in dialogues if all(dialogue.personas)]
     recordings = Recordings(folder / "save" / "conversations")
     session = Session(trained, Sampling(max_new_tokens=8), 3, recordings, as_typed=True)
-    for talks in play(session, personas, 10, 4):
+    for talks in play(session, personas, 10, 6):
         recordings.save(*talks)
     return env
 
@@ -48,7 +47,7 @@ def test_programs_are_told_from_people_and_the_detector_judges_others(run, playe
     """An untrained model babbles: every marker tells it from people."""
     found = run(detect.main, "--env", played, "--people", text)
     assert found.status == 0
-    assert re.search(r"^20 sides of programs, 160 of people; of each its first 2 utterances$", found.out, re.MULTILINE)
+    assert "20 sides of programs, 160 of people\nof each side its utterances 2 to 3 count\n\n" in found.out
     path = played.parent / "save" / "samples" / "detector.json"
     saved = json.loads(path.read_text())
     assert [row["utterances"] for row in saved["by_utterances"]] == [1, 2]
@@ -69,19 +68,49 @@ def test_programs_are_told_from_people_and_the_detector_judges_others(run, playe
     assert len(shares) == 160
     assert sum(share > 50 for share in shares) <= 8
     assert f"{sum(share > 50 for share in shares)} of 160 sides are likelier a program's" in judged.out
+    assert "truth" not in judged.out  # a text does not say who wrote it
+    assert "the detector learnt from the talks, personas or participants of 160 of these sides" in judged.out
     talks = Recordings(played.parent / "save" / "conversations").talks()
-    (tmp_path / "talks.jsonl").write_text("".join(talk.line() for talk in talks))
+    talks[0].turns[2].corrected = True
+    talks[1].turns = talks[1].turns[:5]
+    person = make_talk("hi", "hello", *["i ski a lot .", "so do i ."] * 2, partner_persona=["i ski ."])
+    (tmp_path / "talks.jsonl").write_text("".join(talk.line() for talk in [*talks, person]))
     judged = run(detect.main, "--env", played, "--score", tmp_path / "talks.jsonl")
-    shares = [float(share) for share in re.findall(r"^ *([\d.]+) %   \w+, ", judged.out, re.MULTILINE)]
-    assert len(shares) == 20
-    assert sum(share > 50 for share in shares) >= 18
+    rows = re.findall(r"^ *([\d.]+) %   (program|person) +\w+, (\w+) speaker: ", judged.out, re.MULTILINE)
+    programs = [float(share) for share, truth, _ in rows if truth == "program"]
+    assert [(truth, speaker) for _, truth, speaker in rows[-2:]] == [("person", "first"), ("program", "second")]
+    assert len(programs) == 19  # of 10 self-plays 18, and the person's partner
+    right = sum(share > 50 for share in programs)
+    assert right >= 16
+    assert f"programs: {right} of 19 judged rightly\n" in judged.out
+    (of_person,) = [float(share) for share, truth, _ in rows if truth == "person"]
+    assert f"\npeople: {int(of_person <= 50)} of 1 judged rightly\n" in judged.out
+    assert "left out: 1 side with a reply that a person corrected\n" in judged.out
+    assert "left out: 1 side shorter than 3 utterances\n" in judged.out
+
+    person.turns[2].text = "word " * 2000
+    (tmp_path / "talks.jsonl").write_text(person.line())
+    assert run(detect.main, "--env", played, "--score", tmp_path / "talks.jsonl").status == 0
+    person.turns = person.turns[:4]
+    (tmp_path / "talks.jsonl").write_text(person.line())
+    short = run(detect.main, "--env", played, "--score", tmp_path / "talks.jsonl")
+    assert (short.status, short.err.count("\n")) == (2, 1)
+    assert "no side to judge; the detector needs 3 utterances of a speaker" in short.err
 
     path.write_text(path.read_text().replace(saved["model_checksum"], "another"))
     other = run(detect.main, "--env", played, "--score", text)
     assert (other.status, other.err.count("\n")) == (2, 1)
     assert "not the model that the detector was trained with" in other.err
-    path.write_text(json.dumps(saved | {"markers": {"words": {}}}))
-    assert "not a detector of detect.py" in run(detect.main, "--env", played, "--score", text).err
+    for hostile in (
+        "",
+        "[]",
+        "{",
+        json.dumps(saved | {"utterances": float("inf")}),
+        json.dumps(saved | {"model": "\0"}),
+    ):
+        path.write_text(hostile)
+        told = run(detect.main, "--env", played, "--score", text)
+        assert (told.status, told.err.count("\n")) == (2, 1)
     path.write_text(json.dumps(saved | {"markers": saved["markers"] | {"seconds": saved["markers"]["words"]}}))
     lacking = run(detect.main, "--env", played, "--score", text).err
     assert "times missing, but the detector uses them (seconds)" in lacking
@@ -91,40 +120,92 @@ def test_shuffled_labels_tell_nothing_and_save_nothing(run, played, text, tmp_pa
     out = tmp_path / "d.json"
     found = run(detect.main, "--env", played, "--people", text, "--shuffle", "--detector", out)
     assert found.status == 0
+    assert "no participant, labels shuffled:" in found.out
     low, high = map(float, re.findall(r"^ +2 .*   ([\d.]+) to ([\d.]+)$", found.out, re.MULTILINE)[0])
     assert low < 0.5 < high
     assert not out.exists()
 
 
-def test_recorded_talks_alone(run, played, tmp_path) -> None:
-    """Of the humans nobody knows a persona, so no marker looks at one; of all of them there are times."""
+def test_people_who_talk_second_are_not_told_from_people_who_talk_first(run, played, shared, tmp_path) -> None:
+    """400 real dialogues of people as recorded talks, in which the second speaker passes for a model."""
+    talks = []
+    for number, dialogue in enumerate(read_corpus(shared / "convai2" / TEXT_NAMES["train"]).dialogues):
+        first, second = dialogue.personas
+        said = dialogue.utterances[:6]
+        talks.append(make_talk(*said, partner_persona=first, persona=second, id=f"t{number}"))
+    (tmp_path / "talks.jsonl").write_text("".join(talk.line() for talk in talks))
+    out = tmp_path / "d.json"
+    assert run(detect.main, "--env", played, "--talks", tmp_path / "talks.jsonl", "--detector", out).status == 0
+    saved = json.loads(out.read_text())
+    assert {"echoes", "persona_words", "surprise"} < set(saved["markers"])
+    assert "seconds" not in saved["markers"]
+    assert [row["utterances"] for row in saved["by_utterances"]] == [1, 2]
+    for row in saved["by_utterances"]:
+        assert row["low"] < 0.5 < row["high"] < row["low"] + 0.15
+
+
+def test_the_check_by_place_saves_nothing(run, played, text, tmp_path) -> None:
+    options = detect.command_line(["--people", str(text), "--by-place"])
+    sides, _ = detect.sides_to_learn_from(options, read_settings(played))
+    assert {(side.speaker, side.is_program) for side in sides} == {(0, False), (1, True)}
+    out = tmp_path / "d.json"
+    found = run(detect.main, "--env", played, "--people", text, "--by-place", "--detector", out)
+    assert found.status == 0
+    assert re.search(r"^\d+ sides of people who talk second, \d+ of people who talk first$", found.out, re.MULTILINE)
+    low, high = map(float, re.findall(r"^ +1 .*   ([\d.]+) to ([\d.]+)$", found.out, re.MULTILINE)[0])
+    assert low < 0.5 < high
+    assert not out.exists()
+
+
+def recorded_talks() -> list:
+    """Twenty talks of people with a model, whose times another program measured."""
     talks = []
     for number in range(20):
-        talk = make_talk()
-        talk.id, talk.partner, talk.partner_persona, talk.flags = f"t{number}", "human", [], []
-        talk.persona = [f"i am {number} ."]
         said = ["hello", "i ski", f"what else {number}", "i swim"]
-        talk.turns = [
-            Turn(("human", "model")[i % 2], text, f"2026-01-01T10:00:0{i}+00:00") for i, text in enumerate(said)
-        ]
+        talk = make_talk(*said, id=f"t{number}", source="elsewhere", persona=[f"i am {number} ."])
+        for second, turn in enumerate(talk.turns):
+            turn.time = f"2026-01-01T10:00:{second:02}+00:00"
         talks.append(talk)
+    return talks
+
+
+def test_recorded_people_join_a_text_only_when_asked(run, played, text, tmp_path) -> None:
+    (tmp_path / "talks.jsonl").write_text("".join(talk.line() for talk in recorded_talks()))
+    arguments = ["--env", played, "--people", text, "--talks", tmp_path / "talks.jsonl", "--detector", tmp_path / "d"]
+    found = run(detect.main, *arguments)
+    assert (
+        "20 sides of people in the talks are left out; --recorded-people adds them\n20 sides of programs, 160 of"
+        in (found.out)
+    )
+    assert "persona_words" in json.loads((tmp_path / "d").read_text())["markers"]
+    found = run(detect.main, *arguments, "--recorded-people")
+    assert found.out.startswith(f"20 sides of people in the talks join those of {text}\n20 sides of programs, 180 of")
+    assert "not every side has a persona: no marker looks at it\n" in found.out
+    assert "persona_words" not in json.loads((tmp_path / "d").read_text())["markers"]
+
+
+def test_recorded_talks_alone(run, played, tmp_path) -> None:
+    """Of the humans nobody knows a persona, so no marker looks at one; of all of them there are times."""
+    talks = recorded_talks()
     (tmp_path / "talks.jsonl").write_text("".join(talk.line() for talk in talks))
     out = tmp_path / "d.json"
     found = run(detect.main, "--env", played, "--talks", tmp_path / "talks.jsonl", "--detector", out)
     assert found.status == 0
-    assert "not every side has a persona: no marker looks at it" in found.out
+    assert "of each side its utterance 2 counts\nnot every side has a persona: no marker looks at it\n" in found.out
+    assert re.search(r"^ +1 +100.0 % +1.000   none$", found.out, re.MULTILINE)
     saved = json.loads(out.read_text())
     assert "seconds" in saved["markers"]
     assert "persona_words" not in saved["markers"]
     assert not saved["with_personas"]
-    assert saved["by_utterances"][-1]["auc"] == 1.0
+    assert (saved["by_utterances"][-1]["auc"], saved["by_utterances"][-1]["low"]) == (1.0, None)
     for talk in talks:
         talk.persona = ["i have a dog ."]
     (tmp_path / "talks.jsonl").write_text("".join(talk.line() for talk in talks))
     found = run(detect.main, "--env", played, "--talks", tmp_path / "talks.jsonl", "--detector", out)
     assert found.status == 2
     assert found.line == (
-        "error: all sides of programs, or of people, share a persona: there is no other one to learn from"
+        "error: the sides of programs, or of people, share personas or participants: there are no others to learn "
+        "from; add talks with others"
     )
 
 
@@ -136,6 +217,11 @@ def test_recorded_talks_alone(run, played, tmp_path) -> None:
         (["--talks", "nowhere.txt"], "--talks nowhere.txt: there is no such file"),
         (["--talks", "{text}"], "valid_both_original_no_cands.txt:1: no talk as interact.py --export writes it"),
         (["--score", "{text}", "--detector", "nowhere.json"], "nowhere.json: no detector there"),
+        (["--score", "{text}", "--detector", "{text}"], "not a detector of this version of detect.py; train one again"),
+        (["--score", "{text}", "--shuffle"], "--shuffle is for learning: leave it out beside --score"),
+        (["--people", "{text}", "--detector", "."], ".: there is a folder of this name; name another file"),
+        (["--by-place"], "--by-place needs --people FILE"),
+        (["--recorded-people"], "--recorded-people needs --people FILE"),
         (["--model", "./nowhere", "--people", "{text}"], "there is no such folder"),
         ([], "0 sides of people: at least 20 are needed; add some with --people FILE"),
     ],

@@ -9,9 +9,8 @@ import numpy as np
 
 from personagpt.detection.sides import TalkSide
 from personagpt.model.loading import TrainedModel
-from personagpt.scoring.metrics import repeats, response_losses, words
-from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
-from personagpt.text.convai2 import Corpus, Dialogue
+from personagpt.scoring.metrics import LabelledTokens, repeats, score, words
+from personagpt.sequences.format import side_sequences
 from personagpt.text.words import asks
 
 MARKERS = {
@@ -40,29 +39,35 @@ FUNCTION_WORDS = FIRST_PERSON | set(OTHER_FUNCTION_WORDS.split())
 
 
 def available_markers(sides: list[TalkSide]) -> list[str]:
-    """Return the markers that every side has. A marker that only one kind of sides has would give that kind away."""
+    """Return the markers that every side has. A marker that only one kind of sides has would give that kind away.
+
+    Times are compared only where a single clock measured all of them.
+    """
     lacking = set() if all(side.persona for side in sides) else {"persona_words"}
-    lacking |= set() if all(side.seconds for side in sides) else {"seconds"}
+    is_timed = all(side.seconds for side in sides) and len({side.clock for side in sides}) == 1
+    lacking |= set() if is_timed else {"seconds"}
     return [name for name in MARKERS if name not in lacking]
 
 
 def marker_values(sides: list[TalkSide], losses: list[np.ndarray], count: int, markers: list[str]) -> np.ndarray:
-    """Return the values of the markers (S, M) for the first `count` own utterances of each side.
+    """Return the values of the markers (S, M) for the first `count` counted utterances of each side.
 
-    `losses` has the nats per token of each side's own utterances (N,).
+    `losses` has the nats per token of each side's counted utterances (N,), N at least `count`.
     """
     measured = [measure(side, count, nats) for side, nats in zip(sides, losses, strict=True)]
     return np.array([[values[name] for name in markers] for values in measured])
 
 
 def measure(side: TalkSide, count: int, losses: np.ndarray) -> dict[str, float]:
-    """Return all markers of a side's first `count` own utterances, whose nats per token are `losses` (N,)."""
-    own = side.own[:count]
+    """Return all markers of a side's first `count` counted utterances, whose nats per token are `losses` (N,).
+
+    No marker looks at the speaker's first utterance, because it differs between who speaks first and second.
+    """
+    own = side.counted[:count]
     said = [words(text) for text in own]
     all_words = [word for utterance in said for word in utterance]
     content = [word for word in all_words if word not in FUNCTION_WORDS]
-    before = ["", *side.utterances][side.speaker : side.speaker + 2 * len(own) : 2]  # the partner's last utterances
-    partners = [set(words(text)) - FUNCTION_WORDS for text in before]
+    partners = [set(words(text)) - FUNCTION_WORDS for text in side.heard[:count]]
     echoes = sum(word in heard for utterance, heard in zip(said, partners, strict=True) for word in utterance)
     earlier: set[str] = set()
     again = 0
@@ -93,27 +98,41 @@ def _share(answers: Iterable[bool]) -> float:
 
 
 def _log_seconds(side: TalkSide, count: int) -> float:
-    """Return the logarithm of the median time to answer the partner's utterance, 0 without an answer."""
-    answers = [index for index in range(side.speaker, len(side.seconds), 2) if index][:count]
-    waits = [side.seconds[index] - side.seconds[index - 1] for index in answers]
+    """Return the logarithm of the median time to answer the partner's utterance, 0 where times are not known."""
+    ends = range(side.speaker + 2, len(side.seconds), 2)[:count]
+    waits = [side.seconds[end] - side.seconds[end - 1] for end in ends]
     return math.log(max(1e-3, float(np.median(waits)))) if waits else 0.0
 
 
 def token_losses(trained: TrainedModel, sides: list[TalkSide], count: int, with_personas: bool) -> list[np.ndarray]:
-    """Return for each side the nats per token (N,) of each of its first `count` own utterances.
+    """Return for each side the nats per token (N,) of each of its first `count` counted utterances.
 
-    The model gets each side's persona, or no persona without `with_personas`. Raises TextError if a persona and an
-    utterance exceed the context.
+    The model gets each side's persona, or no persona without `with_personas`, and the talk from the speaker's first
+    utterance on, as if every speaker talked first. Otherwise its surprise would tell who did. Where a persona or an
+    utterance exceeds the context, its end is cut.
     """
-    dialogues = []
+    sequences, sizes = [], []
     for side in sides:
-        facts = list(side.persona) if with_personas else []
-        personas = (facts, []) if side.speaker == 0 else ([], facts)
-        utterances = list(side.utterances[: side.speaker + 2 * count - 1])
-        dialogues.append(Dialogue(personas, utterances))
-    corpus = Corpus(dialogues, [(side.speaker,) for side in sides], [])
-    tensors = encode_corpus(corpus, trained.encoder, 2 * count, trained.context_length, "the talks")
-    dataset = PersonaChatDataset.from_tensors(tensors, trained.context_length)
-    losses = response_losses(trained.model, dataset, trained.encoder, trained.autocast)
-    ends = np.flatnonzero(np.diff(losses.places.dialogues)) + 1
-    return np.split(losses.values / losses.weights, ends)
+        parts = _sequences(trained, side, count, with_personas)
+        sequences += parts
+        sizes.append(len(parts))
+    scores = iter(score(trained.model, sequences, trained.autocast, "score"))
+    losses = []
+    for size in sizes:
+        responses = [response for _ in range(size) for response in next(scores)]
+        losses.append(np.array([response.nll.mean(dtype=np.float64) for response in responses[1:]]))
+    return losses
+
+
+def _sequences(trained: TrainedModel, side: TalkSide, count: int, with_personas: bool) -> list[LabelledTokens]:
+    """Return a side's sequences up to counted utterance number `count`. The first utterance is labelled, too."""
+    encoder, limit = trained.encoder, trained.context_length
+    facts = encoder.texts(list(side.persona)) if with_personas else []
+    prefix = encoder.prefix(0, facts)
+    if len(prefix) > limit // 2:
+        *_, sep, start = prefix
+        prefix = [*prefix[: limit // 2 - 2], sep, start]
+    room = limit - len(prefix) - 1  # for an utterance without its <eos>
+    utterances = [ids[:room] for ids in encoder.texts(list(side.utterances[side.speaker :][: 2 * count + 1]))]
+    parts = side_sequences(prefix, utterances, 0, encoder.eos, limit)
+    return [(np.array(tokens), np.array(spans)) for tokens, spans in parts]

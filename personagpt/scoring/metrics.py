@@ -171,17 +171,6 @@ def teacher_forced(
     return entries
 
 
-def response_losses(
-    model: torch.nn.Module, dataset: PersonaChatDataset, encoder: Encoder, autocast: AbstractContextManager
-) -> Entries:
-    """Return the `loss` entry of each response."""
-    sequences = [dataset.sequence(index) for index in range(len(dataset))]
-    places = response_places(sequences, dataset.tensors.dialogues, encoder)
-    return _loss_entries(
-        places, [response for scores in score(model, sequences, autocast, "score") for response in scores]
-    )
-
-
 def _loss_entries(places: Places, responses: list[ResponseScores]) -> Entries:
     """Return the summed negative log-likelihood of each response, in nats, with its number of tokens as weight."""
     sums = np.array([response.nll.sum(dtype=np.float64) for response in responses])

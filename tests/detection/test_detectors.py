@@ -1,83 +1,87 @@
-"""detectors.py: parts that share nothing, the cross-validation, and the detector as it is saved."""
+"""detectors.py: the regression, and the detector as it is saved."""
 
 from __future__ import annotations
 
 import json
-import math
 
 import numpy as np
 import pytest
 
-from personagpt.detection.detectors import Detector, cross_validate, parts, shuffled, validate_shuffled
-from tests.detection.making import side
+from personagpt.detection.detectors import Detector, SavedDetector
 
-
-def test_parts_share_no_talk_and_no_persona() -> None:
-    random = np.random.RandomState(0)
-    sides = [side(number // 2, bool(number % 2), random.randint(30)) for number in range(200)]
-    judged_once = []
-    for learnt, judged in parts(sides, 3):
-        assert not {sides[i].talk for i in learnt} & {sides[i].talk for i in judged}
-        assert not {sides[i].persona for i in learnt} & {sides[i].persona for i in judged}
-        assert len(learnt)
-        judged_once += judged.tolist()
-    assert sorted(judged_once) == list(range(200))
-
-
-def test_auc_of_what_can_and_what_cannot_be_told() -> None:
-    random = np.random.RandomState(0)
-    is_program = np.arange(300) % 2 == 0
-    sides = [side(number, bool(program), number) for number, program in enumerate(is_program)]
-    noise, sign = random.normal(size=(300, 1)), is_program[:, None] * 1.5
-    told = cross_validate(sides, ["x"], noise + sign, 0)
-    # Two normal distributions 1.5 apart: the share of won pairs is Phi(1.5 / sqrt 2).
-    expected = 0.5 * (1 + math.erf(1.5 / 2))
-    assert told.low < expected < told.high
-    assert told.auc == pytest.approx(expected, abs=0.05)
-    assert told.accuracy == pytest.approx(0.5 * (1 + math.erf(0.75 / math.sqrt(2))), abs=0.06)
-    certain = cross_validate(sides, ["x"], sign, 0)
-    assert (certain.auc, certain.low, certain.high, certain.accuracy) == (1.0, 1.0, 1.0, 1.0)
-    chance = cross_validate(sides, ["x"], noise, 0)
-    assert chance.low < 0.5 < chance.high
-    equal = cross_validate(sides, ["x"], np.zeros((300, 1)), 0)
-    assert equal.auc == 0.5  # nothing but ties
-
-
-def test_shuffled_labels_tell_nothing_even_of_two_heaps() -> None:
-    """All sides of a talk are of one kind, and far from the other's: a single shuffle leaves the heaps uneven."""
-    random = np.random.RandomState(0)
-    is_program = np.arange(200) % 4 < 2
-    sides = [side(number // 2, bool(program), number) for number, program in enumerate(is_program)]
-    values = is_program[:, None] * 10 + random.normal(size=(200, 1))
-    found = validate_shuffled(sides, ["x"], values, 0)
-    assert found.low < 0.5 < found.high
-    assert found.auc == pytest.approx(0.5, abs=0.05)
-    assert cross_validate(sides, ["x"], values, 0).auc == 1.0
-
-
-def test_labels_go_to_other_talks_as_they_are() -> None:
-    """Three talks of two programs, three of a person and a program, two sides that stand alone."""
-    is_program = np.array([True] * 6 + [False, True] * 3 + [True, False])
-    talks = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 7]
-    sides = [side(talk, bool(program)) for talk, program in zip(talks, is_program, strict=True)]
-    random, seen = np.random.RandomState(0), set()
-    for _ in range(50):
-        labels = shuffled(sides, is_program, random)
-        pairs = sorted(tuple(sorted(labels[i : i + 2].tolist())) for i in range(0, 12, 2))
-        assert pairs == [(False, True)] * 3 + [(True, True)] * 3
-        assert labels[12:].sum() == 1
-        seen.add(tuple(labels.tolist()))
-    assert len(seen) > 30
+FOUR = np.array([[0.0, 5.0], [1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])
+KINDS = np.array([False, False, True, True])
 
 
 def test_a_detector_is_plain_json() -> None:
-    values = np.array([[0.0, 5.0], [1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])
-    detector = Detector.fit(["a", "b"], values, np.array([False, False, True, True]))
+    detector = Detector.fit(["a", "b"], FOUR, KINDS)
     assert detector.weights[0] > 0
     assert detector.weights[1] == 0  # the same for all
     again = Detector.of_plain(json.loads(json.dumps(detector.plain())))
-    np.testing.assert_array_equal(again.logits(values), detector.logits(values))
-    assert (detector.logits(values) > 0).tolist() == [False, False, True, True]
-    for wrong in ({}, {"markers": {"a": {}}, "intercept": 0}, {"markers": {"a": 1}, "intercept": 0}):
-        with pytest.raises((KeyError, TypeError)):
-            Detector.of_plain(wrong)
+    np.testing.assert_array_equal(again.logits(FOUR), detector.logits(FOUR))
+    assert (detector.logits(FOUR) > 0).tolist() == [False, False, True, True]
+
+
+def test_both_kinds_weigh_the_same() -> None:
+    """Nothing tells 90 programs from 10 people: neither is likelier."""
+    values, is_program = np.zeros((100, 1)), np.arange(100) < 90
+    assert Detector.fit(["x"], values, is_program).probabilities(values)[0] == pytest.approx(0.5, abs=1e-3)
+    values[is_program, 0] = 1
+    assert Detector.fit(["x"], values, is_program).logits(np.array([[0.5]]))[0] == pytest.approx(0, abs=0.2)
+
+
+def test_probabilities_by_hand() -> None:
+    detector = Detector(["x"], np.array([1.0]), np.array([2.0]), np.array([3.0]), 0.5)
+    told = detector.probabilities(np.array([[1.0], [3.0], [1e6], [-1e6]]))
+    assert told == pytest.approx([1 / (1 + np.exp(-0.5)), 1 / (1 + np.exp(-3.5)), 1, 0])
+
+
+def test_a_marker_that_is_the_same_for_all_never_counts() -> None:
+    """The deviation of ten times 0.1 is 1.4e-17 by rounding."""
+    values = np.c_[np.full(10, 0.1), np.arange(10)]
+    detector = Detector.fit(["a", "b"], values, np.arange(10) > 4)
+    assert detector.scale[0] == 1.0
+
+
+def plain() -> dict:
+    about = {"model": "m", "model_checksum": "c", "utterances": 2, "with_personas": True, "learnt_from": ["d"]}
+    return about | Detector.fit(["a", "b"], FOUR, KINDS).plain()
+
+
+def test_a_saved_detector() -> None:
+    saved = SavedDetector.of_plain(plain(), {"a", "b", "c"})
+    assert (saved.model, saved.model_checksum, saved.utterances, saved.with_personas) == ("m", "c", 2, True)
+    assert saved.learnt_from == {"d"}
+
+
+NUMBERS = [float("inf"), float("-inf"), float("nan"), 1e300, "1", None, True, [1.0]]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({key: value} for key in ("utterances", "intercept") for value in (*NUMBERS, {})),
+        *({"utterances": value} for value in (0, -3, 1.5)),
+        *({"model": value} for value in (None, 3, "", " ", ["m"])),
+        *({"model_checksum": value} for value in (None, 3)),
+        *({"with_personas": value} for value in (None, 1, "yes")),
+        *({"learnt_from": value} for value in (None, 3, [["d"]])),
+        *({"markers": value} for value in ({}, [], None, "a", {"a": 1}, {"a": {}}, {"b": None})),
+        *({"markers": {"a": {"mean": 0.0, "scale": 0 * 1.0, "weight": 1.0}}} for _ in range(1)),
+        *({"markers": {"a": {"mean": 0.0, "scale": scale, "weight": 1.0}}} for scale in (-1.0, 1e-300, *NUMBERS)),
+        *({"markers": {"a": {"mean": 0.0, "scale": 1.0, "weight": weight}}} for weight in NUMBERS),
+        *({"markers": {"a": {"mean": mean, "scale": 1.0, "weight": 1.0}}} for mean in NUMBERS),
+        {"markers": {"z": {"mean": 0.0, "scale": 1.0, "weight": 1.0}}},
+        *({name: ...} for name in ("markers", "intercept", "model", "model_checksum", "utterances", "learnt_from")),
+    ],
+    ids=repr,
+)
+def test_hostile_detectors(changed) -> None:
+    raw = {name: value for name, value in (plain() | changed).items() if value is not ...}
+    with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
+        SavedDetector.of_plain(raw, {"a", "b", "c"})
+
+
+def test_no_object_is_no_detector() -> None:
+    with pytest.raises(TypeError):
+        SavedDetector.of_plain(None, {"a"})
