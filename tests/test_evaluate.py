@@ -14,8 +14,9 @@ import preprocess_dataset
 from personagpt.files import file_checksum
 from personagpt.model.loading import STATE, load_model
 from personagpt.scoring import evaluation
+from personagpt.scoring.definitions import METRICS
 from personagpt.scoring.entries import Entries
-from personagpt.scoring.metrics import METRICS, teacher_forced, teacher_forced_metrics
+from personagpt.scoring.metrics import teacher_forced, teacher_forced_metrics
 from personagpt.scoring.report import DISTRUST
 from personagpt.sequences.dataset import tensor_metadata
 from personagpt.sequences.format import Encoder

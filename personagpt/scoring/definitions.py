@@ -60,7 +60,7 @@ METRICS = (
     *(
         Metric(
             f"bleu_{order}",
-            f"sacrebleu's corpus BLEU, up to {order} word{'s' * (order > 1)} in a row",
+            f"sacrebleu's corpus BLEU of {f'1 to {order} words in a row' if order > 1 else 'single words'}",
             as_percent=True,
             of_totals=functools.partial(bleu, order),
         )

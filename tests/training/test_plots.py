@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from personagpt.training.logs import LOSS_COLUMNS, CsvLog
+from personagpt.training.csv_log import LOSS_COLUMNS, CsvLog
 from personagpt.training.plots import draw_plots, draw_stale_plots, learn_rate_figure, loss_figure
 
 
