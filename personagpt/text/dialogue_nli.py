@@ -19,7 +19,7 @@ from typing import Any
 from personagpt.files import read_text
 from personagpt.text.convai2 import SILENCE
 from personagpt.text.dialogues import Corpus, Dialogue
-from personagpt.text.lines import Mistakes, TextError
+from personagpt.text.lines import TextError
 
 KINDS = ("neg", "similar", "rand")  # the order of a record's candidates; the true response comes last
 OF_EACH_KIND = 10  # a record may hold more; published figures are of the first ten
@@ -32,9 +32,8 @@ EXPECTED = (
 def read_rankings(path: Path) -> Corpus:
     """Return a dialogue for each record, whose last utterance has candidates: ten of each of KINDS, the true one last.
 
-    Raises TextError with the file's first mistakes, and UserError where the file cannot be read.
+    Raises TextError with the first line that is no such record, and UserError where the file cannot be read.
     """
-    mistakes = Mistakes(str(path))
     dialogues, sides = [], []
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
@@ -42,11 +41,9 @@ def read_rankings(path: Path) -> Corpus:
         try:
             dialogue, speaker = _dialogue(json.loads(line), number)
         except (ValueError, KeyError, TypeError, RecursionError):
-            mistakes.note(number, EXPECTED)
-        else:
-            dialogues.append(dialogue)
-            sides.append((speaker,))
-    mistakes.raise_noted()
+            raise TextError(f"{path}:{number}: {EXPECTED}") from None
+        dialogues.append(dialogue)
+        sides.append((speaker,))
     if not dialogues:
         raise TextError(f"{path}: the file is empty; {EXPECTED}, one a line")
     return Corpus(dialogues, sides, [])

@@ -98,8 +98,7 @@ def settings_that_differ(runs: list[Run]) -> list[list[str]]:
 def shortened(value: Any) -> str:
     """Return a value as the table shows it: the start of a checksum, the end of another long text."""
     text = "not set" if value in ("", None) else str(value)
-    if re.match("[0-9a-f]{40}", text):
-        return text[:12] + text[64:]
+    text = re.sub("^([0-9a-f]{12})[0-9a-f]{28,52}", r"\1", text)
     return text if len(text) <= WIDEST else "..." + text[3 - WIDEST :]
 
 

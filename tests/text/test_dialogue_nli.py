@@ -27,7 +27,7 @@ def test_records_become_dialogues(tmp_path: Path) -> None:
     corpus = read_rankings(write(tmp_path / "f.jsonl", answer, opening, silent))
     others = [f"{kind} {number}" for kind in ("neg", "similar", "rand") for number in range(10)]
     assert corpus.dialogues == [
-        Dialogue(([], ["i have two dogs.", "cats ?"]), ["hi !", walk], 1, {1: [*others, walk]}),
+        Dialogue(([], ["i have two dogs.", "cats?"]), ["hi !", walk], 1, {1: [*others, walk]}),
         Dialogue((["i ski."], []), ["hello !"], 2, {0: [*others, "hello !"]}),
         Dialogue((["i ski."], []), ["hi !", "ho !", "ha !"], 3, {2: [*others, "ha !"]}),
     ]
