@@ -40,9 +40,9 @@ def bleu(order: int, totals: np.ndarray, _: float) -> float:
 
 
 def spread(nll: np.ndarray, tokens: float) -> float:
-    """Return the largest perplexity less the smallest, from the summed `nll` (K,) of each order, in nats."""
-    perplexities = [perplexity(float(order) / tokens) for order in nll]
-    return max(perplexities) - min(perplexities)
+    """Return the perplexity in the worst orders less that in the best, from the summed `nll` (2,) of both, in nats."""
+    worst, best = (perplexity(float(order) / tokens) for order in nll)
+    return worst - best
 
 
 # Every evaluation of a run computes the teacher-forced metrics.
@@ -55,7 +55,12 @@ METRICS = (
     Metric("word_perplexity", "exp(nats per word and end): compares vocabularies", is_exponential=True),
     Metric("token_f1", "of sets of teacher-forced tokens: to be distrusted", as_percent=True, **FORCED),
     Metric("persona_gain", GAIN, is_exponential=True, **FORCED),
-    Metric("order_spread", "range of the perplexity over orders of the facts", of_totals=spread, per_token=True),
+    Metric(
+        "order_spread",
+        "perplexity with each side's facts in their worst order less in their best",
+        of_totals=spread,
+        per_token=True,
+    ),
     Metric("word_f1", "generated words against the human's", as_percent=True),
     *(
         Metric(

@@ -159,9 +159,11 @@ def order_spread(
     orders: int,
     seed: int,
 ) -> Entries:
-    """Return the negative log-likelihood of each response under each of `orders` orders of the facts: values (R, K).
+    """Return the negative log-likelihood of each response with the facts in their worst and best order: values (R, 2).
 
-    The first order is the text's own, under which the entries are `loss`. The others are drawn under `seed`.
+    These are the orders with the highest and the lowest likelihood of a sequence's responses, among `orders`. The first
+    is the text's own, under which the entries are `loss`. The others are drawn under `seed`. Over a whole text the
+    effects of single orders would cancel out.
     """
     nll = [loss.values]
     for number in range(1, orders):
@@ -169,7 +171,11 @@ def order_spread(
         sequences = [ordered.sequence(index) for index in range(len(ordered))]
         scores = score(model, sequences, autocast, f"score order {number + 1} of {orders}")
         nll.append(_loss_entries(loss.places, [response for each in scores for response in each]).values)
-    return Entries(loss.places, np.stack(nll, axis=1), loss.weights)
+    of_responses = np.stack(nll, axis=1)  # (R, K)
+    starts, counts = dataset.tensors.response_offsets[:-1], np.diff(dataset.tensors.response_offsets)
+    of_sequences = np.add.reduceat(of_responses, starts)  # (S, K)
+    chosen = np.stack([of_sequences.argmax(axis=1), of_sequences.argmin(axis=1)], axis=1)  # (S, 2)
+    return Entries(loss.places, np.take_along_axis(of_responses, np.repeat(chosen, counts, axis=0), 1), loss.weights)
 
 
 def _loss_entries(places: Places, responses: list[ResponseScores]) -> Entries:

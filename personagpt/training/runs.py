@@ -19,7 +19,7 @@ from personagpt.scoring.definitions import METRICS, shown
 from personagpt.training.csv_log import EVAL_COLUMNS, LOSS_COLUMNS, Rows, read_rows
 from personagpt.training.plots import runs_figure
 
-PLACES = ("settings.env_file", "settings.save_path")  # differ between any two runs
+LEFT_OUT = {"settings.env_file", "settings.save_path", "data.train.style", "data.valid.style"}
 OTHER_VOCABULARY = "The runs' vocabularies differ, so their losses per token do not compare."
 WIDEST = 24  # letters of a value
 
@@ -86,7 +86,7 @@ def flattened(content: dict[str, Any], before: str = "") -> dict[str, Any]:
 
 def settings_that_differ(runs: list[Run]) -> list[list[str]]:
     """Return a row for each setting, text, library version or machine that is not the same in all runs."""
-    keys = dict.fromkeys(key for run in runs for key in run.described if key not in PLACES)
+    keys = dict.fromkeys(key for run in runs for key in run.described if key not in LEFT_OUT)
     rows = []
     for key in keys:
         values = [run.described.get(key, "-") for run in runs]

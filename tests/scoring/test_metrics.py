@@ -26,7 +26,7 @@ from personagpt.scoring.metrics import (
 from personagpt.sequences.batches import Batch
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
-from personagpt.text.convai2 import Corpus, Dialogue, read_corpus
+from personagpt.text.convai2 import Corpus, Dialogue, read_corpus, write_corpus
 from tests.scoring.helpers import PLAIN, dataset_of
 
 EOS = 0
@@ -286,20 +286,27 @@ def test_every_teacher_forced_metric_against_the_slow_way(sample, dataset, encod
 
 
 def test_order_spread_against_the_slow_way(encoder, sharp_model) -> None:
-    """Two facts have two orders: the range over many draws is the difference of the two."""
-    text = b"1 your persona: i ski .\n2 your persona: i have two dogs .\n3 hi !\ti walk my dogs .\n"
-    data = dataset_of(text, encoder)
+    """Two facts have two orders, and among eight draws each side meets both."""
+    facts = (["i like rap .", "i sing ."], ["i ski .", "i have two dogs ."])
+    said = ["hi !", "i walk my dogs .", "why ?", "no idea ."]
+    data = dataset_of(write_corpus([Dialogue(facts, said)]).encode(), encoder)
     loss = teacher_forced(sharp_model, data, encoder, PLAIN)["loss"]
     found = order_spread(sharp_model, data, encoder, PLAIN, loss, 8, 42)
-    assert found.values.shape == (1, 8)
-    orders = [["i ski .", "i have two dogs ."], ["i have two dogs .", "i ski ."]]
-    slow = [slow_score(sharp_model, encoder.tokenizer, 1, facts, ["hi !"], "i walk my dogs .")[0] for facts in orders]
-    assert found.values[0, 0] == pytest.approx(slow[0].sum(), abs=1e-4)
-    assert sorted(set(found.values[0].round(3))) == pytest.approx(sorted(nll.sum() for nll in slow), abs=2e-3)
-    spread = abs(math.exp(slow[0].mean()) - math.exp(slow[1].mean()))
-    assert spread > 1e-3
+    assert found.places.turns.tolist() == [1, 3, 2, 4]
+    slow = []  # of each response: nll in the worst order, in the best
+    for speaker in (0, 1):
+        turns = range(speaker, 4, 2)
+        orders = [
+            [slow_score(sharp_model, encoder.tokenizer, speaker, order, said[:i], said[i])[0].sum() for i in turns]
+            for order in (facts[speaker], facts[speaker][::-1])
+        ]
+        slow += zip(*sorted(orders, key=sum, reverse=True), strict=True)
+    np.testing.assert_allclose(found.values, slow, atol=1e-4)
+    assert (found.values[:, 0] != found.values[:, 1]).all()
+    tokens = found.weights.sum()
+    worst, best = (np.exp(sum(column) / tokens) for column in zip(*slow, strict=True))
     metric = next(metric for metric in metrics.METRICS if metric.name == "order_spread")
-    assert metric.figure(found) == pytest.approx(spread, rel=1e-3)
+    assert metric.figure(found) == pytest.approx(worst - best, rel=1e-3)
 
 
 def test_scores_come_in_order_whatever_the_batches(sample, dataset, encoder, sharp_model, monkeypatch) -> None:
