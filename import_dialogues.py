@@ -42,7 +42,7 @@ from personagpt.importing.steps import (
 )
 from personagpt.importing.table import LAYOUTS
 from personagpt.importing.talks import ImportedTalk, RecordError
-from personagpt.output import say, warn
+from personagpt.output import counted, say, warn
 from personagpt.settings import TEXT_NAMES, Settings
 from personagpt.text.convai2 import Dialogue, write_corpus
 from personagpt.text.persona_file import read_persona_file
@@ -145,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.export_messages:
         lines = [f"{line}\n" for line in message_lines(reading.dialogues)]
         write_atomically(options.export_messages, "".join(lines))
-        say(f"{summary(reading)}; {len(lines):,} records of chat messages in {options.export_messages}")
+        say(f"{summary(reading)}; {counted(len(lines), 'records')} of chat messages in {options.export_messages}")
         return 0
     parts = split(reading, options.valid)
     write_texts(texts, parts)
@@ -255,11 +255,11 @@ def finish_talks(options: Options, reading: Reading) -> None:
         except RecordError as error:
             reading.failed.append(f"{talk.place}: {error}")
     if paragraphs:
-        reading.notes.append(f"{paragraphs:,} personas were one paragraph: each sentence of it is a fact now")
+        reading.notes.append(f"{counted(paragraphs, 'personas')} in one paragraph: each sentence of it is a fact now")
     if long := [len(dialogue.utterances) for dialogue in reading.dialogues if len(dialogue.utterances) > USUAL_TURNS]:
         reading.notes.append(
-            f"{len(long):,} talks have more than {USUAL_TURNS} utterances, of which preprocessing uses the first "
-            f"max_turns (default {USUAL_TURNS}): set max_turns = {max(long)} to use all"
+            f"{counted(len(long), 'talks')} of more than {USUAL_TURNS} utterances, of which preprocessing uses the "
+            f"first max_turns (default {USUAL_TURNS}): set max_turns = {max(long)} to use all"
         )
 
 
@@ -309,15 +309,15 @@ def summary(reading: Reading, parts: Parts | None = None) -> str:
     dialogues = reading.dialogues
     line = f"{', '.join(reading.formats)}: "
     if parts:
-        line += f"{len(parts.train):,} dialogues for training, {len(parts.valid):,} for validation"
+        line += f"{counted(len(parts.train), 'dialogues')} for training, {len(parts.valid):,} for validation"
     else:
-        line += f"{len(dialogues):,} dialogues"
+        line += counted(len(dialogues), "dialogues")
     if reading.failed:
-        line += f"; {len(reading.failed):,} records left out that do not parse"
+        line += f"; {counted(len(reading.failed), 'records')} left out for mistakes"
     if reasons := left_out(reading):
         line += f"; left out: {reasons}"
     if parts and parts.crossing:
-        line += f"; {parts.crossing:,} dialogues left out whose two personas fell into different parts"
+        line += f"; {counted(parts.crossing, 'dialogues')} left out whose two personas fell into different parts"
     given = [sum(map(bool, dialogue.personas)) for dialogue in dialogues]
     if 2 in given and (lacking := len(given) - given.count(2)):
         line += f"; {lacking:,} lack a persona that others have: that speaker trains without facts"
@@ -325,7 +325,7 @@ def summary(reading: Reading, parts: Parts | None = None) -> str:
 
 
 def left_out(reading: Reading) -> str:
-    return ", ".join(f"{count:,} {reason}" for reason, count in reading.left_out.items() if count)
+    return ", ".join(counted(count, reason) for reason, count in reading.left_out.items() if count)
 
 
 def next_command(options: Options) -> str:

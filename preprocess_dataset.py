@@ -75,6 +75,7 @@ def write_tensors(options: Options, settings: Settings, goals: list[Goal], corpo
         from personagpt.model.decoders import context_length
         from personagpt.model.loading import load_config, load_tokenizer
         from personagpt.sequences.dataset import encode_corpus, tensor_metadata
+        from personagpt.sequences.familiarity import unfamiliar
         from personagpt.sequences.format import Encoder
 
     tokenizer = load_tokenizer(settings.model_name)
@@ -95,6 +96,8 @@ def write_tensors(options: Options, settings: Settings, goals: list[Goal], corpo
             tensors[split].write(stack.enter_context(replacing(settings.tensors(split))), metadata[split])
     say("\n".join(summaries))
     for warning in warnings(corpora["train"], corpora["valid"], draws["train"]):
+        warn(f"warning: {warning}")
+    if warning := unfamiliar(corpora["train"], encoder):
         warn(f"warning: {warning}")
     say(f"tensors in {settings.save_path}; next: {command('train.py', options.env)}")
     return 0

@@ -52,6 +52,16 @@ def warn(text: str) -> None:
         sys.stderr.flush()
 
 
+def counted(count: int, plural: str) -> str:
+    """Return `3 messages of media`, and `1 message of media` for 1. The first word in -s is the plural."""
+    name = re.sub(r"(\w+?)(ies|s)\b", _singular, plural, count=1) if count == 1 else plural
+    return f"{count:,} {name}"
+
+
+def _singular(word: re.Match[str]) -> str:
+    return f"{word[1]}y" if word[0].endswith("ies") else word[1]
+
+
 def _write(text: str, stream: object) -> None:
     from tqdm import tqdm  # here, because utils.py imports this module before it answers signals
 

@@ -121,7 +121,7 @@ def chromium():  # noqa: ANN201
     # As root in a container; and without the services that Chromium itself would ask.
     options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
     options += ["--disable-component-update", "--disable-sync"]
-    sync_api.expect.set_options(timeout=20_000)
+    sync_api.expect.set_options(timeout=60_000)
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=options)
         yield browser
@@ -140,6 +140,7 @@ def browse(chromium):  # noqa: ANN201
     def open_page(url: str, **options: object):  # noqa: ANN202
         urls.append(url)
         context = chromium.new_context(**options)
+        context.set_default_timeout(60_000)  # the machine may be busy
         contexts.append(context)
         shown = context.new_page()
         shown.on("request", lambda request: asked.append(request.url))

@@ -122,7 +122,7 @@ def test_too_many_failures_write_nothing(run, talks, target) -> None:
     assert not target.exists()
     done = run(main, talks, "--to", target, "--keep-going")
     assert done.status == 0
-    assert "plain: 18 dialogues for training, 2 for validation; 2 records left out that do not parse\n" in done.out
+    assert "plain: 18 dialogues for training, 2 for validation; 2 records left out for mistakes\n" in done.out
 
 
 def test_one_failure_in_a_hundred_goes_on(run, talks, target) -> None:
@@ -130,7 +130,7 @@ def test_one_failure_in_a_hundred_goes_on(run, talks, target) -> None:
     done = run(main, talks, "--to", target)
     assert done.status == 0
     assert done.err == f"{talks}: line 595: 1 speakers ('A'); expected two\n"
-    assert "; 1 records left out" in done.out
+    assert "; 1 record left out for mistakes" in done.out
 
 
 def test_only_the_first_failures_are_named(run, tmp_path, target) -> None:
@@ -222,7 +222,7 @@ def test_many_speakers_are_answered_with_the_command(run, script, target) -> Non
 def test_a_character_of_a_script_replies(run, script, target) -> None:
     done = run(main, script, "--to", target, "--speaker", "vex", "--valid", "0")
     assert (done.status, done.err) == (0, "")
-    assert "2 dialogues for training, 0 for validation; left out: 1 talks without Vex and a partner\n" in done.out
+    assert "2 dialogues for training, 0 for validation; left out: 1 talk without Vex and a partner\n" in done.out
     assert "Vex has no persona: it is `my name is Vex.` now; --persona-file FILE gives a better\n" in done.out
     assert "    * Vex: Out .\n" in done.out
     assert (target / TEXT_NAMES["train"]).read_text() == (
@@ -245,8 +245,8 @@ def test_columns_and_a_paragraph(run, tmp_path, target) -> None:
     path = tmp_path / "personality.csv"
     path.write_text(',Persona,chat\n0,"i bake . i have a goat . i walk .","hi ,\nho .\n"\n')
     done = run(main, path, "--to", target, "--columns", "text=chat, persona=Persona", "--valid", "0")
-    assert done.out.startswith("columns (text=chat, persona=Persona): 1 dialogues for training")
-    assert "1 personas were one paragraph: each sentence of it is a fact now\n" in done.out
+    assert done.out.startswith("columns (text=chat, persona=Persona): 1 dialogue for training")
+    assert "1 persona in one paragraph: each sentence of it is a fact now\n" in done.out
     assert facts(target / TEXT_NAMES["train"]) == {"i bake .", "i have a goat .", "i walk ."}
 
 
@@ -288,7 +288,7 @@ def test_long_talks_are_named(run, tmp_path, target) -> None:
     path.write_text("A: a\nB: b\n" * 11)
     done = run(main, path, "--to", target, "--valid", "0")
     assert (
-        "1 talks have more than 20 utterances, of which preprocessing uses the first max_turns (default 20): "
+        "1 talk of more than 20 utterances, of which preprocessing uses the first max_turns (default 20): "
         "set max_turns = 22 to use all\n"
     ) in done.out
 

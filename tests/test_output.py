@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tqdm import tqdm
 
-from personagpt.output import is_first_process, say, warn
+from personagpt.output import counted, is_first_process, say, warn
 from tests.helpers import be_process
 
 
@@ -33,3 +33,18 @@ def test_a_line_stands_above_the_progress_bar(capsys: pytest.CaptureFixture[str]
         out, err = capsys.readouterr()
     assert out == "a line\n"
     assert err.rpartition("\r")[2].startswith("train:")  # drawn again below the line
+
+
+@pytest.mark.parametrize(
+    ("plural", "singular"),
+    [
+        ("dialogues", "dialogue"),
+        ("messages of media, calls and notices", "message of media, calls and notices"),
+        ("empty messages", "empty message"),
+        ("replies of weight 0; a talk ends before each", "reply of weight 0; a talk ends before each"),
+    ],
+)
+def test_one_is_no_plural(plural: str, singular: str) -> None:
+    assert counted(1, plural) == f"1 {singular}"
+    assert counted(1_200, plural) == f"1,200 {plural}"
+    assert counted(0, plural) == f"0 {plural}"

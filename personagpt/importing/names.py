@@ -27,13 +27,16 @@ SPOKEN = re.compile(
 )
 LINK_SCHEMES = {"http", "https", "ftp", "file", "mailto", "tel"}
 FACT = re.compile(rf"\s*(.{{1,{LONGEST_NAME}}}?)['\u2019`]s?\s+persona\s*[{COLONS}](.*)", re.IGNORECASE)
-DIRECTION = re.compile(r"\s*(\[.*\]|\(.*\)|\*[^*]+\*|[*=_~#-]{3,}|[*\s]+)\s*")
+DIRECTION = re.compile(r"\s*(\[.*\]|\(.*\)|\*[^*]+\*|[*=_~#-]{3,}|[*\s]+|#{1,6}\s.*)\s*")
+BOLD = re.compile(
+    rf"^\s*(?:\*\*|__)([^*_]{{1,{LONGEST_NAME}}}?[{COLONS}]?)(?:\*\*|__)(?=\s|[{COLONS}])"
+)  # Markdown: **Ann:** hi
 INVISIBLE_MARKS = re.compile("[\u200e\u200f\ufeff]")  # WhatsApp puts them in front of dates and names
 
 
 def split_name(line: str) -> tuple[str, str] | None:
     """Return who speaks in `line`, and the text; None where no name stands before a colon."""
-    line = INVISIBLE_MARKS.sub("", line)
+    line = BOLD.sub(r"\1", INVISIBLE_MARKS.sub("", line))
     if stamp := LEADING_STAMP.match(line):
         line = line[stamp.end() :]
     spoken = SPOKEN.match(line)
@@ -59,7 +62,7 @@ def split_fact(line: str) -> tuple[str, str] | None:
 
 
 def is_direction(line: str) -> bool:
-    """Return whether `line` is a stage direction, `[They leave.]`, or a rule, `* * *`."""
+    """Return whether `line` is a stage direction, `[They leave.]`, a rule, `* * *`, or a heading, `# Night`."""
     return DIRECTION.fullmatch(line) is not None
 
 

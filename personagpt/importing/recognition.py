@@ -59,9 +59,10 @@ def unknown(source: Source) -> str:
         kind, names = source.kind, "the keys " + _listed(keys) if keys else "no objects"
         first = shorten(records[0]) if records else "none"
     suggestion = written(nearest_mapping(source)) or "text=COLUMN, speaker=COLUMN, talk=COLUMN, persona=COLUMN"
+    hint = "; where its first line is no header, add one such as `name,line`" if source.columns else ""
     return (
         f"{source.name}: {kind} of no format that is known, with {names}; its first record: {first}; "
-        f'try --columns "{suggestion}"'
+        f'try --columns "{suggestion}"{hint}'
     )
 
 

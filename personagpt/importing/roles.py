@@ -49,7 +49,7 @@ def text_of(content: Any, number: int, left_out: Counter[str]) -> str:
         if isinstance(text, str):
             texts.append(text)
         else:
-            left_out["parts of messages that are no text"] += 1
+            left_out["parts of messages without text"] += 1
     return "\n".join(texts)
 
 

@@ -118,6 +118,17 @@ def times(written: Sequence[str]) -> list[float | None]:
     return [seconds_of(numbers, clock, order) for numbers, clock in pairs]
 
 
+def any_seconds(written: Sequence[str]) -> list[float | None]:
+    """Return the time of each of the stamps of a file, in seconds: a date with its clock, ISO 8601, or a number."""
+    found = []
+    for text, seconds in zip(written, times(written), strict=True):
+        is_number = re.fullmatch(r"\d{9,}(\.\d+)?", text) is not None
+        in_thousandths = is_number and len(text.partition(".")[0]) > 11
+        known = number_seconds(text, 1000 if in_thousandths else 1) if is_number else iso_seconds(text)
+        found.append(seconds if known is None else known)
+    return found
+
+
 COMPILED = re.compile(STAMP, re.IGNORECASE)
 ISO = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)[T ](?P<clock>\d\d:\d\d(?::\d\d)?)(?:\.\d+)?(?P<zone>Z|[+-]\d\d:\d\d)?", re.ASCII

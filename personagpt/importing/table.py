@@ -10,7 +10,8 @@ tests/importing/layouts/test_NAME.py. The module has
 - `read(source, left_out)`: yield an ImportedTalk for each talk, oldest turn first, or a RecordError with `place` and
   reason for a record that is no talk. `parse_each(records, parse)` does this for a function that raises RecordError.
   `left_out[reason] += 1` counts what is neither a talk nor a mistake: "messages of media", "tool calls", "notices". The
-  reason is a plural, because the summary prints "3 messages of media". Raise UserError where the whole file is wrong.
+  reason starts with a plural, because the summary prints "3 messages of media" and "1 message of media". Raise
+  UserError where the whole file is wrong.
 
 A reader yields what the file holds and leaves the rest to the shared steps (personagpt/importing/steps.py): it does not
 clean text, join what a speaker says in a row, split a talk at pauses, pick two speakers, or cut facts. It sets
@@ -30,6 +31,7 @@ from typing import Protocol
 
 from personagpt.importing.layouts import (
     alpaca,
+    chat_lines,
     chatgpt,
     columns,
     convai2,
@@ -41,6 +43,7 @@ from personagpt.importing.layouts import (
     messenger,
     msc,
     names_alone,
+    pairs,
     parlai,
     persona_csv,
     plain,
@@ -52,6 +55,7 @@ from personagpt.importing.layouts import (
     slack,
     synthetic_persona_chat,
     telegram,
+    text_lists,
     topical_chat,
     transfertransfo,
     truecased,
@@ -76,6 +80,7 @@ LAYOUTS: dict[str, Layout] = {
     "signal": signal,
     "whatsapp": whatsapp,
     "telegram": telegram,
+    "chat-lines": chat_lines,
     "messenger": messenger,
     "discord": discord,
     "slack": slack,
@@ -95,6 +100,8 @@ LAYOUTS: dict[str, Layout] = {
     "messages": messages,
     "sharegpt": sharegpt,
     "alpaca": alpaca,
+    "pairs": pairs,
+    "text-lists": text_lists,
     "parlai": parlai,
     "role-markers": role_markers,
     "dailydialog": dailydialog,

@@ -31,7 +31,8 @@ from personagpt.model.cpu_products import use_cpu_products
 from personagpt.model.decoders import context_length, find_obstacle
 from personagpt.model.folders import MANIFEST, STATE, find_model, named_model
 from personagpt.model.gpt2 import use_fused_gelu
-from personagpt.output import say
+from personagpt.model.tokenizer import as_published, lost_text
+from personagpt.output import say, warn
 from personagpt.sequences.format import SPECIAL_TOKENS, Encoder, add_special_tokens
 from personagpt.settings import Settings
 from personagpt.text.style import STYLE, Style, read_style
@@ -55,22 +56,36 @@ def quiet_libraries() -> None:
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
-    """Return the fast tokenizer of the folder or hub model `name`, with the persona tokens. Raises ModelError."""
-    return add_special_tokens(load_bare_tokenizer(name))
+    """Return the fast tokenizer of the folder or hub model `name`, with the persona tokens. Raises UserError.
+
+    Warns where text does not come back from its ids.
+    """
+    tokenizer = add_special_tokens(load_bare_tokenizer(name))
+    if line := lost_text(name, tokenizer):
+        warn(f"warning: {line}")
+    return tokenizer
 
 
 def load_bare_tokenizer(name: str) -> PreTrainedTokenizerFast:
-    """Return the fast tokenizer of `name` as it was published, but with padding on the left. Raises ModelError."""
+    """Return the fast tokenizer of `name` as it was published, but with padding on the left. Raises ModelError.
+
+    A tokenizer without an end token gets one, as `as_published` says.
+    """
     quiet_libraries()
     try:
         _say_if_fetched(name, "tokenizer", "tokenizer.json", "vocab.json")
         # The library's `generate` goes on after a batch's last column, which must be a token of every chat. Only a
         # side that is given here is saved. The batches of this repository are padded without the tokenizer.
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", trust_remote_code=False)
+        if tokenizer.is_fast:
+            tokenizer = as_published(name, tokenizer)
     except Exception as error:  # a damaged or foreign folder makes the library raise anything; the user gets a line
         raise _unusable(name, "tokenizer", error) from None
     if not tokenizer.is_fast or tokenizer.eos_token_id is None or len(tokenizer) < 2:
-        raise ModelError(f"{name}: no usable fast tokenizer with an end token (vocab.json and merges.txt missing?)")
+        raise ModelError(
+            f"{name}: no usable fast tokenizer with an end token: it needs a tokenizer.json, or vocab.json and "
+            "merges.txt, or vocab.txt, and an eos_token (or sep_token) in its tokenizer_config.json"
+        )
     return tokenizer
 
 

@@ -35,7 +35,7 @@ def test_a_name_of_no_role(name: object) -> None:
 def test_parts_that_are_no_text_are_counted() -> None:
     left_out: Counter[str] = Counter()
     assert text_of(["a", {"type": "text", "text": "b"}, {"type": "image"}, 7], 1, left_out) == "a\nb"
-    assert left_out == {"parts of messages that are no text": 2}
+    assert left_out == {"parts of messages without text": 2}
 
 
 def test_what_is_learned() -> None:

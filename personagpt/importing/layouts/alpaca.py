@@ -3,7 +3,8 @@
     {"instruction": "name a bee .", "input": "a wild one", "output": "the mason bee .", "system": "i keep bees .",
      "history": [["hello !", "hi there ."]]}
 
-`input` goes on with the instruction. `system` is the persona, a fact a line. The pairs of `history` come first.
+`input` (`context` in Dolly) goes on with the instruction. `system` is the persona, a fact a line. The pairs of
+`history` come first.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | Reco
 def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
     instruction = value_of(record.content, "instruction", str)
     output = value_of(record.content, next((key for key in OUTPUTS if key in record.content), OUTPUTS[0]), str)
-    question = "\n".join(text for text in (instruction, _optional(record.content, "input")) if text.strip())
+    more = [_optional(record.content, key) for key in ("input", "context")]
+    question = "\n".join(text for text in (instruction, *more) if text.strip())
     messages = []
     for pair in value_of(record.content, "history", list) if record.content.get("history") else []:
         if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)):

@@ -63,7 +63,7 @@ def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
         if text.strip():
             turns.append(ImportedTurn(role, text, role == USER or message.get("weight") != 0))
         elif role == USER:
-            left_out["messages that hold no text; the talk ends before each"] += 1
+            left_out["messages without text; the talk ends before each"] += 1
             break
         else:
             left_out["empty answers"] += 1

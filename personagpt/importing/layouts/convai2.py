@@ -28,7 +28,7 @@ def recognises(source: Source) -> bool:
 
 def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | RecordError]:
     corpus = parse_corpus(source.text.encode(errors="surrogateescape"), source.name)
-    left_out["dialogues that repeat another from the other side"] += len(corpus.mirrors)
+    left_out["dialogues repeated from the other side"] += len(corpus.mirrors)
     left_out["dialogues with an empty utterance"] += len(corpus.left_out)
     for dialogue, sides in corpus:
         turns = [ImportedTurn(SPEAKERS[number % 2], text) for number, text in enumerate(dialogue.utterances)]

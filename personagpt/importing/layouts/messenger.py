@@ -90,10 +90,10 @@ def _said(message: dict[str, Any], sender: str, left_out: Counter[str]) -> str:
     if message.get("is_unsent") is True or message.get("isUnsent") is True:
         left_out["deleted messages"] += 1
     elif "call_duration" in message or message.get("type") in ("Call", "Subscribe", "Unsubscribe"):
-        left_out["calls and notices"] += 1
+        left_out["notices of calls and changes"] += 1
     elif _is_messengers(text, sender):
         is_media = share or any(message.get(key) for key in MEDIA)
-        left_out["messages of media" if is_media else "calls and notices"] += 1
+        left_out["messages of media" if is_media else "notices of calls and changes"] += 1
     elif isinstance(share, dict) and text.strip() in ("", mended(text_at(share, "link")).strip()):
         left_out["shared links"] += 1
     elif not text.strip():

@@ -58,7 +58,7 @@ def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
         if speaker not in SPEAKERS:
             raise RecordError(f"utterance {number} has the id {shorten(speaker)}; expected {' or '.join(SPEAKERS)}")
         turns.append(ImportedTurn(speaker, text))
-    left_out["previous dialogs, which stand in the files of their sessions"] += len(
+    left_out["earlier dialogs, which stand in the files of their sessions"] += len(
         list_at(record.content, "previous_dialogs")
     )
     return ImportedTalk(record.place, turns, facts, part=record.part)

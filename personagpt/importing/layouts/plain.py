@@ -18,16 +18,20 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import islice
 
 from personagpt.errors import shorten
 from personagpt.importing.names import COLONS, is_direction, same_name, split_fact, split_name
-from personagpt.importing.sources import Source
+from personagpt.importing.sources import SAMPLED, Source
 from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each
 
 MARKER = re.compile(
     r"<\|(?:end|start|begin)_?of_?(?:text|talk|dialog|dialogue|conversation|turn)\|>|<\|?/?(?:s|bos|eos)\|?>|\[[BE]OS\]",
     re.IGNORECASE,
 )
+
+
+RULE = re.compile(r"\s*(?:[*=_~#-]{3,}|\*( \*)+)\s*")
 
 
 def recognises(source: Source) -> bool:
@@ -38,7 +42,16 @@ def recognises(source: Source) -> bool:
 
 def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | RecordError]:
     names = _names_with_colons(source)
-    return parse_each(_blocks(source), lambda record: _talk(record, names, left_out))
+    return parse_each(_spoken(_blocks(source), left_out), lambda record: _talk(record, names, left_out))
+
+
+def _spoken(blocks: Iterator[Record], left_out: Counter[str]) -> Iterator[Record]:
+    """Yield the blocks that are more than stage directions and headings, which stand between talks, too."""
+    for block in blocks:
+        if all(map(is_direction, block.content)):
+            left_out["stage directions"] += len(block.content)
+        else:
+            yield block
 
 
 def _names_with_colons(source: Source) -> list[str]:
@@ -62,12 +75,21 @@ def _names_with_colons(source: Source) -> list[str]:
 
 
 def _blocks(source: Source) -> Iterator[Record]:
-    """Yield the lines of each talk. A blank line between persona lines and their talk does not end it."""
+    """Yield the lines of each talk. A blank line between persona lines and their talk does not end it.
+
+    Where a blank line stands after every utterance, only two blank lines or a rule (`---`) end a talk.
+    """
     has_markers = any(_unmarked(line)[1] for line in source.first_lines)
+    is_loose = not has_markers and _is_loose(source)
     block: Record | None = None
+    blanks = 0
     for number, line in source.lines():
         text, starts, ends = line, False, not line.strip()
-        if has_markers:
+        blanks = blanks + 1 if ends else 0
+        if is_loose:
+            ends = blanks > 1 or RULE.fullmatch(line) is not None
+            text = "" if ends else line
+        elif has_markers:
             text, is_marked = _unmarked(line)
             starts = is_marked and bool(MARKER.match(line.strip())) and bool(text)
             ends = is_marked and not starts
@@ -84,6 +106,14 @@ def _blocks(source: Source) -> Iterator[Record]:
             block = None
     if block:
         yield block
+
+
+def _is_loose(source: Source) -> bool:
+    """Return whether nearly every line among the first is followed by a blank line, so that it separates no talks."""
+    lines = [line.strip() for _, line in islice(source.lines(), 2 * SAMPLED)]
+    spoken = [number for number, line in enumerate(lines) if line and not split_fact(line)]
+    alone = sum(number + 1 == len(lines) or not lines[number + 1] for number in spoken)
+    return len(spoken) > 2 and alone >= 0.9 * len(spoken)
 
 
 def _unmarked(line: str) -> tuple[str, bool]:

@@ -7,7 +7,8 @@
     <|im_start|>assistant                    ### Assistant: me .
     hello !<|im_end|>
 
-ChatML, Zephyr's, Llama's and Gemma's markers, and `###` with a name. In a text file a new talk starts after
+ChatML, Zephyr's, Llama's and Gemma's markers, and `###` with a name; in the `chosen` of a preference also `Human:` and
+`Assistant:` after a blank line. In a text file a new talk starts after
 `<|endoftext|>` or the like, before a system message, and where blank lines stand only between talks, or a line holds a
 whole talk.
 """
@@ -18,6 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 from personagpt.errors import shorten
 from personagpt.importing.chats import text_at
@@ -43,6 +45,7 @@ END = re.compile(
 TALK_END = re.compile(
     r"((?:<\|endoftext\|>|<\|end_of_text\|>|<eos>)\s*|(?=<\|begin_of_text\|>|<bos>)|(?<=</s>)[ ]*\n\s*(?=<s>))"
 )
+HH = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 BLANK_LINE, NEW_LINE = re.compile(r"\n\s*\n\s*$"), re.compile(r"\n\s*$")
 
 
@@ -53,7 +56,12 @@ def recognises(source: Source) -> bool:
         return first is not None and first.start() == 0 and _has_roles(text)
     if source.kind == "table":
         return "text" in source.columns and _has_roles("\n".join(source.first_lines[1:]))
-    return any(_has_roles(text_at(record, "text")) for record in source.first_records)
+    return any(_has_roles(_text(record)) for record in source.first_records)
+
+
+def _text(record: Any) -> str:
+    """Return the text of a record; of a preference in the form of HH-RLHF the chosen talk, with the usual markers."""
+    return text_at(record, "text") or HH.sub(r"\n### \1:", text_at(record, "chosen"))
 
 
 def _has_roles(text: str) -> bool:
@@ -106,7 +114,8 @@ def _role(mark: re.Match[str]) -> str:
 
 
 def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
-    text = text_at(record.content, "text")
+    text = _text(record.content)
+    left_out["rejected talks"] += isinstance(record.content, dict) and "rejected" in record.content
     marks = list(ROLE.finditer(text))
     if not marks:
         raise RecordError(f"expected a marker such as <|user|> in {shorten(text)}")

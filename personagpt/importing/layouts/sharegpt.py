@@ -21,8 +21,8 @@ from personagpt.importing.roles import ROLES, is_label, role_of, roles_talk, tex
 from personagpt.importing.sources import Source
 from personagpt.importing.talks import ImportedTalk, Record, RecordError, parse_each, value_of
 
-LISTS = ("conversations", "conversation", "items", "messages")
-WRITERS, TEXTS = ("from", "role", "speaker", "author"), ("value", "content", "text")
+LISTS = ("conversations", "conversation", "items", "messages", "chat_messages")  # the last is Claude's export's
+WRITERS, TEXTS = ("from", "role", "speaker", "author", "sender"), ("value", "content", "text")
 
 
 def recognises(source: Source) -> bool:
@@ -64,7 +64,8 @@ def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
             messages += [(role_of(key, number), text_of(text, number, left_out), True) for key, text in message.items()]
             continue
         writer = next((key for key in WRITERS if isinstance(message, dict) and key in message), None)
-        content = next((key for key in TEXTS if isinstance(message, dict) and key in message), None)
+        contents = [key for key in TEXTS if isinstance(message, dict) and key in message]
+        content = next((key for key in contents if message[key]), contents[0]) if contents else None
         if writer is None or content is None:
             raise RecordError(f"message {number} is {shorten(message)}; expected an object with 'from' and 'value'")
         text = text_of(message[content], number, left_out)

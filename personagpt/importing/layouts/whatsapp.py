@@ -156,7 +156,7 @@ def _said(message: Message, left_out: Counter[str]) -> str:
     if not caption.strip():
         left_out["messages of media, calls and notices"] += 1
     elif caption != text:
-        left_out["pictures and files beside a text"] += 1
+        left_out["attachments beside a text"] += 1
     return caption
 
 

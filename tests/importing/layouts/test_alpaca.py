@@ -30,7 +30,7 @@ def test_a_table() -> None:
 
 
 def test_the_answer_may_be_called_response() -> None:
-    assert same(read([{"instruction": "a ?", "context": "", "response": "b ."}])[0], ([], []), ["a ?", "b ."])
+    assert same(read([{"instruction": "a ?", "context": "c .", "response": "b ."}])[0], ([], []), ["a ? c .", "b ."])
 
 
 @pytest.mark.parametrize(

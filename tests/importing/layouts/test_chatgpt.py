@@ -69,7 +69,7 @@ def test_what_is_left_out_is_counted() -> None:
         "thoughts and other contents that are no answer": 1,
         "tool calls": 1,
         "tool messages": 1,
-        "parts of messages that are no text": 1,
+        "parts of messages without text": 1,
         "conversations without an answer": 1,
     }
 
@@ -78,7 +78,7 @@ def test_a_picture_without_a_word_ends_the_talk() -> None:
     left_out: Counter[str] = Counter()
     record = branch(("user", "hi"), ("assistant", "ho"), ("user", ""), ("assistant", "a fine cat"))
     assert same(read([record], left_out=left_out)[0], ([], []), ["hi", "ho"])
-    assert left_out["messages that hold no text; the talk ends before each"] == 1
+    assert left_out["messages without text; the talk ends before each"] == 1
 
 
 def test_an_empty_answer_is_counted() -> None:

@@ -50,12 +50,36 @@ def test_rows_without_speaker_are_counted() -> None:
     damaged = json_lines({"name": "A", "text": "a"}, 7, {"name": "B", "text": "b"})
     (dialogue,) = read(damaged, columns="speaker=name, text=text", left_out=left_out)
     assert dialogue.utterances == ["a", "b"]
-    assert left_out["records that are no objects"] == 1
+    assert left_out["records without keys"] == 1
 
 
 def test_texts_and_speakers_must_go_together() -> None:
-    record = {"turns": [{"w": "A", "s": "a"}, {"w": "B", "s": "b"}, {"w": "A"}]}
-    assert read([record], columns="speaker=turns.w, text=turns.s")[0].startswith("record 1: 2 texts but 3 speakers in ")
+    record = {"who": ["A", "B", "A"], "says": ["a", "b"]}
+    assert read([record], columns="speaker=who, text=says")[0].startswith("record 1: 2 texts but 3 speakers in ")
+
+
+def test_an_object_that_lacks_its_text_takes_no_others() -> None:
+    turns = [{"w": {"name": "A"}, "s": "a"}, {"w": {"name": "B"}}, {"w": {"name": "B"}, "s": "b"}]
+    left_out: Counter[str] = Counter()
+    record = {"chat": {"turns": turns}}
+    (dialogue,) = read([record], columns="speaker=chat.turns.w.name, text=chat.turns.s", left_out=left_out)
+    assert dialogue.utterances == ["a", "b"]
+    assert +left_out == {"rows without speaker or text": 1}
+
+
+@pytest.mark.parametrize("stamps", [
+    ["12/11/2023,21:56", "12/11/2023,21:57", "13/11/2023,09:00", "13/11/2023,09:01"],
+    ["2023-11-12T21:56:00Z,", "2023-11-12T21:57:00Z,", "2023-11-13T09:00:00Z,", "2023-11-13T09:01:00Z,"],
+    ["1699826160000,", "1699826220000,", "1699866000000,", "1699866060000,"],
+    ["1699826160,", "1699826220,", "1699866000,", "1699866060,"],
+])  # fmt: skip
+def test_times_split_a_chat_and_order_it(stamps: list[str]) -> None:
+    rows = [
+        f"{stamp},{'AB'[number % 2]},{text}" for number, (stamp, text) in enumerate(zip(stamps, "abcd", strict=True))
+    ]
+    table = "date,clock,who,says\n" + "\n".join(reversed(rows))
+    first, second = read(table, columns="speaker=who, text=says, time=date, time=clock")
+    assert (first.utterances, second.utterances) == (["a", "b"], ["c", "d"])
 
 
 @pytest.mark.parametrize(
@@ -63,8 +87,8 @@ def test_texts_and_speakers_must_go_together() -> None:
     [
         ("speaker=name", "--columns: no text= in it; expected such as "),
         ("text=line, who=name", "--columns: no 'line, who=name' in this file; it has scene, name, line"),
-        ("name, text=line", "--columns: 'name' is no `speaker=`, `text=`, `talk=` or `persona=`; expected such as "),
-        ("text=", "--columns: 'text=' is no "),
+        ("name, text=line", "--columns: 'name' is none of `speaker=`, `text=`, `talk=`, `persona=`, `time=`; expected"),
+        ("text=", "--columns: 'text=' is none of "),
         ("text=lines", "talks: --columns: no 'lines' in this file; it has scene, name, line"),
     ],
 )
@@ -72,6 +96,25 @@ def test_mistakes(columns: str, line: str) -> None:
     with pytest.raises(UserError) as caught:
         read(SCRIPT, columns=columns)
     assert line in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        ({"one": [{"who": "A", "says": "a"}, {"who": "B", "says": "b"}],
+          "two": [{"who": "A", "says": "c"}, {"who": "B", "says": "d"}]}, "speaker=who, text=says"),
+        ({"1": {"turns": [{"who": "A", "says": "a"}, {"who": "B", "says": "b"}]},
+          "2": {"turns": [{"who": "A", "says": "c"}, {"who": "B", "says": "d"}]}},
+         "speaker=turns.who, text=turns.says"),
+        ({"version": 1, "data": [{"turns": [{"who": "A", "says": "a"}, {"who": "B", "says": "b"}]},
+                                 {"turns": [{"who": "A", "says": "c"}, {"who": "B", "says": "d"}]}]},
+         "speaker=turns.who, text=turns.says"),
+    ],
+)  # fmt: skip
+def test_an_object_around_the_records(content: object, columns: str) -> None:
+    assert written(nearest_mapping(source(content))) == columns
+    first, second = read(content, columns=columns)
+    assert (first.utterances, second.utterances) == (["a", "b"], ["c", "d"])
 
 
 def test_text_has_no_columns() -> None:
@@ -85,12 +128,18 @@ def test_text_has_no_columns() -> None:
         ("index,season no.,episode no.,name,line\n0,1,1,Vex,hi\n",
          "speaker=name, text=line, talk=season no., talk=episode no."),
         (",Persona,chat\n0,a,b\n", "text=chat, persona=persona"),
-        (json_lines({"user_name": "Y", "create_date": ""}, {"name": "V", "mes": "hi"}), "speaker=name, text=mes"),
+        (json_lines({"user_name": "Y", "create_date": ""}, {"name": "V", "mes": "hi"}),
+         "speaker=name, text=mes, time=create_date"),
         ([{"name": "Kim", "messages": [{"id": 1}, {"from": "Kim", "text": "hi"}]}],
          "speaker=messages.from, text=messages.text"),
         ([{"personas": [], "dialog": [{"id": "1", "text": "hi"}]}],
          "speaker=dialog.id, text=dialog.text, persona=personas"),
         ([{"a": 1}], ""),
+        ("Date,Time,Sender,Message\n1/2/2024,10:00,A,hi\n", "speaker=sender, text=message, time=date, time=time"),
+        ([{"id": 1, "turns": [{"who": {"name": "A"}, "says": {"text": "hi"}, "sent_date": "x"}]}],
+         "speaker=turns.who.name, text=turns.says.text, time=turns.sent_date"),
+        ("nom,phrase\nAnne,bonjour toi\nPaul,salut toi\nAnne,ça va\nPaul,oui ça va\n", "speaker=nom, text=phrase"),
+        ([{"conversation_id": 1, "a": "how are you ?", "b": "i am fine"}], "text=a, text=b, talk=conversation_id"),
     ],
 )  # fmt: skip
 def test_the_nearest_mapping(content: object, columns: str) -> None:

@@ -87,3 +87,24 @@ def test_a_damaged_file_gives_dialogues_or_one_line(place: int, piece: str, cut:
 @given(st.lists(st.text("abc \u00e9\U0001f600.!?,\"'", min_size=1).map(str.strip).filter(bool), min_size=2, max_size=9))
 def test_what_was_said_comes_back(said: list[str]) -> None:
     assert same(read(table((said, *FACTS, "")))[0], FACTS, said)
+
+
+GOALS = (
+    "context,response\n"
+    "<|act|> ask about pets.<|sep|><|p1|><|sep|><|start|> hi !EOShello !EOS,any pets ?EOS\n"
+    "<|p2|>i bake .EOSi row .EOS<|sep|><|start|> hi !EOS,<|start|> hello .EOS\n"
+).replace("EOS", "<|endoftext|>")
+
+
+def test_goal_data() -> None:
+    left_out: Counter[str] = Counter()
+    assert layout(GOALS) == "convogym"
+    first, second = read(GOALS, left_out=left_out)
+    assert same(first, ([], []), ["hi !", "hello !", "any pets ?"])
+    assert same(second, ([], ["i bake .", "i row ."]), ["hi !", "hello ."])
+    assert +left_out == {"goals of replies": 1}
+
+
+def test_a_context_without_control_tokens_is_named() -> None:
+    (*_, last) = read(GOALS + "hi !,hello !\n")
+    assert last == "record 3: 'context' is 'hi !'; expected such as <|act|>GOAL<|p1|><|sep|><|start|>..."

@@ -83,7 +83,7 @@ def test_content_as_parts() -> None:
     record = messages(("developer", [{"type": "text", "text": "i bake ."}]), ("user", parts), ("assistant", ["a cat"]))
     left_out: Counter[str] = Counter()
     assert same(read([record], left_out=left_out)[0], ([], ["i bake ."]), ["what is it ?", "a cat"])
-    assert +left_out == {"parts of messages that are no text": 1}
+    assert +left_out == {"parts of messages without text": 1}
 
 
 def test_tool_calls_and_names() -> None:
@@ -119,3 +119,20 @@ def test_bytes_that_are_no_utf_8_are_named() -> None:
     results = read(bad + b"\n" + json.dumps(SYSTEM).encode())
     assert results[0] == "line 1: byte 0xe9 in utterance 1 is not UTF-8 text; save the file as UTF-8"
     assert isinstance(results[1], Dialogue)
+
+
+def test_a_system_prompt_beside_the_messages() -> None:
+    record = {"system": "i bake .\ni row .", **messages(("user", "hi"), ("assistant", "hello"))}
+    assert same(read(json_lines(record))[0], ([], ["i bake .", "i row ."]), ["hi", "hello"])
+
+
+def test_geminis_names() -> None:
+    contents = [
+        {"role": "user", "parts": [{"text": "hi"}]},
+        {"role": "model", "parts": [{"text": "hello"}, {"inlineData": {}}]},
+    ]
+    record = {"systemInstruction": {"parts": [{"text": "i bake ."}]}, "contents": contents}
+    left_out: Counter[str] = Counter()
+    assert layout(json_lines(record)) == "messages"
+    assert same(read(json_lines(record), left_out=left_out)[0], ([], ["i bake ."]), ["hi", "hello"])
+    assert +left_out == {"parts of messages without text": 1}

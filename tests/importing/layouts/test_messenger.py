@@ -45,7 +45,7 @@ def test_a_chat() -> None:
     assert +left_out == {
         "messages of media": 2,
         "shared links": 1,
-        "calls and notices": 2,
+        "notices of calls and changes": 2,
         "deleted messages": 1,
     }
 

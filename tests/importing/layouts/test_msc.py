@@ -27,7 +27,7 @@ def test_a_session(content: object) -> None:
     assert layout(content) == "msc"
     dialogues = read(content, left_out=left_out)
     assert all(same(dialogue, FACTS, SAID) for dialogue in dialogues)
-    assert left_out["previous dialogs, which stand in the files of their sessions"] == len(dialogues)
+    assert left_out["earlier dialogs, which stand in the files of their sessions"] == len(dialogues)
 
 
 def test_the_second_speaker_may_begin() -> None:

@@ -117,3 +117,23 @@ def test_the_layout_can_be_named() -> None:
     text = "1 a\tb: hi\nB: ho"
     assert layout(text) == "convai2"
     assert same(read(text, "plain")[0], ([], []), ["hi", "ho"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ann: hi\n\nBen: ho\n\nAnn: a\n\n\nBen: b\n\nAnn: c\n",
+        "**Ann:** hi\n\n**Ben:** ho\n\n**Ann**: a\n\n---\n\n**Ben:** b\n\n**Ann:** c\n",
+    ],
+)
+def test_a_blank_line_after_every_utterance_separates_no_talks(text: str) -> None:
+    first, second = read(text)
+    assert first.utterances == ["hi", "ho", "a"]
+    assert second.utterances == ["b", "c"]
+
+
+def test_stage_directions_and_headings_between_talks_are_no_talks() -> None:
+    left_out: Counter[str] = Counter()
+    first, second = read("# One\n\nAnn: hi\nBen: ho\n\n[They leave.]\n\nAnn: a\nBen: b\n", left_out=left_out)
+    assert (first.utterances, second.utterances) == (["hi", "ho"], ["a", "b"])
+    assert +left_out == {"stage directions": 2}

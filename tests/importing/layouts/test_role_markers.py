@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -126,3 +127,12 @@ SAID = st.lists(st.text("abc \u00e9\U0001f600.!?", min_size=1).map(str.strip).fi
 def test_what_was_said_comes_back(form: str, questions: list[str], answers: list[str]) -> None:
     said = [text for pair in zip(questions, answers, strict=False) for text in pair]
     assert same(read(written(form, said), "role-markers")[0], ([], []), said)
+
+
+def test_a_preference_keeps_the_chosen_talk() -> None:
+    talk = "\n\nHuman: hi\n\nAssistant: {}"
+    record = {"chosen": talk.format("hello\n\nthere"), "rejected": talk.format("go away")}
+    left_out: Counter[str] = Counter()
+    assert layout([record]) == "role-markers"
+    assert read([record], left_out=left_out)[0].utterances == ["hi", "hello there"]
+    assert +left_out == {"rejected talks": 1}

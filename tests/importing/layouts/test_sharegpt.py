@@ -100,3 +100,10 @@ def test_damaged_records_give_dialogues_or_one_line(records: object) -> None:
 def test_what_was_said_comes_back(said: list[str]) -> None:
     record = talk(*(((("human", "gpt")[number % 2]), text) for number, text in enumerate(said)))
     assert same(read([record])[0], ([], []), said[: len(said) // 2 * 2])
+
+
+def test_claudes_export() -> None:
+    said = [{"sender": "human", "text": "hi", "content": []}, {"sender": "assistant", "text": "hello", "content": []}]
+    record = {"uuid": "1", "name": "Bees", "chat_messages": said}
+    assert layout([record]) == "sharegpt"
+    assert same(read([record])[0], ([], []), ["hi", "hello"])

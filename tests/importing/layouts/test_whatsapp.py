@@ -64,7 +64,7 @@ def test_an_export_of_the_iphone() -> None:
     assert +left_out == {
         "messages of media, calls and notices": 3,
         "deleted messages": 1,
-        "pictures and files beside a text": 1,
+        "attachments beside a text": 1,
     }
 
 
