@@ -14,18 +14,20 @@ import preprocess_dataset
 from personagpt.files import file_checksum
 from personagpt.model.loading import STATE, load_model
 from personagpt.scoring import evaluation
+from personagpt.scoring.definitions import METRICS
 from personagpt.scoring.entries import Entries
-from personagpt.scoring.metrics import METRICS, teacher_forced, teacher_forced_metrics
+from personagpt.scoring.metrics import teacher_forced, teacher_forced_metrics
 from personagpt.scoring.report import DISTRUST
 from personagpt.sequences.dataset import tensor_metadata
 from personagpt.sequences.format import Encoder
 from personagpt.settings import TEXT_NAMES, read_settings
 from personagpt.training.checkpoint import redirect_link
 from personagpt.training.resume import data_identity
-from tests.scoring.helpers import CANDIDATES, PLAIN, dataset_of
+from tests.scoring.helpers import CANDIDATES, PLAIN, dataset_of, ranking_record
 
 OPTIONS = {"env": Path(".env"), "generate": 0, "identify": False, "by_turn": False, "out": None}
 OPTIONS |= {"model": None, "text": None, "side": "both", "compare": None}
+OPTIONS |= {"orders": 0, "nli": None, "dnli": None, "runs": None}
 
 
 @pytest.fixture(scope="module")
@@ -305,11 +307,36 @@ def test_compare_a_model_with_itself(run, settings_file, tmp_path, text) -> None
     zero = {"difference": 0.0, "low": 0.0, "high": 0.0}
     names = {name for name in (metric.name for metric in METRICS) if name in written["a"]}
     assert {"loss", "hits_at_1", "persona_mrr", "word_f1", "repeat_rate", "word_perplexity"} < names
-    without = {name: {"difference": 0.0} for name in ("distinct_1", "distinct_2")}
+    without = {name: {"difference": 0.0} for name in ("distinct_1", "distinct_2", "entropy_4")}
     assert written["differences"] == dict.fromkeys(names, zero) | without
     assert re.search(r"^word_f1 .* \+0\.0 %   \+0\.0 % to \+0\.0 %$", outcome.out, re.MULTILINE)
     assert "different tokens" not in outcome.out
     assert outcome.out.count(DISTRUST) == 1
+
+
+def test_a_classifier_and_rankings_of_two_models(run, settings_file, tmp_path, text, nli_folder) -> None:
+    model = tmp_path / "save" / "checkpoint" / "model"
+    (tmp_path / "f.jsonl").write_text(json.dumps(ranking_record(["i ski ."], ["hi !"], "ho !")) + "\n")
+    asked = ["--generate", 9, "--nli", nli_folder, "--dnli", tmp_path / "f.jsonl", "--orders", 2]
+    out = tmp_path / "c.json"
+    options = ["--env", settings_file, "--text", text, "--out", out]
+    assert run(evaluate.main, *options, "--compare", model, model, *asked).status == 0
+    written = json.loads(out.read_text())
+    zero = {"difference": 0.0, "low": 0.0, "high": 0.0}
+    for name in ("bleu_1", "bleu_4", "rouge_l", "c_score", "c_score_pair", "contradicts_self", "order_spread"):
+        assert written["differences"][name] == zero
+    assert written["differences"]["dnli_hits"] == {"difference": 0.0}  # a single record
+    assert sum(written["a"][f"dnli_{name}"] for name in ("hits", "entail", "neutral", "contradict")) == 1
+    outcome = run(evaluate.main, *options[:-1], tmp_path / "d.json", *asked)
+    assert re.search(rf"^nli_replies +7   replies, greedy, read by {nli_folder}$", outcome.out, re.MULTILINE)
+    assert re.search(r"^rankings +1   records of \S+f\.jsonl, by likelihood among 31", outcome.out, re.MULTILINE)
+    assert re.search(r"^orders +2   orders of the facts", outcome.out, re.MULTILINE)
+
+
+def test_sacrebleu_is_asked_for_before_replies_are_made(run, settings_file, monkeypatch) -> None:
+    monkeypatch.setattr(evaluate, "find_spec", lambda name: None)
+    outcome = run(evaluate.main, "--env", settings_file, "--generate", 1)
+    assert (outcome.status, outcome.err) == (2, "error: --generate needs sacrebleu: pip install -r requirements.txt\n")
 
 
 def test_figures_of_the_same_model_and_text_stay_in_the_file(run, settings_file, tmp_path, text) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from personagpt.scoring.bootstrap import PERCENT, RESAMPLES
-from personagpt.scoring.entries import Metric
+from personagpt.scoring.definitions import METRICS, shown
 from personagpt.scoring.identification import PERSONAS
-from personagpt.scoring.metrics import METRICS
 from personagpt.scoring.published import PUBLISHED, Published
 
 COMPARED = ("turn_perplexity", "token_f1", "word_f1", "hits_at_1")  # the metrics that published figures count
@@ -33,7 +32,10 @@ def table(figures: dict[str, Any], comparable: bool) -> str:
     meanings = {
         "responses": f"of {figures['response_tokens']:,} tokens{whose}",
         "generated": "replies, greedy",
+        "nli_replies": f"replies, greedy, read by {figures.get('nli')}",
         "goal_replies": "replies, greedy, with a goal and without it",
+        "rankings": f"records of {figures.get('dnli')}, by likelihood among 31: chance 3.2 %, the others 32.3 % each",
+        "orders": "orders of the facts, the text's own the first",
     }
     lines += [f"{name:<16}{figures[name]:>9,}   {text}" for name, text in meanings.items() if name in figures]
     if "identified_among" in figures:
@@ -100,10 +102,3 @@ def table_of_differences(
             "word_perplexity, of the same words for both models, compares them.",
         ]
     return "\n".join(lines)
-
-
-def shown(metric: Metric, value: float, sign: str = "") -> str:
-    """Return a metric's value as the tables show it; a `sign` of "+" shows the sign of a positive value."""
-    if metric.as_percent:
-        return f"{100 * value:{sign}.1f} %"
-    return f"{value:{sign}.{4 if metric.name == 'loss' else 2}f}"

@@ -14,7 +14,7 @@ from personagpt.files import read_json, write_atomically
 from personagpt.model.folders import STATE
 from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import Sampling
-from personagpt.scoring.metrics import METRICS
+from personagpt.scoring.definitions import METRICS
 from personagpt.scoring.published import by_turn, has_published_vocabulary, is_published_text
 from personagpt.sequences.dataset import tensor_metadata
 from personagpt.sequences.goals import read_goals
