@@ -5,6 +5,7 @@
     python evaluate.py --model af1tang/personaGPT      a model trained elsewhere: a folder or a hub name
     python evaluate.py --text valid_both_original.txt  another text; hits@1 where it carries candidates
     python evaluate.py --identify                      is a side's own persona the likeliest of 20?
+    python evaluate.py --side second                   only what the second speaker says, as most published figures
     python evaluate.py --by-turn                       every metric also by turn: where a talk goes wrong
     python evaluate.py --compare save/a save/b         two models on one text, and the intervals of their differences
     python evaluate.py --orders 5                      how far the perplexity depends on the order of the facts
@@ -14,9 +15,9 @@
     python evaluate.py --out scores.json               another file for the figures
 
 Reads   the model, and data_path/valid_both_original_no_cands.txt (without it, save_path/valid_data.safetensors).
-Writes  save_path/samples/eval.json, as train.py does; for another model or text eval-MODEL-TEXT.json beside it,
-        for two models compare-A-B-CHECKSUM.json, for runs a picture, runs-A-B-CHECKSUM.png. Earlier figures of the
-        same model and text stay in the file.
+Writes  save_path/samples/eval.json, as train.py does; for another model, text or side eval-MODEL-TEXT-SIDE.json beside
+        it, for two models compare-A-B-CHECKSUM.json, for runs a picture, runs-A-B-CHECKSUM.png. Earlier figures of the
+        same model and responses stay in the file.
 It may run while train.py trains.
 """
 
@@ -40,6 +41,7 @@ from personagpt.settings import Settings, read_settings
 from personagpt.signals import importing
 from personagpt.text.convai2 import Corpus, read_corpus
 from personagpt.text.dialogue_nli import read_rankings
+from personagpt.text.dialogues import SIDES
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Options:
     env: Path
     model: str | None
     text: Path | None
+    side: str
     generate: int
     identify: bool
     by_turn: bool
@@ -62,6 +65,7 @@ def command_line(arguments: list[str] | None = None) -> Options:
     parser = new_parser(__doc__)
     parser.add_argument("--model", metavar="NAME", help="a folder or hub name (default: save_path/checkpoint/model)")
     parser.add_argument("--text", metavar="FILE", type=Path, help="dialogues in the ConvAI2 format")
+    parser.add_argument("--side", choices=SIDES, default="both", help="score the speaker who talks first or second")
     parser.add_argument("--generate", metavar="N", type=int, default=0, help="replies to generate (default: none)")
     parser.add_argument("--identify", action="store_true", help="rank each side's persona among 20")
     parser.add_argument("--by-turn", action="store_true", help="every metric by turn, too")
@@ -123,6 +127,8 @@ def main(arguments: list[str] | None = None) -> int:
     path = options.text or settings.text("valid")
     if path.exists():
         corpus = read_corpus(path)
+        if options.side != "both" and not corpus.has_response_of(SIDES.index(options.side)):
+            raise UserError(f"{path}: no response of the speaker who talks {options.side}; leave out --side")
     else:
         corpus = None
         check_present(settings.tensors("valid"), command("preprocess_dataset.py", options.env))
@@ -154,7 +160,7 @@ def evaluate(
 
     classifier = load_classifier(options.nli) if options.nli else None
     asked = options.generate, options.identify, options.by_turn, options.orders
-    plan = EvaluationPlan(path, corpus, goals, *asked, classifier, rankings)
+    plan = EvaluationPlan(path, corpus, goals, options.side, *asked, classifier, rankings)
     if options.compare:
         figures = compare_models(options.compare, plan, settings)
     else:
@@ -162,7 +168,7 @@ def evaluate(
         _, figures = score_model(trained, plan, settings)
     usual = settings.save_path / "samples" / file_name(options, figures)
     out = options.out or usual
-    if options.model is None and options.text is None and not options.compare:
+    if options.model is None and options.text is None and options.side == "both" and not options.compare:
         update_card(trained, settings, with_earlier(figures, read_json(usual)))
     write_json(out, with_earlier(figures, read_json(out)))
     say(f"\nfigures in {out}")
@@ -170,7 +176,7 @@ def evaluate(
 
 
 def file_name(options: Options, figures: dict[str, Any]) -> str:
-    """Return eval.json for the run's own model and validation text, and a name of its own for another model or text.
+    """Return eval.json for the run's own model and validation text, and another name for another model, text or side.
 
     The name of a comparison ends in a checksum of both models and the text, because models of one name are compared.
     """
@@ -180,6 +186,8 @@ def file_name(options: Options, figures: dict[str, Any]) -> str:
     names[1:] = map(model_title, names[1:])
     if options.text is not None:
         names.append(options.text.stem)
+    if options.side != "both":
+        names.append(options.side)
     if options.compare:
         compared = [figures[letter][key] for letter in "ab" for key in ("model_checksum", "text_sha256", "responses")]
         names.append(hashlib.sha256(repr(compared).encode()).hexdigest()[:8])

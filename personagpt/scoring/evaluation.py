@@ -25,7 +25,7 @@ from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, open
 from personagpt.sequences.format import tokenizer_checksum
 from personagpt.sequences.goals import Goal
 from personagpt.settings import Settings
-from personagpt.text.convai2 import Corpus
+from personagpt.text.dialogues import SIDES, Corpus
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class EvaluationPlan:
     text: Path
     corpus: Corpus | None  # None: the validation tensors stand for the text
     goals: list[Goal]
+    side: str = "both"  # of SIDES: whose responses
     generate: int = 0  # how many replies
     identify: bool = False
     by_turn: bool = False
@@ -69,6 +70,7 @@ def score_model(
     step = {} if trained.step is None else {"step": trained.step}
     origin = {"model": trained.name, "model_checksum": trained.checksum, "text": str(plan.text)}
     origin["text_sha256"] = dataset.metadata["text_sha256"]
+    origin |= {} if plan.side == "both" else {"side": plan.side}
     result = step | origin | figures(entries) | counts | sources
     say(table(result, is_published_text(plan.text) and has_published_vocabulary(trained.tokenizer)))
     if plan.by_turn:
@@ -147,18 +149,24 @@ def with_earlier(figures: dict[str, Any], earlier: dict[str, Any] | None) -> dic
 
 def _is_same(figures: dict[str, Any], earlier: dict[str, Any]) -> bool:
     """Return whether both are figures of the same model on the same responses."""
-    return all(figures[key] == earlier.get(key) for key in ("model_checksum", "text_sha256", "responses"))
+    identity = ("model_checksum", "text_sha256", "side", "responses")  # no side: both
+    return all(figures.get(key) == earlier.get(key) for key in identity)
 
 
 def _make_sequences(
     trained: TrainedModel, plan: EvaluationPlan, settings: Settings
 ) -> tuple[PersonaChatDataset, list[ChoicePass]]:
-    """Return the sequences of the text, and the passes over its candidates."""
+    """Return the sequences of the text's sides that count, and the passes over their candidates."""
     encoder, limits = trained.encoder, (settings.max_turns, trained.context_length)
     if plan.corpus is None:
         tensors = settings.tensors("valid")
-        dataset = open_tensors(tensors, plan.text, trained.tokenizer, *limits, plan.goals)
-        return dataset.without_goals(encoder.act), []
-    tensors = encode_corpus(plan.corpus, encoder, *limits, str(plan.text))
-    dataset = PersonaChatDataset.from_tensors(tensors, trained.context_length, plan.corpus.sha256)
-    return dataset, choice_passes(plan.corpus, encoder, *limits)
+        dataset = open_tensors(tensors, plan.text, trained.tokenizer, *limits, plan.goals).without_goals(encoder.act)
+        passes = []
+    else:
+        tensors = encode_corpus(plan.corpus, encoder, *limits, str(plan.text))
+        dataset = PersonaChatDataset.from_tensors(tensors, trained.context_length, plan.corpus.sha256)
+        passes = choice_passes(plan.corpus, encoder, *limits)
+    if plan.side == "both":
+        return dataset, passes
+    speaker = encoder.speakers[SIDES.index(plan.side)]
+    return dataset.starting_with(speaker), [each for each in passes if each.tokens[0] == speaker]

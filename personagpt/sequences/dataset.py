@@ -134,10 +134,19 @@ class PersonaChatDataset(torch.utils.data.Dataset):
 
     def without_goals(self, act: int) -> PersonaChatDataset:
         """Return the sequences that do not start with the token `act`. They hold each response once, for scoring."""
+        kept = self.tensors.tokens[self.tensors.offsets[:-1]] != act  # (S,)
+        return self if kept.all() else self._only(kept)
+
+    def starting_with(self, token: int) -> PersonaChatDataset:
+        """Return the sequences that start with `token`, such as a speaker's. Raises DataError where there are none."""
+        kept = self.tensors.tokens[self.tensors.offsets[:-1]] == token  # (S,)
+        if not kept.any():
+            raise DataError("the text has no response of that speaker; leave out --side")
+        return self._only(kept)
+
+    def _only(self, kept: np.ndarray) -> PersonaChatDataset:
+        """Return the sequences `kept` (S,) bool."""
         tensors = self.tensors
-        kept = tensors.tokens[tensors.offsets[:-1]] != act  # (S,)
-        if kept.all():
-            return self
         tokens, responses = np.repeat(kept, self.lengths), np.repeat(kept, np.diff(tensors.response_offsets))
         before = np.concatenate([[0], np.cumsum(~tokens)])  # (N + 1,) tokens left out before each token
         made = Tensors(

@@ -29,7 +29,8 @@ def plan(tmp_path: Path, nli_folder: Path) -> EvaluationPlan:
     corpus = parse_corpus(CANDIDATES.encode(), "t")
     (tmp_path / "f.jsonl").write_text(json.dumps(ranking_record(["i ski ."], ["hi !"], "ho !")))
     rankings = "f.jsonl", read_rankings(tmp_path / "f.jsonl")
-    return EvaluationPlan(Path("t.txt"), corpus, [], 2, True, True, 3, load_classifier(str(nli_folder)), rankings)
+    classifier = load_classifier(str(nli_folder))
+    return EvaluationPlan(Path("t.txt"), corpus, [], "both", 2, True, True, 3, classifier, rankings)
 
 
 @pytest.fixture
