@@ -115,8 +115,8 @@ def test_too_many_failures_write_nothing(run, talks, target) -> None:
     refused = run(main, talks, "--to", target)
     assert (refused.status, refused.out) == (2, "")
     assert refused.err == (
-        f"{talks}: line 121: 1 speakers ('A'); expected two\n"
-        f"{talks}: line 123: 1 speakers ('B'); expected two\n"
+        f"{talks}: line 121: 1 speaker ('A'); expected two\n"
+        f"{talks}: line 123: 1 speaker ('B'); expected two\n"
         "error: 2 of 22 records do not parse, more than 1%: nothing was written; --keep-going leaves them out\n"
     )
     assert not target.exists()
@@ -129,7 +129,7 @@ def test_one_failure_in_a_hundred_goes_on(run, talks, target) -> None:
     talks.write_text("".join(talk(number) for number in range(99)) + "A: alone\n")
     done = run(main, talks, "--to", target)
     assert done.status == 0
-    assert done.err == f"{talks}: line 595: 1 speakers ('A'); expected two\n"
+    assert done.err == f"{talks}: line 595: 1 speaker ('A'); expected two\n"
     assert "; 1 record left out for mistakes" in done.out
 
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import groupby, islice
 from typing import Any
 
@@ -203,7 +204,31 @@ def read_columns(source: Source, mapping: Mapping, left_out: Counter[str]) -> It
         if not any(_values(record, column) for record in _sample(source)):
             known = ", ".join(dict.fromkeys(source.columns or _paths(_first_records(source))))
             raise UserError(f"{source.name}: --columns: no {column!r} in this file; it has {known}")
-    return parse_each(_grouped(_records(source, left_out), mapping), lambda record: _talk(record, mapping, left_out))
+    records = _each_talk(_records(source, left_out), mapping)
+    return parse_each(_grouped(records, mapping), lambda record: _talk(record, mapping, left_out))
+
+
+def _each_talk(records: Iterable[Record], mapping: Mapping) -> Iterator[Record]:
+    """Yield a record for each inner list of a record that holds several talks, `[[turn, turn, turn], [turn], ...]`.
+
+    Inner lists of two are no talks but pairs: an utterance and its reply.
+    """
+    listed = [path.split(".") for role in ("speaker", "text") for path in mapping.get(role, ())]
+    shared = [keys[0] for keys in zip(*listed, strict=False) if len(set(keys)) == 1]
+    for record in records:
+        pieces = _inner_talks(record.content, shared)
+        for number, piece in enumerate(pieces, start=1):
+            yield replace(record, place=f"{record.place}: talk {number}", content=piece) if len(pieces) > 1 else record
+
+
+def _inner_talks(content: Any, keys: list[str]) -> list[Any]:
+    """Return the talks in the list of lists that `content` is, or that `keys` lead to; else `content` alone."""
+    if isinstance(content, dict) and keys and keys[0] in content:
+        return [content | {keys[0]: piece} for piece in _inner_talks(content[keys[0]], keys[1:])]
+    is_nested = isinstance(content, list) and all(isinstance(item, list) for item in content)
+    if is_nested and any(len(item) != 2 for item in content):
+        return [piece for item in content for piece in _inner_talks(item, keys)]
+    return [content]
 
 
 def _sample(source: Source) -> list[Any]:

@@ -146,3 +146,21 @@ def test_the_nearest_mapping(content: object, columns: str) -> None:
     mapping = nearest_mapping(source(content))
     assert written(mapping) == columns
     assert not mapping or parse_mapping(written(mapping)) == mapping
+
+
+def test_lists_in_lists_are_talks() -> None:
+    chats = [[turn("A", "a"), turn("B", "b"), turn("A", "c")], [turn("A", "d"), turn("B", "e")]]
+    for content, columns in (
+        ([chats], "speaker=who, text=says"),
+        ({"chats": chats}, "speaker=chats.who, text=chats.says"),
+        ({"data": {"chats": chats}}, "speaker=data.chats.who, text=data.chats.says"),
+        ({"chats": [["a", "b", "c"], ["d", "e"]]}, "text=chats"),
+    ):
+        first, second = read(content, columns=columns)
+        assert (first.utterances, second.utterances) == (["a", "b", "c"], ["d", "e"])
+    # An utterance and its reply.
+    assert read({"chat": [["a", "b"], ["c", "d"]]}, columns="text=chat")[0].utterances == ["a", "b", "c", "d"]
+
+
+def turn(who: str, says: str) -> dict[str, str]:
+    return {"who": who, "says": says}
