@@ -44,6 +44,8 @@ class Source:
             raise UserError(f"{name}: not UTF-8 text; {_way_on(data)}")
         # A byte that is not UTF-8 becomes half a surrogate pair. `mend` refuses only the record that holds it.
         self.text = data.decode("utf-8-sig", errors="surrogateescape").replace("\r\n", "\n")
+        if "\n" not in self.text:
+            self.text = self.text.replace("\r", "\n")  # as programs of old Macs end a line
         if not self.text.strip():
             raise UserError(f"{name}: the file is empty")
 

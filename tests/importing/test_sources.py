@@ -58,6 +58,7 @@ def test_lines_are_numbered() -> None:
     file = source("a\r\n\n b \u2028\n")
     assert list(file.lines()) == [(1, "a"), (2, ""), (3, " b \u2028")]
     assert file.first_lines == ["a", "b"]
+    assert source("a\rb\r").first_lines == ["a", "b"]
 
 
 @pytest.mark.parametrize(

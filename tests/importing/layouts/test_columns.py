@@ -164,3 +164,10 @@ def test_lists_in_lists_are_talks() -> None:
 
 def turn(who: str, says: str) -> dict[str, str]:
     return {"who": who, "says": says}
+
+
+def test_two_texts_of_an_object_stay_together() -> None:
+    content = [{"turns": [{"user": "how are you ?", "bot": "fine , thank you ."}, {"user": "c d e", "bot": "d e f"}]}]
+    for columns in ("text=turns.user, text=turns.bot", None):
+        said = read(content, "columns" if columns is None else None, columns)[0].utterances
+        assert said == ["how are you ?", "fine , thank you .", "c d e", "d e f"]
