@@ -47,7 +47,7 @@ def test_talks_become_tensors(run, talks, target, base, write_settings, monkeypa
     done = run(main, talks, "--to", target)
     assert (done.status, done.err) == (0, "")
     assert re.fullmatch(
-        "plain: 18 dialogues for training, 2 for validation\n"
+        "plain: 18 dialogues for training, 2 for validation; 4 personas only for validation, not trained\n"
         r"the first 3 as they will be trained on \(\* is learned\):\n(  .*\n)+"
         rf"text in {target}; next: data_path='{target}' save_path='{target}/save' \S+ preprocess_dataset\.py\n",
         done.out,
@@ -122,7 +122,10 @@ def test_too_many_failures_write_nothing(run, talks, target) -> None:
     assert not target.exists()
     done = run(main, talks, "--to", target, "--keep-going")
     assert done.status == 0
-    assert "plain: 18 dialogues for training, 2 for validation; 2 records left out for mistakes\n" in done.out
+    assert (
+        "plain: 18 dialogues for training, 2 for validation; 2 records left out for mistakes; 4 personas only for"
+        in done.out
+    )
 
 
 def test_one_failure_in_a_hundred_goes_on(run, talks, target) -> None:
@@ -151,7 +154,7 @@ def test_several_files_and_formats(run, talks, tmp_path, target) -> None:
     chat.write_text(json.dumps({"messages": [{"role": role, "content": text} for role, text in said]}))
     done = run(main, talks, chat, "--to", target)
     assert done.out.startswith(
-        "plain, messages: 19 dialogues for training, 2 for validation; "
+        "plain, messages: 19 dialogues for training, 2 for validation; 3 personas only for validation, not trained; "
         "1 lack a persona that others have: that speaker trains without facts\n"
     )
 
