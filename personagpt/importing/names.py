@@ -13,15 +13,19 @@ LONGEST_NAME = 40
 DATE = r"\d{1,4}[./-]\s?\d{1,2}[./-]\s?\d{1,4}\.?"
 CLOCK = r"\d{1,2}[:.h]\d{2}(?:[:.]\d{2})?(?:[.,]\d{1,3})?(?:\s?[ap]\.?\s?m\b\.?)?+Z?"
 STAMP = rf"(?:{DATE}(?:,|T|\s|at)*)?{CLOCK}"
-# A time or a date before the name, in brackets or with a dash after it; or the number of the line, `1.` or `1)`.
+# A time or a date before the name, in brackets or with a dash after it; or the number of the line, `1.`, `1)` or `#1`.
 LEADING_STAMP = re.compile(
-    rf"\s*(?:[\[(<]\s*(?:{STAMP}|{DATE})\s*[\])>]|(?:{STAMP}|{DATE}|\d{{1,6}}[.)])(?=[\s|-]))\s*(?:[-\u2013\u2014|]\s*)?",
-    re.IGNORECASE,
+    rf"""\s*(?:[\[(<]\s*(?:{STAMP}|{DATE})\s*[\])>]
+    |(?:{STAMP}|{DATE}|\d{{1,2}}\s?[ap]m|\d{{1,6}}[.)]|\#\d{{1,6}})(?=[\s|-]))
+    \s*(?:[-\u2013\u2014|]\s*)?""",
+    re.VERBOSE | re.IGNORECASE,
 )
+BULLET = re.compile(r"^\s*[-*\u2022\u2013\u2014]\s+")
+BRACKETED = re.compile(rf"^\s*\[([^\[\]{COLONS}]{{1,{LONGEST_NAME}}})\](?=\s*[{COLONS}])")  # [SPEAKER_00]: hi
 SPOKEN = re.compile(
     rf"""\s*(?P<name>[^{COLONS}()\[\]<>{{}}]{{1,{LONGEST_NAME}}}?)
     (?:\s*(?:\([^()]*\)|\[[^\[\]]*\]))?            # ANN (laughs): or Ann [10:11]:
-    (?:[\s,-]+{STAMP})?                            # Ann 10:11:
+    (?:[\s,-]+(?:{STAMP}|{DATE}))?                 # Ann 10:11:
     \s*(?:(?<!\d)[{COLONS}]|[{COLONS}](?!\d\d\b))  # `at 10:30` has no colon after a name
     (?!//)(?P<text>.*)""",
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
@@ -41,9 +45,10 @@ INVISIBLE_MARKS = re.compile("[\u200e\u200f\ufeff]")  # WhatsApp puts them in fr
 
 def split_name(line: str) -> tuple[str, str] | None:
     """Return who speaks in `line`, and the text; None where no name stands before a colon."""
-    line = BOLD.sub(r"\1", INVISIBLE_MARKS.sub("", line))
+    line = BOLD.sub(r"\1", BULLET.sub("", INVISIBLE_MARKS.sub("", line)))
     if stamp := LEADING_STAMP.match(line):
         line = line[stamp.end() :]
+    line = BRACKETED.sub(r"\1", line)
     spoken = SPOKEN.match(line) or ANGLED.fullmatch(line)
     if not spoken or not is_name(spoken["name"]):
         return None

@@ -16,7 +16,9 @@ from personagpt.importing.names import is_direction, same_name, split_fact, spli
         "2024-02-01 10:11:05 Ann: hi", "2024-02-01T10:11:05Z Ann: hi", "(10:11) Ann: hi", "10.11 - Ann: hi",
         "[10:11] Ann (shouts): hi", "Ann 10:11: hi", "Ann, 10:11 PM: hi", "<10:11> Ann: hi",
         "01.02.24 10:11 a.m. - Ann: hi", "01.02.2024 Ann: hi", "[2024-02-01] Ann: hi", "12/11/23 - Ann: hi",
-        "10h30 Ann: hi", "1. Ann: hi", "12) Ann: hi", "Ann> hi", "<Ann> hi", "[10:11] <Ann> hi", "01.02.2024 Ann> hi",
+        "10h30 Ann: hi", "1. Ann: hi", "12) Ann: hi", "#12 Ann: hi", "10pm Ann: hi", "Ann, 01.02.2024: hi",
+        "- Ann: hi", "* **Ann**: hi", "\u2022 Ann: hi", "[Ann]: hi", "[10:11] [Ann] : hi",
+        "Ann> hi", "<Ann> hi", "[10:11] <Ann> hi", "01.02.2024 Ann> hi",
     ],
 )  # fmt: skip
 def test_times_are_no_part_of_a_name(line: str) -> None:
@@ -45,7 +47,8 @@ def test_names(line: str, name: str, text: str) -> None:
         "10 pm: hi",
         "12/11/23: hi", "12/11/23, 21: hi", "no name here", ": hi", "{\"a\": 1}", "x" * 50 + ": hi", "10:11:12 AM: hi",
         "[10:11] hi", "2nd: hi", "-- : hi",
-        "a -> b", "a => b", "> quoted", "<p>", "<b> bold</b>", "<https://a.b> c", "2> 1", "1. hi", "01.02.2024 hi",
+        "- a point", "[They leave]", "[1]: hi", "a -> b", "a => b", "> quoted", "<p>", "<b> bold</b>",
+        "<https://a.b> c", "2> 1", "1. hi", "01.02.2024 hi",
     ],
 )  # fmt: skip
 def test_what_is_no_name(line: str) -> None:
