@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -13,6 +13,7 @@ from personagpt.model.generation import set_generation_defaults
 from personagpt.model.loading import draw_model, knows_format, load_config, load_model, load_tokenizer
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, open_tensors
+from personagpt.sequences.fact_order import FactOrder
 from personagpt.sequences.format import Encoder
 from personagpt.sequences.goals import Goal, read_goals
 from personagpt.settings import Settings
@@ -30,6 +31,13 @@ class RunPlan:
     steps: StepPlan  # which sequences form which step
     total_steps: int
     warmup_steps: int  # at most all steps but the last
+    order: FactOrder | None  # of the facts in the first epoch, with `shuffle_facts`; None: as in the text
+
+    def data(self, step: int) -> PersonaChatDataset:
+        """Return the training sequences as `step` sees them: with `shuffle_facts`, their facts in its epoch's order."""
+        if self.order is None:
+            return self.train
+        return self.train.with_facts_in(replace(self.order, number=(step - 1) // self.steps.steps_per_epoch))
 
 
 def plan_run(settings: Settings, goals: list[Goal], processes: int) -> RunPlan:
@@ -47,7 +55,9 @@ def plan_run(settings: Settings, goals: list[Goal], processes: int) -> RunPlan:
     steps = StepPlan(train.lengths, settings.seed, per_step)
     total_steps = settings.epochs * steps.steps_per_epoch
     warmup_steps = min(settings.warmup_steps, total_steps - 1)
-    return RunPlan(tokenizer, train, valid.without_goals(Encoder(tokenizer).act), steps, total_steps, warmup_steps)
+    encoder = Encoder(tokenizer)
+    order = FactOrder(encoder, settings.seed, number=0) if settings.shuffle_facts else None
+    return RunPlan(tokenizer, train, valid.without_goals(encoder.act), steps, total_steps, warmup_steps, order)
 
 
 def base_model(settings: Settings, vocabulary: int) -> PreTrainedModel:
