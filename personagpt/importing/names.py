@@ -36,7 +36,7 @@ ANGLED = re.compile(
 )
 LINK_SCHEMES = {"http", "https", "ftp", "file", "mailto", "tel"}
 FACT = re.compile(rf"\s*(.{{1,{LONGEST_NAME}}}?)['\u2019`]s?\s+persona\s*[{COLONS}](.*)", re.IGNORECASE)
-DIRECTION = re.compile(r"\s*(\[.*\]|\(.*\)|\*[^*]+\*|[*=_~#-]{3,}|[*\s]+|#{1,6}\s.*|(INT|EXT)\b[^:]*)\s*")
+DIRECTION = re.compile(r"\[.*\]|\(.*\)|\*[^*]+\*|[*=_~#-]{3,}|[*\s]+|#{1,6}\s.*|(INT|EXT)\b[^:]*")
 BOLD = re.compile(
     rf"^\s*(?:\*\*|__)([^*_]{{1,{LONGEST_NAME}}}?[{COLONS}]?)(?:\*\*|__)(?=\s|[{COLONS}])"
 )  # Markdown: **Ann:** hi
@@ -45,7 +45,7 @@ INVISIBLE_MARKS = re.compile("[\u200e\u200f\ufeff]")  # WhatsApp puts them in fr
 
 def split_name(line: str) -> tuple[str, str] | None:
     """Return who speaks in `line`, and the text; None where no name stands before a colon."""
-    line = BOLD.sub(r"\1", BULLET.sub("", INVISIBLE_MARKS.sub("", line)))
+    line = BOLD.sub(r"\1", BULLET.sub("", INVISIBLE_MARKS.sub("", line).strip()))
     if stamp := LEADING_STAMP.match(line):
         line = line[stamp.end() :]
     line = BRACKETED.sub(r"\1", line)
@@ -73,7 +73,7 @@ def split_fact(line: str) -> tuple[str, str] | None:
 
 def is_direction(line: str) -> bool:
     """Return whether `line` is a stage direction, `[They leave.]`, a rule, `* * *`, or a heading, `INT. SHIP`."""
-    return DIRECTION.fullmatch(line) is not None
+    return DIRECTION.fullmatch(line.strip()) is not None
 
 
 def same_name(name: str, names: list[str]) -> str | None:

@@ -78,3 +78,9 @@ def test_the_same_name_in_other_letters() -> None:
     assert same_name("ann", ["Ann", "ann"]) == "ann"
     assert same_name("ANN", ["Ann", "ann"]) is None
     assert same_name("Cy", ["Ann"]) is None
+
+
+def test_a_line_of_white_space_takes_no_time() -> None:
+    line = "\t" * 20_000 + "b"  # with cubic patterns, hours
+    assert split_name(line) is None
+    assert not is_direction(line)
