@@ -52,11 +52,11 @@ class ResponseLoss(nn.Module):
         masks are the same in both.
         """
         hidden = hidden_states(self.model, input_ids, label_index)  # (N, C)
+        matrix = output_matrix(self.model)
+        with torch.no_grad():
+            nll, _ = score_hidden(hidden, matrix, targets)
+            weights = weigh(nll)
         with self.uncast():
-            matrix = output_matrix(self.model)
-            with torch.no_grad():
-                nll, _ = score_hidden(hidden, matrix, targets)
-                weights = weigh(nll)
             return nll_sum(hidden, matrix, targets, weights)
 
 

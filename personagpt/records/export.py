@@ -179,6 +179,8 @@ def settings_to_train(target: Path, settings: Settings, model: str | None) -> di
     The text of an earlier export lies in a folder with its talks: the learning rate is then low already.
     """
     changed = {"data_path": target, "save_path": target / "save"}
+    if (target / PAIRS).is_file() and (target / PAIRS).stat().st_size:
+        changed["preferences"] = target / PAIRS
     if model is None:
         return changed
     slower = 1 if (settings.data_path / LINES).is_file() else SLOWER
