@@ -4,6 +4,7 @@
     python app.py --env .env.demo --port 8000                   another model, another port
     python app.py --host 0.0.0.0 --password-file secret.txt     for other machines: with a password
     python app.py --study data/study.toml                       a blind study: people talk with models and people
+    python app.py --study data/study.toml --dry-run             try it: without pauses, and nothing is kept
     python app.py --report                                      the results of the recorded studies
 
 Reads   save_path/checkpoint/model, or the folder or hub name that --model gives; the validation text, for personas;
@@ -19,7 +20,9 @@ from __future__ import annotations
 
 from utils import closed_pipe_output, command, new_parser, parse_options, run_script
 
+import contextlib
 import socket
+import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,6 +52,7 @@ class Options:
     host: str
     port: int
     study: Path | None
+    dry_run: bool
     password_file: Path | None
     report: bool
 
@@ -60,6 +64,7 @@ def command_line(arguments: list[str] | None = None) -> Options:
     add("--host", metavar="ADDRESS", default="127.0.0.1", help="where to listen (127.0.0.1: this machine only)")
     add("--port", metavar="N", type=int, default=7860, help="(7860)")
     add("--study", metavar="FILE", type=Path, help="a blind study, as this file describes it")
+    add("--dry-run", action="store_true", help="... to try it: without pauses, and nothing is kept")
     add("--password-file", metavar="FILE", type=Path, help="a file with the password that visitors need")
     add("--report", action="store_true", help="print and draw the results of all recorded studies, or of --study")
     return parse_options(parser, Options, arguments)
@@ -77,6 +82,8 @@ class Content:
 def main(arguments: list[str] | None = None) -> int:
     options = command_line(arguments)
     settings = read_settings(options.env)
+    if options.dry_run and (options.report or not options.study):
+        raise UserError("--dry-run: expected with --study FILE, to try this study")
     if options.report:
         return report(settings, *(study_names(options.study) if options.study else ()))
     missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
@@ -109,7 +116,8 @@ def read_content(options: Options, settings: Settings) -> Content:
 
     text = settings.text("valid")
     if options.study:
-        return Content(read_study(options.study, text, default_model), [], [])
+        study = read_study(options.study, text, default_model)
+        return Content(study.for_trial() if options.dry_run else study, [], [])
     default_model()
     goals = [goal.text for goal in read_goals(settings.goals)]
     dialogues = read_corpus(text).dialogues if text.is_file() else []
@@ -141,16 +149,21 @@ def serve(options: Options, settings: Settings, content: Content, password: str 
         from personagpt.study.routes import study_routes
 
     warnings.simplefilter("ignore")  # a Persona's warnings are for the author of its facts: a visitor
-    study, limits, recordings = content.study, Limits(), Recordings(settings.save_path / "conversations", PATIENCE)
+    study, limits, queues = content.study, Limits(), {}
     models = {program.model for program in study.programs} if study else {options.model}
-    recordings.count()  # raises for a file that cannot be used, before the models are loaded
-    queues = {}
-    try:
+    with contextlib.ExitStack() as stack:
+        folder = settings.save_path / "conversations"
+        if options.dry_run:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        recordings = Recordings(folder, PATIENCE)
+        recordings.count()  # raises for a file that cannot be used, before the models are loaded
         for model in sorted(models, key=str):
             queues[model] = ReplyQueue(load_trained(model, settings), recordings, limits.waiting)
+            stack.callback(queues[model].close)
         if study:
             page = StudyPage(Pairing(study, queues, recordings), limits)
-            routes, title = study_routes(page), "the study is"
+            title = "a trial of the study (nothing is kept) is" if options.dry_run else "the study is"
+            routes = study_routes(page)
         else:
             page = Page(queues[options.model], content.personas, content.goals, limits)
             routes, title = talk_routes(page), "talk"
@@ -158,9 +171,6 @@ def serve(options: Options, settings: Settings, content: Content, password: str 
         host, port = listener.getsockname()[:2]
         say(f"{title} on http://{f'[{host}]' if ':' in host else host}:{port}/   (Ctrl-C ends it)")
         server.run(sockets=[listener])
-    finally:
-        for queue in queues.values():
-            queue.close()
     return 0
 
 

@@ -8,7 +8,7 @@
     echo "hi ! how are you ?" | python interact.py --random-persona
     python interact.py --export FOLDER [--only-flagged]         recorded talks -> text for preprocess_dataset.py
     python interact.py --export FOLDER --source self-play       ... talks of the model with itself
-    python interact.py --export --publish FOLDER                ... -> a database for others, without who took part
+    python interact.py --export --publish FOLDER --study NAME   ... of a study -> a database for others, without names
     python interact.py --stats                                  count the recorded talks and flags
     python interact.py --delete-talk ID                         ... or --delete-participant KEY: delete recorded talks
 
@@ -42,9 +42,9 @@ from personagpt.records.export import (
     settings_to_train,
     with_corrections,
 )
-from personagpt.records.publishing import publish
+from personagpt.records.publishing import publish, without_private
 from personagpt.records.statistics import statistics
-from personagpt.records.talks import Talk
+from personagpt.records.talks import STUDY, Talk
 from personagpt.sequences.goals import Goal, read_goals
 from personagpt.settings import Settings, read_settings
 from personagpt.signals import importing
@@ -77,6 +77,7 @@ class Options:
     talks: int | None
     export: str | None  # a folder; empty if --publish names the folder
     publish: Path | None
+    study: str | None
     source: list[str] | None
     only_flagged: bool
     stats: bool
@@ -113,6 +114,7 @@ def command_line(arguments: list[str] | None = None) -> Options:
     records.add_argument("--delete-participant", metavar="KEY", help="delete all talks of a participant")
     add("--publish", metavar="FOLDER", type=Path, help="... for others: without keys, times and paths, with a card")
     source = "... only talks from here: self-play, interact.py, app.py, study:NAME; repeat it (people's talks)"
+    add("--study", metavar="NAME", help="... only talks of this study")
     add("--source", metavar="SOURCE", action="append", help=source)
     add("--only-flagged", action="store_true", help="... only talks with a flag, and a table of the flags")
     options = parse_options(parser, Options, arguments)
@@ -136,6 +138,8 @@ def check_options(options: Options) -> None:
         ),
         ("seed", options.seed is None or 0 <= options.seed < 2**62, "0 or more, below 2**62"),
         ("publish", not options.publish or options.export == "", "--export --publish FOLDER, with this folder only"),
+        ("study", options.export is not None or not options.study, "used together with --export"),
+        ("study", not (options.study and options.source), "used without --source, which chooses the talks, too"),
         ("source", options.export is not None or not options.source, "used together with --export FOLDER"),
         ("only_flagged", options.export is not None or not options.only_flagged, "used together with --export FOLDER"),
     ):
@@ -186,8 +190,10 @@ def use_records(options: Options, settings: Settings) -> int:
         say("\n".join(statistics(recordings.talks())))
     elif options.export is not None:
         check_target(options.publish or Path(options.export), recordings.path.parent)
-        talks = with_corrections(choose(recordings.talks(), options.source))
+        sources = [f"{STUDY}{options.study}"] if options.study else options.source
+        talks = with_corrections(choose(recordings.talks(), sources))
         if options.publish:
+            talks = talks if sources else without_private(talks)
             publish(talks, recordings.path.parent, options.publish, options.only_flagged)
         else:
             export_to_train(talks, options, settings)

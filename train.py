@@ -105,7 +105,7 @@ def take_steps(plan: RunPlan, trainer: Trainer, recorder: Recorder, stop: StopSi
     if recorder.state.step == 0 and starts_from_trained(settings):
         recorder.evaluate()  # so that the user sees whether the model is better afterwards
     for step in range(recorder.state.step + 1, total_steps + 1):
-        batches = trainer.batches(plan.train, plan.steps.group(step))
+        batches = trainer.batches(plan.data(step), plan.steps.group(step))
         seed = step_seed(settings.seed, step, processes.rank)
         learn_rate = settings.learn_rate * schedule(step, total_steps, plan.warmup_steps)
         items = trainer.items(plan.preferences, plan.items(step))

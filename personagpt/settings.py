@@ -111,6 +111,7 @@ class Settings:
     warmup_steps: int = setting(integer(0), 0)             # steps of linear warm-up
     max_grad_norm: float = setting(real(0, 1e9, above=True), 1.0)
     max_turns: int = setting(integer(1), 20)               # utterances used of a dialogue
+    shuffle_facts: bool = setting(flag(), False)           # a persona's facts in another order in each epoch
     goals: str = setting(folder(), "")                     # a goals file: replies that can be asked for
     preferences: str = setting(folder(), "")               # pairs of replies, one better than the other
     preference_weight: float = setting(real(0, 1000), 1.0) # of their loss beside that of the sequences; 0: not learned

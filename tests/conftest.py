@@ -76,6 +76,14 @@ def real_tokenizer(shared):  # noqa: ANN201
     return load_tokenizer(str(shared / "dialogpt-medium"))
 
 
+@pytest.fixture(scope="session")
+def nli_folder(tmp_path_factory) -> Path:
+    """A tiny classifier of sentence pairs, which knows the pairs of tests.scoring.classifiers. Read only."""
+    from tests.scoring.classifiers import train_classifier
+
+    return train_classifier(tmp_path_factory.mktemp("nli"))
+
+
 @pytest.fixture
 def tiny_model(base, tokenizer):  # noqa: ANN201
     """The tiny base model, with rows for the persona tokens, ready to be changed."""
@@ -113,7 +121,7 @@ def chromium():  # noqa: ANN201
     # As root in a container; and without the services that Chromium itself would ask.
     options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
     options += ["--disable-component-update", "--disable-sync"]
-    sync_api.expect.set_options(timeout=20_000)
+    sync_api.expect.set_options(timeout=60_000)
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=options)
         yield browser
@@ -132,6 +140,7 @@ def browse(chromium):  # noqa: ANN201
     def open_page(url: str, **options: object):  # noqa: ANN202
         urls.append(url)
         context = chromium.new_context(**options)
+        context.set_default_timeout(60_000)  # the machine may be busy
         contexts.append(context)
         shown = context.new_page()
         shown.on("request", lambda request: asked.append(request.url))

@@ -61,6 +61,7 @@ METADATA = {"vocabulary": "10", "context": "5", "max_turns": "20"}
 GOALS = "ask about work.\task\twork job living\nask about music.\task\tmusic listen\n"
 _BF16 = {"precision": "bf16", "max_turns": 2}
 _GOALS = {"goals": "goals.tsv", "max_turns": 2, "gradient_accumulation_steps": 3}  # 3 steps an epoch, as without goals
+_GOALS |= {"shuffle_facts": True}
 _CHECKPOINTING = {"gradient_checkpointing": True}
 _RANDOM = {"init": "random"}
 VARIETIES: dict[str, dict[str, object]] = {

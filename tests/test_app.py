@@ -3,16 +3,20 @@
 import http.client
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+from types import SimpleNamespace
 
 import pytest
+import uvicorn
 
 import app
 from personagpt.files import read_json
 from personagpt.records.database import Recordings
 from tests.helpers import ROOT
-from tests.page.served import Visitor, basic
+from tests.page.served import Visitor, basic, wait_until
 from tests.records.making import make_talk
 from tests.study.participation import Participant
 
@@ -93,6 +97,36 @@ def test_a_study_from_start_to_ctrl_c(start, tmp_path) -> None:
     _, err = page.communicate()
     connection.close()
     assert (page.returncode, err.splitlines()) == (130, ["loading ...", "stopped by Ctrl-C"])
+
+
+def test_a_trial_of_a_study_keeps_nothing(settings_file, run, tmp_path, monkeypatch) -> None:
+    (tmp_path / "consent.txt").write_text("you agree")
+    study = 'name = "s"\ntitle = "T"\nconsent = "consent.txt"\nturns = 1\nwait = 900\n[[condition]]\nname = "usual"\n'
+    (tmp_path / "study.toml").write_text(study)
+    serve = uvicorn.Server.run
+
+    def take_part(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        thread = threading.Thread(target=serve, args=[server, sockets])
+        thread.start()
+        wait_until(lambda: server.started)
+        who = Participant(SimpleNamespace(port=sockets[0].getsockname()[1]))
+        assert who.ask("GET", "/api/start").json["title"] == "T (trial)"
+        assert who.begin()["stage"] == "talk"  # without a wait
+        assert who.talk_through()["stage"] == "questions"
+        server.should_exit = True
+        thread.join()
+
+    monkeypatch.setattr(uvicorn.Server, "run", take_part)
+    outcome = run(app.main, "--env", settings_file, "--port", 0, "--study", tmp_path / "study.toml", "--dry-run")
+    assert (outcome.status, outcome.err) == (0, "loading ...\n")
+    assert outcome.out.startswith("a trial of the study (nothing is kept) is on http://127.0.0.1:")
+    assert not (tmp_path / "save" / "conversations").exists()
+
+
+def test_a_trial_is_of_a_study(run, write_settings) -> None:
+    for options in (["--dry-run"], ["--dry-run", "--report", "--study", "study.toml"]):
+        outcome = run(app.main, "--env", write_settings(), *options)
+        assert (outcome.status, outcome.line) == (2, "error: --dry-run: expected with --study FILE, to try this study")
 
 
 def test_a_file_that_is_no_recording_is_told_at_the_start(settings_file, tmp_path, run) -> None:

@@ -19,6 +19,7 @@ import torch
 import interact
 import preprocess_dataset
 import train
+from personagpt.detection.sides import read_exported
 from personagpt.model.sampling import Sampling
 from personagpt.records.database import Recordings
 from personagpt.sequences.dataset import PersonaChatDataset
@@ -383,6 +384,30 @@ def test_counting_and_deleting_need_no_model(run, write_settings, tmp_path) -> N
     assert (outcome.status, outcome.err.count("\n")) == (2, 1)
     assert "no such talk; --export lists them" in outcome.err
     assert run(interact.main, "--env", env, "--stats").out.startswith("0 talks\n")
+
+
+def test_a_study_is_published_alone(run, write_settings, tmp_path) -> None:
+    """And without a choice, no private talk goes along with the studies."""
+    env, recordings = write_settings(save_path=tmp_path / "save"), Recordings(tmp_path / "save" / "conversations")
+    sources = ("study:a:x", "study:a:y", "study:a-2:x", "study:b:x", "interact.py", "app.py")
+    recordings.save(*(make_talk("hi", source, source=source) for source in sources))
+
+    def published(name: str, *options: str) -> list[str]:
+        outcome = run(interact.main, "--env", env, "--export", "--publish", tmp_path / name, *options)
+        assert outcome.status == 0
+        return sorted({talk.source for talk in read_exported(tmp_path / name / "talks.jsonl")})
+
+    assert published("one", "--study", "a") == ["study:a:x", "study:a:y"]
+    assert published("all") == ["study:a-2:x", "study:a:x", "study:a:y", "study:b:x"]
+    assert published("chosen", "--source", "study:b", "--source", "interact.py") == ["interact.py", "study:b:x"]
+    both = run(interact.main, "--env", env, "--export", tmp_path / "x", "--study", "a", "--source", "study")
+    assert (both.status, both.line) == (
+        2,
+        "error: --study a: expected used without --source, which chooses the talks, too",
+    )
+    assert run(interact.main, "--env", env, "--study", "a").status == 2
+    none = run(interact.main, "--env", env, "--export", tmp_path / "x", "--study", "c")
+    assert none.line.startswith("error: --source study:c: no talk on record is from there; the sources on record")
 
 
 @pytest.mark.parametrize("options", [["--export"], ["--export", "--publish"]])

@@ -59,6 +59,7 @@ def test_the_nine_lines_are_enough(tmp_path) -> None:
         "warmup_steps": 0,
         "max_grad_norm": 1.0,
         "max_turns": 20,
+        "shuffle_facts": False,
         "goals": "",
         "preferences": "",
         "preference_weight": 1.0,

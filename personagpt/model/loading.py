@@ -212,13 +212,18 @@ class TrainedModel:
     @property
     def goals(self) -> list[str] | None:
         """The goals that the model was trained with; None if its config.json does not say."""
-        goals = getattr(self.model.config, "goals", None)
-        return goals if isinstance(goals, list) else None
+        return recorded_goals(self.model.config)
 
     @property
     def autocast(self) -> AbstractContextManager:
         """A new context for forward passes, because threads cannot share one."""
         return autocast(self.precision, self.model.device)
+
+
+def recorded_goals(config: PreTrainedConfig) -> list[str] | None:
+    """Return the goals that a model was trained with; None if its configuration does not say."""
+    goals = getattr(config, "goals", None)
+    return goals if isinstance(goals, list) else None
 
 
 def load(model: str | Path, precision: str = "auto") -> TrainedModel:

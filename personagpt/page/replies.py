@@ -171,4 +171,5 @@ class ReplyQueue:
         except Exception as error:  # the thread must go on, whatever the error is
             problem = "the reply could not be recorded"
             tell_operator(f"{problem}: {error}")
-        reply.problem, reply.ended, reply.done = problem, time.monotonic(), True
+        reply.problem, reply.ended = problem, time.monotonic()
+        reply.done = True  # last, because other threads read the rest when they see it

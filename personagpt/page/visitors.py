@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import secrets
 import threading
-import time
 import unicodedata
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from personagpt.errors import RunError, UserError
 from personagpt.model.sampling import Sampling
-from personagpt.output import warn
 from personagpt.page.access import Rate
+from personagpt.page.log_clearing import LogClearing
 from personagpt.page.replies import ReplyQueue
 from personagpt.records.database import Recordings
 from personagpt.records.talks import FLAGS, Flag, Talk, Turn, is_blind
-
-CLEARING = 60.0  # seconds for which an attempt to clear the log waits
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ class Page:
     def __init__(self, queue: ReplyQueue, personas: list[list[str]], goals: list[str], limits: Limits) -> None:
         self.queue, self.personas, self.goals, self.limits = queue, personas, goals, limits
         self.recordings = queue.recordings
-        self.replies = Rate(limits.replies)
+        self.log, self.replies = LogClearing(self.recordings), Rate(limits.replies)
         self.changing = threading.Lock()  # held from reading a talk to saving it
 
     def start(self, visitor: str, data: dict) -> dict:
@@ -113,11 +109,21 @@ class Page:
         with self.changing:
             talk = self.idle(visitor, data["id"])
             rejected = talk.texts[-1] if talk.turns[-1].speaker == "model" else None
-            asked = talk if rejected is None else talk.without(1)
+            asked = talk if rejected is None else self.without(talk, 1)
             stands = rejected is not None and asked.id == talk.id
             self.queue.ask(asked, self.allowed_goal(visitor, data), rejected, stands)
             self.replies.allows(visitor)
             return self.shown(asked)
+
+    def without(self, talk: Talk, count: int) -> Talk:
+        """Return the talk without its last turns; where one of them has a flag, another talk, for which there is room.
+
+        Raises Refused where there is no room.
+        """
+        shorter = talk.without(count)
+        if shorter.id != talk.id and shorter.turns:
+            check_room(self.recordings, talk.participant, self.limits)
+        return shorter
 
     def allowed_goal(self, visitor: str, data: dict) -> str | None:
         """Return the goal for a reply that the visitor may ask for now."""
@@ -131,7 +137,7 @@ class Page:
     def undo(self, visitor: str, data: dict) -> dict:
         with self.changing:
             talk = self.idle(visitor, data["id"])
-            shorter = talk.without(2 if talk.turns[-1].speaker == "model" else 1)
+            shorter = self.without(talk, 2 if talk.turns[-1].speaker == "model" else 1)
             self.recordings.save(shorter)
             return self.shown(shorter)
 
@@ -157,10 +163,10 @@ class Page:
         count = self.recordings.delete(visitor, [data["id"]])
         if not count:
             raise Refused(404, "you have no such talk")
-        return deletion(self.recordings, count)
+        return self.log.after(count)
 
     def delete_all(self, visitor: str, data: dict) -> dict:
-        return deletion(self.recordings, self.recordings.delete(visitor))
+        return self.log.after(self.recordings.delete(visitor))
 
     def recorded(self, visitor: str, talk_id: str) -> Talk:
         """Return the visitor's recorded talk. The answer is the same for another visitor's talk as for no talk."""
@@ -189,33 +195,6 @@ class Page:
 def visible_talks(recordings: Recordings, visitor: str, ids: list[str] | None = None) -> list[Talk]:
     """Return the visitor's talks (those of `ids`), except a talk of a study that is still blind."""
     return [talk for talk in recordings.talks(visitor, ids) if not is_blind(talk)]
-
-
-def deletion(recordings: Recordings, count: int) -> dict:
-    """Return the answer to a visitor who has deleted `count` talks.
-
-    The text leaves SQLite's log at once, or where another program reads the file, later.
-    """
-    if not count or _clears_log(recordings, 0):
-        return {"deleted": count, "note": ""}
-    threading.Thread(target=clear_log_later, args=[recordings], name="clear log", daemon=True).start()
-    return {"deleted": count, "note": "The deleted words stay in the log of the file until no other program reads it."}
-
-
-def clear_log_later(recordings: Recordings) -> None:
-    """Try again and again to remove deleted text from SQLite's log."""
-    while not _clears_log(recordings, CLEARING):
-        time.sleep(1.0)
-
-
-def _clears_log(recordings: Recordings, patience: float) -> bool:
-    """Return whether deleted text is gone from SQLite's log. Tell the operator what prevents that."""
-    try:
-        return recordings.clear_log(patience)
-    except (UserError, RunError, OSError) as error:
-        warn(f"the text of deleted talks is still in the log: {error}")
-        time.sleep(patience)
-        return False
 
 
 def check_room(recordings: Recordings, visitor: str, limits: Limits) -> None:

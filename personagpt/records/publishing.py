@@ -1,6 +1,6 @@
 """Recorded talks -> a dataset for others, with a dataset card, without keys of participants, times of day and paths.
 
-It holds the talks of studies, whose participants agreed to a consent text, and the operator's own talks. It leaves out
+It holds the talks of studies, whose participants agreed to a consent text, or the operator's own talks. It leaves out
 the free talks of the page, because nobody asked its visitors.
 """
 
@@ -42,6 +42,16 @@ def publish(talks: list[Talk], folder: Path, target: Path, only_flagged: bool) -
     export(published, target, only_flagged)
     write_atomically(target / CARD, card(published, folder, only_flagged))
     say(f"the card: {target / CARD}; before you share the folder, choose a license there, and read the talks")
+
+
+def without_private(talks: list[Talk]) -> list[Talk]:
+    """Return the talks to publish where nobody chose them: no private talk goes along with the talks of a study."""
+    of_studies = [talk for talk in talks if talk.source.startswith(STUDY)]
+    count = sum(talk.source in OWN for talk in talks)
+    if not of_studies or not count:
+        return talks
+    say(f"left out: {count} private talks that interact.py recorded; --source interact.py publishes them")
+    return [talk for talk in talks if talk.source not in OWN]
 
 
 def anonymous(talks: list[Talk]) -> list[Talk]:

@@ -33,11 +33,8 @@ FLAGS = {
     "other": "see the note",
 }
 SCALES = ("fluency", "consistency", "engagement")  # a study asks for ratings from 1 to 5 on these scales
-ANSWERS = {
-    "partner": ["person", "program"],
-    "ended": ["left", "rating"],
-    "waited": [True, False],
-}  # ... and other answers
+ANSWERS = {"partner": ["person", "program"], "ended": ["left", "rating"], "waited": [True, False]}
+NO_ANSWERS = {"ended", "waited"}  # ratings that the program itself records
 DELETED = "(deleted)"  # replaces the partner's words in a person's talk when the partner has deleted the twin
 SPEAKERS = {"human": ("human", "model"), "partner": ("partner", "model"), "person": ("human", "partner")}
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
@@ -173,8 +170,12 @@ def is_blind(talk: Talk) -> bool:
 
     Until then the participant must not learn who the partner is.
     """
-    is_over = "partner" in talk.ratings or talk.ratings.get("ended") == "left"
-    return talk.source.startswith(STUDY) and not is_over
+    return talk.source.startswith(STUDY) and not has_answers(talk) and talk.ratings.get("ended") != "left"
+
+
+def has_answers(talk: Talk) -> bool:
+    """Return whether a participant has answered the questions of a study about this talk."""
+    return not talk.ratings.keys() <= NO_ANSWERS
 
 
 def branches_of(talks: Iterable[Talk]) -> dict[tuple[str, ...], list[Talk]]:
@@ -201,6 +202,15 @@ def public_model(talk: Talk) -> str:
     return f"{Path(talk.model).name}-{talk.model_checksum[:12]}"
 
 
+def program_of(talk: Talk) -> str:
+    """Return what made the replies: the model's checksum, and how its replies were drawn, as a line of JSON.
+
+    It is the same for all talks of two people.
+    """
+    sampling = {name: value for name, value in talk.sampling.items() if name != "seed"}
+    return json.dumps([talk.model_checksum, sampling], sort_keys=True)
+
+
 def check_study(talk: Talk) -> None:
     """Raise ValueError where a talk of a study has a source or an answer that no study gives.
 
@@ -212,13 +222,21 @@ def check_study(talk: Talk) -> None:
         raise ValueError(f"source {talk.source!r} is not study:STUDY:CONDITION")
     for question, answer in talk.ratings.items():
         if question in SCALES:
-            is_right = type(answer) is int and 1 <= answer <= 5
+            is_right = is_scale(answer)
         elif question == "persona":
             is_right = isinstance(answer, dict) and {answer.get("chosen"), answer.get("true")} <= {0, 1}
-        else:
-            is_right = answer in ANSWERS.get(question, [answer])
+        elif question in ANSWERS:
+            is_right = answer in ANSWERS[question]
+        else:  # a study's own question
+            words = answer.get("words") if isinstance(answer, dict) else answer
+            is_right = is_scale(answer) or isinstance(words, str)
         if not is_right:
             raise ValueError(f"unknown answer to {question}")
+
+
+def is_scale(answer: object) -> bool:
+    """Return whether this is an answer on a scale from 1 to 5."""
+    return type(answer) is int and 1 <= answer <= 5
 
 
 # By annotation, the types that JSON gives a field of a talk, a turn or a flag.

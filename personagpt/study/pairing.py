@@ -20,14 +20,15 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from personagpt.errors import UserError, shorten
 from personagpt.output import warn
 from personagpt.page.replies import ReplyQueue
 from personagpt.records.database import Recordings
-from personagpt.records.talks import Talk, new_id, now
+from personagpt.records.talks import Talk, new_id, now, program_of
 from personagpt.sequences.format import DataError
 from personagpt.study.settings import FEWEST_PERSONAS, Condition, Study
 from personagpt.talking.persona import Persona
@@ -87,10 +88,33 @@ def _fits(persona: Sequence[str], condition: Condition, queue: ReplyQueue) -> bo
     return True
 
 
+def program_settings(condition: Condition) -> dict[str, Any]:
+    """Return how the replies of the condition's program are drawn, as a talk records it with the seed."""
+    history = {} if condition.history is None else {"max_history": condition.history}
+    return asdict(condition.sampling) | history
+
+
+def tell_changes(study: Study, queues: dict[str, ReplyQueue], recordings: Recordings) -> None:
+    """Tell the operator of each condition whose talks on record are another program's."""
+    talks = [talk for talk in recordings.talks() if study.has(talk)]
+    for condition in study.conditions:
+        checksum, sampling = "", {}
+        if condition.model is not None:
+            checksum, sampling = queues[condition.model].trained.checksum, program_settings(condition)
+        program = program_of(Talk("", checksum, sampling, []))
+        own = [talk for talk in talks if talk.source == study.source(condition)]
+        if others := sum(program_of(talk) != program for talk in own):
+            warn(
+                f"study '{study.name}': {others} of {len(own)} recorded talks of '{condition.name}' are with another "
+                "program (another model, or other settings); the report keeps them apart; to begin anew, give the "
+                "condition another name"
+            )
+
+
 @dataclass
 class Assignment:
     condition: Condition
-    came: float = 0.0  # when the participant came; like `begins`, a time of time.monotonic()
+    came: float = 0.0  # when the participant came; like `begins`, a time of the pairing's clock
     talk: Talk | None = None  # without turns; None while the participant waits for another one
     begins: float = 0.0
     opens: bool = True  # whether the participant says the first words
@@ -100,25 +124,34 @@ class Assignment:
 class Pairing:
     """The assignments of all participants. The caller of a method holds `lock`."""
 
-    def __init__(self, study: Study, queues: dict[str, ReplyQueue], recordings: Recordings) -> None:
-        """`queues` has the queue of every model that the study's conditions name. Raises UserError where too few of
-        the study's personas fit the models."""
+    def __init__(
+        self,
+        study: Study,
+        queues: dict[str, ReplyQueue],
+        recordings: Recordings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`queues` has the queue of every model that the study's conditions name. `clock` returns seconds, and only
+        goes forward, so that a change of the machine's time makes nobody wait. Raises UserError where too few of the
+        study's personas fit the models."""
         self.study, self.queues, self.recordings = with_usable_personas(study, queues), queues, recordings
+        self.clock = clock
+        tell_changes(self.study, queues, recordings)
         self.lock = threading.RLock()
         self.random = random.SystemRandom()
         self._assignments: dict[str, Assignment] = {}
         self._seen: dict[str, float] = {}  # when each participant's page last asked for news
-        self._started = time.monotonic()
+        self._started = clock()
 
     def see(self, participant: str) -> None:
         """Note that the participant's page is open."""
-        self._seen[participant] = time.monotonic()
+        self._seen[participant] = self.clock()
         if len(self._seen) > 10_000:
             self._seen = {name: seen for name, seen in self._seen.items() if self._is_near(name)}
 
     def is_here(self, participant: str, seconds: float) -> bool:
         """Return whether the participant's page was open in the last `seconds`. A restart sees everybody."""
-        return time.monotonic() - self._seen.get(participant, self._started) <= seconds
+        return self.clock() - self._seen.get(participant, self._started) <= seconds
 
     def assignment_of(self, participant: str) -> Assignment | None:
         return self._assignments.get(participant)
@@ -130,7 +163,7 @@ class Pairing:
         self.see(participant)
         condition = self.study.with_person if self._waiting(participant) else self._draw(self.study.conditions)
         if condition.model is None:
-            self._assignments[participant] = Assignment(condition, time.monotonic())
+            self._assignments[participant] = Assignment(condition, self.clock())
         else:
             self._give_program(participant, condition, waited=False)
 
@@ -141,7 +174,7 @@ class Pairing:
             return
         if others := self._waiting(participant):
             self._join(participant, others[0])
-        elif self.study.programs and time.monotonic() - assignment.came >= self.study.wait:
+        elif self.study.programs and self.clock() - assignment.came >= self.study.wait:
             self._give_program(participant, self._draw(self.study.programs), waited=True)
 
     def drop(self, participant: str) -> None:
@@ -185,20 +218,24 @@ class Pairing:
         persona, own = map(list, self.random.sample(self.study.personas, 2))
         source, queue = self.study.source(condition), self.queues[condition.model]
         talk = queue.new_talk(persona, condition.sampling, seed, participant, source, keep_facts=True)
-        history = {} if condition.history is None else {"max_history": condition.history}
         ratings = {"waited": True} if waited else {}
-        talk = replace(talk, sampling=talk.sampling | history, partner_persona=own, ratings=ratings)
+        sampling = talk.sampling | program_settings(condition)
+        talk = replace(talk, sampling=sampling, partner_persona=own, ratings=ratings)
         # The pause is as long as for a person: one who comes late and is joined, or one who comes at any time.
-        pause = self.random.uniform(0, self.study.wait / 4 if waited else self.study.wait)
-        came, opens = time.monotonic(), self.random.random() < 0.5
+        pause = self._pause(self.study.wait / 4 if waited else self.study.wait)
+        came, opens = self.clock(), self.random.random() < 0.5
         self._assignments[participant] = Assignment(condition, came, talk, came + pause, opens)
+
+    def _pause(self, longest: float) -> float:
+        """Draw the seconds before a talk begins."""
+        return 0.0 if self.study.is_trial else self.random.uniform(0, longest)
 
     def _join(self, *pair: str) -> None:
         """Let two participants talk with each other, and draw who says the first words."""
         first, second = self.random.sample(pair, 2)
         own, others = map(list, self.random.sample(self.study.personas, 2))
-        condition, came = self.study.with_person, time.monotonic()
-        begins = came + self.random.uniform(0, self.study.wait / 4)
+        condition, came = self.study.with_person, self.clock()
+        begins = came + self._pause(self.study.wait / 4)
         common = {"partner": "person", "source": self.study.source(condition), "started": now()}
         talk = Talk("", "", {}, others, partner_persona=own, participant=first, twin=new_id(), **common)
         twin = Talk("", "", {}, own, partner_persona=others, participant=second, id=talk.twin, twin=talk.id, **common)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from typing import Any
 
 from personagpt.page.access import Rate
-from personagpt.page.visitors import Limits, Refused, check_room, checked, deletion, flagged
+from personagpt.page.log_clearing import LogClearing
+from personagpt.page.visitors import Limits, Refused, check_room, checked, flagged
 from personagpt.records.consents import keep_consent, wording
-from personagpt.records.talks import FLAGS, SCALES, Talk, Turn, is_blind, now
+from personagpt.records.talks import FLAGS, Talk, Turn, is_blind, now
 from personagpt.sequences.format import DataError
 from personagpt.study.pairing import Pairing
+from personagpt.study.questions import Question
 from personagpt.study.stages import Position, Stages
 from personagpt.study.view import persona_choices, talk_in_short, view, whole_talk
 
-PARTNERS = ("person", "program")
+MOST_LETTERS = 2000  # of an answer in the participant's own words
 WAIT_FOR_PARTNER = "wait for your partner's words first"
 
 
@@ -24,7 +27,7 @@ class StudyPage:
     def __init__(self, pairing: Pairing, limits: Limits) -> None:
         self.pairing, self.limits, self.stages = pairing, limits, Stages(pairing)
         self.study, self.recordings = pairing.study, pairing.recordings
-        self.utterances = Rate(limits.replies)
+        self.log, self.utterances = LogClearing(self.recordings), Rate(limits.replies)
 
     def advance(self, participant: str) -> None:
         """Do what is due for the participant, whose page is open."""
@@ -34,13 +37,14 @@ class StudyPage:
     def view(self, participant: str) -> dict:
         """Return what the participant sees now."""
         with self.pairing.lock:
-            return view(self.stages.position(participant), self.study)
+            return view(self.stages.position(participant), self.study, self.pairing.clock())
 
     def start(self, participant: str, data: dict) -> dict:
         return {
             "title": self.study.title,
             "consent": self.study.consent,
             "wording": wording(self.study.consent),
+            "language": self.study.language,
             "turns": self.study.turns,
             "flags": FLAGS,
             "letters": self.limits.letters,
@@ -53,6 +57,8 @@ class StudyPage:
             raise Refused(403, "open this page again: read what the study is about, and agree to it, first")
         with self.pairing.lock:
             position = self._position(participant, ("start", "result", "gone"), "you are in a talk already")
+            if position.is_last:
+                raise Refused(403, "you have had all the talks of this study")
             check_room(self.recordings, participant, self.limits)
             if position.stage == "gone":
                 self.stages.give_up(participant, position.talk)
@@ -108,20 +114,15 @@ class StudyPage:
             return self._answer(participant)
 
     def rate(self, participant: str, data: dict) -> dict:
-        answers = {question: data.get(question) for question in SCALES}
-        for question, answer in answers.items():
-            if type(answer) is not int or not 1 <= answer <= 5:
-                raise Refused(400, f"{question}: answer with 1 to 5")
-        chosen, partner = data.get("persona"), data.get("partner")
-        if type(chosen) is not int or chosen not in (0, 1):
-            raise Refused(400, "choose one of the two personas")
-        if partner not in PARTNERS:
-            raise Refused(400, "a person or a program? choose one")
+        answers = {
+            question.name: checked_answer(question, data.get(question.name)) for question in self.study.questions
+        }
         with self.pairing.lock:
             talk = self._position(participant, ("questions",), "there are no questions now").talk
-            shown, true = persona_choices(talk, self.study.personas)
-            persona = {"shown": shown, "chosen": chosen, "true": true}
-            self._rate(talk, answers | {"persona": persona, "partner": partner})
+            if "persona" in answers:
+                shown, true = persona_choices(talk, self.study.personas)
+                answers["persona"] = {"shown": shown, "chosen": answers["persona"], "true": true}
+            self._rate(talk, answers)
             return self._answer(participant)
 
     def talks(self, participant: str, data: dict) -> dict:
@@ -144,13 +145,13 @@ class StudyPage:
             assignment = self.pairing.assignment_of(participant)
             if assignment and assignment.talk and assignment.talk.id == data["id"]:
                 self.pairing.drop(participant)
-        return deletion(self.recordings, count)
+        return self.log.after(count)
 
     def delete_all(self, participant: str, data: dict) -> dict:
         with self.pairing.lock:
             count = self.recordings.delete(participant)
             self.pairing.drop(participant)
-        return deletion(self.recordings, count)
+        return self.log.after(count)
 
     def _position(self, participant: str, stages: tuple[str, ...], problem: str) -> Position:
         """Do what is due, and return where the participant is. Raises Refused with `problem` at any other stage."""
@@ -178,3 +179,12 @@ class StudyPage:
                 self.pairing.queues[condition.model].request(replace(talk, sampling=sampling))
             except DataError:
                 raise Refused(400, "that is too long: say it in fewer words") from None
+
+
+def checked_answer(question: Question, given: Any) -> Any:
+    """Return a participant's answer as it is recorded. Raises Refused where it is not an answer to the question."""
+    if question.kind == "open":
+        return {"words": checked(given, question.name, MOST_LETTERS, may_be_empty=True)}
+    if not any(type(given) is type(answer) and given == answer for answer in question.allowed):
+        raise Refused(400, f"{question.name}: choose an answer")
+    return given

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from personagpt.records.talks import SCALES
 from personagpt.study.results import Figure
 
 if TYPE_CHECKING:
@@ -31,24 +30,45 @@ def table(name: str, figures: dict[str, Any]) -> str:
     conditions = list(figures["conditions"].values())
     rows = [("condition", list(figures["conditions"]))]
     rows += [(title, [condition[key] for condition in conditions]) for title, key in COUNTS.items()]
-    rows += [(f"{scale}, 1 to 5", [shown(each["ratings"][scale], "{:.2f}") for each in conditions]) for scale in SCALES]
+    for scale in conditions[0]["ratings"]:
+        rows.append((f"{scale}, 1 to 5", [shown(each["ratings"][scale], "{:.2f}") for each in conditions]))
+    for question, answers in conditions[0]["choices"].items():
+        rows.append((question, [""] * len(conditions)))
+        rows += [
+            (f"  {answer}", [share(each["choices"][question][answer]) for each in conditions]) for answer in answers
+        ]
     rows.append(("persona guessed (chance 50 %)", [share(condition["persona_guessed"]) for condition in conditions]))
     rows.append(("taken for a person", [share(condition["taken_for_person"]) for condition in conditions]))
     flags = [(title, [shown(rate, "{:.1f}") for rate in rates]) for title, rates in flag_rows(conditions)]
     rows += [("flags per 100 of its turns", [""] * len(conditions)), *flags] if flags else []
     width = 2 + max(len(str(cell)) for _, cells in rows for cell in cells)
+    first = max(29, *(len(title) for title, _ in rows))
     lines = [
         f"study {name}: {figures['talks']} talks of {figures['participants']} participants",
         "",
-        *((f"{title:<29}" + "".join(f"{cell!s:>{width}}" for cell in cells)).rstrip() for title, cells in rows),
+        *((f"{title:<{first}}" + "".join(f"{cell!s:>{width}}" for cell in cells)).rstrip() for title, cells in rows),
         "" if flags else "no flags\n",
         *(f"{key.replace('_', ' ')}: {share(figures[key])}, of {figures[key]['count']} answers" for key in MISTAKEN),
         "",
+        *changes(figures["conditions"]),
         f"In brackets: {figures['percent']} % intervals from {figures['resamples']:,} resamples of the participants "
         f"(seed {figures['seed']}); {WITHOUT}.",
         *([f"With fewer than {FEW} participants such intervals are too narrow."] if is_small(figures) else []),
     ]
     return "\n".join(lines)
+
+
+def changes(conditions: dict[str, dict[str, Any]]) -> list[str]:
+    """Return a line for each program of a condition whose program was changed during the study."""
+    changed = {name: each["program"] for name, each in conditions.items() if name != each["condition"]}
+    if not changed:
+        return []
+    lines = ["Another program took the name of a condition during the study. Each program has a column of its own:"]
+    for name, program in changed.items():
+        settings = [f"{key} {value}" for key, value in program.items() if key not in ("model", "model_checksum")]
+        model = f"{program['model']}, checksum {program['model_checksum'][:12]}" if program["model"] else "a person"
+        lines.append(f"  {name}: {', '.join([model, *settings])}")
+    return [*lines, ""]
 
 
 def is_small(figures: dict[str, Any]) -> bool:
@@ -88,7 +108,8 @@ def draw(name: str, figures: dict[str, Any]) -> Drawing:
     narrow = f"; too narrow with fewer than {FEW} participants" if is_small(figures) else ""
     drawing.supxlabel(f"Bars: {figures['percent']} % intervals{narrow}. {WITHOUT.capitalize()}.", fontsize="small")
     (ratings, shares), (kinds, turns) = drawing.subplots(2, 2)
-    _draw_points(ratings, SCALES, {key: [*each["ratings"].values()] for key, each in conditions.items()})
+    rated = {key: each["ratings"] for key, each in conditions.items()}
+    _draw_points(ratings, next(iter(rated.values())), {key: [*scales.values()] for key, scales in rated.items()})
     ratings.set(ylim=(0.9, 5.1), ylabel="mean rating")
     ratings.legend(fontsize="small")
     guesses = {key: [each["persona_guessed"], each["taken_for_person"]] for key, each in conditions.items()}

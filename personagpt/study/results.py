@@ -7,6 +7,8 @@ The source of a study's talk is "study:STUDY:CONDITION". The answers that a part
     partner                             "person" or "program"
     waited                              true where a program stepped in, because nobody else came
     ended                               "left" where the participant gave the talk up; then there are no answers
+
+A study's own questions have answers from 1 to 5, a text that was chosen, or {"words": the participant's own words}.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from personagpt.records.talks import FLAGS, SCALES, Talk
+from personagpt.records.talks import ANSWERS, FLAGS, SCALES, Talk, has_answers, is_scale, program_of, public_model
 from personagpt.scoring.bootstrap import PERCENT, RESAMPLES, percentile_interval, resamples
 
 Figure = dict[str, Any]  # value, count (the answers or turns behind it), low, high; no value where the count is 0
@@ -78,28 +80,61 @@ class Sample:
 
 
 def results(talks: list[Talk], seed: int, order: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the figures of a study's talks, as JSON holds them. Conditions in `order` come first, in that order."""
+    """Return the figures of a study's talks, as JSON holds them. Conditions in `order` come first, in that order.
+
+    A condition whose program was changed during the study has an entry for each program: "usual (1)", "usual (2)".
+    """
     sample = Sample(talks, seed)
     by_condition: dict[str, list[Talk]] = {name: [] for name in order}
     for talk in sorted(talks, key=lambda talk: talk.source):
         by_condition.setdefault(talk.source.rpartition(":")[2], []).append(talk)
-    judged = [talk for talk in talks if "partner" in talk.ratings]
+    parts = {name: part for condition in by_condition.items() for name, part in by_program(*condition).items()}
+    judged, scales, choices = [talk for talk in talks if "partner" in talk.ratings], scales_of(talks), choices_of(talks)
     programs = [(talk, talk.ratings["partner"] == "person") for talk in judged if is_programs(talk)]
     people = [(talk, talk.ratings["partner"] == "program") for talk in judged if not is_programs(talk)]
     return {
         "talks": len(talks),
         "participants": len(sample.numbers),
-        "answered": len(judged),
+        "answered": sum(map(has_answers, talks)),
         "resamples": RESAMPLES,
         "percent": PERCENT,
         "seed": seed,
-        "conditions": {name: condition_results(group, sample) for name, group in by_condition.items() if group},
+        "conditions": {name: condition_results(part, sample, scales, choices) for name, part in parts.items()},
         "programs_taken_for_people": sample.share(programs),
         "people_taken_for_programs": sample.share(people),
     }
 
 
-def condition_results(talks: list[Talk], sample: Sample) -> dict[str, Any]:
+def by_program(name: str, talks: list[Talk]) -> dict[str, list[Talk]]:
+    """Return the talks of the condition `name` for each program that was behind this name."""
+    parts: dict[str, list[Talk]] = {}
+    for talk in talks:
+        parts.setdefault(program_of(talk), []).append(talk)
+    if len(parts) == 1:
+        return {name: talks}
+    return {f"{name} ({number})": part for number, part in enumerate(parts.values(), 1)}
+
+
+def scales_of(talks: list[Talk]) -> list[str]:
+    """Return the names of the questions that were answered on a scale: the usual three, and a study's own."""
+    rated = dict.fromkeys(name for talk in talks for name, answer in talk.ratings.items() if is_scale(answer))
+    own = [name for name in rated if name not in SCALES]
+    return own if own and not rated.keys() & {*SCALES} else [*SCALES, *own]
+
+
+def choices_of(talks: list[Talk]) -> dict[str, list[str]]:
+    """Return the answers that were chosen, for each of a study's own questions with answers to choose from."""
+    chosen: dict[str, list[str]] = {}
+    for talk in talks:
+        for name, answer in talk.ratings.items():
+            if isinstance(answer, str) and name not in ANSWERS and answer not in chosen.setdefault(name, []):
+                chosen[name].append(answer)
+    return {name: sorted(answers) for name, answers in chosen.items()}
+
+
+def condition_results(
+    talks: list[Talk], sample: Sample, scales: list[str], choices: dict[str, list[str]]
+) -> dict[str, Any]:
     """Return the figures of a condition's talks."""
 
     def rated(question: str) -> list[Talk]:
@@ -108,13 +143,25 @@ def condition_results(talks: list[Talk], sample: Sample) -> dict[str, Any]:
     guesses = [(talk, talk.ratings["persona"]) for talk in rated("persona")]
     counts = [len(partner_turns(talk)) for talk in talks]
     return {
+        "condition": talks[0].source.rpartition(":")[2],
         "partner": "program" if any(map(is_programs, talks)) else "person",
+        "program": {
+            "model": public_model(talks[0]),
+            "model_checksum": talks[0].model_checksum,
+            **{name: value for name, value in talks[0].sampling.items() if name != "seed"},
+        },
         "talks": len(talks),
         "participants": len(set(map(participant_of, talks))),
-        "answered": len(rated("partner")),
+        "answered": sum(map(has_answers, talks)),
         "given_up": sum(talk.ratings.get("ended") == "left" for talk in talks),
         "waited": sum(bool(talk.ratings.get("waited")) for talk in talks),
-        "ratings": {scale: sample.mean((talk, talk.ratings[scale], 1) for talk in rated(scale)) for scale in SCALES},
+        "ratings": {scale: sample.mean((talk, talk.ratings[scale], 1) for talk in rated(scale)) for scale in scales},
+        "choices": {
+            name: {
+                answer: sample.share((talk, talk.ratings[name] == answer) for talk in rated(name)) for answer in all_
+            }
+            for name, all_ in choices.items()
+        },
         "persona_guessed": sample.share((talk, guess["chosen"] == guess["true"]) for talk, guess in guesses),
         "taken_for_person": sample.share((talk, talk.ratings["partner"] == "person") for talk in rated("partner")),
         "partner_turns": sum(counts),

@@ -11,30 +11,32 @@
     name = "person"
     partner = "person"            # another participant
 
+questions.py reads its [[question]] tables. docs/study.md explains every key.
+
 This module does not import torch, so that a mistake in the file is answered at once.
 """
 
 from __future__ import annotations
 
-import difflib
-import math
 import re
 import tomllib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from personagpt.errors import UserError, shorten
+from personagpt.errors import UserError
 from personagpt.files import read_text
 from personagpt.model.folders import named_model
 from personagpt.model.sampling import Sampling
 from personagpt.records.talks import Talk
+from personagpt.study.questions import FIVE, Question, read_questions
+from personagpt.study.tables import NAME, NAME_ALLOWED, Keys, check_table
 from personagpt.text.convai2 import read_corpus
 
-NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 FEWEST_PERSONAS = 3  # the participant's, the partner's, and a false persona to choose from
 MOST_LETTERS = 50_000  # of a consent text
+TRIAL_WAIT = 3.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,16 @@ class Study:
     wait: float = 20.0  # seconds for which a participant waits for another participant
     away: float = 60.0  # seconds after which a participant whose page is closed counts as gone
     letters_per_second: float = 4.0  # a program's typing; 0: replies come at once
+    questions: tuple[Question, ...] = FIVE
+    talks: int | None = None  # a participant's talks with answers, at most
+    closing: str = ""  # what a participant reads after the last answers
+    language: str = "en"  # of the title, the consent, the questions and the closing text
+    is_trial: bool = False  # without pauses
+
+    def for_trial(self) -> Study:
+        """Return the study as its author tries it: without pauses, and with a short wait for another participant."""
+        times = {"wait": min(self.wait, TRIAL_WAIT), "letters_per_second": 0.0}
+        return replace(self, title=f"{self.title} (trial)", is_trial=True, **times)
 
     @property
     def programs(self) -> list[Condition]:
@@ -72,6 +84,10 @@ class Study:
         """Return the source of a recorded talk of this condition."""
         return f"study:{self.name}:{condition.name}"
 
+    def has(self, talk: Talk) -> bool:
+        """Return whether `talk` was recorded in this study, whatever became of its condition."""
+        return talk.source.startswith(f"study:{self.name}:")
+
     def condition_of(self, source: str) -> Condition | None:
         return next((condition for condition in self.conditions if self.source(condition) == source), None)
 
@@ -81,19 +97,24 @@ class Study:
         return condition is not None and (talk.partner == "person") == (condition.model is None)
 
 
-# For each key of a table: the type of its value, whether a value is allowed, and the words for the allowed values.
-Keys = dict[str, tuple[type | tuple[type, ...], Callable[[Any], bool], str]]
+LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+
 KEYS: Keys = {
-    "name": (str, lambda value: bool(NAME.fullmatch(value)), "1 to 40 letters a-z, digits, - and _"),
+    "name": (str, lambda value: bool(NAME.fullmatch(value)), NAME_ALLOWED),
     "title": (str, lambda value: 1 <= len(value.strip()) <= 200, "1 to 200 letters"),
     "consent": (str, lambda value: bool(value.strip()), "the path of a text file"),
     "turns": (int, lambda value: 1 <= value <= 100, "a whole number from 1 to 100"),
+    "talks": (int, lambda value: 1 <= value <= 200, "a whole number from 1 to 200"),
+    "closing": (str, lambda value: 1 <= len(value.strip()) <= 5000, "1 to 5000 letters"),
+    "language": (str, lambda value: bool(LANGUAGE.fullmatch(value)), "a code such as 'en', 'de' or 'pt-BR'"),
     "personas": (str, lambda value: bool(value.strip()), "the path of a text in the ConvAI2 format"),
     "wait": ((int, float), lambda value: 0 <= value <= 3600, "seconds, 0 to 3600"),
     "away": ((int, float), lambda value: 5 <= value <= 3600, "seconds, 5 to 3600"),
     "letters_per_second": ((int, float), lambda value: 0 <= value <= 1000, "0 (replies come at once) to 1000"),
     "condition": (list, bool, "one or more [[condition]] tables"),
+    "question": (list, bool, "one or more [[question]] tables"),
 }
+TIMES = ("wait", "away", "letters_per_second")
 REQUIRED = ("name", "title", "consent", "turns", "condition")
 PARTNER_KEYS: Keys = {
     "name": KEYS["name"],
@@ -112,7 +133,7 @@ def read_study(path: Path, valid_text: Path, default_model: Callable[[], str]) -
     Raises UserError with one line that names the file, the key, and the allowed values.
     """
     table = _read_toml(path)
-    _check(table, KEYS, REQUIRED, f"{path}")
+    check_table(table, KEYS, REQUIRED, f"{path}")
     conditions: list[Condition] = []
     for number, part in enumerate(table["condition"], 1):
         condition = _condition(part, number, path, default_model)
@@ -123,15 +144,17 @@ def read_study(path: Path, valid_text: Path, default_model: Callable[[], str]) -
         conditions.append(condition)
     if table.get("wait") == 0 and None in [condition.model for condition in conditions] and len(conditions) > 1:
         raise UserError(f"{path}: wait = 0: nobody would ever meet another participant; expected some seconds")
-    times = {key: float(table[key]) for key in ("wait", "away", "letters_per_second") if key in table}
+    others: dict[str, Any] = {key: float(table[key]) for key in TIMES if key in table}
+    others |= {key: table[key] for key in ("talks", "closing", "language") if key in table}
+    others["questions"] = read_questions(table.get("question"), path, KEYS)
     consent, personas = _consent(path, table["consent"]), _personas(path, table.get("personas"), valid_text)
-    return Study(table["name"], table["title"].strip(), consent, table["turns"], tuple(conditions), personas, **times)
+    return Study(table["name"], table["title"].strip(), consent, table["turns"], tuple(conditions), personas, **others)
 
 
 def study_names(path: Path) -> tuple[str, list[str]]:
     """Return the names of the study and of its conditions, whatever else is wrong in the file. Raises UserError."""
     table = _read_toml(path)
-    _check({"name": table.get("name")}, KEYS, (), f"{path}")
+    check_table({"name": table.get("name")}, KEYS, (), f"{path}")
     conditions = table.get("condition")
     parts = conditions if isinstance(conditions, list) else []
     return table["name"], [
@@ -146,29 +169,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"--study {path}: not a TOML file: {error}") from None
 
 
-def _check(table: dict[str, Any], keys: Keys, required: Iterable[str], where: str, others: Iterable[str] = ()) -> None:
-    """Raise UserError for a key that is not in `keys` or `others`, a missing key, or a value that is not allowed."""
-    for key in table:
-        if key not in keys and key not in others:
-            nearest = difflib.get_close_matches(key.lower(), sorted({*keys, *others}), n=1, cutoff=0)[0]
-            raise UserError(f"{where}: unknown key {key!r}; the nearest known one is {nearest!r}")
-    if missing := [key for key in required if key not in table]:
-        example = "[[condition]]" if missing[0] == "condition" else f"{missing[0]} = ..."
-        raise UserError(f"{where}: {', '.join(missing)} missing; add {example} ({keys[missing[0]][2]})")
-    for key in (key for key in table if key in keys):
-        (kind, is_allowed, allowed), value = keys[key], table[key]
-        is_kind = isinstance(value, kind) and not isinstance(value, bool)
-        if not is_kind or (isinstance(value, float) and not math.isfinite(value)) or not is_allowed(value):
-            raise UserError(f"{where}: {key} = {shorten(value)} is not allowed; expected {allowed}")
-
-
 def _condition(table: Any, number: int, path: Path, default_model: Callable[[], str]) -> Condition:
     where = f"{path}: condition {number}"
     if not isinstance(table, dict):
         raise UserError(f"{where}: expected a [[condition]] table")
-    _check({key: value for key, value in table.items() if key == "name"}, PARTNER_KEYS, ("name",), where)
+    check_table({key: value for key, value in table.items() if key == "name"}, PARTNER_KEYS, ("name",), where)
     name, where = table["name"], f"{path}: condition '{table['name']}'"
-    _check(table, PARTNER_KEYS, (), where, SAMPLING)
+    check_table(table, PARTNER_KEYS, (), where, SAMPLING, KEYS.keys() - CONDITION_KEYS)
     if "partner" in table:
         if others := [key for key in table if key not in ("name", "partner")]:
             raise UserError(f"{where}: {others[0]} is about a model's replies, and here the partner is a person")

@@ -15,14 +15,14 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from personagpt.errors import UserError
 from personagpt.page.problems import QueueFull
 from personagpt.page.replies import ReplyQueue
-from personagpt.records.talks import Talk, Turn, is_blind, now
+from personagpt.records.talks import Talk, Turn, has_answers, is_blind, now
 from personagpt.study.pairing import Assignment, Pairing, seconds_to_answer
 
 
@@ -35,6 +35,7 @@ class Position:
     turns: Sequence[Turn] = ()  # the talk's turns that the participant may see
     is_turn: bool = False  # whether the participant is to speak
     unanswered: str | None = None  # an utterance that was taken back, because the program had no answer
+    is_last: bool = False  # whether the participant has had all the talks that the study wants
 
     @property
     def can_answer(self) -> bool:
@@ -45,12 +46,12 @@ class Position:
 class Pauses:
     """Hide a program's last reply while a person would still read, think and type.
 
-    The first look at a reply decides when the pause ends, as a time of time.monotonic(), so that a change of the
-    machine's clock makes nobody wait.
+    The first look at a reply decides when the pause ends.
     """
 
-    def __init__(self, letters_per_second: float) -> None:
-        self.letters_per_second = letters_per_second
+    def __init__(self, letters_per_second: float, clock: Callable[[], float]) -> None:
+        """`clock` is the pairing's."""
+        self.letters_per_second, self.clock = letters_per_second, clock
         self.ends: dict[tuple[str, int], float] = {}  # by the talk's id and the reply's index
 
     def visible_turns(self, talk: Talk) -> list[Turn]:
@@ -60,9 +61,9 @@ class Pauses:
         place = talk.id, len(talk.turns) - 1
         if place not in self.ends:
             if len(self.ends) > 10_000:
-                self.ends = {key: end for key, end in self.ends.items() if end > time.monotonic()}
-            self.ends[place] = time.monotonic() + self._seconds_left(talk)
-        return talk.turns if time.monotonic() >= self.ends[place] else talk.turns[:-1]
+                self.ends = {key: end for key, end in self.ends.items() if end > self.clock()}
+            self.ends[place] = self.clock() + self._seconds_left(talk)
+        return talk.turns if self.clock() >= self.ends[place] else talk.turns[:-1]
 
     def _seconds_left(self, talk: Talk) -> float:
         """Return how long the last reply is still hidden: the whole pause, where the clock was set back since."""
@@ -78,26 +79,29 @@ class Stages:
 
     def __init__(self, pairing: Pairing) -> None:
         self.pairing, self.study, self.recordings = pairing, pairing.study, pairing.recordings
-        self.pauses = Pauses(self.study.letters_per_second)
+        self.pauses = Pauses(self.study.letters_per_second, pairing.clock)
 
     def position(self, participant: str) -> Position:
         """Return where the participant is. Change nothing."""
         assignment = self.pairing.assignment_of(participant)
-        talks = [talk for talk in self.recordings.talks(participant) if self.study.goes_on_with(talk)]
+        recorded = self.recordings.talks(participant)
+        talks = [talk for talk in recorded if self.study.goes_on_with(talk)]
         if assignment and not (assignment.talk and assignment.talk.id in [talk.id for talk in talks]):
             return self._assigned(participant, assignment)
-        if not talks or (not is_blind(talks[-1]) and "partner" not in talks[-1].ratings):
-            return Position("start")
+        answered = sum(self.study.has(talk) and has_answers(talk) for talk in recorded)
+        is_last = self.study.talks is not None and answered >= self.study.talks
+        if not talks or (not is_blind(talks[-1]) and not has_answers(talks[-1])):
+            return Position("start", is_last=is_last)
         talk = talks[-1]
         if not is_blind(talk):
-            return Position("result", talk)
+            return Position("result", talk, is_last=is_last)
         turns = self.pauses.visible_turns(talk)
         if talk.ratings.get("ended") or len(turns) >= 2 * self.study.turns:
             return Position("questions", talk, turns)
         if self._is_partner_gone(participant, talk):
             return Position("gone", talk, turns)
         is_turn = turns[-1].speaker != "human" if turns else bool(assignment and assignment.opens)
-        return Position("talk", talk, turns, is_turn, self._unanswered(talk))
+        return self._talking(talk, turns, is_turn)
 
     def _is_partner_gone(self, participant: str, talk: Talk) -> bool:
         """Return whether the other participant has left, or the page has started again with another model."""
@@ -107,15 +111,23 @@ class Stages:
 
     def _assigned(self, participant: str, assignment: Assignment) -> Position:
         talk = assignment.talk
-        if talk is None or time.monotonic() < assignment.begins:
+        if talk is None or self.pairing.clock() < assignment.begins:
             return Position("waiting")
         if self.pairing.is_partner_gone(participant):
             return Position("gone", talk)
-        return Position("talk", talk, is_turn=assignment.opens, unanswered=self._unanswered(talk))
+        return self._talking(talk, [], assignment.opens)
 
-    def _unanswered(self, talk: Talk) -> str | None:
+    def _talking(self, talk: Talk, turns: list[Turn], is_turn: bool) -> Position:
+        """Return the position in a talk that goes on.
+
+        It is not the participant's turn before a program's reply is done: an utterance without an answer leaves the
+        recordings a moment before the reply says why.
+        """
         reply = self.queue_of(talk).reply_of(talk.id) if talk.partner != "person" else None
-        return reply.talk.texts[-1] if reply is not None and reply.problem and reply.talk.turns else None
+        if reply is None:
+            return Position("talk", talk, turns, is_turn)
+        unanswered = reply.talk.texts[-1] if reply.problem and reply.talk.turns else None
+        return Position("talk", talk, turns, is_turn and reply.done, unanswered)
 
     def advance(self, participant: str) -> None:
         """Do what is due: find a partner, ask a program for its reply, forget an assignment that is on record.

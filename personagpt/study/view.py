@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -15,13 +14,13 @@ from personagpt.study.stages import Pauses, Position
 CANDIDATES = 10  # personas that are compared, to choose the false one
 
 
-def view(position: Position, study: Study) -> dict[str, Any]:
-    """Return what the participant sees now.
+def view(position: Position, study: Study, time: float) -> dict[str, Any]:
+    """Return what the participant sees at `time`, a time of the pairing's clock.
 
     Of two views, the view with the later `time` is newer, whichever reaches the browser first. (A counter that all
     participants share would tell how many others are here.)
     """
-    talk, shown = position.talk, {"stage": position.stage, "time": time.monotonic()}
+    talk, shown = position.talk, {"stage": position.stage, "time": time}
     if position.stage in ("talk", "gone", "questions"):
         flags = [asdict(flag) for flag in talk.flags]
         shown |= {"turns": shown_turns(position.turns), "persona": talk.partner_persona, "flags": flags}
@@ -32,12 +31,23 @@ def view(position: Position, study: Study) -> dict[str, Any]:
     if position.stage == "gone":
         shown["can_answer"] = position.can_answer
     if position.stage == "questions":
+        shown["questions"] = [asdict(question) for question in study.questions]
         shown["choices"] = persona_choices(talk, study.personas)[0]
     if position.stage == "result":
-        answer = talk.ratings["persona"]
-        shown |= {"partner": partner_of(talk), "guess": talk.ratings["partner"]}
-        shown |= {"persona": answer["shown"][answer["true"]], "persona_guessed": answer["chosen"] == answer["true"]}
+        shown |= result(talk)
+    if position.stage in ("start", "result"):
+        shown["is_last"] = position.is_last
+        # The closing text may hold a completion code: nobody gets it before their last answers.
+        is_done = position.is_last or (position.stage == "result" and study.talks is None)
+        shown["closing"] = study.closing if is_done else ""
     return shown
+
+
+def result(talk: Talk) -> dict[str, Any]:
+    """Return what the partner was, and whether the participant's answers say so."""
+    answer, guess = talk.ratings.get("persona"), talk.ratings.get("partner")
+    guessed = None if answer is None else answer["chosen"] == answer["true"]
+    return {"partner": partner_of(talk), "guess": guess, "persona": talk.persona, "persona_guessed": guessed}
 
 
 def talk_in_short(talk: Talk, pauses: Pauses) -> dict[str, Any] | None:

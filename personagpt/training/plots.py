@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from personagpt.files import write_figure
 from personagpt.output import is_first_process
-from personagpt.training.logs import EVAL_COLUMNS, LOSS_COLUMNS, PREFERENCE_COLUMNS, Rows, best_effort, read_rows
+from personagpt.training.csv_log import EVAL_COLUMNS, LOSS_COLUMNS, PREFERENCE_COLUMNS, Rows, best_effort, read_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,6 +62,23 @@ def learn_rate_figure(losses: Rows) -> Figure:
     _plot(axes, losses, "learn_rate")
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    return figure
+
+
+def runs_figure(runs: list[tuple[str, Rows, Rows]]) -> Figure:
+    """Return the losses of several runs by epoch, from the name, the training and the validation losses of each run.
+
+    Validation losses are points in the colour of their run. Epochs compare runs with different numbers of sequences in
+    a step.
+    """
+    figure, (axes,) = _figure("loss (nats per response token)", panels=1)
+    axes.set_xlabel("epoch")
+    for name, losses, evaluations in runs:
+        (line,) = axes.plot(_column(losses, "epoch"), _column(losses, "loss"), linewidth=1.2, label=name)
+        axes.plot(_column(evaluations, "epoch"), _column(evaluations, "loss"), "o--", color=line.get_color())
+    _use_log_scale(axes)
+    labels = axes.get_legend_handles_labels()
+    figure.legend(*labels, loc="outside upper center", title="lines: training, points: validation")
     return figure
 
 

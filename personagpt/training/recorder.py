@@ -14,7 +14,8 @@ from personagpt.output import is_first_process, say
 from personagpt.scoring.metrics import teacher_forced_metrics
 from personagpt.sequences.batches import StepBatches
 from personagpt.sequences.format import Encoder
-from personagpt.training.logs import Rows, RunLogs, best_effort, describe_run
+from personagpt.training.csv_log import Rows, best_effort
+from personagpt.training.logs import RunLogs, describe_run
 from personagpt.training.optimization import StepResult, Trainer
 from personagpt.training.plots import PLOTS, draw_plots
 from personagpt.training.preferences import held_back_figures

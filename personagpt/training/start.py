@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from personagpt.model.generation import set_generation_defaults
 from personagpt.model.loading import draw_model, knows_format, load_config, load_model, load_tokenizer
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, open_tensors
+from personagpt.sequences.fact_order import FactOrder
 from personagpt.sequences.format import Encoder
 from personagpt.sequences.goals import Goal, read_goals
 from personagpt.sequences.preference_tensors import PreferenceData, open_preferences
@@ -35,7 +36,14 @@ class RunPlan:
     steps: StepPlan  # which sequences form which step
     total_steps: int
     warmup_steps: int  # at most all steps but the last
+    order: FactOrder | None  # of the facts in the first epoch, with `shuffle_facts`; None: as in the text
     preferences: PreferenceData | None = None
+
+    def data(self, step: int) -> PersonaChatDataset:
+        """Return the training sequences as `step` sees them: with `shuffle_facts`, their facts in its epoch's order."""
+        if self.order is None:
+            return self.train
+        return self.train.with_facts_in(replace(self.order, number=(step - 1) // self.steps.steps_per_epoch))
 
     def items(self, step: int) -> np.ndarray:
         """Return the preferences that `step` learns."""
@@ -61,8 +69,10 @@ def plan_run(settings: Settings, goals: list[Goal], processes: int) -> RunPlan:
     steps = StepPlan(train.lengths, settings.seed, per_step)
     total_steps = settings.epochs * steps.steps_per_epoch
     warmup_steps = min(settings.warmup_steps, total_steps - 1)
-    valid = valid.without_goals(Encoder(tokenizer).act)
-    return RunPlan(tokenizer, train, valid, steps, total_steps, warmup_steps, preferences)
+    encoder = Encoder(tokenizer)
+    order = FactOrder(encoder, settings.seed, number=0) if settings.shuffle_facts else None
+    valid = valid.without_goals(encoder.act)
+    return RunPlan(tokenizer, train, valid, steps, total_steps, warmup_steps, order, preferences)
 
 
 def base_model(settings: Settings, vocabulary: int) -> PreTrainedModel:

@@ -9,6 +9,7 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,8 +27,21 @@ from personagpt.study.routes import study_routes
 from personagpt.study.settings import Study
 
 
+class Clock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
 class ServedPage:
-    """The page with a model, or the page of a study, served by a thread on a port of its own."""
+    """The page with a model, or the page of a study, served by a thread on a port of its own.
+
+    A study goes by `clock`, so that no test depends on how busy the machine is.
+    """
 
     def __init__(
         self,
@@ -38,11 +52,11 @@ class ServedPage:
         **limits: int,
     ) -> None:
         self.recordings = Recordings(folder)
-        limits = Limits(**limits)
+        limits, self.clock = Limits(**limits), Clock()
         self.queue = ReplyQueue(trained, self.recordings, limits.waiting)
         if study:
             queues = {program.model: self.queue for program in study.programs}
-            page = StudyPage(Pairing(study, queues, self.recordings), limits)
+            page = StudyPage(Pairing(study, queues, self.recordings, self.clock), limits)
             self.study, self.stages, routes = page.study, page.stages, study_routes(page)
         else:
             page = Page(self.queue, [["i have a duck ."]], ["ask about pets."], limits)
@@ -54,8 +68,7 @@ class ServedPage:
         self.url = f"http://127.0.0.1:{self.port}/"
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]})
         self.thread.start()
-        while not self.server.started:
-            time.sleep(0.005)
+        wait_until(lambda: self.server.started)
 
     def close(self) -> None:
         self.server.should_exit = True
@@ -103,6 +116,15 @@ class Visitor:
         """Wait for the reply, and return the content of its last event."""
         answer = self.ask("GET", f"/api/talks/{talk['id']}/reply")
         return json.loads(answer.text.rpartition("event: end\ndata: ")[2])
+
+
+def wait_until(is_so: Callable[[], object]) -> None:
+    """Wait for what another thread is about to do."""
+    for _ in range(60_000):
+        if is_so():
+            return
+        time.sleep(0.002)
+    raise AssertionError("it has not happened in two minutes")
 
 
 def recorded(page: ServedPage) -> Talk:

@@ -136,3 +136,17 @@ def test_a_rate_forgets_each_event_after_its_time(monkeypatch) -> None:
     rate = Rate(2)
     for now[0], allowed in ((0.0, True), (40.0, True), (59.0, False), (80.0, True), (81.0, False), (101.0, True)):
         assert rate.allows("a") == allowed
+
+
+def test_a_rate_of_many_names_forgets_only_those_without_a_recent_event(monkeypatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("personagpt.page.access.time.monotonic", lambda: now[0])
+    rate = Rate(1)
+    for number in range(10_001):
+        assert rate.allows(str(number))
+    now[0] = 59.0
+    assert not rate.allows("5")
+    assert rate.allows("late")
+    now[0] = 61.0
+    assert not rate.allows("late")
+    assert list(rate._events) == ["late"]

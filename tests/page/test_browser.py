@@ -78,7 +78,9 @@ def test_a_walk_through_everything(page, visit) -> None:
     shown.click("text=Replace the reply")
     expect(shown.locator(".replaced")).to_have_text(f"The model said: {talk.texts[3]}")
     say(shown, "and you ?", 6)
+    before = words(shown)[-1]
     shown.click("#retry")
+    expect(shown.locator("#talk .words").last).not_to_have_text(before)
     answered(shown, 6)
     expect(shown.locator("#status")).to_have_text("")
     now = recorded(page)
@@ -245,10 +247,14 @@ def test_the_keyboard_alone(page, visit) -> None:
     shown.keyboard.press("Enter")
     expect(shown.locator("#flags-1 summary")).to_have_text("Flagged: other")
     assert shown.evaluate("document.activeElement.tagName") == "SUMMARY"
-    for name, count in (("#retry", 2), ("#undo", 0)):
-        reach(name)
-        shown.keyboard.press("Space")
-        answered(shown, count)
+    before = words(shown)[-1]
+    reach("#retry")
+    shown.keyboard.press("Space")
+    expect(shown.locator("#talk .words").last).not_to_have_text(before)
+    answered(shown, 2)
+    reach("#undo")
+    shown.keyboard.press("Space")
+    answered(shown, 0)
     assert [len(talk.turns) for talk in page.recordings.talks()] == [2]  # the flagged one; the other was taken back
     assert page.recordings.talks()[0].flags[0].note == "a note"
 
@@ -335,6 +341,11 @@ def test_to_flag_a_reply_on_a_phone_leaves_the_talk_in_sight_and_in_place(page, 
     shown.tap("#flags-1 button")
     expect(shown.locator("#flags-1 summary")).to_have_text("Flagged: unsafe")
     assert abs(shown.evaluate("element('log').scrollTop") - before) < 100
+
+
+def test_without_goals_there_is_no_list_of_goals(page, visit) -> None:
+    page.page.goals = []
+    expect(visit().locator("#goal")).to_be_hidden()
 
 
 def test_a_visitor_reads_a_hubs_name_and_no_checksum(page, visit, serve_page) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import socket
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from personagpt.page import connections
-from tests.page.served import ServedPage, Visitor, talked
+from tests.page.served import ServedPage, Visitor, talked, wait_until
 
 HALF = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-"
 
@@ -35,19 +36,19 @@ def connect(page) -> Iterator:
         connection.close()
 
 
-def ended(connection: socket.socket) -> bool:
-    """Wait for the end of the connection."""
-    try:
-        return connection.recv(1) == b""
-    except ConnectionResetError:
-        return True
+def wait_for_end(connection: socket.socket) -> None:
+    """Read until the server ends the connection."""
+    with contextlib.suppress(ConnectionResetError):
+        while connection.recv(65536):
+            pass
 
 
 def test_half_requests_stop_nobody_and_print_nothing(page, connect, capsys) -> None:
     halves = [connect(HALF) for _ in range(100)]
-    assert len(page.server.server_state.connections) <= 20
     assert talked(Visitor(page), "hi")["turns"]
-    assert all(map(ended, halves[:70]))  # the oldest make room
+    for half in halves[:70]:  # the oldest make room
+        wait_for_end(half)
+    assert len(page.server.server_state.connections) <= 20
     assert capsys.readouterr().err == ""
 
 
@@ -64,19 +65,27 @@ def test_half_requests_stop_nobody_and_print_nothing(page, connect, capsys) -> N
 )
 def test_a_request_that_does_not_become_whole_ends(connect, page, monkeypatch, data) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(connections, "SECONDS", 0.3)
-        connection = connect(data)
-        while connection.recv(65536):  # the answer to a first request, then the end
-            pass
+        patch.setattr(connections, "SECONDS", 0.05)
+        wait_for_end(connect(data))
     assert Visitor(page).ask("GET", "/api/start").status == 200
 
 
-def test_a_whole_request_may_wait_for_its_answer(page, monkeypatch, gate) -> None:
+def test_a_whole_request_may_wait_for_its_answer(page, connect, gate) -> None:
+    """Only the connection with half a request has a deadline, and it is the one that may have to make room."""
     visitor = Visitor(page)
-    monkeypatch.setattr(gate, "wait", lambda timeout: time.sleep(3))
-    monkeypatch.setattr(connections, "SECONDS", 1.0)
     talk = visitor.begin("hi")
-    assert visitor.reply(talk)["problem"] == ""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", page.port, timeout=60)) as waiting:
+        waiting.request("GET", f"/api/talks/{talk['id']}/reply", headers=visitor.headers)
+        assert waiting.getresponse().readline() == b"event: text\n"
+        connect(HALF)
+        wait_until(lambda: len(page.server.server_state.connections) == 2)
+        whole, half = sorted(page.server.server_state.connections, key=lambda each: each.cycle is None)
+        wait_until(lambda: half.deadline is not None)
+        assert whole.deadline is None
+        for _ in range(30):
+            connect(HALF)
+        wait_until(lambda: half.transport.is_closing())
+        assert not whole.transport.is_closing()
 
 
 def test_a_process_with_few_files_takes_fewer_connections(monkeypatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import threading
-import time
 from dataclasses import replace
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from personagpt.errors import RunError
 from personagpt.page import replies
 from personagpt.records.talks import Talk
-from tests.page.served import ServedPage, Visitor, recorded, script, talked
+from tests.page.served import ServedPage, Visitor, recorded, script, talked, wait_until
 from tests.records.making import make_talk
 
 FULL = "talks.sqlite: the disk does not take it"
@@ -184,10 +183,10 @@ def recorded_texts(page: ServedPage, talk: dict) -> list[str]:
 def test_the_end_of_the_page_waits_for_one_batch_only(page, visitor, gate, monkeypatch) -> None:
     monkeypatch.setattr(page.queue, "_size", 1)
     talks = [visitor.begin("hi") for _ in range(4)]
+    wait_until(lambda: gate.batches)
     closing = threading.Thread(target=page.queue.close)
     closing.start()
-    while not page.queue._closed:
-        time.sleep(0.01)
+    wait_until(lambda: page.queue._closed)
     gate.set()
     closing.join()
     assert gate.batches == [1]

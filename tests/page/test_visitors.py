@@ -215,6 +215,26 @@ def test_limits(serve_page, limits, status, words) -> None:
     assert words in answer.json["problem"]
 
 
+@pytest.mark.parametrize("action", ["retry", "undo"])
+def test_another_draw_of_a_flagged_reply_is_another_talk_and_counts_as_one(serve_page, action) -> None:
+    page = serve_page(talks=1)
+    visitor = Visitor(page)
+    talk = talked(visitor, "hi", "and you ?")
+    assert visitor.do(talk, action).status == 200  # the same talk
+    if action == "retry":
+        visitor.reply(talk)
+    turn = len(recorded(page).turns) - 1
+    assert visitor.do(talk, "flag", turn=turn, kinds=["other"]).status == 200
+    if action == "undo":
+        page.recordings.save(
+            replace(recorded(page), turns=[*recorded(page).turns, Turn("human", "a"), Turn("model", "b")])
+        )
+        assert visitor.do(talk, "flag", turn=3, kinds=["other"]).status == 200
+    answer = visitor.do(talk, action)
+    assert (answer.status, answer.json["problem"][:21]) == (403, "you have 1 talks: del")
+    assert recorded(page).flags
+
+
 def test_what_is_refused_does_not_count_as_a_reply(serve_page) -> None:
     visitor = Visitor(serve_page(replies=2, letters=5))
     for wrong in ({"text": ""}, {"text": "a" * 9}, {"goal": "ask about everything."}) * 2:

@@ -10,7 +10,7 @@ from personagpt.detection.sides import read_exported, sides_of_talks
 from personagpt.errors import UserError
 from personagpt.records.consents import keep_consent
 from personagpt.records.database import Recordings
-from personagpt.records.publishing import anonymous, publish
+from personagpt.records.publishing import anonymous, publish, without_private
 from personagpt.records.talks import Flag, Talk, Turn
 from tests.records.making import make_talk, make_twins
 
@@ -80,7 +80,7 @@ def test_the_rest_is_what_was_recorded(published) -> None:
         ("", ""),
         ("m", "c0ffee"),
     }
-    assert all(side.seconds == () for side in sides_of_talks(found))
+    assert all(side.seconds == () for side in sides_of_talks(found)[0])
 
 
 def test_the_card(published) -> None:
@@ -166,6 +166,17 @@ def test_nothing_is_overwritten(tmp_path, name) -> None:
     with pytest.raises(UserError, match=f"{name}: there already, and not overwritten"):
         publish([make_talk("x", "y")], tmp_path, tmp_path, False)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_no_private_talk_goes_along_with_a_study(capsys) -> None:
+    private = [make_talk("mine", "yours"), make_talk("a", "b", source="self-play")]
+    assert without_private(private) == private  # nothing else is there to be published
+    study, free = make_talk("hi", "ho", source="study:s:a"), make_talk("x", "y", source="app.py")
+    assert without_private([*private, study, free]) == [study, free]
+    assert capsys.readouterr().out == (
+        "left out: 2 private talks that interact.py recorded; --source interact.py publishes them\n"
+    )
+    assert without_private([study]) == [study]
 
 
 def test_free_talks_alone_are_nothing_to_publish(tmp_path) -> None:

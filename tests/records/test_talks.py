@@ -96,11 +96,17 @@ def test_a_study_whose_name_leads_elsewhere_is_refused(source) -> None:
         *(("persona", answer) for answer in ("x", None, {}, {"chosen": 2, "true": 0}, {"chosen": [], "true": 0})),
         *(("ended", answer) for answer in ("later", {}, 1)),
         ("waited", "yes"),
+        *(("humour", answer) for answer in (0, 6, 2.5, True, None, [3], {}, {"words": 3})),
     ],
 )
 def test_an_answer_that_no_study_gives_is_refused(question, answer) -> None:
     right = {"fluency": 3, "partner": "person", "persona": {"chosen": 1, "true": 0}, "ended": "left", "waited": True}
-    talk = make_talk("hi", "hello", source="study:s:bot", ratings=right | {"opinion": "free text"})
+    talk = make_talk(
+        "hi",
+        "hello",
+        source="study:s:bot",
+        ratings=right | {"opinion": "free text", "humour": 3, "remarks": {"words": "well"}},
+    )
     assert parse_talk(talk.line().encode()) == talk
     talk.ratings[question] = answer
     with pytest.raises((ValueError, TypeError)):
@@ -113,7 +119,9 @@ def test_a_study_talk_is_blind_until_it_is_rated_or_abandoned() -> None:
         ({}, True),
         ({"ended": "rating"}, True),
         ({"ended": "left"}, False),
+        ({"waited": True}, True),
         ({"partner": "person"}, False),
+        ({"humour": 3}, False),
     ):
         assert is_blind(make_talk("hi", "ho", source="study:s:bot", ratings=ratings)) == expected
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import time
+from collections.abc import Callable
 
 from personagpt.model.sampling import Sampling
 from personagpt.records.consents import wording
@@ -28,22 +28,27 @@ class Participant(Visitor):
     def do(self, action: str, **content: object) -> Answer:
         return self.ask("POST", f"/api/study/{action}", content)
 
-    def state(self) -> dict:
-        """What the page would show now: the first event."""
+    def when(self, is_so: Callable[[dict], object]) -> dict:
+        """Keep the page open until its view is as wanted, and return that view."""
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
             connection.request("GET", "/api/study", headers=self.headers)
-            answer = connection.getresponse()
-            assert answer.readline() == b"event: state\n"
-            return json.loads(answer.readline().removeprefix(b"data: "))
+            view, signs_of_life = None, 0
+            for line in connection.getresponse():
+                if line.startswith(b"data: "):
+                    view = json.loads(line.removeprefix(b"data: "))
+                    if is_so(view):
+                        return view
+                signs_of_life += line.startswith(b":")  # after each ten seconds without news
+                assert signs_of_life < 12, view
+        raise AssertionError(view)
+
+    def state(self) -> dict:
+        """What the page would show now: the first event."""
+        return self.when(lambda view: True)
 
     def until(self, stage: str = "talk", yours: bool | None = True) -> dict:
         """Wait for a stage; for the participant's turn."""
-        for _ in range(1000):
-            state = self.state()
-            if state["stage"] == stage and (stage != "talk" or yours in (None, state["yours"])):
-                return state
-            time.sleep(0.01)
-        raise AssertionError(state)
+        return self.when(lambda view: view["stage"] == stage and (stage != "talk" or yours in (None, view["yours"])))
 
     def begin(self) -> dict:
         return self.do("begin", agreed=wording("you agree")).json
@@ -51,11 +56,10 @@ class Participant(Visitor):
     def talk_through(self) -> dict:
         """Say something whenever it is their turn, until the questions."""
         for number in range(100):
-            state = self.state()
+            state = self.when(lambda view: view["stage"] == "questions" or view.get("yours"))
             if state["stage"] == "questions":
                 return state
-            if state.get("yours"):
-                assert self.do("say", text=f"word {number}").status == 200
+            assert self.do("say", text=f"word {number}").status == 200
         raise AssertionError(state)
 
 
@@ -64,5 +68,4 @@ def pair(page: ServedPage) -> tuple[Participant, Participant]:
     both = Participant(page), Participant(page)
     for one in both:
         one.begin()
-    both[0].until(yours=None)
-    return both if both[0].state()["yours"] else both[::-1]
+    return both if both[0].until(yours=None)["yours"] else both[::-1]

@@ -8,7 +8,7 @@ import pytest
 
 import app
 from personagpt.records.talks import DELETED
-from personagpt.study import routes
+from personagpt.study.questions import Question
 from tests.page.served import ServedPage
 from tests.study.participation import PEOPLE, PROGRAM, study_of
 
@@ -16,12 +16,6 @@ expect = pytest.importorskip("playwright.sync_api", reason="playwright is not in
 
 EVIL = "<img src=x onerror=\"document.title = 'evil'\"> <b>bold</b> \u202egnihton"
 SHOWN = EVIL.replace("\u202e", "\ufffd")
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch) -> None:
-    """What one participant does is there for the other one at once."""
-    monkeypatch.setattr(routes, "VIEW_SECONDS", 0.02)
 
 
 def visible(shown, stage: str) -> None:
@@ -116,6 +110,42 @@ def test_two_people_from_consent_to_report_and_deletion(serve_page, browse, run,
     expect(second.locator(".seen .words")).to_have_text([DELETED, "hello", DELETED, "bye"])
     folder = page.recordings.path.parent
     assert b"secret" not in b"".join(path.read_bytes() for path in folder.iterdir())
+
+
+def test_own_questions_in_their_language_and_the_closing_text(serve_page, browse) -> None:
+    questions = (
+        Question("humour", "Wie lustig? <b>", "scale", ("gar nicht", "sehr")),
+        Question("tongue", "Ist das Ihre Sprache?", "choice", ("ja", "nein")),
+        Question("remarks", "Sonst noch etwas?", "open"),
+        Question("partner", "Wer war das?", "partner", ("ein Mensch", "ein Programm")),
+    )
+    study = replace(
+        study_of(PROGRAM, turns=1), questions=questions, talks=1, closing="Danke!\n\nCode: C1", language="de"
+    )
+    page = serve_page(study=study)
+    shown = browse(page.url)
+    visible(shown, "start")
+    expect(shown.locator("#closing")).to_be_hidden()
+    begin(shown)
+    expect(shown.locator("#send")).to_be_enabled()
+    say(shown, "hi")
+    visible(shown, "questions")
+    legends = shown.locator("#asked legend")
+    expect(legends).to_have_text([question.text for question in questions])
+    assert shown.locator("#asked").get_attribute("lang") == "de"
+    expect(shown.get_by_label("5 (sehr)")).to_be_visible()
+    shown.check("input[name=humour][value='4']")
+    shown.get_by_label("nein").check()
+    shown.fill("textarea[name=remarks]", EVIL)
+    shown.get_by_label("ein Programm").check()
+    shown.click("#rate button[type=submit]")
+    visible(shown, "result")
+    expect(shown.locator("#closing p")).to_have_text(["Danke!", "Code: C1"])
+    expect(shown.locator("#guess")).to_have_text("You were right.")
+    expect(shown.locator("#persona-guess")).to_have_text("Your partner's persona:")
+    expect(shown.locator("#again")).to_be_hidden()
+    (talk,) = page.recordings.talks()
+    assert talk.ratings == {"humour": 4, "tongue": "nein", "remarks": {"words": EVIL}, "partner": "program"}
 
 
 def test_a_phones_width_and_accessibility_at_every_stage(serve_page, browse) -> None:

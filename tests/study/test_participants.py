@@ -10,8 +10,11 @@ import pytest
 from personagpt.detection.sides import sides_of_talks
 from personagpt.records.consents import kept_consents, wording
 from personagpt.records.export import text_of
-from personagpt.records.talks import DELETED
+from personagpt.records.talks import DELETED, is_blind, parse_talk
 from personagpt.study import pairing
+from personagpt.study.questions import Question
+from tests.page.served import wait_until
+from tests.records.making import make_talk
 from tests.study.participation import ANSWERS, COLD, PEOPLE, PROGRAM, Participant, pair, study_of
 
 
@@ -63,8 +66,9 @@ def test_two_people_talk_with_each_other(serve_page) -> None:
     page = serve_page(study=study_of(PEOPLE, turns=1))
     first, second = pair(page)
     assert second.do("say", text="me first").status == 409
-    times = [state["time"] for state in (first.state(), second.state(), first.state())]
-    assert times == sorted(times)  # a browser can tell which is newer
+    before = first.state()["time"]
+    page.clock.seconds += 1
+    assert first.state()["time"] > before  # a browser can tell which view is newer
     assert first.do("say", text="hi there").json["yours"] is False
     assert second.until()["turns"] == [{"mine": False, "text": "hi there"}]
     second.do("say", text="hello you")
@@ -93,7 +97,7 @@ def test_what_people_say_is_no_models_and_is_exported_once(serve_page) -> None:
     ((talk, dialogue),) = text_of(talks, whole=False)
     assert dialogue.utterances == ["hi there", "hello you"]
     assert dialogue.personas == (talk.partner_persona, talk.persona)
-    sides = sides_of_talks(talks)
+    sides, _ = sides_of_talks(talks)
     assert [(side.own, side.is_program) for side in sides] == [(("hi there",), False), (("hello you",), False)]
     assert len({side.talk for side in sides}) == 1
     second.ask("DELETE", "/api/talks")
@@ -114,6 +118,20 @@ def test_who_deletes_their_talk_is_gone_from_the_partners_too(serve_page) -> Non
     assert (state["stage"], state["can_answer"]) == ("gone", True)
     assert second.do("say", text="still there ?").status == 409
     assert first.state()["stage"] == "start"
+
+
+def test_a_talk_that_is_deleted_before_the_first_reply_is_over(serve_page, gate, monkeypatch) -> None:
+    monkeypatch.setattr(pairing.random.SystemRandom, "random", lambda self: 0.1)  # the participant begins
+    page = serve_page(study=study_of(PROGRAM))
+    who = Participant(page)
+    who.begin()
+    who.do("say", text="a secret")
+    (talk,) = page.recordings.talks()
+    assert who.ask("DELETE", f"/api/talks/{talk.id}").status == 200
+    assert who.state()["stage"] == "start"
+    gate.set()
+    page.queue.close()
+    assert page.recordings.talks() == []
 
 
 def test_what_a_program_could_not_read_is_too_long_for_a_person_too(serve_page, monkeypatch) -> None:
@@ -173,6 +191,77 @@ def test_answers_that_are_none(serve_page, wrong) -> None:
     assert who.do("rate", **ANSWERS | wrong).status == 400
 
 
+OWN = (
+    Question("humour", "Funny?", "scale", ("no", "yes")),
+    Question("tongue", "Is it English?", "choice", ("yes", "no")),
+    Question("remarks", "Anything else?", "open"),
+)
+
+
+def test_own_questions_end_a_talk_as_the_five_do(serve_page) -> None:
+    """Without the question for the partner, too."""
+    page = serve_page(study=replace(study_of(PROGRAM, turns=1), questions=OWN))
+    who = Participant(page)
+    who.begin()
+    state = who.talk_through()
+    assert [question["name"] for question in state["questions"]] == ["humour", "tongue", "remarks"]
+    right = {"humour": 5, "tongue": "no", "remarks": " a\nb "}
+    for wrong in ({"humour": 6}, {"humour": True}, {"tongue": "perhaps"}, {"remarks": None}, {"remarks": "x" * 2001}):
+        assert who.do("rate", **right | wrong).status == 400
+    state = who.do("rate", **right).json
+    assert (state["stage"], state["partner"], state["guess"], state["persona_guessed"]) == (
+        "result",
+        "program",
+        None,
+        None,
+    )
+    (talk,) = page.recordings.talks()
+    assert talk.ratings == {"humour": 5, "tongue": "no", "remarks": {"words": "a b"}}
+    assert (talk.persona, is_blind(talk)) == (state["persona"], False)
+    assert parse_talk(talk.line().encode()) == talk
+    assert who.state()["stage"] == "result"
+
+
+def test_a_participant_has_as_many_talks_as_the_study_wants_and_then_the_closing_text(serve_page) -> None:
+    """Nobody reads the completion code before; a talk that was given up is no answered one."""
+    study = replace(study_of(PROGRAM, COLD, turns=1), talks=2, closing="Your code: C1")
+    page = serve_page(study=study)
+    who, heard = Participant(page), []
+    key = who.ask("GET", "/api/start").json["participant"]
+    for _ in range(2):  # talks of another study do not count
+        page.recordings.save(make_talk("hi", "ho", source="study:t:x", participant=key, ratings={"partner": "person"}))
+    for _ in range(2):
+        who.begin()
+        heard.append(who.talk_through())
+        heard.append(who.do("leave").json)
+    for is_last in (False, True):
+        who.begin()
+        heard.append(who.talk_through())
+        assert "C1" not in str(heard) + who.ask("GET", "/api/start").text
+        state = who.do("rate", **ANSWERS).json
+        assert (state["is_last"], state["closing"]) == (is_last, "Your code: C1" if is_last else "")
+        heard.append(state) if not is_last else None
+    answer = who.do("begin", agreed=wording("you agree"))
+    assert (answer.status, answer.json["problem"]) == (403, "you have had all the talks of this study")
+    page = serve_page(study=replace(study, conditions=(replace(PROGRAM, name="new"),)))  # the old conditions are gone
+    who.port = page.port
+    state = who.state()
+    assert (state["stage"], state["is_last"], state["closing"]) == ("start", True, "Your code: C1")
+    assert who.do("begin", agreed=wording("you agree")).status == 403
+    who.ask("DELETE", "/api/talks")
+    assert (who.state()["closing"], who.begin()["stage"]) == ("", "talk")
+
+
+def test_a_closing_text_without_a_number_of_talks_follows_every_talk(serve_page) -> None:
+    page = serve_page(study=replace(study_of(PROGRAM, turns=1), closing="thanks"))
+    who = Participant(page)
+    assert who.state()["closing"] == ""
+    who.begin()
+    who.talk_through()
+    state = who.do("rate", **ANSWERS).json
+    assert (state["is_last"], state["closing"], who.begin()["stage"]) == (False, "thanks", "talk")
+
+
 def test_limits_hold_in_a_study(serve_page) -> None:
     page = serve_page(study=study_of(PROGRAM, turns=1), talks=1, replies=1)
     who = Participant(page)
@@ -188,6 +277,20 @@ def test_limits_hold_in_a_study(serve_page) -> None:
     assert who.do("say", text="x" * 501).status == 400
 
 
+class WatchedLock:
+    """A lock that tells whether somebody has asked for it."""
+
+    def __init__(self) -> None:
+        self.lock, self.is_asked_for = threading.RLock(), False
+
+    def __enter__(self) -> None:
+        self.is_asked_for = True
+        self.lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.lock.release()
+
+
 @pytest.mark.parametrize("path", ["/api/talks", "/api/talks/{id}"])
 def test_a_deletion_waits_until_nobody_reads_or_changes_the_round(serve_page, path) -> None:
     page = serve_page(study=study_of(PROGRAM, turns=1))
@@ -196,9 +299,10 @@ def test_a_deletion_waits_until_nobody_reads_or_changes_the_round(serve_page, pa
     who.talk_through()
     (talk,) = page.recordings.talks()
     deletion = threading.Thread(target=who.ask, args=["DELETE", path.format(id=talk.id)])
-    with page.page.pairing.lock:
+    lock = page.page.pairing.lock = WatchedLock()
+    with lock.lock:
         deletion.start()
-        deletion.join(0.5)
+        wait_until(lambda: lock.is_asked_for or not deletion.is_alive())
         assert page.recordings.count() == 1
     deletion.join()
     assert page.recordings.count() == 0

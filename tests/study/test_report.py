@@ -34,6 +34,27 @@ def test_the_table() -> None:
     assert "programs taken for people: -, of 0 answers" in nothing
 
 
+def test_two_programs_of_a_condition_are_named_under_the_table() -> None:
+    talks = [make("p", "bot", 1), make("q", "bot", 1)]
+    talks[1].model_checksum, talks[1].sampling = "decaf", {"temperature": 0.5, "seed": 1}
+    lines = table("first", results(talks, seed=3)).splitlines()
+    assert "  bot (1): m, checksum c0ffee" in lines
+    assert "  bot (2): m, checksum decaf, temperature 0.5" in lines
+    assert "Another program" not in table("first", results(talks[:1], seed=3))
+
+
+def test_own_questions_stand_in_the_table_and_the_drawing() -> None:
+    question = "how-much-did-you-like-it-altogether"
+    talks = [make("p", "bot", 1, tongue="no", **{question: 2}), make("q", "bot", 1, tongue="yes", **{question: 4})]
+    figures = results(talks, seed=3)
+    lines = [" ".join(line.split()) for line in table("first", figures).splitlines()]
+    for line in (f"{question}, 1 to 5 3.00 (2.00 to 4.00)", "tongue", "no 50 % (0 to 100)", "yes 50 % (0 to 100)"):
+        assert line in lines
+    assert not any(line.startswith("fluency") for line in lines)
+    ticks = draw("first", figures).axes[0].get_xticklabels()
+    assert [tick.get_text() for tick in ticks] == [question]
+
+
 def test_few_participants_are_warned_of_under_the_table() -> None:
     warning = "With fewer than 20 participants such intervals are too narrow."
     assert table("first", results(TALKS, seed=3)).splitlines()[-1] == warning

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from personagpt.records.talks import Turn, talks_by_study
+from personagpt.records.talks import SCALES, Turn, talks_by_study
 from personagpt.study.results import results
 from tests.study.figures import TALKS, make
 
@@ -41,6 +41,39 @@ def test_conditions_stand_in_the_studys_order() -> None:
     assert list(results(TALKS, seed=3)["conditions"]) == ["bot", "person"]
     assert list(results(TALKS, seed=3, order=["person", "nobody's", "bot"])["conditions"]) == ["person", "bot"]
     assert list(results(TALKS, seed=3, order=["person"])["conditions"]) == ["person", "bot"]
+
+
+def test_a_condition_with_two_programs_is_two_columns() -> None:
+    """A study that went on with another model, or with another temperature, under the same name."""
+    talks = [make("p", "bot", 1, fluency=number) for number in (1, 2, 3, 4)]
+    talks[1].model_checksum, talks[2].sampling, talks[3].sampling = "decaf", {"temperature": 0.5}, {"seed": 4}
+    found = results([*talks, make("p", "person", 1)], seed=3)["conditions"]
+    assert {name: each["talks"] for name, each in found.items()} == {
+        "bot (1)": 2,
+        "bot (2)": 1,
+        "bot (3)": 1,
+        "person": 1,
+    }
+    assert [each["ratings"]["fluency"].get("value") for each in found.values()] == [2.5, 2, 3, None]
+    assert found["bot (3)"]["program"] == {"model": "m", "model_checksum": "c0ffee", "temperature": 0.5}
+    assert found["bot (3)"]["condition"] == "bot"
+
+
+def test_a_studys_own_questions_have_figures() -> None:
+    talks = [
+        make("p", "bot", 1, humour=1, tongue="no", remarks={"words": "well"}),
+        make("q", "bot", 1, humour=5, tongue="yes"),
+        make("q", "person", 1),
+    ]
+    found = results(talks, seed=3)
+    assert found["answered"] == 2
+    bot, person = found["conditions"].values()
+    assert bot["ratings"] == {"humour": {"value": 3, "count": 2, "low": 1, "high": 5}}
+    assert bot["choices"]["tongue"]["no"] == {"value": 0.5, "count": 2, "low": 0, "high": 1}
+    assert list(bot["choices"]) == list(person["choices"]) == ["tongue"]
+    assert person["choices"]["tongue"] == {"no": {"count": 0}, "yes": {"count": 0}}
+    mixed = results([*talks, make("p", "bot", 1, fluency=2)], seed=3)["conditions"]["bot"]["ratings"]
+    assert list(mixed) == [*SCALES, "humour"]
 
 
 def test_flags_by_kind_and_by_turn() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 
@@ -9,6 +11,7 @@ import pytest
 
 from personagpt.errors import UserError
 from personagpt.model.sampling import Sampling
+from personagpt.study.questions import FIVE
 from personagpt.study.settings import read_study
 from tests.helpers import ROOT, SAMPLE, keep_from_the_hub
 
@@ -40,6 +43,33 @@ def test_the_example_works_with_the_demo() -> None:
     assert (person.model, study.with_person, study.programs) == (None, person, [usual, cautious])
     assert study.condition_of(study.source(cautious)) == cautious
     assert study.condition_of("study:other:usual") is None
+
+
+def test_the_examples_in_the_comments_of_the_example_work(tmp_path) -> None:
+    text = re.sub(r"^# (?=\[\[|\w+ = )", "", (ROOT / "data" / "study.toml").read_text(), flags=re.MULTILINE)
+    (tmp_path / "study.toml").write_text(text)
+    shutil.copy(ROOT / "data" / "consent.txt", tmp_path)
+    shutil.copy(VALID, tmp_path)
+    study = read_study(tmp_path / "study.toml", tmp_path / "none", lambda: "the demo")
+    assert (study.talks, study.language, len(study.personas)) == (3, "en", 160)
+    assert "C1A2B3" in study.closing
+    assert [question.name for question in study.questions] == ["humour"]
+
+
+def test_questions_closing_language_and_number_of_talks(read) -> None:
+    usual = read(TOP + ONE)
+    assert (usual.questions, usual.closing, usual.language, usual.talks) == (FIVE, "", "en", None)
+    text = TOP + 'talks = 3\nclosing = "Your code: C1"\nlanguage = "de"\n' + ONE
+    study = read(text + '[[question]]\nname = "remarks"\ntext = "Und?"\nopen = true\n')
+    assert (study.closing, study.language, study.talks) == ("Your code: C1", "de", 3)
+    assert [question.name for question in study.questions] == ["remarks"]
+
+
+def test_a_trial_has_no_pauses_and_says_so(read) -> None:
+    study = read(TOP + ONE)
+    trial = study.for_trial()
+    assert (trial.title, trial.wait, trial.letters_per_second, trial.is_trial) == ("A study (trial)", 3.0, 0.0, True)
+    assert (study.is_trial, trial.conditions) == (False, study.conditions)
 
 
 def test_a_condition_has_a_model_and_how_it_replies(read, tmp_path, monkeypatch) -> None:
@@ -77,6 +107,11 @@ def test_a_condition_has_a_model_and_how_it_replies(read, tmp_path, monkeypatch)
             "wait = 0: nobody would ever meet another participant; expected some seconds",
         ),
         (TOP + "away = 1\n" + ONE, "away = 1 is not allowed"),
+        (TOP + "talks = 0\n" + ONE, "talks = 0 is not allowed; expected a whole number from 1 to 200"),
+        (TOP + 'closing = " "\n' + ONE, "closing = ' ' is not allowed; expected 1 to 5000 letters"),
+        (TOP + 'language = "Deutsch!"\n' + ONE, "is not allowed; expected a code such as 'en', 'de' or 'pt-BR'"),
+        (TOP + "question = 1\n" + ONE, "question = 1 is not allowed; expected one or more [[question]] tables"),
+        (TOP + ONE + '[[question]]\nname = "a"\n', "question 1: text missing"),
         (TOP + 'letters_per_second = "4"\n' + ONE, "letters_per_second = '4' is not allowed"),
         (TOP + 'personas = "none.txt"\n' + ONE, "personas = 'none.txt': there is no file"),
         (TOP + 'personas = "few.txt"\n' + ONE, "few.txt has 2 different personas; at least 3 are needed"),
@@ -89,6 +124,11 @@ def test_a_condition_has_a_model_and_how_it_replies(read, tmp_path, monkeypatch)
             TOP + ONE + "temprature = 1\n",
             "condition 'a': unknown key 'temprature'; the nearest known one is 'temperature'",
         ),
+        (
+            TOP + ONE + "talks = 3\n",
+            "condition 'a': talks is a key of the study: move it above the first [[...]] table",
+        ),
+        (TOP + ONE + '[[question]]\nname = "a"\nclosing = "x"\n', "question 1: closing is a key of the study: move it"),
         (TOP + ONE + "top_k = -1\n", "condition 'a': top_k -1: expected 0"),
         (TOP + ONE + 'top_p = "1"\n', "condition 'a': top_p '1': expected a number"),
         (TOP + ONE + "history = -1\n", "condition 'a': history = -1 is not allowed"),

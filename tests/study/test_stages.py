@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,16 +10,17 @@ from datetime import UTC, datetime
 import pytest
 
 from personagpt.records.consents import wording
-from personagpt.records.talks import Turn, is_blind
+from personagpt.records.talks import Talk, Turn, is_blind
 from personagpt.study import pairing
 from personagpt.study.stages import Pauses, Stages
+from tests.page.served import Clock
 from tests.records.making import make_talk
 from tests.study.participation import ANSWERS, COLD, PEOPLE, PROGRAM, Participant, pair, study_of
 
 
 def test_to_look_at_a_position_moves_nobody_on(serve_page) -> None:
     page = serve_page()
-    pairs = pairing.Pairing(study_of(PEOPLE), {"m": page.queue}, page.recordings)
+    pairs = pairing.Pairing(study_of(PEOPLE), {"m": page.queue}, page.recordings, page.clock)
     stages = Stages(pairs)
     for name in ("first", "second"):
         pairs.begin(name)
@@ -50,14 +50,14 @@ def test_who_leaves_is_told_to_the_other(serve_page) -> None:
     assert second.begin()["stage"] == "waiting"
 
 
-def test_whose_page_is_closed_is_told_to_the_other_and_may_come_back(serve_page, monkeypatch) -> None:
-    page = serve_page(study=study_of(PEOPLE, away=0.4))
+def test_whose_page_is_closed_is_told_to_the_other_and_may_come_back(serve_page) -> None:
+    page = serve_page(study=study_of(PEOPLE, away=60.0))
     first, second = pair(page)
     first.do("say", text="hi")
-    deadline = time.monotonic() + 10
-    while second.state()["stage"] != "gone":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    page.clock.seconds += 60.0
+    assert second.state()["stage"] == "talk"
+    page.clock.seconds += 0.1
+    assert second.state()["stage"] == "gone"
     first.state()
     assert second.state()["stage"] == "talk"
 
@@ -146,6 +146,28 @@ def test_a_program_with_nothing_to_say(serve_page, monkeypatch) -> None:
     assert [turn["mine"] for turn in who.until()["turns"]] == [True, False]
 
 
+def test_nobody_is_to_speak_before_their_words_without_an_answer_are_given_back(serve_page, monkeypatch) -> None:
+    """The words leave the recordings first. A page that says "your turn" then would not give them back any more."""
+    page = serve_page(study=study_of(PROGRAM, turns=3))
+    monkeypatch.setattr(pairing.random.SystemRandom, "random", lambda self: 0.1)  # the participant begins
+    who, save, views = Participant(page), page.recordings.save, []
+    who.begin()
+    who.do("say", text="hi")
+    who.until()
+
+    def save_and_look(*talks: Talk) -> None:
+        save(*talks)
+        views.append(page.page.view(page.recordings.talks()[0].participant))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("personagpt.page.replies.stream_replies", lambda *given: iter(()))
+        patch.setattr(page.recordings, "save", save_and_look)
+        who.do("say", text="and you ?")
+        state = who.until()
+    assert (state["unanswered"], len(state["turns"])) == ("and you ?", 2)
+    assert [(view["yours"], len(view["turns"])) for view in views] == [(False, 3), (False, 2)]
+
+
 @pytest.mark.parametrize("before", [PROGRAM, PEOPLE])
 def test_a_condition_that_changes_its_partner_ends_its_talks(serve_page, before) -> None:
     """The participant begins anew, and nothing of the talk is lost."""
@@ -166,51 +188,62 @@ def test_a_condition_that_changes_its_partner_ends_its_talks(serve_page, before)
 
 def test_a_clock_that_is_set_back_makes_nobody_wait(monkeypatch) -> None:
     """The pause goes by a clock that only goes forward, and is at most one pause long."""
-    monotonic, clock = [0.0], [datetime(2030, 1, 1, 12, tzinfo=UTC).timestamp()]
-    monkeypatch.setattr("personagpt.study.stages.time.monotonic", lambda: monotonic[0])
+    forward, clock = Clock(), [datetime(2030, 1, 1, 12, tzinfo=UTC).timestamp()]
     monkeypatch.setattr("personagpt.study.stages.time.time", lambda: clock[0])
     monkeypatch.setattr("personagpt.study.stages.seconds_to_answer", lambda *given: 10.0)
     said = [Turn("human", "hi", time="2030-01-01T12:00:00+00:00"), Turn("model", "hello")]
-    talk, pauses, looked_late = make_talk(), Pauses(4.0), Pauses(4.0)
+    talk, pauses, looked_late = make_talk(), Pauses(4.0, forward), Pauses(4.0, forward)
     talk.turns = said
     assert len(pauses.visible_turns(talk)) == 1
     clock[0] -= 3600
     assert len(looked_late.visible_turns(talk)) == 1
-    monotonic[0] = 9.9
+    forward.seconds = 9.9
     assert len(pauses.visible_turns(talk)) == len(looked_late.visible_turns(talk)) == 1
-    monotonic[0] = 10.1
+    forward.seconds = 10.1
     assert len(pauses.visible_turns(talk)) == len(looked_late.visible_turns(talk)) == 2
+
+
+def test_the_pause_counts_from_the_utterance(monkeypatch) -> None:
+    """Also after a restart, and where a program took its time for the reply: else both would tell a program."""
+    clock = Clock()
+    monkeypatch.setattr(
+        "personagpt.study.stages.time.time", lambda: datetime(2030, 1, 1, 12, 0, 7, tzinfo=UTC).timestamp()
+    )
+    monkeypatch.setattr("personagpt.study.stages.seconds_to_answer", lambda *given: 10.0)
+    talk, pauses = make_talk(), Pauses(4.0, clock)
+    talk.turns = [Turn("human", "hi", time="2030-01-01T12:00:00+00:00"), Turn("model", "hello")]
+    assert len(pauses.visible_turns(talk)) == 1
+    clock.seconds = 2.9
+    assert len(pauses.visible_turns(talk)) == 1
+    clock.seconds = 3.1
+    assert len(pauses.visible_turns(talk)) == 2
 
 
 def test_the_pause_of_a_reply_is_drawn_once_and_after_a_restart_alike(monkeypatch) -> None:
     """Else each look would draw anew, and many looks would shorten the pause to the shortest possible one."""
-    monotonic = [0.0]
-    monkeypatch.setattr("personagpt.study.stages.time.monotonic", lambda: monotonic[0])
+    forward = Clock()
     talk = make_talk("how are you ?", "i am fine , and i like long talks about dogs .")
     monkeypatch.setattr(
         "personagpt.study.stages.time.time", lambda: datetime.fromisoformat(talk.turns[0].time).timestamp()
     )
-    one, other, ends = Pauses(4.0), Pauses(4.0), []
+    one, other, ends = Pauses(4.0, forward), Pauses(4.0, forward), []
     for pauses in (one, other):
         for hundredths in range(3000):
-            monotonic[0] = hundredths / 100
+            forward.seconds = hundredths / 100
             if len(pauses.visible_turns(talk)) == 2:
-                ends.append(monotonic[0])
+                ends.append(forward.seconds)
                 break
     assert len(ends) == 2
     assert ends[0] == ends[1] > 46 / 4 * 0.8
 
 
-def test_a_full_desk_keeps_what_was_said(serve_page, gate) -> None:
+def test_a_full_queue_keeps_what_was_said(serve_page, gate, monkeypatch) -> None:
     page = serve_page(study=study_of(PROGRAM), waiting=0)
+    monkeypatch.setattr(pairing.random.SystemRandom, "random", lambda self: 0.1)  # the participant begins
     who = Participant(page)
     who.begin()
-    for _ in range(20):
-        state = who.state()
-        if state.get("yours"):
-            assert who.do("say", text="hi").status == 200
-            assert [talk.texts for talk in page.recordings.talks()] == [["hi"]]
-            break
+    assert who.do("say", text="hi").json["yours"] is False
+    assert [talk.texts for talk in page.recordings.talks()] == [["hi"]]
     page.queue.most = 5
     gate.set()
-    assert who.until()["turns"]
+    assert len(who.until()["turns"]) == 2

@@ -1,16 +1,15 @@
 // A blind study in a browser: consent, talk, questions, result.
 "use strict";
 
-const SCALES = {
-  fluency: ["How well was your partner's English written?", "badly", "very well"],
-  consistency: ["Did your partner's words fit together, from the first to the last?", "not at all", "entirely"],
-  engagement: ["Would you have liked to go on talking?", "not at all", "very much"],
-};
+const PARTNERS = ["person", "program"];
 let start = null; // the answer of api/start: title, consent, number of turns, kinds of flag
 let state = null; // the participant's newest view
 let stream = null; // the events that bring new views
+let drawn = ""; // the questions that the page shows; the study may begin again with others
 let agreed = false; // whether the participant agreed since this page was opened; an earlier text may have differed
 
+const paragraphs = (text) =>
+  text.split(/\n\s*\n/).filter(Boolean).map((part) => make("p", { dir: "auto", textContent: plain(part) }));
 const fact = (text) => make("li", { dir: "auto", textContent: plain(text) });
 
 function show(view) {
@@ -29,8 +28,12 @@ function show(view) {
   if (view.turns) drawTalk(view, before && before.turns ? before.turns.length : 0);
   if (view.stage === "gone") element("finish").hidden = !view.can_answer;
   const isNew = !before || before.stage !== view.stage;
-  if (isNew && view.stage === "questions") drawQuestions(view);
+  if (view.stage === "questions" && JSON.stringify(view.questions) !== drawn) drawQuestions(view);
+  if (view.stage !== "questions") drawn = "";
   if (view.stage === "result") drawResult(view);
+  element("closing").hidden = !view.closing;
+  element("closing").replaceChildren(...paragraphs(view.closing || ""));
+  for (const offer of document.querySelectorAll(".more")) offer.hidden = Boolean(view.is_last);
   if (view.unanswered && (!before || !before.yours)) giveBack(view.unanswered);
   document.title = (view.yours ? "Your turn: " : "") + start.title;
   const isFirst = before && before.turns && !before.turns.length && view.turns;
@@ -78,25 +81,41 @@ function choice(name, value, ...content) {
 }
 
 function drawQuestions(view) {
-  element("scales").replaceChildren(...Object.entries(SCALES).map(([name, [question, least, most]]) => {
-    const numbers = [1, 2, 3, 4, 5].map((number) => {
-      const end = number === 1 ? ` (${least})` : number === 5 ? ` (${most})` : "";
-      return choice(name, number, ` ${number}${end}`);
+  drawn = JSON.stringify(view.questions);
+  element("asked").replaceChildren(...view.questions.map((question) => {
+    const legend = make("legend", { dir: "auto", textContent: plain(question.text) });
+    const fields = make("div", { className: question.kind === "scale" ? "scale" : "" });
+    fields.append(...answers(question, view.choices));
+    return make("fieldset", {}, legend, fields);
+  }));
+}
+
+// Make the fields of a question, by its kind.
+function answers({ name, text, kind, answers: words }, personas) {
+  if (kind === "open") {
+    const field = make("textarea", { name, rows: 3, dir: "auto", maxLength: 2000 });
+    field.setAttribute("aria-label", plain(text));
+    return [field];
+  }
+  if (kind === "persona") {
+    return personas.map((facts, number) => {
+      const lines = facts.map((line) => make("span", { className: "fact", dir: "auto", textContent: plain(line) }));
+      return choice(name, number, make("span", {}, ...lines));
     });
-    return make("fieldset", {}, make("legend", { textContent: question }), make("div", { className: "scale" }, ...numbers));
-  }));
-  element("choices").replaceChildren(...view.choices.map((facts, number) => {
-    const lines = facts.map((text) => make("span", { className: "fact", dir: "auto", textContent: plain(text) }));
-    return choice("persona", number, make("span", {}, ...lines));
-  }));
-  element("rate").reset();
+  }
+  if (kind === "scale") {
+    const ends = [` (${plain(words[0])})`, "", "", "", ` (${plain(words[1])})`];
+    return ends.map((end, place) => choice(name, place + 1, ` ${place + 1}${end}`));
+  }
+  return words.map((word, number) => choice(name, kind === "partner" ? PARTNERS[number] : word, plain(word)));
 }
 
 function drawResult(view) {
   element("truth").textContent = `a ${view.partner}`;
-  element("guess").textContent = view.guess === view.partner ? "You were right." : `You thought it was a ${view.guess}.`;
+  const guess = view.guess === view.partner ? "You were right." : `You thought it was a ${view.guess}.`;
+  element("guess").textContent = view.guess ? guess : "";
   const right = view.persona_guessed ? "You recognized your partner's persona:" : "Your partner had the other persona:";
-  element("persona-guess").textContent = right;
+  element("persona-guess").textContent = view.persona_guessed === null ? "Your partner's persona:" : right;
   element("true-persona").replaceChildren(...view.persona.map(fact));
 }
 
@@ -190,7 +209,9 @@ function listen() {
   element("rate").addEventListener("submit", (event) => {
     event.preventDefault();
     const given = Object.fromEntries(new FormData(element("rate")));
-    for (const name of [...Object.keys(SCALES), "persona"]) given[name] = Number(given[name]);
+    for (const { name, kind } of state.questions) {
+      if (["scale", "persona"].includes(kind)) given[name] = Number(given[name]);
+    }
     go("rate", given);
   });
   element("delete-all").addEventListener("click", () => {
@@ -211,8 +232,8 @@ act(async () => {
   element("how").textContent = "Talk as if these facts were yours, and get to know your partner, who plays a person, too. "
     + `Each of you says ${start.turns} utterances, in turn. Your words may appear with other capitals and spaces than `
     + "you typed, so that nobody can be recognized by them.";
-  const paragraphs = start.consent.split(/\n\s*\n/);
-  element("consent").replaceChildren(...paragraphs.map((text) => make("p", { dir: "auto", textContent: plain(text) })));
+  element("consent").replaceChildren(...paragraphs(start.consent));
+  for (const id of ["title", "consent", "asked", "closing"]) element(id).lang = start.language;
   listen();
   await list();
   follow();
