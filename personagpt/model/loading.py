@@ -73,7 +73,7 @@ def load_bare_tokenizer(name: str) -> PreTrainedTokenizerFast:
     """
     quiet_libraries()
     try:
-        _say_if_fetched(name, "tokenizer", "tokenizer.json", "vocab.json")
+        say_if_fetched(name, "tokenizer", "tokenizer.json", "vocab.json")
         # The library's `generate` goes on after a batch's last column, which must be a token of every chat. Only a
         # side that is given here is saved. The batches of this repository are padded without the tokenizer.
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", trust_remote_code=False)
@@ -156,7 +156,7 @@ def _checked(model: PreTrainedModel, name: str) -> PreTrainedModel:
 
 def _load_weights(name: str) -> PreTrainedModel:
     try:
-        _say_if_fetched(name, "weights", *WEIGHTS)
+        say_if_fetched(name, "weights", *WEIGHTS)
         # The library reads a .bin with torch.load(weights_only=True), so no code in it runs.
         model, info = AutoModelForCausalLM.from_pretrained(name, output_loading_info=True, **MODEL_OPTIONS)
     except MemoryError:
@@ -173,7 +173,7 @@ def _load_weights(name: str) -> PreTrainedModel:
     return model
 
 
-def _say_if_fetched(name: str, part: str, *files: str) -> None:
+def say_if_fetched(name: str, part: str, *files: str) -> None:
     """Print that `part` of a hub model comes from the network, unless this machine has one of `files`."""
     kept = (huggingface_hub.try_to_load_from_cache(name, file) for file in files)
     if not Path(name).is_dir() and not any(isinstance(path, str) for path in kept):

@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from personagpt.device import pick_device
 from personagpt.errors import UserError
 from personagpt.model.folders import check_labels
-from personagpt.model.loading import quiet_libraries
+from personagpt.model.loading import WEIGHTS, quiet_libraries, say_if_fetched
 from personagpt.scoring.entries import Entries
 from personagpt.scoring.generated import Replies
 
@@ -62,6 +62,7 @@ class Classifier:
 def load_classifier(name: str) -> Classifier:
     """Return the classifier of a folder or hub name. Raises UserError where it is none, or has other labels."""
     quiet_libraries()
+    say_if_fetched(name, "classifier", *WEIGHTS)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="right", trust_remote_code=False)
         model, info = AutoModelForSequenceClassification.from_pretrained(

@@ -23,6 +23,7 @@ LOSS_COLUMNS = [
 EVAL_COLUMNS = [
     "step", "epoch", *(metric.name for metric in METRICS if metric.in_training), "responses", "response_tokens",
 ]  # fmt: skip
+PREFERENCE_COLUMNS = ["preference_loss", "preference_accuracy"]  # of both files, of runs that learn preferences
 Rows = list[dict[str, str]]
 
 

@@ -19,7 +19,7 @@ from personagpt.device import hardware
 from personagpt.errors import UserError
 from personagpt.files import read_json, write_atomically, write_json
 from personagpt.settings import Settings
-from personagpt.training.csv_log import EVAL_COLUMNS, LOSS_COLUMNS, CsvLog, best_effort, keep_aside
+from personagpt.training.csv_log import EVAL_COLUMNS, LOSS_COLUMNS, PREFERENCE_COLUMNS, CsvLog, best_effort, keep_aside
 from personagpt.training.optimization import Trainer
 from personagpt.training.resume import RunState
 from personagpt.training.start import RunPlan
@@ -31,8 +31,9 @@ class RunLogs:
     def __init__(self, settings: Settings, state: RunState) -> None:
         self.folder = folder = settings.save_path / "samples"
         last_step = state.step or -1  # a run that starts evaluates step 0 again
-        self.losses = CsvLog(folder / "loss.csv", LOSS_COLUMNS, last_step)
-        self.evaluations = CsvLog(folder / "eval.csv", EVAL_COLUMNS, last_step)
+        learned = PREFERENCE_COLUMNS * settings.learns_preferences
+        self.losses = CsvLog(folder / "loss.csv", LOSS_COLUMNS + learned, last_step)
+        self.evaluations = CsvLog(folder / "eval.csv", EVAL_COLUMNS + learned, last_step)
         keep_sections(folder / "responses.txt", last_step)
         keep_evaluation(folder / "eval.json", state.evaluation, state.step)
         self.tensorboard = open_tensorboard(folder, state.step) if settings.tensorboard else None
@@ -117,13 +118,15 @@ def open_tensorboard(folder: Path, last_step: int) -> Any:
 
 def describe_run(plan: RunPlan, trainer: Trainer) -> dict[str, Any]:
     """Return the content of run.json."""
+    data = {"train": plan.train, "valid": plan.valid}
+    data |= {"preferences": plan.preferences.dataset} if plan.preferences else {}
     return {
         "settings": trainer.settings.plain(),
         "precision": trainer.precision,
         "sequences_per_step": plan.steps.per_step,
         "processes": trainer.processes.count,
         "total_steps": plan.total_steps,
-        "data": {"train": plan.train.metadata, "valid": plan.valid.metadata},
+        "data": {name: dataset.metadata for name, dataset in data.items()},
         "hardware": hardware(trainer.processes.device),
         "versions": versions(),
         "commit": commit(),

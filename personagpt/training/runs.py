@@ -16,7 +16,7 @@ from personagpt.errors import UserError
 from personagpt.files import read_json, write_figure
 from personagpt.output import say, warn
 from personagpt.scoring.definitions import METRICS, shown
-from personagpt.training.csv_log import EVAL_COLUMNS, LOSS_COLUMNS, Rows, read_rows
+from personagpt.training.csv_log import EVAL_COLUMNS, LOSS_COLUMNS, PREFERENCE_COLUMNS, Rows, read_rows
 from personagpt.training.plots import runs_figure
 
 LEFT_OUT = {"settings.env_file", "settings.save_path", "data.train.style", "data.valid.style"}
@@ -65,7 +65,7 @@ def read_run(name: str) -> Run:
     described = read_json(samples / "run.json")
     if described is None:
         raise UserError(f"{samples / 'run.json'}: not a whole JSON object; resume the run, which writes it again")
-    losses, problem = read_rows(samples / "loss.csv", LOSS_COLUMNS)
+    losses, problem = read_rows(samples / "loss.csv", LOSS_COLUMNS + PREFERENCE_COLUMNS)
     if not losses:
         raise UserError(f"{samples / 'loss.csv'}: {problem or 'no row of figures yet: wait for the first step'}")
     if problem:
@@ -73,7 +73,13 @@ def read_run(name: str) -> Run:
     evaluation = read_json(samples / "eval.json")
     if not evaluation:
         warn(f"{samples / 'eval.json'}: no evaluation yet: the end of an epoch, or evaluate.py, writes it")
-    return Run(name, flattened(described), losses, read_rows(samples / "eval.csv", EVAL_COLUMNS)[0], evaluation or {})
+    return Run(
+        name,
+        flattened(described),
+        losses,
+        read_rows(samples / "eval.csv", EVAL_COLUMNS + PREFERENCE_COLUMNS)[0],
+        evaluation or {},
+    )
 
 
 def flattened(content: dict[str, Any], before: str = "") -> dict[str, Any]:
@@ -106,7 +112,7 @@ def last_figures(runs: list[Run]) -> list[list[str]]:
     """Return a row for each column of loss.csv, from its last row, and for each metric of eval.json."""
     rows = [
         ["training loss" if name == "loss" else name, *(run.losses[-1].get(name) or "-" for run in runs)]
-        for name in LOSS_COLUMNS
+        for name in LOSS_COLUMNS + PREFERENCE_COLUMNS
     ]
     for metric in METRICS:
         values = [run.evaluation.get(metric.name) for run in runs]

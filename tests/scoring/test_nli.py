@@ -64,6 +64,13 @@ def test_the_metrics_by_hand(classifier: Classifier) -> None:
     assert figure("c_score_pair", found["c_score_pair"][first[:3]]) == 1 / 5
 
 
+def test_premises_and_hypotheses(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(Classifier, "scores", lambda _, pairs: asked.extend(pairs) or dict.fromkeys(pairs, 0))
+    nli_metrics(Replies(Places(np.array([0]), np.array([3])), ["reply"], [""], [["fact"]], [["earlier"]]), classifier)
+    assert asked == [("reply", "fact"), ("earlier", "reply")]
+
+
 def test_no_speaker_has_facts(classifier: Classifier) -> None:
     replies = Replies(Places(np.array([0]), np.array([1])), ["hello"], [""], [[]], [[]])
     assert {name: entries.values.tolist() for name, entries in nli_metrics(replies, classifier).items()} == {

@@ -54,10 +54,7 @@ def test_an_order_depends_on_seed_number_and_sequence_only(encoder) -> None:
 
 def test_a_dataset_in_another_order_shares_its_tensors(encoder) -> None:
     data = PersonaChatDataset.from_tensors(encode_corpus(parse_corpus(TEXT.encode(), "t"), encoder, 20, 320, "t"), 320)
-    number = next(
-        n for n in range(9) if FactOrder(encoder, 42, n).apply(0, data.sequence(0)[0])[1] != data.sequence(0)[0][1]
-    )
-    order = FactOrder(encoder, 42, number)
+    order = FactOrder(encoder, 42, 0)
     moved = data.with_facts_in(order)
     assert moved.tensors is data.tensors
     tokens, spans = data.sequence(0)
