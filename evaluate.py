@@ -5,13 +5,19 @@
     python evaluate.py --model af1tang/personaGPT      a model trained elsewhere: a folder or a hub name
     python evaluate.py --text valid_both_original.txt  another text; hits@1 where it carries candidates
     python evaluate.py --identify                      is a side's own persona the likeliest of 20?
+    python evaluate.py --side second                   only what the second speaker says, as most published figures
     python evaluate.py --by-turn                       every metric also by turn: where a talk goes wrong
     python evaluate.py --compare save/a save/b         two models on one text, and the intervals of their differences
+    python evaluate.py --orders 5                      how far the perplexity depends on the order of the facts
+    python evaluate.py --generate 500 --nli MODEL      do replies contradict the persona? MODEL is an NLI classifier
+    python evaluate.py --dnli valid_attributes.jsonl   is a reply that contradicts likelier? Dialogue NLI's ranking sets
+    python evaluate.py --runs save/a save/b            settings, last figures and loss curves of runs; loads no model
     python evaluate.py --out scores.json               another file for the figures
 
 Reads   the model, and data_path/valid_both_original_no_cands.txt (without it, save_path/valid_data.safetensors).
-Writes  save_path/samples/eval.json, as train.py does; for another model or text eval-MODEL-TEXT.json beside it,
-        for two models compare-A-B-CHECKSUM.json. Earlier figures of the same model and text stay in the file.
+Writes  save_path/samples/eval.json, as train.py does; for another model, text or side eval-MODEL-TEXT-SIDE.json beside
+        it, for two models compare-A-B-CHECKSUM.json, for runs a picture, runs-A-B-CHECKSUM.png. Earlier figures of the
+        same model and responses stay in the file.
 It may run while train.py trains.
 """
 
@@ -20,18 +26,22 @@ from __future__ import annotations
 from utils import command, new_parser, parse_options, run_script
 
 import hashlib
-from dataclasses import dataclass
+from argparse import ArgumentParser
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from personagpt.errors import UserError
 from personagpt.files import check_present, read_json, write_json
-from personagpt.model.folders import find_model
+from personagpt.model.folders import find_classifier, find_model
 from personagpt.output import say
 from personagpt.sequences.goals import Goal, read_goals
 from personagpt.settings import Settings, read_settings
 from personagpt.signals import importing
 from personagpt.text.convai2 import Corpus, read_corpus
+from personagpt.text.dialogue_nli import read_rankings
+from personagpt.text.dialogues import SIDES
 
 
 @dataclass(frozen=True)
@@ -39,10 +49,15 @@ class Options:
     env: Path
     model: str | None
     text: Path | None
+    side: str
     generate: int
     identify: bool
     by_turn: bool
     compare: list[str] | None
+    orders: int
+    nli: str | None
+    dnli: Path | None
+    runs: list[str] | None
     out: Path | None
 
 
@@ -50,14 +65,27 @@ def command_line(arguments: list[str] | None = None) -> Options:
     parser = new_parser(__doc__)
     parser.add_argument("--model", metavar="NAME", help="a folder or hub name (default: save_path/checkpoint/model)")
     parser.add_argument("--text", metavar="FILE", type=Path, help="dialogues in the ConvAI2 format")
+    parser.add_argument("--side", choices=SIDES, default="both", help="score the speaker who talks first or second")
     parser.add_argument("--generate", metavar="N", type=int, default=0, help="replies to generate (default: none)")
     parser.add_argument("--identify", action="store_true", help="rank each side's persona among 20")
     parser.add_argument("--by-turn", action="store_true", help="every metric by turn, too")
     parser.add_argument("--compare", metavar=("A", "B"), nargs=2, help="two models, as for --model")
+    parser.add_argument("--orders", metavar="K", type=int, default=0, help="orders of the facts, 2 or more")
+    parser.add_argument("--nli", metavar="MODEL", help="a classifier of sentence pairs: a folder or hub name")
+    parser.add_argument("--dnli", metavar="FILE", type=Path, help="a ranking set of Dialogue NLI")
+    parser.add_argument("--runs", metavar="FOLDER", nargs="+", help="the save_paths of two or more runs")
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="default: save_path/samples/eval.json, or a file beside it"
     )
     options = parse_options(parser, Options, arguments)
+    check_options(options)
+    if options.runs is not None:
+        check_runs(options, parser)
+    return options
+
+
+def check_options(options: Options) -> None:
+    """Raise UserError where an option cannot be right, or asks for another option."""
     if options.generate < 0:
         raise UserError(f"--generate {options.generate}: expected a number of replies, 0 or more")
     if options.compare and options.model is not None:
@@ -66,32 +94,73 @@ def command_line(arguments: list[str] | None = None) -> Options:
         raise UserError(f"--out {options.out}: a folder; name a file in it")
     if options.text is not None and not options.text.is_file():
         raise UserError(f"--text {options.text}: there is no such file")
-    return options
+    if options.orders < 0 or options.orders == 1:
+        raise UserError(f"--orders {options.orders}: expected a number of orders to compare, 2 or more")
+    if options.nli is not None and not options.generate:
+        raise UserError("--nli reads generated replies: add --generate N")
+    if options.generate and find_spec("sacrebleu") is None:
+        raise UserError("--generate needs sacrebleu: pip install -r requirements.txt")
+
+
+def check_runs(options: Options, parser: ArgumentParser) -> None:
+    """Raise UserError where --runs has fewer than two runs, or stands beside an option of a model."""
+    for name, value in vars(options).items():
+        if name not in ("env", "runs", "out") and value != parser.get_default(name):
+            raise UserError(f"--runs reads what runs left behind: leave out --{name.replace('_', '-')}")
+    if len(options.runs) < 2:
+        raise UserError(f"--runs {options.runs[0]}: expected the save_paths of two or more runs")
+    if options.out is not None and options.out.suffix != ".png":
+        raise UserError(f"--out {options.out}: expected a name that ends in .png, for the picture of the runs")
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = command_line(arguments)
+    if options.runs is not None:
+        return show_runs(options)
     settings = read_settings(options.env)
     goals = read_goals(settings.goals)
     for name in options.compare or [options.model]:
         find_model(name, settings, command("train.py", options.env))
+    if options.nli is not None:
+        options = replace(options, nli=find_classifier(options.nli))
+    rankings = None if options.dnli is None else (str(options.dnli), read_rankings(options.dnli))
     path = options.text or settings.text("valid")
     if path.exists():
         corpus = read_corpus(path)
+        if options.side != "both" and not corpus.has_response_of(SIDES.index(options.side)):
+            raise UserError(f"{path}: no response of the speaker who talks {options.side}; leave out --side")
     else:
         corpus = None
         check_present(settings.tensors("valid"), command("preprocess_dataset.py", options.env))
-    return evaluate(options, settings, path, corpus, goals)
+    return evaluate(options, settings, path, corpus, goals, rankings)
 
 
-def evaluate(options: Options, settings: Settings, path: Path, corpus: Corpus | None, goals: list[Goal]) -> int:
+def show_runs(options: Options) -> int:
+    """Print the differences of runs and draw their losses."""
+    from personagpt.training.runs import compare_runs
+
+    say(f"\nlosses in {compare_runs(options.runs, options.out)}")
+    return 0
+
+
+def evaluate(
+    options: Options,
+    settings: Settings,
+    path: Path,
+    corpus: Corpus | None,
+    goals: list[Goal],
+    rankings: tuple[str, Corpus] | None,
+) -> int:
     """Score one model, or compare two, on the text `path`, and write the figures."""
     with importing():
         from personagpt.model.loading import load_trained
         from personagpt.scoring.evaluation import EvaluationPlan, compare_models, score_model, with_earlier
+        from personagpt.scoring.nli import load_classifier
         from personagpt.training.card import update_card
 
-    plan = EvaluationPlan(path, corpus, goals, options.generate, options.identify, options.by_turn)
+    classifier = load_classifier(options.nli) if options.nli else None
+    asked = options.generate, options.identify, options.by_turn, options.orders
+    plan = EvaluationPlan(path, corpus, goals, options.side, *asked, classifier, rankings)
     if options.compare:
         figures = compare_models(options.compare, plan, settings)
     else:
@@ -99,7 +168,7 @@ def evaluate(options: Options, settings: Settings, path: Path, corpus: Corpus | 
         _, figures = score_model(trained, plan, settings)
     usual = settings.save_path / "samples" / file_name(options, figures)
     out = options.out or usual
-    if options.model is None and options.text is None and not options.compare:
+    if options.model is None and options.text is None and options.side == "both" and not options.compare:
         update_card(trained, settings, with_earlier(figures, read_json(usual)))
     write_json(out, with_earlier(figures, read_json(out)))
     say(f"\nfigures in {out}")
@@ -107,7 +176,7 @@ def evaluate(options: Options, settings: Settings, path: Path, corpus: Corpus | 
 
 
 def file_name(options: Options, figures: dict[str, Any]) -> str:
-    """Return eval.json for the run's own model and validation text, and a name of its own for another model or text.
+    """Return eval.json for the run's own model and validation text, and another name for another model, text or side.
 
     The name of a comparison ends in a checksum of both models and the text, because models of one name are compared.
     """
@@ -117,6 +186,8 @@ def file_name(options: Options, figures: dict[str, Any]) -> str:
     names[1:] = map(model_title, names[1:])
     if options.text is not None:
         names.append(options.text.stem)
+    if options.side != "both":
+        names.append(options.side)
     if options.compare:
         compared = [figures[letter][key] for letter in "ab" for key in ("model_checksum", "text_sha256", "responses")]
         names.append(hashlib.sha256(repr(compared).encode()).hexdigest()[:8])

@@ -77,6 +77,7 @@ class Parts:
     train: list[Dialogue]
     valid: list[Dialogue]
     crossing: int = 0  # dialogues that are left out because their two personas fell into different parts
+    held_back: int = 0  # personas of which no dialogue is trained
     warning: str | None = None
 
 
@@ -290,7 +291,13 @@ def split(reading: Reading, share: float | None) -> Parts:
     if not pool:
         return Parts(train, valid)
     more = split_dialogues(pool, 0.1 if share is None else share)
-    return Parts(train + more.train, valid + more.valid, len(more.left_out), more.warning)
+    train, valid = train + more.train, valid + more.valid
+    held_back = _personas(valid) - _personas(train)
+    return Parts(train, valid, len(more.left_out), len(held_back), more.warning)
+
+
+def _personas(dialogues: list[Dialogue]) -> set[tuple[str, ...]]:
+    return {tuple(facts) for dialogue in dialogues for facts in dialogue.personas if facts}
 
 
 def write_texts(texts: dict[str, Path], parts: Parts) -> None:
@@ -318,6 +325,8 @@ def summary(reading: Reading, parts: Parts | None = None) -> str:
         line += f"; left out: {reasons}"
     if parts and parts.crossing:
         line += f"; {counted(parts.crossing, 'dialogues')} left out whose two personas fell into different parts"
+    if parts and parts.held_back:
+        line += f"; {counted(parts.held_back, 'personas')} only for validation, not trained"
     given = [sum(map(bool, dialogue.personas)) for dialogue in dialogues]
     if 2 in given and (lacking := len(given) - given.count(2)):
         line += f"; {lacking:,} lack a persona that others have: that speaker trains without facts"

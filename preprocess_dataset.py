@@ -4,8 +4,10 @@
     python preprocess_dataset.py --env .env.demo       other settings
     python preprocess_dataset.py --download            fetch the text files into data_path first
 
-Reads   data_path/train_both_original_no_cands.txt, valid_both_original_no_cands.txt, and model_name's tokenizer.
-Writes  save_path/train_data.safetensors, valid_data.safetensors: tokens and offsets (personagpt/sequences/tensors.py).
+Reads   data_path/train_both_original_no_cands.txt, valid_both_original_no_cands.txt, and model_name's tokenizer;
+        with `preferences` set, that file of pairs of replies.
+Writes  save_path/train_data.safetensors, valid_data.safetensors: tokens and offsets (personagpt/sequences/tensors.py);
+        with `preferences` set, preferences.safetensors.
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from personagpt.errors import UserError
-from personagpt.files import replacing
+from personagpt.files import file_checksum, replacing
 from personagpt.model.folders import named_model
 from personagpt.output import say, warn
 from personagpt.sequences.goals import Goal, GoalDraw, count_followed, read_goals
+from personagpt.sequences.preferences import Preference, read_preferences, unknown_personas
 from personagpt.settings import TEXT_NAMES, Settings, read_settings
 from personagpt.signals import importing
 from personagpt.text.convai2 import read_corpus
@@ -51,7 +54,7 @@ def command_line(arguments: list[str] | None = None) -> Options:
 def main(arguments: list[str] | None = None, archive: Archive = CONVAI2) -> int:
     options = command_line(arguments)
     settings = read_settings(options.env)
-    goals = read_goals(settings.goals)
+    goals, preferences = read_goals(settings.goals), read_preferences(settings.preferences)
     missing = {split: path for split in TEXT_NAMES if not (path := settings.text(split)).exists()}
     if options.download:
         candidates = settings.data_path / CANDIDATES_NAME
@@ -66,17 +69,21 @@ def main(arguments: list[str] | None = None, archive: Archive = CONVAI2) -> int:
             f"`{command('preprocess_dataset.py', options.env)} --download`, which fetches ConvAI2's"
         )
     named_model(settings.model_name, "model_name = ")
-    return write_tensors(options, settings, goals, {split: read_corpus(settings.text(split)) for split in TEXT_NAMES})
+    corpora = {split: read_corpus(settings.text(split)) for split in TEXT_NAMES}
+    return write_tensors(options, settings, goals, corpora, preferences)
 
 
-def write_tensors(options: Options, settings: Settings, goals: list[Goal], corpora: dict[str, Corpus]) -> int:
-    """Encode both texts, then write their tensors."""
+def write_tensors(
+    options: Options, settings: Settings, goals: list[Goal], corpora: dict[str, Corpus], preferences: list[Preference]
+) -> int:
+    """Encode both texts and the preferences, then write their tensors."""
     with importing():
         from personagpt.model.decoders import context_length
         from personagpt.model.loading import load_config, load_tokenizer
         from personagpt.sequences.dataset import encode_corpus, tensor_metadata
         from personagpt.sequences.familiarity import unfamiliar
         from personagpt.sequences.format import Encoder
+        from personagpt.sequences.preference_tensors import encode_preferences
 
     tokenizer = load_tokenizer(settings.model_name)
     encoder = Encoder(tokenizer)
@@ -91,14 +98,28 @@ def write_tensors(options: Options, settings: Settings, goals: list[Goal], corpo
         sizes = tensors[split].sizes(draw.drawn.total() if draw else 0)
         summaries += summary(split, corpus, sizes, time.perf_counter() - start, draw)
         draws[split] = draw
-    with contextlib.ExitStack() as stack:  # the old files stay until both new files are complete
-        for split in corpora:
-            tensors[split].write(stack.enter_context(replacing(settings.tensors(split))), metadata[split])
+    paths = {split: settings.tensors(split) for split in corpora}
+    if preferences:
+        name, made = (
+            settings.preferences,
+            tensor_metadata(file_checksum(Path(settings.preferences)), tokenizer, max_turns, longest),
+        )
+        tensors["preferences"], held_back = encode_preferences(preferences, encoder, longest, name)
+        metadata["preferences"] = made | {"held_back": str(held_back)}
+        paths["preferences"] = settings.preference_tensors
+        summaries.append(f"preferences: {len(preferences):,}, of which {held_back:,} are held back to be scored")
+    with contextlib.ExitStack() as stack:  # the old files stay until all new files are complete
+        for split, path in paths.items():
+            tensors[split].write(stack.enter_context(replacing(path)), metadata[split])
     say("\n".join(summaries))
     for warning in warnings(corpora["train"], corpora["valid"], draws["train"]):
         warn(f"warning: {warning}")
-    if warning := unfamiliar(corpora["train"], encoder):
-        warn(f"warning: {warning}")
+    for warning in (
+        unfamiliar(corpora["train"], encoder),
+        unknown_personas(preferences, corpora.values(), settings.preferences),
+    ):
+        if warning:
+            warn(f"warning: {warning}")
     say(f"tensors in {settings.save_path}; next: {command('train.py', options.env)}")
     return 0
 

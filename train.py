@@ -6,7 +6,8 @@
     python train.py --restart                          move the old run to save_path/old-N/ and start over
     torchrun --nproc_per_node=2 train.py               one process for each of two GPUs
 
-Reads   save_path/train_data.safetensors, valid_data.safetensors and the base model `model_name`.
+Reads   save_path/train_data.safetensors, valid_data.safetensors and the base model `model_name`;
+        with `preferences` set, preferences.safetensors.
 Writes  save_path/samples/      loss.csv, eval.csv, eval.json, responses.txt, run.json; loss, learn_rate: .png, .pdf
         save_path/checkpoint/   model, previous, best (folders that from_pretrained loads)
 """
@@ -53,6 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     goals = read_goals(settings.goals)
     for split in ("train", "valid"):
         check_present(settings.tensors(split), command("preprocess_dataset.py", options.env))
+    if settings.learns_preferences:
+        check_present(settings.preference_tensors, command("preprocess_dataset.py", options.env))
     named_model(settings.model_name, "model_name = ")
     with closed_pipe_output():
         return train(options, settings, goals)
@@ -70,7 +73,8 @@ def train(options: Options, settings: Settings, goals: list[Goal]) -> int:
     with start_processes() as processes, StopSignals() as stop:
         precision = resolve_precision(settings.precision, processes.device)
         plan = plan_run(settings, goals, processes.count)
-        identity = run_identity(settings, plan.steps.per_step, plan.train, plan.valid)
+        learned = plan.preferences and plan.preferences.dataset
+        identity = run_identity(settings, plan.steps.per_step, plan.train, plan.valid, learned)
         with claim_run(settings.save_path, options.restart, processes) as (checkpoint, state):
             check_same_run(state, identity, settings)
             if state.step >= plan.total_steps:
@@ -79,7 +83,7 @@ def train(options: Options, settings: Settings, goals: list[Goal]) -> int:
                 say(f"already finished: {counted(state.step, 'step')}, {epochs}")
                 say(closing_words(settings, options.env, state))
                 return 0
-            trainer = load_trainer(settings, processes, precision, plan.tokenizer, checkpoint, state)
+            trainer = load_trainer(settings, processes, precision, plan, checkpoint, state)
             state.identity, state.settings = identity, settings.plain()
             if checkpoint:
                 say(f"going on after step {state.step} of {plan.total_steps}")
@@ -101,10 +105,11 @@ def take_steps(plan: RunPlan, trainer: Trainer, recorder: Recorder, stop: StopSi
     if recorder.state.step == 0 and starts_from_trained(settings):
         recorder.evaluate()  # so that the user sees whether the model is better afterwards
     for step in range(recorder.state.step + 1, total_steps + 1):
-        batches = trainer.batches(plan.train, plan.steps.group(step))
+        batches = trainer.batches(plan.data(step), plan.steps.group(step))
         seed = step_seed(settings.seed, step, processes.rank)
         learn_rate = settings.learn_rate * schedule(step, total_steps, plan.warmup_steps)
-        result = training_step(trainer, batches, seed, learn_rate)
+        items = trainer.items(plan.preferences, plan.items(step))
+        result = training_step(trainer, batches, seed, learn_rate, items)
         recorder.finish_step(step, result, batches)
 
         is_last = step == total_steps

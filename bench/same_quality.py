@@ -5,7 +5,7 @@
 Reads   ../shared/convai2 and ../shared/dialogpt-medium if they exist, else data/sample. Weights are random.
 Prints  the validation perplexity of each run, and mean and standard deviation of each loop.
 Dropout is on. Both loops take about the same number of steps. A step of this project holds 8 sequences, with about 62
-responses. A step of the reference holds 64 (context, response) pairs, as in a later version of the original code. This
+responses. A step of the reference holds 64 (context, response) pairs, as in the original program of August 2021. This
 project averages its loss over tokens, the reference over responses.
 """
 
@@ -21,14 +21,13 @@ from statistics import mean, stdev
 import torch
 
 from bench.common import SIZES, Material, Training, prepare, run_steps
-from bench.reference_loop import dialogue_pairs, train_pairs
+from bench.reference_loop import PAIRS_PER_STEP, dialogue_pairs, train_pairs
 from personagpt.device import autocast
 from personagpt.scoring.metrics import teacher_forced_metrics
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import read_corpus
 
-PAIRS_PER_STEP = 64
 LEARN_RATE = 1e-3
 
 

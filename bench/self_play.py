@@ -29,7 +29,7 @@ from data.sample import make_sample
 from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import Sampling
 from personagpt.records.database import Recordings
-from personagpt.scoring.metrics import distinct, repeats
+from personagpt.scoring.generated import distinct, repeats
 from personagpt.talking import self_play
 from personagpt.talking.session import Session
 

@@ -1,16 +1,17 @@
-"""Training speed: this project's step against the original algorithm's (reference_loop.py), in one process.
+"""Training speed: this project's step against the two original programs' (reference_loop.py), in one process.
 
     python -m bench.train_speed --model mini                    on a CPU, some minutes
     python -m bench.train_speed --model medium                  DialoGPT-medium's size; less than six minutes on a GPU
     python -m bench.train_speed --model tiny --check            no timing: compare the losses with a plain loop's
 
 Reads   ../shared/convai2 and ../shared/dialogpt-medium if they exist, else data/sample. Weights are random.
-Prints  the responses per second of both loops, which take turns (medians over rounds), and their ratio; the share of a
-        large matrix product's rate that each loop reaches, measured in the same run and number format; the time that
-        three epochs of ConvAI2 would take; the time of a checkpoint, and how much of it training waits. On a GPU also
-        the best batch size and the peak memory. There the reference runs in float32 with TF32.
+Prints  the responses per second of the three loops, which take turns (medians over rounds), and their ratios; the share
+        of a large matrix product's rate that each loop reaches, measured in the same run and number format; the time
+        that three epochs of ConvAI2 would take; the time of a checkpoint, and how much of it training waits. On a GPU
+        also the best batch size and the peak memory. There the originals run in float32 with TF32.
 Operations are counted as 6 x parameters of the blocks x tokens (without padding) + 6 x parameters of the vocabulary
-projection x label tokens. The reference reads each context anew for every response, and all these tokens count.
+projection x label tokens. The program of August 2021 reads each context anew for every response, and all these tokens
+count. That of October 2020 reads a dialogue once, with both personas; every utterance is a response.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
 
 from bench.common import SIZES, TRAINED_DIALOGUES, Material, Training, Work, matrix_rate, prepare, run_steps, seconds
-from bench.reference_loop import dialogue_pairs, train_pairs
+from bench.reference_loop import Item, dialogue_pairs, train_dialogues, train_pairs, whole_dialogues
 from personagpt.device import hardware, pick_device
 from personagpt.sequences.format import IGNORED
 from personagpt.training.checkpoint import save_checkpoint
@@ -40,6 +42,7 @@ CONVAI2_TOKENS = 491_447 * TRAINED_DIALOGUES // 1_000  # an epoch: 491,447 token
 BATCH_SIZES = (8, 16, 32, 64, 128)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CHECKED_STEPS, TOLERANCE = 20, 1e-5
+OURS = "this project"
 SAVES = 5  # how often a save is timed
 
 
@@ -96,39 +99,58 @@ def best_batch_size(training: Training) -> int:
 
 
 def compare(material: Material, training: Training, turn: float, rounds: int) -> float:
-    """Let both loops take turns of about `turn` seconds, on the same sequences. Return this project's tokens/s."""
+    """Let the loops take turns of about `turn` seconds, on the same dialogues. Return this project's tokens/s."""
     device = training.device
     training.step(1)
     numbers = range(
         1, 1 + count_within(turn, (functools.partial(training.step, k) for k in itertools.count(1)), device)
     )
     work = sum((training.work(number) for number in numbers), Work())
+    loops = dict(originals(material, training, numbers))
+    counts = {name: count_steps(steps, turn, device) for name, steps in loops.items()}
 
-    pairs = list(dialogue_pairs(material.dataset, [index for k in numbers for index in training.plan.group(k)]))
-    random.Random(0).shuffle(pairs)
-    reference_model = material.model().to(device)
-    steps = train_pairs(reference_model, itertools.cycle(pairs), training.settings.learn_rate)
-    next(steps)
-    reference_count = count_within(turn, itertools.repeat(functools.partial(next, steps)), device)
-
-    taken, reference_taken, reference_work = [], [], []
+    taken: dict[str, list[float]] = {name: [] for name in (OURS, *loops)}
+    done: dict[str, list[Work]] = {name: [] for name in (OURS, *loops)}
     for _ in range(rounds):
-        taken.append(seconds(functools.partial(run_steps, training, numbers), device))
-        seen: list = []
-        reference_taken.append(seconds(lambda seen=seen: seen.extend(itertools.islice(steps, reference_count)), device))
-        reference_work.append(sum((pair_work(pair) for step in seen for pair in step), Work()))
+        taken[OURS].append(seconds(functools.partial(run_steps, training, numbers), device))
+        done[OURS].append(work)
+        for name, steps in loops.items():
+            seen: list[list[Item]] = []
+            taken[name].append(seconds(functools.partial(seen.extend, itertools.islice(steps, counts[name])), device))
+            done[name].append(sum((item_work(item, material.encoder.eos) for step in seen for item in step), Work()))
 
-    size = sum(parameter.numel() for parameter in reference_model.parameters())
+    model = training.trainer.model
     print(
-        f"{Path(training.settings.model_name).name}: {size:,} parameters; {rounds} rounds of {len(numbers)} steps of "
-        f"{training.plan.per_step} sequences (batch_size {training.settings.batch_size}) and {reference_count} steps "
-        "of 8 pairs"
+        f"{Path(training.settings.model_name).name}: {sum(each.numel() for each in model.parameters()):,} parameters; "
+        f"{rounds} rounds of {len(numbers)} steps of {training.plan.per_step} sequences (batch_size "
+        f"{training.settings.batch_size}), and of {' and '.join(map(str, counts.values()))} steps of the originals"
     )
-    ours = report("this project", reference_model, training.precision, [work] * rounds, taken, device)
-    theirs = report("reference", reference_model, "fp32", reference_work, reference_taken, device)
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    print(f"ratio {median(ratios):.2f} (rounds: {', '.join(f'{ratio:.2f}' for ratio in ratios)})")
-    return work.tokens / median(taken)
+    ours = report(OURS, model, training.precision, done[OURS], taken[OURS], device)
+    for name in loops:
+        theirs = report(name, model, "fp32", done[name], taken[name], device)
+        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+        print(f"ratio to {name} {median(ratios):.2f} (rounds: {', '.join(f'{ratio:.2f}' for ratio in ratios)})")
+    return work.tokens / median(taken[OURS])
+
+
+def originals(material: Material, training: Training, numbers: range) -> Iterator[tuple[str, Iterator[list[Item]]]]:
+    """Yield the name and the endless steps of each original program, on the sequences of the steps `numbers`."""
+    data, chance = material.dataset, random.Random(0)
+    indices = [index for k in numbers for index in training.plan.group(k)]
+    dialogues = np.unique(data.tensors.dialogues[indices]).tolist()
+    for name, items, train in (
+        ("August 2021", list(dialogue_pairs(data, indices)), train_pairs),
+        ("October 2020", list(whole_dialogues(data, material.encoder, dialogues)), train_dialogues),
+    ):
+        chance.shuffle(items)
+        model = material.model().to(training.device)
+        yield name, train(model, itertools.cycle(items), training.settings.learn_rate)
+
+
+def count_steps(steps: Iterator[list[Item]], turn: float, device: torch.device) -> int:
+    """Return how many of `steps` fit into `turn` seconds, after a first step."""
+    next(steps)
+    return count_within(turn, itertools.repeat(functools.partial(next, steps)), device)
 
 
 def count_within(limit: float, steps: Iterator[Callable[[], object]], device: torch.device) -> int:
@@ -141,9 +163,10 @@ def count_within(limit: float, steps: Iterator[Callable[[], object]], device: to
     raise AssertionError
 
 
-def pair_work(pair: tuple[torch.Tensor, torch.Tensor]) -> Work:
-    """Return how much the reference loop trains with a pair."""
-    return Work(1, len(pair[0]) + len(pair[1]), len(pair[1]))
+def item_work(item: Item, eos: int) -> Work:
+    """Return how much an original program trains with an item. Each response among its labels ends in `eos`."""
+    context, labels = item
+    return Work(int((labels == eos).sum()), len(context) + len(labels), len(labels))
 
 
 def report(

@@ -26,7 +26,19 @@ from personagpt.files import read_text
 
 TEXT_NAMES = {split: f"{split}_both_original_no_cands.txt" for split in ("train", "valid")}
 ENV_FILE = Path(__file__).resolve().parents[1] / ".env"
-PATHS = ("env_file", "save_path", "data_path", "model_name", "goals")  # the settings that hold paths of this machine
+PATHS = (
+    "env_file",
+    "save_path",
+    "data_path",
+    "model_name",
+    "goals",
+    "preferences",
+)  # the settings that hold paths of this machine
+
+FILES = {
+    "goals": "a goals file (docs/goals.md)",
+    "preferences": "preferences, JSON lines as `interact.py --export` writes them (docs/learn.md)",
+}
 
 
 @dataclass(frozen=True)
@@ -99,7 +111,11 @@ class Settings:
     warmup_steps: int = setting(integer(0), 0)             # steps of linear warm-up
     max_grad_norm: float = setting(real(0, 1e9, above=True), 1.0)
     max_turns: int = setting(integer(1), 20)               # utterances used of a dialogue
+    shuffle_facts: bool = setting(flag(), False)           # a persona's facts in another order in each epoch
     goals: str = setting(folder(), "")                     # a goals file: replies that can be asked for
+    preferences: str = setting(folder(), "")               # pairs of replies, one better than the other
+    preference_weight: float = setting(real(0, 1000), 1.0) # of their loss beside that of the sequences; 0: not learned
+    preference_beta: float = setting(real(0, 100, above=True), 0.1)
     seed: int = setting(integer(0, 2**32 - 1), 42)
     precision: str = setting(choice("auto", "fp32", "bf16", "fp16", "apex-O1", "apex-O2"), "auto")
     compile: str = setting(choice("auto", "True", "False"), "auto")
@@ -110,6 +126,14 @@ class Settings:
     def plain(self) -> dict[str, Any]:
         """Return the settings as JSON holds them."""
         return {key: str(value) if isinstance(value, Path) else value for key, value in vars(self).items()}
+
+    @property
+    def learns_preferences(self) -> bool:
+        return bool(self.preferences) and self.preference_weight > 0
+
+    @property
+    def preference_tensors(self) -> Path:
+        return self.save_path / "preferences.safetensors"
 
     def tensors(self, split: str) -> Path:
         """Return the path of the tensors of `split` ("train" or "valid")."""
@@ -184,11 +208,9 @@ def _checked(key: str, text: str | None, place: str, base: Path) -> Any:
     path = _absolute(value, base, f"{place}: {key} = {value!r}")
     if key == "model_name":
         return _model_name(value, path, place)
-    if key == "goals":
+    if key in FILES:
         if not path.is_file():
-            raise UserError(
-                f"{place}: goals = {value!r}: there is no file {path}; expected a goals file (docs/goals.md)"
-            )
+            raise UserError(f"{place}: {key} = {value!r}: there is no file {path}; expected {FILES[key]}")
         return str(path)
     return path
 

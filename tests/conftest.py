@@ -76,6 +76,14 @@ def real_tokenizer(shared):  # noqa: ANN201
     return load_tokenizer(str(shared / "dialogpt-medium"))
 
 
+@pytest.fixture(scope="session")
+def nli_folder(tmp_path_factory) -> Path:
+    """A tiny classifier of sentence pairs, which knows the pairs of tests.scoring.classifiers. Read only."""
+    from tests.scoring.classifiers import train_classifier
+
+    return train_classifier(tmp_path_factory.mktemp("nli"))
+
+
 @pytest.fixture
 def tiny_model(base, tokenizer):  # noqa: ANN201
     """The tiny base model, with rows for the persona tokens, ready to be changed."""

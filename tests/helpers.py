@@ -61,6 +61,7 @@ METADATA = {"vocabulary": "10", "context": "5", "max_turns": "20"}
 GOALS = "ask about work.\task\twork job living\nask about music.\task\tmusic listen\n"
 _BF16 = {"precision": "bf16", "max_turns": 2}
 _GOALS = {"goals": "goals.tsv", "max_turns": 2, "gradient_accumulation_steps": 3}  # 3 steps an epoch, as without goals
+_GOALS |= {"shuffle_facts": True}
 _CHECKPOINTING = {"gradient_checkpointing": True}
 _RANDOM = {"init": "random"}
 VARIETIES: dict[str, dict[str, object]] = {
@@ -159,6 +160,13 @@ def train_run(env: Path, *options: str) -> int:
     return exit_status(train.main, ["--env", str(env), *options])
 
 
+def free_port() -> int:
+    """Return a port of this machine on which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def train_in_two_processes(env: Path, prepare: Callable[[int], None] | None = None) -> tuple[list[int], str]:
     """Run train.py in two processes as torchrun would. Return their exit statuses, and what the first one printed.
 
@@ -166,9 +174,7 @@ def train_in_two_processes(env: Path, prepare: Callable[[int], None] | None = No
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.helpers", "personagpt.training.recorder"])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     logs = [env.with_name(f"process-{rank}.log") for rank in (0, 1)]
     processes = [context.Process(target=_train_as, args=(rank, port, env, logs[rank], prepare)) for rank in (0, 1)]
     for process in processes:

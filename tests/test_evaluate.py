@@ -14,18 +14,20 @@ import preprocess_dataset
 from personagpt.files import file_checksum
 from personagpt.model.loading import STATE, load_model
 from personagpt.scoring import evaluation
+from personagpt.scoring.definitions import METRICS
 from personagpt.scoring.entries import Entries
-from personagpt.scoring.metrics import METRICS, teacher_forced, teacher_forced_metrics
+from personagpt.scoring.metrics import teacher_forced, teacher_forced_metrics
 from personagpt.scoring.report import DISTRUST
 from personagpt.sequences.dataset import tensor_metadata
 from personagpt.sequences.format import Encoder
 from personagpt.settings import TEXT_NAMES, read_settings
 from personagpt.training.checkpoint import redirect_link
 from personagpt.training.resume import data_identity
-from tests.scoring.helpers import CANDIDATES, PLAIN, dataset_of
+from tests.scoring.helpers import CANDIDATES, PLAIN, dataset_of, ranking_record
 
 OPTIONS = {"env": Path(".env"), "generate": 0, "identify": False, "by_turn": False, "out": None}
-OPTIONS |= {"model": None, "text": None, "compare": None}
+OPTIONS |= {"model": None, "text": None, "side": "both", "compare": None}
+OPTIONS |= {"orders": 0, "nli": None, "dnli": None, "runs": None}
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +100,8 @@ def test_goals_are_scored_beside_the_rest(run, settings_file, tmp_path, monkeypa
         ({"model": "runs/a"}, "eval-a.json"),
         ({"text": Path("a/valid_both_original.txt")}, "eval-valid_both_original.json"),
         ({"model": "m", "text": Path("t.txt")}, "eval-m-t.json"),
+        ({"side": "second"}, "eval-second.json"),
+        ({"model": "m", "text": Path("t.txt"), "side": "first"}, "eval-m-t-first.json"),
     ],
 )
 def test_another_model_or_text_writes_beside_the_run_s_eval_json(options, name, tmp_path, monkeypatch) -> None:
@@ -112,12 +116,15 @@ def test_two_comparisons_never_write_the_same_file(tmp_path, monkeypatch) -> Non
         (tmp_path / save_path / "checkpoint" / "model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     names = set()
-    for first, text, count in (("x/a", "t", 5), ("y/a", "t", 5), ("x/a", "u", 5), ("x/a", "t", 4)):
+    for first, text, side, count in (
+        ("x/a", "t", "both", 5), ("y/a", "t", "both", 5), ("x/a", "u", "both", 5), ("x/a", "t", "both", 4),
+        ("x/a", "t", "first", 5), ("x/a", "t", "second", 5),
+    ):  # fmt: skip
         figures = {"model_checksum": first, "text_sha256": text, "responses": count}
-        options = evaluate.Options(**OPTIONS | {"compare": [first, "x/b"], "text": Path("t.txt")})
+        options = evaluate.Options(**OPTIONS | {"compare": [first, "x/b"], "text": Path("t.txt"), "side": side})
         names.add(evaluate.file_name(options, {"a": figures, "b": figures}))
-    assert len(names) == 4
-    assert all(re.fullmatch(r"compare-a-b-t-[0-9a-f]{8}\.json", name) for name in names)
+    assert len(names) == 6
+    assert all(re.fullmatch(r"compare-a-b-t-((first|second)-)?[0-9a-f]{8}\.json", name) for name in names)
 
 
 @pytest.mark.parametrize("removed", [False, True])
@@ -211,6 +218,70 @@ def test_identify_and_turns_are_printed_and_written(run, settings_file, tmp_path
     assert [words[:2] for words in lines[header + 1 : header + 5]] == [["1", "2"], ["2", "2"], ["3", "2"], ["4", "1"]]
 
 
+def test_the_responses_of_a_single_side(run, settings_file, tmp_path, text) -> None:
+    """The text's first speakers say 2 + 2 utterances, its second 2 + 1. Of each, 2 have candidates."""
+    samples = tmp_path / "save" / "samples"
+    more = ["--identify", "--by-turn", "--generate", 9]
+    found = {}
+    for side in ("both", "first", "second"):
+        options = ["--env", settings_file, "--text", text, *more, *([] if side == "both" else ["--side", side])]
+        outcome = run(evaluate.main, *options)
+        assert outcome.status == 0
+        name = "eval-cands.json" if side == "both" else f"eval-cands-{side}.json"
+        found[side] = json.loads((samples / name).read_text())
+        assert (f"of the speaker who talks {side}" in outcome.out) == (side != "both")
+    both, first, second = found.values()
+    assert [figures.get("side") for figures in found.values()] == [None, "first", "second"]
+    assert [figures["responses"] for figures in found.values()] == [7, 4, 3]
+    assert [figures["generated"] for figures in found.values()] == [7, 4, 3]
+    assert [figures["identified"] for figures in found.values()] == [4, 2, 2]
+    assert [figures["identified_among"] for figures in found.values()] == [4, 2, 2]
+    turns = [[(row["turn"], row["responses"]) for row in figures["by_turn"]] for figures in found.values()]
+    assert turns == [[(1, 2), (2, 2), (3, 2), (4, 1)], [(1, 2), (3, 2)], [(2, 2), (4, 1)]]
+    # Each response counts on one side, and is scored there as it is among both.
+    for metric, weight in (("loss", "response_tokens"), ("token_f1", "responses"), ("word_f1", "generated")):
+        sums = [figures[metric] * figures[weight] for figures in found.values()]
+        assert sums[0] == pytest.approx(sums[1] + sums[2], rel=1e-4)
+    assert both["hits_at_1"] == (first["hits_at_1"] + second["hits_at_1"]) / 2
+    for row in [*first["by_turn"], *second["by_turn"]]:
+        assert row["loss"] == pytest.approx(both["by_turn"][row["turn"] - 1]["loss"], rel=1e-4)
+
+
+def test_two_sides_never_mix(run, settings_file, tmp_path) -> None:
+    """Both sides of this text have two responses, so only the side tells their figures apart."""
+    (tmp_path / "even.txt").write_text("1 your persona: i ski .\n2 partner's persona: b .\n3 a\tb\n4 c\td\n")
+    out, save_path = tmp_path / "scores.json", tmp_path / "save"
+    options = ["--env", settings_file, "--text", tmp_path / "even.txt"]
+
+    def names(*more: object) -> set[str]:
+        assert run(evaluate.main, *options, "--out", out, *more).status == 0
+        return set(json.loads(out.read_text()))
+
+    assert "word_f1" in names("--side", "first", "--generate", 2)
+    assert "word_f1" in names("--side", "first")
+    assert "word_f1" not in names("--side", "second")
+    assert "side" not in names("--generate", 2)
+    # Of two models, too, and no side touches the run's own figures and card.
+    compare = ["--compare", save_path, save_path]
+    assert "differences" in names("--side", "second", "--generate", 2, *compare)
+    assert json.loads(out.read_text())["a"]["side"] == "second"
+    assert "differences" in names("--side", "first", *compare)
+    assert "word_f1" not in json.loads(out.read_text())["differences"]
+    assert run(evaluate.main, "--env", settings_file, "--side", "first").status == 0
+    assert {path.name for path in (save_path / "samples").iterdir()} == {"eval-first.json"}
+    assert not (save_path / "checkpoint" / "model" / "README.md").exists()
+
+
+def test_a_side_of_the_tensors(run, settings_file, tmp_path) -> None:
+    texts = tmp_path / "data"
+    (texts / TEXT_NAMES["train"]).write_bytes((texts / TEXT_NAMES["valid"]).read_bytes())
+    assert run(preprocess_dataset.main, "--env", settings_file).status == 0
+    assert run(evaluate.main, "--env", settings_file, "--side", "second", "--out", tmp_path / "a.json").status == 0
+    (texts / TEXT_NAMES["valid"]).unlink()
+    assert run(evaluate.main, "--env", settings_file, "--side", "second", "--out", tmp_path / "b.json").status == 0
+    assert (tmp_path / "a.json").read_text() == (tmp_path / "b.json").read_text()
+
+
 def test_nobody_to_be_told_from(run, settings_file, tmp_path) -> None:
     (tmp_path / "one.txt").write_text("1 your persona: i ski .\n2 a\tb\n")
     outcome = run(evaluate.main, "--env", settings_file, "--text", tmp_path / "one.txt", "--identify")
@@ -236,11 +307,36 @@ def test_compare_a_model_with_itself(run, settings_file, tmp_path, text) -> None
     zero = {"difference": 0.0, "low": 0.0, "high": 0.0}
     names = {name for name in (metric.name for metric in METRICS) if name in written["a"]}
     assert {"loss", "hits_at_1", "persona_mrr", "word_f1", "repeat_rate", "word_perplexity"} < names
-    without = {name: {"difference": 0.0} for name in ("distinct_1", "distinct_2")}
+    without = {name: {"difference": 0.0} for name in ("distinct_1", "distinct_2", "entropy_4")}
     assert written["differences"] == dict.fromkeys(names, zero) | without
     assert re.search(r"^word_f1 .* \+0\.0 %   \+0\.0 % to \+0\.0 %$", outcome.out, re.MULTILINE)
     assert "different tokens" not in outcome.out
     assert outcome.out.count(DISTRUST) == 1
+
+
+def test_a_classifier_and_rankings_of_two_models(run, settings_file, tmp_path, text, nli_folder) -> None:
+    model = tmp_path / "save" / "checkpoint" / "model"
+    (tmp_path / "f.jsonl").write_text(json.dumps(ranking_record(["i ski ."], ["hi !"], "ho !")) + "\n")
+    asked = ["--generate", 9, "--nli", nli_folder, "--dnli", tmp_path / "f.jsonl", "--orders", 2]
+    out = tmp_path / "c.json"
+    options = ["--env", settings_file, "--text", text, "--out", out]
+    assert run(evaluate.main, *options, "--compare", model, model, *asked).status == 0
+    written = json.loads(out.read_text())
+    zero = {"difference": 0.0, "low": 0.0, "high": 0.0}
+    for name in ("bleu_1", "bleu_4", "rouge_l", "c_score", "c_score_pair", "contradicts_self", "order_spread"):
+        assert written["differences"][name] == zero
+    assert written["differences"]["dnli_hits"] == {"difference": 0.0}  # a single record
+    assert sum(written["a"][f"dnli_{name}"] for name in ("hits", "entail", "neutral", "contradict")) == 1
+    outcome = run(evaluate.main, *options[:-1], tmp_path / "d.json", *asked)
+    assert re.search(rf"^nli_replies +7   replies, greedy, read by {nli_folder}$", outcome.out, re.MULTILINE)
+    assert re.search(r"^rankings +1   records of \S+f\.jsonl, by likelihood among 31", outcome.out, re.MULTILINE)
+    assert re.search(r"^orders +2   orders of the facts", outcome.out, re.MULTILINE)
+
+
+def test_sacrebleu_is_asked_for_before_replies_are_made(run, settings_file, monkeypatch) -> None:
+    monkeypatch.setattr(evaluate, "find_spec", lambda name: None)
+    outcome = run(evaluate.main, "--env", settings_file, "--generate", 1)
+    assert (outcome.status, outcome.err) == (2, "error: --generate needs sacrebleu: pip install -r requirements.txt\n")
 
 
 def test_figures_of_the_same_model_and_text_stay_in_the_file(run, settings_file, tmp_path, text) -> None:
@@ -314,10 +410,14 @@ def test_a_model_without_persona_tokens(run, settings_file, base) -> None:
         (["--generate", "-1"], "expected a number of replies"),
         (["--out", "{tmp}/data"], "/data: a folder; name a file in it"),
         (["--text", "{tmp}/bad.txt"], "bad.txt:1: no line number"),
+        (["--text", "{tmp}/self.txt", "--side", "first"], "self.txt: no response of the speaker who talks first;"),
+        (["--text", "{tmp}/short.txt", "--side", "second"], "short.txt: no response of the speaker who talks second"),
     ],
 )
 def test_a_mistake_is_one_line(run, settings_file, tmp_path, arguments, words) -> None:
     (tmp_path / "bad.txt").write_text("nothing\n")
+    (tmp_path / "self.txt").write_text("1 your persona: i ski .\n2 a\tb\n")
+    (tmp_path / "short.txt").write_text("1 your persona: i ski .\n2 partner's persona: b .\n3 __SILENCE__\tb\n")
     outcome = run(evaluate.main, "--env", settings_file, *(part.format(tmp=tmp_path) for part in arguments))
     assert outcome.status == 2
     assert words in outcome.err

@@ -47,7 +47,7 @@ def test_talks_become_tensors(run, talks, target, base, write_settings, monkeypa
     done = run(main, talks, "--to", target)
     assert (done.status, done.err) == (0, "")
     assert re.fullmatch(
-        "plain: 18 dialogues for training, 2 for validation\n"
+        "plain: 18 dialogues for training, 2 for validation; 4 personas only for validation, not trained\n"
         r"the first 3 as they will be trained on \(\* is learned\):\n(  .*\n)+"
         rf"text in {target}; next: data_path='{target}' save_path='{target}/save' \S+ preprocess_dataset\.py\n",
         done.out,
@@ -115,21 +115,24 @@ def test_too_many_failures_write_nothing(run, talks, target) -> None:
     refused = run(main, talks, "--to", target)
     assert (refused.status, refused.out) == (2, "")
     assert refused.err == (
-        f"{talks}: line 121: 1 speakers ('A'); expected two\n"
-        f"{talks}: line 123: 1 speakers ('B'); expected two\n"
+        f"{talks}: line 121: 1 speaker ('A'); expected two\n"
+        f"{talks}: line 123: 1 speaker ('B'); expected two\n"
         "error: 2 of 22 records do not parse, more than 1%: nothing was written; --keep-going leaves them out\n"
     )
     assert not target.exists()
     done = run(main, talks, "--to", target, "--keep-going")
     assert done.status == 0
-    assert "plain: 18 dialogues for training, 2 for validation; 2 records left out for mistakes\n" in done.out
+    assert (
+        "plain: 18 dialogues for training, 2 for validation; 2 records left out for mistakes; 4 personas only for"
+        in done.out
+    )
 
 
 def test_one_failure_in_a_hundred_goes_on(run, talks, target) -> None:
     talks.write_text("".join(talk(number) for number in range(99)) + "A: alone\n")
     done = run(main, talks, "--to", target)
     assert done.status == 0
-    assert done.err == f"{talks}: line 595: 1 speakers ('A'); expected two\n"
+    assert done.err == f"{talks}: line 595: 1 speaker ('A'); expected two\n"
     assert "; 1 record left out for mistakes" in done.out
 
 
@@ -151,7 +154,7 @@ def test_several_files_and_formats(run, talks, tmp_path, target) -> None:
     chat.write_text(json.dumps({"messages": [{"role": role, "content": text} for role, text in said]}))
     done = run(main, talks, chat, "--to", target)
     assert done.out.startswith(
-        "plain, messages: 19 dialogues for training, 2 for validation; "
+        "plain, messages: 19 dialogues for training, 2 for validation; 3 personas only for validation, not trained; "
         "1 lack a persona that others have: that speaker trains without facts\n"
     )
 

@@ -24,6 +24,7 @@ from personagpt.model.sampling import Sampling
 from personagpt.records.database import Recordings
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
+from personagpt.sequences.preferences import read_preferences
 from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import read_corpus, write_corpus
 from personagpt.text.style import STYLE, Style, Writing
@@ -333,6 +334,12 @@ def test_after_flag_retry_and_fix_the_correction_is_exported_once(
     assert "train: 1 talks, 6 utterances, and 500 of the 1,600 dialogues of " in outcome.out
     (row,) = (tmp_path / "text" / "flags.csv").read_text().splitlines()[1:]
     assert ",any pet ?,no .,i have two dogs .," in row
+    pairs = read_preferences(tmp_path / "text" / "preferences.jsonl")
+    assert [(pair.chosen, pair.rejected) for pair in pairs] == [
+        ("i have two dogs .", "no ."),
+        ("i have two dogs .", "i have a cat ."),
+    ]
+    assert f" preferences={tmp_path / 'text' / 'preferences.jsonl'} " in outcome.out
     valid = [(folder / TEXT_NAMES["valid"]).read_bytes() for folder in (tmp_path / "text", sample)]
     assert valid[0] == valid[1]
 

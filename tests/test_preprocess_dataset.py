@@ -349,3 +349,29 @@ def test_a_save_path_that_is_not_utf_8(root, env) -> None:
     assert done.stderr == (
         "error: environment variable: save_path = '/tmp/\\udcff' is not a usable path: '/tmp/\\udcff' is not UTF-8\n"
     )
+
+
+def test_preferences(run, env, write_settings, base, tmp_path, tokenizer) -> None:
+    line = {
+        "prompt": [{"role": "system", "content": "i ski."}, {"role": "user", "content": "hi !"}],
+        "chosen": [{"role": "assistant", "content": "hello ."}],
+        "rejected": [{"role": "assistant", "content": "no ."}],
+        "goal": None,
+        "source": "corrected",
+    }
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps(line))
+    write_settings(env, model_name=base, preferences="pairs.jsonl")
+    outcome = run(main, "--env", env)
+    assert outcome.status == 0
+    assert "preferences: 1, of which 0 are held back to be scored\n" in outcome.out
+    data = PersonaChatDataset(tmp_path / "save" / "preferences.safetensors")
+    assert [Encoder(tokenizer).decode(item["input_ids"].tolist())[2][-1] for item in data] == ["hello .", "no ."]
+    assert data.metadata["text_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert data.metadata["held_back"] == "0"
+    before = (tmp_path / "save" / "train_data.safetensors").read_bytes()
+    path.write_text(json.dumps(line | {"source": "unknown"}))
+    outcome = run(main, "--env", env)
+    assert (outcome.status, outcome.line.count("\n")) == (2, 0)
+    assert outcome.line.startswith(f"error: {path}:1: the source 'unknown'; expected one of")
+    assert (tmp_path / "save" / "train_data.safetensors").read_bytes() == before

@@ -51,6 +51,7 @@ def test_two_processes_equal_one(tmp_path: Path, data: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     common = {"model_name": base, "epochs": 1, "logging_steps": 1, "save_steps": 100, "batch_size": 2}
+    common["shuffle_facts"] = True
     one = prepare_run(tmp_path / "one", data, gradient_accumulation_steps=4, **common)
     two = prepare_run(tmp_path / "two", data, gradient_accumulation_steps=2, **common)
     assert train_run(one) == 0

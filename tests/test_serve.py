@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from transformers.utils.import_utils import is_serve_available
 
 from personagpt.model.generation import set_generation_defaults
 from personagpt.sequences.format import Encoder
+from tests.helpers import free_port
 
 FACTS = ["i have two dogs.", "i work as a nurse."]
 MESSAGES = [
@@ -52,9 +52,7 @@ def test_the_pipeline_takes_a_goal(folder, tokenizer) -> None:
 
 @pytest.mark.skipif(not is_serve_available(), reason="needs the extra: pip install 'transformers[serving]'")
 def test_the_server_answers_an_openai_style_request(folder, tokenizer) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [
         Path(sys.executable).with_name("transformers"),
         "serve",

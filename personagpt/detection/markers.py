@@ -9,7 +9,8 @@ import numpy as np
 
 from personagpt.detection.sides import TalkSide
 from personagpt.model.loading import TrainedModel
-from personagpt.scoring.metrics import LabelledTokens, repeats, score, words
+from personagpt.scoring.generated import repeats, words
+from personagpt.scoring.metrics import LabelledTokens, score
 from personagpt.sequences.format import side_sequences
 from personagpt.text.words import asks
 

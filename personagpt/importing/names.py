@@ -1,4 +1,4 @@
-"""A line of a written talk -> the speaker's name and the text: `Ann: hi`, `[10:11] Ann: hi`, `ANN (laughs): hi`.
+"""A line of a written talk -> the speaker's name and the text: `Ann: hi`, `[10:11] Ann> hi`, `ANN (laughs): hi`.
 
 A time, a number and the start of a link are no names, so that `12/11/23, 21:55 - Ann: hi` is Ann's.
 """
@@ -11,23 +11,32 @@ import unicodedata
 COLONS = ":\uff1a"
 LONGEST_NAME = 40
 DATE = r"\d{1,4}[./-]\s?\d{1,2}[./-]\s?\d{1,4}\.?"
-CLOCK = r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[.,]\d{1,3})?(?:\s?[ap]\.?\s?m\b\.?)?+Z?"
+CLOCK = r"\d{1,2}[:.h]\d{2}(?:[:.]\d{2})?(?:[.,]\d{1,3})?(?:\s?[ap]\.?\s?m\b\.?)?+Z?"
 STAMP = rf"(?:{DATE}(?:,|T|\s|at)*)?{CLOCK}"
-# A time before the name, in brackets or with a dash after it.
+# A time or a date before the name, in brackets or with a dash after it; or the number of the line, `1.`, `1)` or `#1`.
 LEADING_STAMP = re.compile(
-    rf"\s*(?:[\[(<]\s*{STAMP}\s*[\])>]|{STAMP}(?=[\s|-]))\s*(?:[-\u2013\u2014|]\s*)?", re.IGNORECASE
+    rf"""\s*(?:[\[(<]\s*(?:{STAMP}|{DATE})\s*[\])>]
+    |(?:{STAMP}|{DATE}|\d{{1,2}}\s?[ap]m|\d{{1,6}}[.)]|\#\d{{1,6}})(?=[\s|-]))
+    \s*(?:[-\u2013\u2014|]\s*)?""",
+    re.VERBOSE | re.IGNORECASE,
 )
+BULLET = re.compile(r"^\s*[-*\u2022\u2013\u2014]\s+")
+BRACKETED = re.compile(rf"^\s*\[([^\[\]{COLONS}]{{1,{LONGEST_NAME}}})\](?=\s*[{COLONS}])")  # [SPEAKER_00]: hi
 SPOKEN = re.compile(
     rf"""\s*(?P<name>[^{COLONS}()\[\]<>{{}}]{{1,{LONGEST_NAME}}}?)
     (?:\s*(?:\([^()]*\)|\[[^\[\]]*\]))?            # ANN (laughs): or Ann [10:11]:
-    (?:[\s,-]+{STAMP})?                            # Ann 10:11:
+    (?:[\s,-]+(?:{STAMP}|{DATE}))?                 # Ann 10:11:
     \s*(?:(?<!\d)[{COLONS}]|[{COLONS}](?!\d\d\b))  # `at 10:30` has no colon after a name
     (?!//)(?P<text>.*)""",
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
+# Ann> hi, or <Ann> hi. A name before an arrow, `a -> b`, and HTML are none.
+ANGLED = re.compile(
+    rf"\s*<?(?P<name>[^{COLONS}()\[\]<>{{}}|/&]{{1,{LONGEST_NAME}}})(?<![\s=-])>\s+(?P<text>[^<]+)", re.DOTALL
+)
 LINK_SCHEMES = {"http", "https", "ftp", "file", "mailto", "tel"}
 FACT = re.compile(rf"\s*(.{{1,{LONGEST_NAME}}}?)['\u2019`]s?\s+persona\s*[{COLONS}](.*)", re.IGNORECASE)
-DIRECTION = re.compile(r"\s*(\[.*\]|\(.*\)|\*[^*]+\*|[*=_~#-]{3,}|[*\s]+|#{1,6}\s.*)\s*")
+DIRECTION = re.compile(r"\[.*\]|\(.*\)|\*[^*]+\*|[*=_~#-]{3,}|[*\s]+|#{1,6}\s.*|(INT|EXT)\b[^:]*")
 BOLD = re.compile(
     rf"^\s*(?:\*\*|__)([^*_]{{1,{LONGEST_NAME}}}?[{COLONS}]?)(?:\*\*|__)(?=\s|[{COLONS}])"
 )  # Markdown: **Ann:** hi
@@ -36,10 +45,11 @@ INVISIBLE_MARKS = re.compile("[\u200e\u200f\ufeff]")  # WhatsApp puts them in fr
 
 def split_name(line: str) -> tuple[str, str] | None:
     """Return who speaks in `line`, and the text; None where no name stands before a colon."""
-    line = BOLD.sub(r"\1", INVISIBLE_MARKS.sub("", line))
+    line = BOLD.sub(r"\1", BULLET.sub("", INVISIBLE_MARKS.sub("", line).strip()))
     if stamp := LEADING_STAMP.match(line):
         line = line[stamp.end() :]
-    spoken = SPOKEN.match(line)
+    line = BRACKETED.sub(r"\1", line)
+    spoken = SPOKEN.match(line) or ANGLED.fullmatch(line)
     if not spoken or not is_name(spoken["name"]):
         return None
     return spoken["name"].strip(), spoken["text"].strip()
@@ -62,8 +72,8 @@ def split_fact(line: str) -> tuple[str, str] | None:
 
 
 def is_direction(line: str) -> bool:
-    """Return whether `line` is a stage direction, `[They leave.]`, a rule, `* * *`, or a heading, `# Night`."""
-    return DIRECTION.fullmatch(line) is not None
+    """Return whether `line` is a stage direction, `[They leave.]`, a rule, `* * *`, or a heading, `INT. SHIP`."""
+    return DIRECTION.fullmatch(line.strip()) is not None
 
 
 def same_name(name: str, names: list[str]) -> str | None:

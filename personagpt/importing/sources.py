@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import csv
 import io
 import itertools
@@ -35,10 +37,15 @@ class Source:
     def __init__(self, name: str, data: bytes) -> None:
         """Raise UserError where `data` is no text; `name` stands in the messages."""
         self.name = name
+        if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):  # as Windows writes "Unicode" text
+            with contextlib.suppress(UnicodeDecodeError):
+                data = data.decode("utf-16", errors="surrogatepass").encode(errors="surrogatepass")
         if b"\0" in data[:4096]:
-            raise UserError(f"{name}: not UTF-8 text; unpack it, or save it as UTF-8")
+            raise UserError(f"{name}: not UTF-8 text; {_way_on(data)}")
         # A byte that is not UTF-8 becomes half a surrogate pair. `mend` refuses only the record that holds it.
         self.text = data.decode("utf-8-sig", errors="surrogateescape").replace("\r\n", "\n")
+        if "\n" not in self.text:
+            self.text = self.text.replace("\r", "\n")  # as programs of old Macs end a line
         if not self.text.strip():
             raise UserError(f"{name}: the file is empty")
 
@@ -169,6 +176,15 @@ def read_source(path: Path) -> Source:
         return Source(str(path), path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: cannot read this file: {error.strerror}") from None
+
+
+def _way_on(data: bytes) -> str:
+    """Return what to do with a file that is no text."""
+    if data.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
+        return "unpack it, or if it is a sheet or a page of an office program, save it as CSV or as text"
+    if data.startswith(b"PAR1"):
+        return "save this Parquet file as CSV or JSON lines, which pandas' read_parquet, to_csv and to_json do"
+    return "unpack it, or save it as UTF-8"
 
 
 def _line_value(line: str) -> Any:

@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from personagpt.errors import shorten
 from personagpt.importing.talks import ImportedTalk, ImportedTurn, RecordError
+from personagpt.output import counted
 from personagpt.text.convai2 import SILENCE, Dialogue, TextError, parse_corpus, write_corpus
 
 MOST_CHARACTERS = 100_000  # of one fact or utterance: a longer text is no talk
@@ -190,7 +191,7 @@ def check_speakers(talk: ImportedTalk) -> None:
     if not names:
         raise RecordError("nobody says anything")
     if len(names) != 2 and names != [talk.replier]:
-        raise RecordError(f"{len(names)} speakers ({shorten(', '.join(names))}); expected two")
+        raise RecordError(f"{counted(len(names), 'speakers')} ({shorten(', '.join(names))}); expected two")
 
 
 def to_dialogue(talk: ImportedTalk) -> Dialogue:

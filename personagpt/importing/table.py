@@ -53,6 +53,7 @@ from personagpt.importing.layouts import (
     signal,
     sillytavern,
     slack,
+    subtitles,
     synthetic_persona_chat,
     telegram,
     text_lists,
@@ -78,6 +79,7 @@ class Layout(Protocol):
 # special layouts come before general ones.
 LAYOUTS: dict[str, Layout] = {
     "signal": signal,
+    "subtitles": subtitles,
     "whatsapp": whatsapp,
     "telegram": telegram,
     "chat-lines": chat_lines,

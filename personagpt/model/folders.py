@@ -11,14 +11,17 @@ import re
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from personagpt.errors import UserError
+from personagpt.files import read_json
 from personagpt.settings import Settings, model_folder
 
 # The files that a training run leaves in a checkpoint's folder beside the model.
 MANIFEST, STATE, OPTIMIZER = "manifest.json", "training_state.json", "optimizer.safetensors"
+NLI_LABELS = ("entailment", "neutral", "contradiction")
 HUB_PATIENCE = 1.0  # seconds that a connection to the model hub may take
 
 
@@ -53,6 +56,33 @@ def named_model(wanted: str, option: str = "") -> str:
         raise UserError(f"{option}{wanted}: there is no such folder, and it is no hub name such as af1tang/personaGPT")
     _check_hub(wanted, option)
     return wanted
+
+
+def find_classifier(wanted: str) -> str:
+    """Return the absolute path of a folder, or the hub name, of a classifier of sentence pairs.
+
+    Raises UserError where there is no such model, or its labels are not NLI_LABELS. The labels of a hub model that is
+    not on this machine are checked when it is loaded.
+    """
+    name = named_model(wanted, "--nli ")
+    config: Any = str(Path(name) / "config.json")
+    if not Path(config).is_file():
+        from huggingface_hub import try_to_load_from_cache
+
+        config = try_to_load_from_cache(name, "config.json")
+    if isinstance(config, str):
+        check_labels(wanted, (read_json(Path(config)) or {}).get("id2label"))
+    return name
+
+
+def check_labels(name: str, labels: Any) -> None:
+    """Raise UserError unless `labels`, from the number to the name of each, are NLI_LABELS in any order."""
+    names = sorted(str(label).lower() for label in labels.values()) if isinstance(labels, dict) else []
+    if names != sorted(NLI_LABELS):
+        raise UserError(
+            f"--nli {name}: its labels are {', '.join(names) or 'not named'}; expected a classifier of sentence pairs "
+            f"with the labels {', '.join(NLI_LABELS)}"
+        )
 
 
 def _check_hub(name: str, option: str) -> None:

@@ -73,7 +73,7 @@ def load_bare_tokenizer(name: str) -> PreTrainedTokenizerFast:
     """
     quiet_libraries()
     try:
-        _say_if_fetched(name, "tokenizer", "tokenizer.json", "vocab.json")
+        say_if_fetched(name, "tokenizer", "tokenizer.json", "vocab.json")
         # The library's `generate` goes on after a batch's last column, which must be a token of every chat. Only a
         # side that is given here is saved. The batches of this repository are padded without the tokenizer.
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", trust_remote_code=False)
@@ -156,7 +156,7 @@ def _checked(model: PreTrainedModel, name: str) -> PreTrainedModel:
 
 def _load_weights(name: str) -> PreTrainedModel:
     try:
-        _say_if_fetched(name, "weights", *WEIGHTS)
+        say_if_fetched(name, "weights", *WEIGHTS)
         # The library reads a .bin with torch.load(weights_only=True), so no code in it runs.
         model, info = AutoModelForCausalLM.from_pretrained(name, output_loading_info=True, **MODEL_OPTIONS)
     except MemoryError:
@@ -173,7 +173,7 @@ def _load_weights(name: str) -> PreTrainedModel:
     return model
 
 
-def _say_if_fetched(name: str, part: str, *files: str) -> None:
+def say_if_fetched(name: str, part: str, *files: str) -> None:
     """Print that `part` of a hub model comes from the network, unless this machine has one of `files`."""
     kept = (huggingface_hub.try_to_load_from_cache(name, file) for file in files)
     if not Path(name).is_dir() and not any(isinstance(path, str) for path in kept):
@@ -212,13 +212,18 @@ class TrainedModel:
     @property
     def goals(self) -> list[str] | None:
         """The goals that the model was trained with; None if its config.json does not say."""
-        goals = getattr(self.model.config, "goals", None)
-        return goals if isinstance(goals, list) else None
+        return recorded_goals(self.model.config)
 
     @property
     def autocast(self) -> AbstractContextManager:
         """A new context for forward passes, because threads cannot share one."""
         return autocast(self.precision, self.model.device)
+
+
+def recorded_goals(config: PreTrainedConfig) -> list[str] | None:
+    """Return the goals that a model was trained with; None if its configuration does not say."""
+    goals = getattr(config, "goals", None)
+    return goals if isinstance(goals, list) else None
 
 
 def load(model: str | Path, precision: str = "auto") -> TrainedModel:

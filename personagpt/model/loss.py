@@ -43,6 +43,22 @@ class ResponseLoss(nn.Module):
         with self.uncast():
             return nll_sum(hidden, output_matrix(self.model), targets, row_weights)
 
+    def weighted(
+        self, input_ids: Tensor, label_index: Tensor, targets: Tensor, weigh: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Return a loss whose rows weigh what `weigh` returns, (N,), for their negative log-likelihoods (N,), nats.
+
+        The other arguments are `forward`'s. The likelihoods and the gradient come from one pass, so that dropout's
+        masks are the same in both.
+        """
+        hidden = hidden_states(self.model, input_ids, label_index)  # (N, C)
+        matrix = output_matrix(self.model)
+        with torch.no_grad():
+            nll, _ = score_hidden(hidden, matrix, targets)
+            weights = weigh(nll)
+        with self.uncast():
+            return nll_sum(hidden, matrix, targets, weights)
+
 
 @torch.compiler.disable  # a loop over pieces of two matrix products each: nothing to fuse, and N changes every time
 def nll_sum(hidden: Tensor, weight: Tensor, targets: Tensor, row_weights: Tensor | None = None) -> Tensor:

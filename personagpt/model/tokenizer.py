@@ -51,7 +51,7 @@ def as_published(name: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedTok
         tokenizer.eos_token = _end_of_config(name, tokenizer) or tokenizer.sep_token
     if isinstance(tokenizer.backend_tokenizer.decoder, decoders.WordPiece):
         tokenizer = _without_spaces(tokenizer)
-    return tokenizer
+    return _alike_everywhere(tokenizer)
 
 
 def _own_backend(name: str) -> Tokenizer | None:
@@ -66,16 +66,19 @@ def _differs(tokenizer: PreTrainedTokenizerFast, own: Tokenizer) -> bool:
     """Return whether `tokenizer` reads or writes text otherwise than `own`, or has an end token that `own` lacks."""
     if tokenizer.eos_token is not None and own.token_to_id(tokenizer.eos_token) is None:
         return True
-    for backend in (tokenizer.backend_tokenizer, own):  # a tokenizer is saved as it was last used
+    return not _are_alike(tokenizer.backend_tokenizer, own)
+
+
+def _are_alike(one: Tokenizer, other: Tokenizer) -> bool:
+    """Return whether both read and write the same text alike."""
+    for backend in (one, other):  # a tokenizer is saved as it was last used
         backend.no_truncation()
         backend.no_padding()
     for text in (*PROBES.values(), TRICKY):
-        ids = own.encode(text, add_special_tokens=False).ids
-        if ids != tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids:
-            return True
-        if own.decode(ids) != tokenizer.backend_tokenizer.decode(ids):
-            return True
-    return False
+        ids = one.encode(text, add_special_tokens=False).ids
+        if ids != other.encode(text, add_special_tokens=False).ids or one.decode(ids) != other.decode(ids):
+            return False
+    return True
 
 
 def _end_of_config(name: str, tokenizer: PreTrainedTokenizerFast) -> str | None:
@@ -93,6 +96,19 @@ def _without_spaces(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFa
     backend = tokenizer.backend_tokenizer
     space = Regex(f" (?=[{UNSPACED}])|(?<=[{UNSPACED}]) ")
     backend.decoder = decoders.Sequence([backend.decoder, decoders.Fuse(), decoders.Replace(space, "")])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, padding_side="left", **tokenizer.special_tokens_map)
+
+
+def _alike_everywhere(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """Return `tokenizer` such that it reads text after a special token as it reads that text alone.
+
+    The scheme `first` puts a space only in front of a text's first word. A chat template renders a chat as one text,
+    and its ids would not be those of preprocessing, which encodes each utterance alone.
+    """
+    state = tokenizer.backend_tokenizer.to_str()
+    backend = Tokenizer.from_str(state.replace('"prepend_scheme":"first"', '"prepend_scheme":"always"'))
+    if backend.to_str() == state or not _are_alike(tokenizer.backend_tokenizer, backend):
+        return tokenizer
     return PreTrainedTokenizerFast(tokenizer_object=backend, padding_side="left", **tokenizer.special_tokens_map)
 
 

@@ -96,17 +96,26 @@ class Connections:
         status, log_status = _status(self.path), _status(self._log)
         if status[:2] != self._status[:2]:
             warn(f"{self.path}: this file was moved or removed; from now on talks are recorded in a new file there")
+            with contextlib.suppress(sqlite3.Error):  # a damaged file, which was moved for that reason
+                self._write_log()
             self.close()
+            if not status:  # else SQLite would read the new file by the log of the moved file
+                for ending in ("-wal", "-shm"):
+                    self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
         elif self._log_status not in ((), log_status):
             if not log_status:  # the connections still have the log's content
                 warn(f"{self._log}: this file was removed; what it held is written into {self.path.name}")
-                for connection in self._idle[:1]:
-                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self._write_log()
             self.close()
         elif status != self._status:  # who may write it has changed
             self.close()
         elif os.pread(self._handle, len(MAGIC), 0) not in (b"", MAGIC):
             raise damaged(self.path, "its first bytes were overwritten")
+
+    def _write_log(self) -> None:
+        """Write SQLite's log into the file that the connections have open, wherever that file is now."""
+        for connection in self._idle[:1]:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _open_handle(self) -> None:
         """Open the file, and create it if there is none. It becomes its owner's alone."""

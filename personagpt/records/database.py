@@ -27,9 +27,9 @@ AT_ONCE = 0.1  # ... seconds, while that other program is known to keep the file
 
 TALK = "id, started, source, participant, model, model_checksum, sampling, persona, partner, partner_persona, twin"
 IS_JSON = {"sampling", "persona", "partner_persona"}  # columns of talks
-TURN = "speaker, text, time, goal, replaced, corrected"
+TURN = "speaker, text, time, goal, replaced, corrected, chosen"
 # A turn that is in the file already and has not changed is not written again.
-SAVE_TURN = f"""INSERT INTO turns (talk, turn, {TURN}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+SAVE_TURN = f"""INSERT INTO turns (talk, turn, {TURN}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (talk, turn) DO UPDATE SET ({TURN}) = (excluded.{TURN.replace(", ", ", excluded.")})
     WHERE ({TURN}) IS NOT (excluded.{TURN.replace(", ", ", excluded.")})"""
 
@@ -249,8 +249,9 @@ def _read(database: sqlite3.Connection, where: str, values: list[str]) -> list[T
         talk = Talk(**{name: json.loads(value) if name in IS_JSON else value for name, value in pairs})
         talks[talk.id] = talk
     where = f"WHERE talk IN (SELECT id FROM talks {where})"
-    for talk_id, *turn, corrected in database.execute(f"SELECT talk, {TURN} FROM turns {where} ORDER BY turn", values):
-        talks[talk_id].turns.append(Turn(*turn, bool(corrected)))
+    for row in database.execute(f"SELECT talk, {TURN} FROM turns {where} ORDER BY turn", values):
+        talk_id, *turn, corrected, chosen = row
+        talks[talk_id].turns.append(Turn(*turn, bool(corrected), bool(chosen)))
     for talk_id, *flag in database.execute(f"SELECT talk, turn, kind, note FROM flags {where} ORDER BY rowid", values):
         talks[talk_id].flags.append(Flag(*flag))
     for talk_id, question, answer in database.execute(f"SELECT * FROM ratings {where} ORDER BY rowid", values):

@@ -1,4 +1,4 @@
-"""Recorded talks -> training text, lines of JSON, and a table of the flags.
+"""Recorded talks -> training text, lines of JSON, preferences, and a table of the flags.
 
 A model that trains on a few talks alone forgets what it knew. So the text also has dialogues of the model's old
 training text, and its validation text is the old one, so that the losses before and after can be compared.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,12 @@ from typing import Any
 from personagpt.errors import UserError
 from personagpt.files import write_atomically
 from personagpt.output import say
+from personagpt.records.preferences import FEEDBACK, PAIRS, preference_lines
 from personagpt.records.statistics import count_flags
 from personagpt.records.talks import DELETED, Talk, branches_of
 from personagpt.settings import TEXT_NAMES, Settings
 from personagpt.text.convai2 import Dialogue, is_writable, read_corpus, write_corpus
+from personagpt.text.words import one_line
 
 VALID_EVERY = 10  # of the exported talks every tenth is for validation, where there is no old text
 OLD_PER_TALK, OLD_LEAST = 20, 500  # dialogues of the old training text for each talk, and at least
@@ -29,6 +30,7 @@ SLOWER = 60
 EPOCHS = 1
 SELF_PLAY = "self-play"  # what `--source` calls the talks of a model with itself, whichever program recorded them
 FLAG_TABLE, LINES = "flags.csv", "talks.jsonl"
+NAMES = (*TEXT_NAMES.values(), FLAG_TABLE, LINES, PAIRS, FEEDBACK)
 
 Kept = list[tuple[Talk, Dialogue]]  # the talks that give text, each with its dialogue
 
@@ -79,13 +81,13 @@ def _with_correction(talk: Talk, branches: list[Talk]) -> Talk:
 
 
 def export(talks: list[Talk], target: Path, only_flagged: bool, old: OldText | None = None) -> Kept:
-    """Write the talks into the folder `target`: as ConvAI2 text for preprocess_dataset.py, as JSON, and their flags.
+    """Write the talks into the folder `target`: as ConvAI2 text, as JSON, their flags, and preferences.
 
     Returns the talks that the text has. The JSON has every talk whole. As text a talk goes up to its first flagged
     reply that nobody corrected; with `only_flagged`, talks with a flag go whole. `old` is mixed into the text. Raises
     UserError where there is no talk, or where files are in the way.
     """
-    present = [target / name for name in (*TEXT_NAMES.values(), FLAG_TABLE, LINES) if (target / name).exists()]
+    present = [target / name for name in NAMES if (target / name).exists()]
     if present:
         named = " and ".join(map(str, present))
         raise UserError(
@@ -103,8 +105,13 @@ def export(talks: list[Talk], target: Path, only_flagged: bool, old: OldText | N
         write_atomically(target / TEXT_NAMES[split], text)
     write_atomically(target / LINES, "".join(talk.line() for talk in talks))
     write_atomically(target / FLAG_TABLE, flag_table(talks))
+    pairs, feedback = preference_lines(talks)
+    write_atomically(target / PAIRS, "".join(pairs))
+    write_atomically(target / FEEDBACK, "".join(feedback))
     lines.append(f"{len(talks)} talks whole, with everything: {target / LINES}; their flags: {target / FLAG_TABLE}")
     lines += count_flags(talks)
+    lines.append(f"{len(pairs)} replies with a worse one beside them: {target / PAIRS}")
+    lines.append(f"{len(feedback)} flagged replies that nothing took the place of: {target / FEEDBACK}")
     if not kept:
         lines.append("no training text: no talk has a reply that is not flagged")
     for line in lines:
@@ -172,6 +179,8 @@ def settings_to_train(target: Path, settings: Settings, model: str | None) -> di
     The text of an earlier export lies in a folder with its talks: the learning rate is then low already.
     """
     changed = {"data_path": target, "save_path": target / "save"}
+    if (target / PAIRS).is_file() and (target / PAIRS).stat().st_size:
+        changed["preferences"] = target / PAIRS
     if model is None:
         return changed
     slower = 1 if (settings.data_path / LINES).is_file() else SLOWER
@@ -224,10 +233,10 @@ def training_dialogue(talk: Talk, count: int) -> Dialogue | None:
         return None
     if talk.partner == "human" and count and talk.turns[count - 1].speaker == "human":
         count -= 1
-    texts = [_one_line(text) for text in talk.texts[:count]]
+    texts = [one_line(text) for text in talk.texts[:count]]
     if not is_writable(texts):
         return None
-    personas = tuple([_one_line(fact) for fact in facts] for facts in map(talk.facts_of, talk.speakers))
+    personas = tuple([one_line(fact) for fact in facts] for facts in map(talk.facts_of, talk.speakers))
     return Dialogue(personas=personas, utterances=texts)
 
 
@@ -260,7 +269,3 @@ def flag_table(talks: list[Talk]) -> str:
 def _no_formula(text: str) -> str:
     """Return a cell of a table that a spreadsheet shows as the words of somebody, and does not carry out."""
     return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
-
-
-def _one_line(text: str) -> str:
-    return re.sub(r"[\t\n\r]+", " ", text).strip()

@@ -8,7 +8,7 @@ from pathlib import Path
 from personagpt.errors import UserError
 from personagpt.records.talks import twin_before_stored
 
-VERSION = 2  # of the schema; the file holds it as user_version
+VERSION = 3  # of the schema; the file holds it as user_version
 
 SCHEMA = (
     """CREATE TABLE talks (
@@ -19,7 +19,8 @@ SCHEMA = (
     """CREATE TABLE turns (
         talk TEXT NOT NULL REFERENCES talks (id) ON DELETE CASCADE, turn INTEGER NOT NULL,
         speaker TEXT NOT NULL CHECK (speaker IN ('human', 'model', 'partner')), text TEXT NOT NULL, time TEXT NOT NULL,
-        goal TEXT, replaced TEXT, corrected INTEGER NOT NULL, PRIMARY KEY (talk, turn))""",
+        goal TEXT, replaced TEXT, corrected INTEGER NOT NULL, chosen INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (talk, turn))""",
     """CREATE TABLE flags (
         talk TEXT NOT NULL, turn INTEGER NOT NULL, kind TEXT NOT NULL, note TEXT NOT NULL,
         FOREIGN KEY (talk, turn) REFERENCES turns (talk, turn) ON DELETE CASCADE)""",
@@ -43,6 +44,8 @@ def bring_up_to_date(database: sqlite3.Connection, path: Path) -> None:
             database.execute(statement)
         if version == 1:
             _add_twins(database)
+        if version in (1, 2):  # nobody knows which replies were chosen before
+            database.execute("ALTER TABLE turns ADD COLUMN chosen INTEGER NOT NULL DEFAULT 0")
         database.execute(f"PRAGMA user_version = {VERSION}")
 
 

@@ -2,7 +2,8 @@
 
     {"id": ..., "started": ..., "source": "interact.py", "participant": null, "model": ..., "model_checksum": ...,
      "sampling": {"top_k": 10, ..., "seed": 7}, "persona": [fact, ...], "partner": "human", "partner_persona": [],
-     "turns": [{"speaker": "human", "text": ..., "time": ..., "goal": null, "replaced": null, "corrected": false}, ...],
+     "turns": [{"speaker": "human", "text": ..., "time": ..., "goal": null, "replaced": null, "corrected": false,
+                "chosen": false}, ...],
      "flags": [{"turn": 1, "kind": "inconsistent", "note": ...}], "ratings": {"fluency": 4}, "twin": null}
 
 A person ("human") talks first. In a self-play the model under another persona ("partner") talks first, and in some
@@ -67,10 +68,15 @@ class Turn:
     goal: str | None = None  # the goal that the model got for this reply
     replaced: str | None = None  # the earlier reply in this place: another draw, or a reply that a person corrected
     corrected: bool = False  # a person wrote this text in the model's place
+    chosen: bool = False  # a person chose this draw among others that they saw
 
     def instead(self, text: str, corrected: bool) -> Turn:
-        """Return this reply with another text in its place. `replaced` keeps the model's own text."""
-        return replace(self, text=text, replaced=self.replaced if self.corrected else self.text, corrected=corrected)
+        """Return this reply with a correction, or another draw that a person chose, in its place.
+
+        `replaced` keeps the model's own text.
+        """
+        said = self.replaced if self.corrected else self.text
+        return replace(self, text=text, replaced=said, corrected=corrected, chosen=not corrected)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""hits@1: whether a model finds the true response among the candidates of a turn (ConvAI2 gives 20)."""
+"""Choices by likelihood among the candidates of a turn: hits@1 (ConvAI2 gives 20), and Dialogue NLI's rankings."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from personagpt.model.loss import score_hidden
 from personagpt.scoring.entries import Entries, Places
 from personagpt.sequences.format import Encoder, side_sequences
 from personagpt.text.convai2 import Corpus, Dialogue
+from personagpt.text.dialogue_nli import KINDS, OF_EACH_KIND
+from personagpt.text.lines import TextError
 
 
 @dataclass
@@ -75,14 +77,52 @@ def _side_passes(
             yield tokens[: choices[-1].start], choices
 
 
+def ranking_passes(rankings: Corpus, encoder: Encoder, context_length: int, name: str) -> list[ChoicePass]:
+    """Return the pass over each record of Dialogue NLI's ranking set `name`, which `read_rankings` has read.
+
+    Raises TextError where a persona and an utterance do not fit the context.
+    """
+    passes = []
+    for number, (dialogue, (speaker,)) in enumerate(rankings):
+        turns = len(dialogue.utterances)
+        try:
+            for tokens, choices in _side_passes(dialogue, speaker, encoder, turns, context_length):
+                passes.append(ChoicePass(tokens, choices, number))
+        except OverflowError:
+            problem = f"the persona and an utterance exceed the model's context of {context_length} tokens"
+            raise TextError(f"{name}:{dialogue.line}: {problem}: leave this record out") from None
+    return passes
+
+
 def hits_at_1(model: PreTrainedModel, passes: list[ChoicePass], autocast: AbstractContextManager) -> Entries:
     """Return for each choice whether the true candidate has the highest mean log-likelihood per token."""
-    hits = []
-    with evaluation_mode(model), autocast:
-        for choice_pass in tqdm(passes, desc="score candidates", unit="talk", leave=False, disable=None):
-            hits += [is_hit(scores) for scores in pass_scores(model, choice_pass)]
+    hits = [is_hit(scores) for scores in all_scores(model, passes, autocast)]
     places = [(choice_pass.dialogue, choice.turn) for choice_pass in passes for choice in choice_pass.choices]
     return Entries.of_equals(Places(*np.array(places).T), np.array(hits, float))
+
+
+def ranking_metrics(
+    model: PreTrainedModel, passes: list[ChoicePass], autocast: AbstractContextManager
+) -> dict[str, Entries]:
+    """Return for each record which kind of candidate has the highest mean log-likelihood per token.
+
+    The entries of `dnli_hits` say whether it is the true response, the others whether it is a response that
+    contradicts, one that is similar, or one of another dialogue.
+    """
+    kinds = []
+    for scores in all_scores(model, passes, autocast):
+        kinds.append(len(KINDS) if is_hit(scores) else int(np.argmax(scores)) // OF_EACH_KIND)
+    dialogues = np.array([choice_pass.dialogue for choice_pass in passes])
+    places = Places(dialogues, np.zeros(len(passes), int))  # without turns, because these are no dialogues of the text
+    names = ("dnli_contradict", "dnli_entail", "dnli_neutral", "dnli_hits")
+    return {name: Entries.of_equals(places, (np.array(kinds) == kind).astype(float)) for kind, name in enumerate(names)}
+
+
+def all_scores(model: PreTrainedModel, passes: list[ChoicePass], autocast: AbstractContextManager) -> list[list[float]]:
+    """Return `pass_scores` of the choices of all passes."""
+    with evaluation_mode(model), autocast:
+        bar = tqdm(passes, desc="score candidates", unit="talk", leave=False, disable=None)
+        return [scores for choice_pass in bar for scores in pass_scores(model, choice_pass)]
 
 
 def is_hit(scores: list[float]) -> bool:

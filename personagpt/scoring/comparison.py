@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from personagpt.scoring.bootstrap import percentile_interval, resamples
+from personagpt.scoring.definitions import METRICS
 from personagpt.scoring.entries import Entries, Metric
-from personagpt.scoring.metrics import METRICS
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.sequences.format import Encoder
 
@@ -31,26 +31,30 @@ def differences(
 def interval(metric: Metric, ours: Entries, theirs: Entries, seed: int) -> dict[str, float]:
     """Return the interval of the difference over resamples of the dialogues, drawn alike for both models.
 
-    Empty for a metric `is_distinct`, which falls where a dialogue is drawn twice, and for less than two dialogues.
+    Empty for a metric of n-grams' counts, which changes where a dialogue is drawn twice, and for less than two
+    dialogues.
     """
     dialogues = np.intersect1d(ours.places.dialogues, theirs.places.dialogues)
     count = len(dialogues)
-    if metric.is_distinct or count < 2:
+    if metric.of_counts or count < 2:
         return {}
-    sums = np.concatenate([_dialogue_sums(entries, dialogues) for entries in (ours, theirs)])  # (4, D)
+    our_sums, their_sums = (_dialogue_sums(entries, dialogues) for entries in (ours, theirs))
     resampled = []
     for drawn in resamples(count, seed):
-        ours_and_theirs = sums @ drawn
-        resampled.append(metric.of_sums(*ours_and_theirs[2:]) - metric.of_sums(*ours_and_theirs[:2]))
+        first, second = (metric.of_sums(values @ drawn, weights @ drawn) for values, weights in (our_sums, their_sums))
+        resampled.append(second - first)
     low, high = percentile_interval(resampled)
     return {"low": low, "high": high}
 
 
-def _dialogue_sums(entries: Entries, dialogues: np.ndarray) -> np.ndarray:
-    """Return the sums of values and of weights in each of `dialogues` (D,): (2, D)."""
+def _dialogue_sums(entries: Entries, dialogues: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sums of values, (D,) or (K, D), and of weights, (D,), in each of `dialogues` (D,)."""
     part = entries[np.isin(entries.places.dialogues, dialogues)]
     where = np.searchsorted(dialogues, part.places.dialogues)
-    return np.stack([np.bincount(where, numbers, len(dialogues)) for numbers in (part.values, part.weights)])
+    values, weights = np.zeros((len(dialogues), *part.values.shape[1:])), np.zeros(len(dialogues))
+    np.add.at(values, where, part.values)
+    np.add.at(weights, where, part.weights)
+    return values.T, weights
 
 
 def per_word(loss: Entries, dataset: PersonaChatDataset, encoder: Encoder) -> Entries:

@@ -7,6 +7,7 @@ entries.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,7 @@ class Entries:
     """n entries of one metric, in the order of the text. For most metrics the figure is sum(values) / sum(weights)."""
 
     places: Places
-    values: np.ndarray  # (n,)
+    values: np.ndarray  # (n,), or (n, K) where a figure needs K sums
     weights: np.ndarray  # (n,)
 
     @classmethod
@@ -53,17 +54,20 @@ class Metric:
     as_percent: bool = False
     in_training: bool = False  # computed by every evaluation of a run
     is_exponential: bool = False  # the exponential of the entries' mean
-    is_distinct: bool = False  # the share of different values; a value is the number of an n-gram
+    of_counts: Callable[[np.ndarray], float] | None = None  # the figure, of the counts of the values (G,)
+    of_totals: Callable[[np.ndarray, float], float] | None = None  # the figure, of sums of values (K,), of weights
     per_token: bool = False  # depends on the vocabulary: no comparison of models with different vocabularies
 
     def figure(self, entries: Entries) -> float:
         """Return the metric of these entries."""
-        if self.is_distinct:
-            return len(np.unique(entries.values)) / max(1, len(entries))
-        return float(self.of_sums(entries.values.sum(), entries.weights.sum()))
+        if self.of_counts:
+            return self.of_counts(np.unique(entries.values, return_counts=True)[1])
+        return float(self.of_sums(entries.values.sum(axis=0), entries.weights.sum()))
 
-    def of_sums(self, values: float, weights: float) -> float:
-        """Return the metric for the sums of its entries, for a metric that is not `is_distinct`."""
+    def of_sums(self, values: np.ndarray | float, weights: float) -> float:
+        """Return the metric for the sums of its entries, `values` () or (K,), for a metric without `of_counts`."""
+        if self.of_totals:
+            return self.of_totals(values, weights)
         return perplexity(values / weights) if self.is_exponential else values / weights
 
 

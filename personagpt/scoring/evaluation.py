@@ -11,19 +11,21 @@ from personagpt.device import hardware
 from personagpt.model.loading import TrainedModel, load_trained
 from personagpt.output import say
 from personagpt.scoring.bootstrap import PERCENT, RESAMPLES
-from personagpt.scoring.candidates import ChoicePass, choice_passes, hits_at_1
+from personagpt.scoring.candidates import ChoicePass, choice_passes, hits_at_1, ranking_metrics, ranking_passes
 from personagpt.scoring.comparison import differences, per_word
 from personagpt.scoring.entries import Entries
+from personagpt.scoring.generated import generated_metrics, greedy_replies
 from personagpt.scoring.goals import goal_metrics
 from personagpt.scoring.identification import identify
-from personagpt.scoring.metrics import figures, figures_by_turn, generated_metrics, teacher_forced
+from personagpt.scoring.metrics import figures, figures_by_turn, order_spread, teacher_forced
+from personagpt.scoring.nli import Classifier, nli_metrics
 from personagpt.scoring.published import has_published_vocabulary, is_published_text
 from personagpt.scoring.report import DISTRUST, table, table_by_turn, table_of_differences
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, open_tensors
 from personagpt.sequences.format import tokenizer_checksum
 from personagpt.sequences.goals import Goal
 from personagpt.settings import Settings
-from personagpt.text.convai2 import Corpus
+from personagpt.text.dialogues import SIDES, Corpus
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,13 @@ class EvaluationPlan:
     text: Path
     corpus: Corpus | None  # None: the validation tensors stand for the text
     goals: list[Goal]
+    side: str = "both"  # of SIDES: whose responses
     generate: int = 0  # how many replies
     identify: bool = False
     by_turn: bool = False
+    orders: int = 0  # of the facts, the text's own included; 0: no order_spread
+    nli: Classifier | None = None  # reads the replies
+    dnli: tuple[str, Corpus] | None = None  # a ranking set of Dialogue NLI, and its file
 
 
 def score_model(
@@ -55,9 +61,8 @@ def score_model(
     say(f"{len(dataset)} sequences, {times} x {tokens:,} tokens: {times * tokens / seconds:,.0f} tokens/s\n")
     if with_words:
         entries["word_perplexity"] = per_word(entries["loss"], dataset, encoder)
-    if plan.generate:
-        entries |= generated_metrics(model, dataset, encoder, autocast, plan.generate)
-        entries |= goal_metrics(model, dataset, encoder, autocast, plan.goals, plan.generate)
+    more, sources = _further_metrics(trained, plan, settings, dataset, entries["loss"])
+    entries |= more
     if passes:
         entries["hits_at_1"] = hits_at_1(model, passes, autocast)
     identified, counts = identify(model, dataset, encoder, autocast, settings.seed) if plan.identify else ({}, {})
@@ -65,7 +70,8 @@ def score_model(
     step = {} if trained.step is None else {"step": trained.step}
     origin = {"model": trained.name, "model_checksum": trained.checksum, "text": str(plan.text)}
     origin["text_sha256"] = dataset.metadata["text_sha256"]
-    result = step | origin | figures(entries) | counts
+    origin |= {} if plan.side == "both" else {"side": plan.side}
+    result = step | origin | figures(entries) | counts | sources
     say(table(result, is_published_text(plan.text) and has_published_vocabulary(trained.tokenizer)))
     if plan.by_turn:
         result["by_turn"] = figures_by_turn(entries)
@@ -73,6 +79,31 @@ def score_model(
     if not title:  # of two models once, at the end
         say(f"\n{DISTRUST}")
     return entries, result
+
+
+def _further_metrics(
+    trained: TrainedModel, plan: EvaluationPlan, settings: Settings, dataset: PersonaChatDataset, loss: Entries
+) -> tuple[dict[str, Entries], dict[str, Any]]:
+    """Return the entries of the metrics that the plan asks for by an option, and what they were computed with."""
+    model, encoder, autocast = trained.model, trained.encoder, trained.autocast
+    entries: dict[str, Entries] = {}
+    sources: dict[str, Any] = {}
+    if plan.orders:
+        entries["order_spread"] = order_spread(model, dataset, encoder, autocast, loss, plan.orders, settings.seed)
+        sources["orders"] = plan.orders
+    if plan.generate:
+        replies = greedy_replies(model, dataset, encoder, autocast, plan.generate)
+        entries |= generated_metrics(replies)
+        entries |= goal_metrics(model, dataset, encoder, autocast, plan.goals, plan.generate)
+        if plan.nli:
+            entries |= nli_metrics(replies, plan.nli)
+            sources["nli"] = plan.nli.name
+    if plan.dnli:
+        file, rankings = plan.dnli
+        choices = ranking_passes(rankings, encoder, trained.context_length, file)
+        entries |= ranking_metrics(model, choices, autocast)
+        sources["dnli"] = file
+    return entries, sources
 
 
 def compare_models(names: list[str], plan: EvaluationPlan, settings: Settings) -> dict[str, Any]:
@@ -118,18 +149,24 @@ def with_earlier(figures: dict[str, Any], earlier: dict[str, Any] | None) -> dic
 
 def _is_same(figures: dict[str, Any], earlier: dict[str, Any]) -> bool:
     """Return whether both are figures of the same model on the same responses."""
-    return all(figures[key] == earlier.get(key) for key in ("model_checksum", "text_sha256", "responses"))
+    identity = ("model_checksum", "text_sha256", "side", "responses")  # no side: both
+    return all(figures.get(key) == earlier.get(key) for key in identity)
 
 
 def _make_sequences(
     trained: TrainedModel, plan: EvaluationPlan, settings: Settings
 ) -> tuple[PersonaChatDataset, list[ChoicePass]]:
-    """Return the sequences of the text, and the passes over its candidates."""
+    """Return the sequences of the text's sides that count, and the passes over their candidates."""
     encoder, limits = trained.encoder, (settings.max_turns, trained.context_length)
     if plan.corpus is None:
         tensors = settings.tensors("valid")
-        dataset = open_tensors(tensors, plan.text, trained.tokenizer, *limits, plan.goals)
-        return dataset.without_goals(encoder.act), []
-    tensors = encode_corpus(plan.corpus, encoder, *limits, str(plan.text))
-    dataset = PersonaChatDataset.from_tensors(tensors, trained.context_length, plan.corpus.sha256)
-    return dataset, choice_passes(plan.corpus, encoder, *limits)
+        dataset = open_tensors(tensors, plan.text, trained.tokenizer, *limits, plan.goals).without_goals(encoder.act)
+        passes = []
+    else:
+        tensors = encode_corpus(plan.corpus, encoder, *limits, str(plan.text))
+        dataset = PersonaChatDataset.from_tensors(tensors, trained.context_length, plan.corpus.sha256)
+        passes = choice_passes(plan.corpus, encoder, *limits)
+    if plan.side == "both":
+        return dataset, passes
+    speaker = encoder.speakers[SIDES.index(plan.side)]
+    return dataset.starting_with(speaker), [each for each in passes if each.tokens[0] == speaker]

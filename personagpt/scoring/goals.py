@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from personagpt.model.decoders import context_length
 from personagpt.model.generation import ReplyRequest, fit_context, generate_replies
+from personagpt.model.loading import recorded_goals
 from personagpt.model.sampling import GREEDY
 from personagpt.scoring.entries import Entries
 from personagpt.scoring.metrics import response_places
@@ -29,7 +30,9 @@ def goal_metrics(
     """Return the entries of `goal_hit` and `goal_base` for the first `count` responses that follow a goal.
 
     An entry says whether a greedy reply in the response's place follows the goal: with the goal in front of the
-    context, and without it. A response that follows several goals stands for the rarest. Empty without such responses.
+    context, and without it. A model that does not say with which goals it was trained gets the goal as the published
+    model learned goals: with <|p1|> and no facts. A response that follows several goals stands for the rarest. Empty
+    without such responses.
     """
     sequences = [dataset.sequence(index) for index in range(len(dataset))]
     spans = [(tokens, start, end) for tokens, own in sequences for start, end in own.tolist()]
@@ -43,7 +46,10 @@ def goal_metrics(
         front = [encoder.act, *encoder.texts([chosen[index].text])[0]]
         room = context_length(model.config) - GREEDY.max_new_tokens - len(front)
         context = fit_context(tokens[:start].tolist(), encoder, room)
-        requests["goal_hit"].append(ReplyRequest(front + context))
+        with_goal = front + context
+        if recorded_goals(model.config) is None:
+            with_goal = encoder.prefix(0, [], chosen[index].text) + context[context.index(encoder.start) + 1 :]
+        requests["goal_hit"].append(ReplyRequest(with_goal))
         requests["goal_base"].append(ReplyRequest(context))
     places = response_places(sequences, dataset.tensors.dialogues, encoder)[np.array(responses)]
     entries = {}

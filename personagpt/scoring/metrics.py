@@ -1,54 +1,31 @@
-"""The metrics of a model on held-out dialogues (teacher-forced), and of the replies that it generates.
+"""The teacher-forced metrics of a model on held-out dialogues, and the figures of all metrics.
 
 Figures are fractions (F1 0.434). A metric that cannot be computed is absent.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from tqdm import tqdm
-from transformers import PreTrainedModel
 
 from personagpt.errors import is_out_of_memory
-from personagpt.model.decoders import context_length, hidden_states, output_matrix
-from personagpt.model.generation import ReplyRequest, fit_context, generate_replies
+from personagpt.model.decoders import hidden_states, output_matrix
 from personagpt.model.gpt2 import evaluation_mode
 from personagpt.model.loss import score_hidden
-from personagpt.model.sampling import GREEDY
-from personagpt.scoring.entries import Entries, Metric, Places
+from personagpt.scoring.definitions import METRICS
+from personagpt.scoring.entries import Entries, Places
 from personagpt.sequences.batches import Batch, collate
 from personagpt.sequences.dataset import PersonaChatDataset
+from personagpt.sequences.fact_order import FactOrder
 from personagpt.sequences.format import Encoder
-from personagpt.text.words import split_words
 
 LabelledTokens = tuple[np.ndarray, np.ndarray]  # a sequence's tokens (T,), start and end of each response (R, 2)
 
-# Every evaluation of a run computes the teacher-forced metrics.
-FORCED = {"in_training": True, "per_token": True}
-GAIN = "perplexity with exchanged personas over perplexity; above 1: the model uses the persona"
-METRICS = (
-    Metric("loss", "nats per response token", **FORCED),
-    Metric("perplexity", "exp(loss)", is_exponential=True, **FORCED),
-    Metric("turn_perplexity", "mean over responses, first token left out", is_exponential=True, **FORCED),
-    Metric("word_perplexity", "exp(nats per word and end): compares vocabularies", is_exponential=True),
-    Metric("token_f1", "of sets of teacher-forced tokens: to be distrusted", as_percent=True, **FORCED),
-    Metric("persona_gain", GAIN, is_exponential=True, **FORCED),
-    Metric("word_f1", "generated words against the human's", as_percent=True),
-    Metric("distinct_1", "distinct words of the replies", as_percent=True, is_distinct=True),
-    Metric("distinct_2", "distinct pairs of words", as_percent=True, is_distinct=True),
-    Metric("repeat_rate", "replies that repeat four words in a row of their speaker's", as_percent=True),
-    Metric("goal_hit", "replies that follow the goal they were given", as_percent=True),
-    Metric("goal_base", "replies that follow it without having been given it", as_percent=True),
-    Metric("hits_at_1", "the true response scored highest among its candidates", as_percent=True),
-    Metric("persona_at_1", "a side's own persona scored highest", as_percent=True),
-    Metric("persona_mrr", "1 / the rank of a side's own persona, on average"),
-)
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 32768, "mps": 8192}  # padded; larger batches are no faster
 
 
@@ -114,11 +91,13 @@ def by_length(sequences: list[LabelledTokens], device: str) -> Iterator[list[int
 def figures(entries: dict[str, Entries]) -> dict[str, float]:
     """Return each metric's figure, and the counts behind them.
 
-    `responses` and `response_tokens`; `generated` replies, `identified` sides, `goal_replies` with a goal.
+    `responses` and `response_tokens`; `generated` replies, `nli_replies` that a classifier has read, `goal_replies`
+    with a goal, `rankings` of Dialogue NLI, `identified` sides.
     """
     result = {metric.name: metric.figure(entries[metric.name]) for metric in METRICS if metric.name in entries}
     result |= {"responses": len(entries["loss"]), "response_tokens": int(entries["loss"].weights.sum())}
-    counted = {"generated": "word_f1", "identified": "persona_at_1", "goal_replies": "goal_hit"}
+    counted = {"generated": "word_f1", "nli_replies": "contradicts_self", "goal_replies": "goal_hit"}
+    counted |= {"rankings": "dnli_hits", "identified": "persona_at_1"}
     return result | {count: len(entries[name]) for count, name in counted.items() if name in entries}
 
 
@@ -169,6 +148,34 @@ def teacher_forced(
         gain = others.values - loss.values[compared]
         entries["persona_gain"] = Entries(others.places, gain, others.weights)
     return entries
+
+
+def order_spread(
+    model: torch.nn.Module,
+    dataset: PersonaChatDataset,
+    encoder: Encoder,
+    autocast: AbstractContextManager,
+    loss: Entries,
+    orders: int,
+    seed: int,
+) -> Entries:
+    """Return the negative log-likelihood of each response with the facts in their worst and best order: values (R, 2).
+
+    These are the orders with the highest and the lowest likelihood of a sequence's responses, among `orders`. The first
+    is the text's own, under which the entries are `loss`. The others are drawn under `seed`. Over a whole text the
+    effects of single orders would cancel out.
+    """
+    nll = [loss.values]
+    for number in range(1, orders):
+        ordered = dataset.with_facts_in(FactOrder(encoder, seed, number))
+        sequences = [ordered.sequence(index) for index in range(len(ordered))]
+        scores = score(model, sequences, autocast, f"score order {number + 1} of {orders}")
+        nll.append(_loss_entries(loss.places, [response for each in scores for response in each]).values)
+    of_responses = np.stack(nll, axis=1)  # (R, K)
+    starts, counts = dataset.tensors.response_offsets[:-1], np.diff(dataset.tensors.response_offsets)
+    of_sequences = np.add.reduceat(of_responses, starts)  # (S, K)
+    chosen = np.stack([of_sequences.argmax(axis=1), of_sequences.argmin(axis=1)], axis=1)  # (S, 2)
+    return Entries(loss.places, np.take_along_axis(of_responses, np.repeat(chosen, counts, axis=0), 1), loss.weights)
 
 
 def _loss_entries(places: Places, responses: list[ResponseScores]) -> Entries:
@@ -235,73 +242,3 @@ def cut_talk(talk: np.ndarray, spans: np.ndarray, eos: int, room: int) -> Labell
     cut = next(start for start in starts if len(talk) - start <= room or start == starts[-2])
     kept = spans[spans[:, 0] >= cut] - cut
     return talk[cut:][:room], kept[kept[:, 1] <= room]
-
-
-def generated_metrics(
-    model: PreTrainedModel,
-    dataset: PersonaChatDataset,
-    encoder: Encoder,
-    autocast: AbstractContextManager,
-    count: int,
-) -> dict[str, Entries]:
-    """Return the entries of `word_f1`, `distinct_1`, `distinct_2` and `repeat_rate`.
-
-    They are those of greedy replies in the place of the first `count` responses.
-    """
-    sequences = [dataset.sequence(index) for index in range(len(dataset))]
-    places = response_places(sequences, dataset.tensors.dialogues, encoder)[:count]
-    requests, human = [], []
-    room = context_length(model.config) - GREEDY.max_new_tokens  # where a reply needs more, the oldest utterances go
-    for tokens, spans in sequences:
-        for start, end in spans[: count - len(requests)].tolist():
-            requests.append(ReplyRequest(fit_context(tokens[:start].tolist(), encoder, room)))
-            human.append(encoder.decode_reply(tokens[start:end].tolist()))
-    replies = generate_replies(model, encoder, requests, autocast, "generate")
-    # A side's responses follow each other; a turn of 1 or 2 begins a side.
-    begins = np.maximum.accumulate(np.where(places.turns <= 2, np.arange(len(replies)), 0)).tolist()
-    repeated = [repeats(reply, human[begin:i]) for i, (reply, begin) in enumerate(zip(replies, begins, strict=True))]
-    f1s = [word_f1(ours, theirs) for ours, theirs in zip(replies, human, strict=True)]
-    return {
-        "word_f1": Entries.of_equals(places, np.array(f1s)),
-        "distinct_1": _gram_entries(places, replies, 1),
-        "distinct_2": _gram_entries(places, replies, 2),
-        "repeat_rate": Entries.of_equals(places, np.array(repeated, float)),
-    }
-
-
-def _gram_entries(places: Places, replies: list[str], n: int) -> Entries:
-    """Return an entry for each n-gram of each reply: its number among the different n-grams."""
-    grams_of = [grams(reply, n) for reply in replies]
-    numbers: dict[tuple[str, ...], int] = {}
-    values = [numbers.setdefault(gram, len(numbers)) for reply_grams in grams_of for gram in reply_grams]
-    where = np.repeat(np.arange(len(replies)), [len(reply_grams) for reply_grams in grams_of])
-    return Entries.of_equals(places[where], np.array(values, int))
-
-
-def words(text: str) -> list[str]:
-    """Return ConvAI2's words: those of `split_words` without the articles a, an, the."""
-    return [word for word in split_words(text) if word not in ("a", "an", "the")]
-
-
-def word_f1(generated: str, true: str) -> float:
-    """Return ConvAI2's F1, of the multisets of words."""
-    ours, theirs = Counter(words(generated)), Counter(words(true))
-    return f1((ours & theirs).total(), ours.total(), theirs.total())
-
-
-def grams(text: str, n: int) -> list[tuple[str, ...]]:
-    """Return every n words in a row of `text`."""
-    text_words = words(text)
-    return [tuple(text_words[i : i + n]) for i in range(len(text_words) - n + 1)]
-
-
-def distinct(replies: Iterable[str], n: int) -> float:
-    """Return distinct n-grams over all n-grams of the replies' words (Li et al. 2016), 0 where there are none."""
-    all_grams = [gram for reply in replies for gram in grams(reply, n)]
-    return len(set(all_grams)) / len(all_grams) if all_grams else 0.0
-
-
-def repeats(reply: str, earlier: Iterable[str], n: int = 4) -> bool:
-    """Return whether `reply` has n words in a row of one of the utterances `earlier`."""
-    said = {gram for utterance in earlier for gram in grams(utterance, n)}
-    return not said.isdisjoint(grams(reply, n))

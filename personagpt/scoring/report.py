@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from personagpt.scoring.bootstrap import PERCENT, RESAMPLES
-from personagpt.scoring.entries import Metric
+from personagpt.scoring.definitions import METRICS, shown
 from personagpt.scoring.identification import PERSONAS
-from personagpt.scoring.metrics import METRICS
-from personagpt.scoring.published import PUBLISHED
+from personagpt.scoring.published import PUBLISHED, Published
 
-COMPARABLE = "The published perplexity is turn_perplexity, the published F1 is token_f1."
+COMPARED = ("turn_perplexity", "token_f1", "word_f1", "hits_at_1")  # the metrics that published figures count
+COMPARABLE = """\
+A column has one definition. Figures of other definitions stand on the right, and do not compare with this model's. The
+~ figures are derived from the published 10.2 and 11.4 (docs/evaluate.md says how), which are of both speakers'
+responses. The last three models' figures are of the second speaker's 7,801 responses (--side second). hits_at_1 ranks
+candidates by likelihood, as Lost in Conversation does; a head that was trained on candidates ranks them better."""
 DISTRUST = """\
 token_f1: an untrained model with tied embeddings predicts the token that it has just read. The set of these tokens is
 nearly the set of the true ones, so it scores about 70 %, and a trained model may score less. The figure to trust is
@@ -24,21 +28,33 @@ def table(figures: dict[str, Any], comparable: bool) -> str:
         for metric in METRICS
         if metric.name in figures
     ]
+    whose = f", of the speaker who talks {figures['side']}" if "side" in figures else ""
     meanings = {
-        "responses": f"of {figures['response_tokens']:,} tokens",
+        "responses": f"of {figures['response_tokens']:,} tokens{whose}",
         "generated": "replies, greedy",
+        "nli_replies": f"replies, greedy, read by {figures.get('nli')}",
         "goal_replies": "replies, greedy, with a goal and without it",
+        "rankings": f"records of {figures.get('dnli')}, by likelihood among 31: chance 3.2 %, the others 32.3 % each",
+        "orders": "orders of the facts, the text's own the first",
     }
     lines += [f"{name:<16}{figures[name]:>9,}   {text}" for name, text in meanings.items() if name in figures]
     if "identified_among" in figures:
         lines.append(f"{'identified':<16}{figures.get('identified', 0):>9,}   {_identified(figures)}")
     if not comparable:
         return "\n".join(lines)
-    lines += ["", f"{'published on ConvAI2':<24}{'perplexity':>15}{'F1':>11}"]
-    ours = figures["turn_perplexity"], 100 * figures["token_f1"]
-    for name, (perplexity, f1) in {"this model": ours, **PUBLISHED}.items():
-        lines.append(f"{name:<24}{perplexity:>15.1f}{f1:>9.1f} %")
-    return "\n".join([*lines, "", COMPARABLE])
+    return "\n".join([*lines, "", *_beside_published(figures), "", COMPARABLE])
+
+
+def _beside_published(figures: dict[str, Any]) -> list[str]:
+    """Return the lines of a table: this model's figures and the published figures, by what they count."""
+    columns = [metric for metric in METRICS if metric.name in COMPARED]
+    header = "".join(f"  {metric.name:>8}" for metric in columns)
+    lines = [f"{'published on ConvAI2':<20}{header}   published otherwise"]
+    ours = {metric.name: shown(metric, figures[metric.name]) for metric in columns if metric.name in figures}
+    for name, row in {"this model": Published(ours), **PUBLISHED}.items():
+        cells = "".join(f"  {row.cells.get(metric.name, ''):>{max(8, len(metric.name))}}" for metric in columns)
+        lines.append(f"{name:<20}{cells}   {row.otherwise}".rstrip())
+    return lines
 
 
 def _identified(figures: dict[str, Any]) -> str:
@@ -86,10 +102,3 @@ def table_of_differences(
             "word_perplexity, of the same words for both models, compares them.",
         ]
     return "\n".join(lines)
-
-
-def shown(metric: Metric, value: float, sign: str = "") -> str:
-    """Return a metric's value as the tables show it; a `sign` of "+" shows the sign of a positive value."""
-    if metric.as_percent:
-        return f"{100 * value:{sign}.1f} %"
-    return f"{value:{sign}.{4 if metric.name == 'loss' else 2}f}"

@@ -33,6 +33,13 @@ class StepPlan:
             self._epoch, self._groups = epoch, epoch_groups(self.lengths, self.seed, epoch, self.per_step)
         return self._groups[position]
 
+    def share(self, count: int, step: int) -> np.ndarray:
+        """Return which of `count` other items belong to `step`: each once an epoch, spread evenly over its steps."""
+        epoch, position = divmod(step - 1, self.steps_per_epoch)
+        order = np.random.RandomState([self.seed, epoch, 1]).permutation(count)
+        first, end = (count * place // self.steps_per_epoch for place in (position, position + 1))
+        return order[first:end]
+
 
 def epoch_groups(lengths: np.ndarray, seed: int, epoch: int, per_step: int) -> list[np.ndarray]:
     """Return the sequences of each step of an epoch.

@@ -6,6 +6,7 @@ and the settings from which the sequences were made. Training refuses a file tha
 
 from __future__ import annotations
 
+import copy
 import json
 from array import array
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from personagpt.files import check_present, file_checksum
+from personagpt.sequences.fact_order import FactOrder
 from personagpt.sequences.format import (
     IGNORED,
     DataError,
@@ -74,6 +76,8 @@ def tensor_metadata(
 class PersonaChatDataset(torch.utils.data.Dataset):
     """The sequences of a tensor file. Raises DataError where the file is missing, damaged or hostile."""
 
+    order: FactOrder | None = None  # of the facts of each sequence; None: as in the file
+
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.metadata, self.tensors = _read_tensors(self.path)
@@ -118,14 +122,31 @@ class PersonaChatDataset(torch.utils.data.Dataset):
         index %= len(self)
         start, end = self.tensors.offsets[index : index + 2]
         first, last = self.tensors.response_offsets[index : index + 2]
-        return self.tensors.tokens[start:end].astype(np.int64), self.tensors.responses[first:last] - start
+        tokens = self.tensors.tokens[start:end].astype(np.int64)
+        tokens = tokens if self.order is None else self.order.apply(index, tokens)
+        return tokens, self.tensors.responses[first:last] - start
+
+    def with_facts_in(self, order: FactOrder) -> PersonaChatDataset:
+        """Return the same sequences with their facts in `order`. The tensors are shared."""
+        dataset = copy.copy(self)
+        dataset.order = order
+        return dataset
 
     def without_goals(self, act: int) -> PersonaChatDataset:
         """Return the sequences that do not start with the token `act`. They hold each response once, for scoring."""
+        kept = self.tensors.tokens[self.tensors.offsets[:-1]] != act  # (S,)
+        return self if kept.all() else self._only(kept)
+
+    def starting_with(self, token: int) -> PersonaChatDataset:
+        """Return the sequences that start with `token`, such as a speaker's. Raises DataError where there are none."""
+        kept = self.tensors.tokens[self.tensors.offsets[:-1]] == token  # (S,)
+        if not kept.any():
+            raise DataError("the text has no response of that speaker; leave out --side")
+        return self._only(kept)
+
+    def _only(self, kept: np.ndarray) -> PersonaChatDataset:
+        """Return the sequences `kept` (S,) bool."""
         tensors = self.tensors
-        kept = tensors.tokens[tensors.offsets[:-1]] != act  # (S,)
-        if kept.all():
-            return self
         tokens, responses = np.repeat(kept, self.lengths), np.repeat(kept, np.diff(tensors.response_offsets))
         before = np.concatenate([[0], np.cumsum(~tokens)])  # (N + 1,) tokens left out before each token
         made = Tensors(

@@ -159,8 +159,12 @@ class Commands:
         return f"flagged as {kind}: {printable(talk.texts[-1])}"
 
     def _save(self, rest: str) -> str:
-        talk = self.session.talk
-        return f"recorded in {self.session.recordings.path}: {talk.id}" if talk.turns else NOTHING
+        session = self.session
+        if not session.talk.turns:
+            return NOTHING
+        if not session.recordings.talks(ids=[session.recorded_as]):
+            raise TalkDeleted
+        return f"recorded in {session.recordings.path}: {session.recorded_as}"
 
 
 def completions(goals: Sequence[Goal], line: str) -> list[str]:

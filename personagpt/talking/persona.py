@@ -112,6 +112,9 @@ class Persona:
 
         `goal` is for this reply, such as "ask about pets."; a reply in `avoid` is drawn again. If the model has nothing
         to say, the reply is empty and the history stays as it was.
+
+        A model that does not say with which goals it was trained gets the goal as the published model learned goals:
+        with <|p1|> and without the facts.
         """
         return "".join(self.stream(text, goal=goal, avoid=avoid)).strip()
 
@@ -257,9 +260,10 @@ class Persona:
     def _request(self, utterances: list[str], goal: str | None, avoid: Sequence[str] = ()) -> ReplyRequest:
         """Return the request for the persona's next utterance, other than its last utterance and those in `avoid`."""
         room = self.model.context_length - self.sampling.max_new_tokens
-        context = self.model.encoder.context(
-            len(utterances) % 2, self.facts, self._shown(utterances), room, goal or None
-        )
+        speaker, facts = len(utterances) % 2, self.facts
+        if goal and self.model.goals is None:  # as the published model learned goals, whoever talks
+            speaker, facts = 0, []
+        context = self.model.encoder.context(speaker, facts, self._shown(utterances), room, goal or None)
         return ReplyRequest(context, self.sampling, self._random, ("", *avoid), tuple(utterances[-2::-2]))
 
     def _add(self, said: list[str], reply: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+SIDES = ("first", "second", "both")  # whose responses are meant: those of speaker 0, of speaker 1, of both
 NO_CANDIDATES: Mapping[int, list[str]] = MappingProxyType({})  # shared, because a million dialogues may have none
 
 
@@ -38,6 +39,10 @@ class Corpus:
     left_out: list[int]  # first lines of the dialogues that are left out because an utterance is empty
     mirrors: set[int] = field(default_factory=set)  # first lines of those that are left out as mirrors of others
     sha256: str = field(default="", compare=False)  # of the file's bytes
+
+    def has_response_of(self, speaker: int) -> bool:
+        """Return whether `speaker` says anything in a dialogue in which that side counts."""
+        return any(speaker in sides and len(dialogue.utterances) > speaker for dialogue, sides in self)
 
     def __len__(self) -> int:
         return len(self.dialogues)

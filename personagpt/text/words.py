@@ -64,3 +64,8 @@ def split_sentences(text: str) -> list[str]:
 def asks(text: str) -> bool:
     """Return whether `text` has a question mark of any script."""
     return _QUESTION.search(text) is not None
+
+
+def one_line(text: str) -> str:
+    """Return `text` with a space for each tab and line end, without space around it."""
+    return re.sub(r"[\t\n\r]+", " ", text).strip()

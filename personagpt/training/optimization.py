@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,11 @@ from personagpt.model.loss import ResponseLoss
 from personagpt.output import say
 from personagpt.sequences.batches import Batch, StepBatches
 from personagpt.sequences.dataset import PersonaChatDataset
+from personagpt.sequences.preference_tensors import PreferenceData
 from personagpt.settings import Settings
+from personagpt.training.preferences import Replies, StepItems
 
+REFERENCE = "reference"  # the name of `Trainer.reference` among the optimizer's tensors of a checkpoint
 DONE, FAILED, OUT_OF_MEMORY = range(3)  # how a process ends its gradients of a step, the worst last
 
 
@@ -37,14 +41,17 @@ class StepResult:
     loss_sum: Tensor  # () this process's summed negative log-likelihood, nats
     grad_norm: Tensor  # () the gradient's norm before clipping
     learn_rate: float
+    preferences: Tensor | None = None  # (4,) this process's tally, `Replies.weigh`
 
 
-def training_step(trainer: Trainer, batches: StepBatches, seed: int, learn_rate: float) -> StepResult:
+def training_step(
+    trainer: Trainer, batches: StepBatches, seed: int, learn_rate: float, items: StepItems | None = None
+) -> StepResult:
     """Take one optimizer step over `batches`. Its loss is the mean over the response tokens of all processes.
 
-    How the step's sequences are split into batches and processes does not change that mean. Where memory runs out or
-    compiling fails, all processes start the step over, in smaller batches or uncompiled. Raises the error where that
-    does not help.
+    `items` add `preference_weight` times the mean of their losses. How the step's sequences are split into batches and
+    processes changes neither mean. Where memory runs out or compiling fails, all processes start the step over, in
+    smaller batches or uncompiled. Raises the error where that does not help.
     """
     device, label_tokens = trainer.processes.device, batches.label_tokens
     while True:
@@ -56,6 +63,7 @@ def training_step(trainer: Trainer, batches: StepBatches, seed: int, learn_rate:
                 batch_sum = trainer.forward(batch.to(device))  # ()
                 trainer.backward(batch_sum * (1 / label_tokens))
                 loss_sum += batch_sum.detach().to(loss_sum.dtype)
+            tally = trainer.add_preferences(items) if items else None
         except Exception as raised:  # a signal's Stopped is no Exception and passes
             error = raised
         if not trainer.must_retake(error):
@@ -63,7 +71,7 @@ def training_step(trainer: Trainer, batches: StepBatches, seed: int, learn_rate:
     trainer.add_up_gradients()
     grad_norm = trainer.clip_gradients(trainer.settings.max_grad_norm)
     trainer.update(learn_rate)
-    return StepResult(label_tokens, loss_sum, grad_norm, learn_rate)
+    return StepResult(label_tokens, loss_sum, grad_norm, learn_rate, tally)
 
 
 def schedule(step: int, total_steps: int, warmup_steps: int) -> float:
@@ -100,6 +108,7 @@ class Trainer:
         if self.amp:
             level = precision.removeprefix("apex-")
             self.model, self.optimizer = self.amp.initialize(model, self.optimizer, opt_level=level, verbosity=0)
+        self.reference: Tensor | None = None  # `log_likelihoods` of the preferences under the run's first model
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=precision == "fp16")
         uncast = self.amp.disable_casts if precision == "apex-O1" else contextlib.nullcontext
         self.loss_module: torch.nn.Module = ResponseLoss(self.model, uncast)
@@ -121,6 +130,29 @@ class Trainer:
         """Return the summed negative log-likelihood of the batch's labels, (), in nats."""
         with autocast(self.precision, self.processes.device):
             return self.loss_module(batch.input_ids, batch.label_index, batch.targets)
+
+    def items(self, data: PreferenceData | None, group: np.ndarray) -> StepItems | None:
+        """Return this process's batches of the items `group` of `data`; None without data."""
+        if data is None:
+            return None
+        return StepItems(data, self.reference, group, self.processes.rank, self.processes.count, self.width_multiple)
+
+    def add_preferences(self, items: StepItems) -> Tensor:
+        """Add the gradient of `preference_weight` times the items' mean loss. Return this process's tally, (4,)."""
+        device, settings = self.processes.device, self.settings
+        tally = torch.zeros(4, dtype=sum_dtype(device), device=device)
+
+        def weigh(replies: Replies, nll: Tensor) -> Tensor:
+            weights, found = replies.weigh(nll, settings.preference_beta)
+            tally.add_(found)
+            return weights
+
+        for batch, replies in items.of_size(self.batch_size):
+            inputs = vars(batch.to(device)).values()
+            with autocast(self.precision, device):
+                loss = self.loss_module.weighted(*inputs, functools.partial(weigh, replies.to(device)))
+            self.backward(loss * (settings.preference_weight / len(items.group)))
+        return tally
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of `loss` (), scaled as the precision needs it."""
@@ -254,6 +286,8 @@ def load_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Path) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in load_file(checkpoint / OPTIMIZER).items():
         index, _, key = name.partition(".")
+        if name == REFERENCE:
+            continue
         state.setdefault(int(index), {})[key] = tensor
     parameters = _parameters(optimizer)
     with torch.no_grad():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from personagpt.files import write_figure
 from personagpt.output import is_first_process
-from personagpt.training.logs import EVAL_COLUMNS, LOSS_COLUMNS, Rows, best_effort, read_rows
+from personagpt.training.csv_log import EVAL_COLUMNS, LOSS_COLUMNS, PREFERENCE_COLUMNS, Rows, best_effort, read_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,8 +21,8 @@ def draw_stale_plots(folder: Path) -> None:
     with best_effort(folder / PLOTS[0]):
         drawn = [path.stat().st_mtime if path.exists() else 0.0 for path in map(folder.joinpath, PLOTS)]
         if is_first_process() and any(path.stat().st_mtime > min(drawn) for path in folder.glob("*.csv")):
-            losses, _ = read_rows(folder / "loss.csv", LOSS_COLUMNS)
-            evaluations, _ = read_rows(folder / "eval.csv", EVAL_COLUMNS)
+            losses, _ = read_rows(folder / "loss.csv", LOSS_COLUMNS + PREFERENCE_COLUMNS)
+            evaluations, _ = read_rows(folder / "eval.csv", EVAL_COLUMNS + PREFERENCE_COLUMNS)
             draw_plots(folder, losses, evaluations)
 
 
@@ -36,11 +36,14 @@ def loss_figure(losses: Rows, evaluations: Rows) -> Figure:
     """Return the losses of training and validation, with a star on the loss of checkpoint/best.
 
     From the second evaluation on, another panel enlarges the validation loss, because an upturn is small beside the
-    fall of a run's first steps.
+    fall of a run's first steps. A last panel has the preferences, where the run learns some.
     """
     pairs = zip(_column(evaluations, "step"), _column(evaluations, "loss"), strict=True)
     points = [(step, loss) for step, loss in pairs if math.isfinite(loss)]
-    figure, panels = _figure("loss (nats per response token)", panels=1 + (len(points) > 1))
+    learns = any(math.isfinite(value) for rows in (losses, evaluations) for value in _column(rows, "preference_loss"))
+    figure, panels = _figure("loss (nats per response token)", panels=1 + (len(points) > 1) + learns)
+    if learns:
+        _plot_preferences(panels.pop(), losses, evaluations)
     for axes in panels:
         _plot(axes, losses, "loss", label="training")
         if points:
@@ -59,6 +62,23 @@ def learn_rate_figure(losses: Rows) -> Figure:
     _plot(axes, losses, "learn_rate")
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    return figure
+
+
+def runs_figure(runs: list[tuple[str, Rows, Rows]]) -> Figure:
+    """Return the losses of several runs by epoch, from the name, the training and the validation losses of each run.
+
+    Validation losses are points in the colour of their run. Epochs compare runs with different numbers of sequences in
+    a step.
+    """
+    figure, (axes,) = _figure("loss (nats per response token)", panels=1)
+    axes.set_xlabel("epoch")
+    for name, losses, evaluations in runs:
+        (line,) = axes.plot(_column(losses, "epoch"), _column(losses, "loss"), linewidth=1.2, label=name)
+        axes.plot(_column(evaluations, "epoch"), _column(evaluations, "loss"), "o--", color=line.get_color())
+    _use_log_scale(axes)
+    labels = axes.get_legend_handles_labels()
+    figure.legend(*labels, loc="outside upper center", title="lines: training, points: validation")
     return figure
 
 
@@ -100,6 +120,17 @@ def _plot_validation(axes: Any, points: list[tuple[float, float]]) -> None:
     label = f"checkpoint/best, step {step:.0f}"
     # Behind the point of this evaluation, which a run's first evaluation shows alone.
     axes.plot(step, loss, "*", markersize=18, color="tab:green", zorder=1.9, label=label)
+
+
+def _plot_preferences(axes: Any, losses: Rows, evaluations: Rows) -> None:
+    for rows, style, kind in ((losses, ".-", "training"), (evaluations, "o--", "held back")):
+        for name, color in (("loss", "tab:blue"), ("accuracy", "tab:orange")):
+            values = _column(rows, f"preference_{name}")
+            if any(map(math.isfinite, values)):
+                axes.plot(_column(rows, "step"), values, style, color=color, linewidth=1.2, label=f"{name}, {kind}")
+    axes.set_ylim(bottom=0)
+    axes.set_title("preferences: loss (nats), accuracy", fontsize="medium")
+    axes.legend(fontsize="small")
 
 
 def _enlarge(axes: Any, points: list[tuple[float, float]]) -> None:

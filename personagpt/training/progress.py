@@ -15,6 +15,7 @@ from personagpt.errors import RunError
 from personagpt.output import is_first_process, say
 from personagpt.sequences.batches import StepBatches
 from personagpt.training.optimization import StepResult, Trainer, sum_dtype
+from personagpt.training.preferences import tally_figures
 from personagpt.training.resume import RunState
 from personagpt.training.start import RunPlan
 
@@ -28,6 +29,9 @@ class Progress:
         # the saved sum, which is the sum of all processes; the others start at 0.
         before, device = state.loss_sum if is_first_process() else 0.0, self.processes.device
         self.loss_sum = torch.tensor(before, dtype=sum_dtype(device), device=device)
+        self.tally = torch.tensor(state.preference_tally or [0.0] * 4, dtype=sum_dtype(device), device=device)
+        if not is_first_process():
+            self.tally.zero_()
         self.last: StepResult | None = None
         self.sequence_tokens, self.row_seconds = 0, 0.0
         self.clock = self.started = time.perf_counter()
@@ -42,6 +46,8 @@ class Progress:
         self.state.label_tokens += result.label_tokens
         self.sequence_tokens += batches.tokens
         self.loss_sum += result.loss_sum
+        if result.preferences is not None:
+            self.tally += result.preferences
         self.bar.update()
 
     @contextlib.contextmanager
@@ -57,6 +63,10 @@ class Progress:
         """Return the loss since the last row, summed over the response tokens of all processes, in nats."""
         return self.processes.sum(self.loss_sum.clone()).item()
 
+    def total_tally(self) -> Tensor | None:
+        """Return the tally of preferences since the last row, of all processes; None without preferences."""
+        return self.processes.sum(self.tally.clone()) if self.plan.preferences else None
+
     def finish_row(self, loss: float) -> dict[str, float]:
         """Return the row of loss.csv for the steps since the last row, whose mean loss is `loss`. Begin a new row."""
         row = {
@@ -68,9 +78,12 @@ class Progress:
             "tokens_per_second": self.sequence_tokens / max(self.row_seconds, 1e-9),
             "seconds": self.state.seconds,
         }
+        if (tally := self.total_tally()) is not None:
+            row |= tally_figures(tally)
         if self.processes.device.type == "cuda":
             row["peak_gpu_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
         self.loss_sum.zero_()
+        self.tally.zero_()
         self.state.label_tokens, self.sequence_tokens, self.row_seconds = 0, 0, 0.0
         return row
 

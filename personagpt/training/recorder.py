@@ -14,9 +14,11 @@ from personagpt.output import is_first_process, say
 from personagpt.scoring.metrics import teacher_forced_metrics
 from personagpt.sequences.batches import StepBatches
 from personagpt.sequences.format import Encoder
-from personagpt.training.logs import Rows, RunLogs, best_effort, describe_run
+from personagpt.training.csv_log import Rows, best_effort
+from personagpt.training.logs import RunLogs, describe_run
 from personagpt.training.optimization import StepResult, Trainer
 from personagpt.training.plots import PLOTS, draw_plots
+from personagpt.training.preferences import held_back_figures
 from personagpt.training.progress import FiniteCheck, Progress
 from personagpt.training.resume import RunState
 from personagpt.training.saver import Saver
@@ -75,6 +77,9 @@ class Recorder:
         model, state, encoder = self.trainer.model, self.state, Encoder(self.plan.tokenizer)
         context = autocast(self.trainer.precision, self.processes.device)
         metrics = teacher_forced_metrics(model, self.plan.valid, encoder, context)
+        if self.plan.preferences:
+            beta = self.trainer.settings.preference_beta
+            metrics |= held_back_figures(model, self.plan.preferences, self.trainer.reference, beta, context)
         epoch = state.step / self.plan.steps.steps_per_epoch
         state.evaluation = {"step": state.step, "epoch": epoch} | metrics
         self.logs.add_evaluation(state.evaluation, sample_replies(model, self.plan.valid, encoder, context))
@@ -91,14 +96,13 @@ class Recorder:
         """Write a checkpoint of this step, with everything that resuming needs."""
         self.finite.check()
         with self.progress.pause():
-            loss_sum = self.progress.total_loss()
+            loss_sum, tally = self.progress.total_loss(), self.progress.total_tally()
             if is_first_process():
                 self.logs.flush()  # first, because a run that resumes from the checkpoint does not write these rows
                 self.state.scaling, self.state.batch_size = self.trainer.scaling(), self.trainer.batch_size
                 rows = list(self.logs.losses.rows), list(self.logs.evaluations.rows)
-                self.saver.save_checkpoint(
-                    replace(self.state, loss_sum=loss_sum), functools.partial(self._draw_plots, *rows)
-                )
+                since_row = {"loss_sum": loss_sum, "preference_tally": None if tally is None else tally.tolist()}
+                self.saver.save_checkpoint(replace(self.state, **since_row), functools.partial(self._draw_plots, *rows))
             self.processes.wait()
 
     def _draw_plots(self, losses: Rows, evaluations: Rows) -> None:

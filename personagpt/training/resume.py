@@ -28,6 +28,7 @@ IDENTITY = {
     "sequences_per_step": "batch_size x gradient_accumulation_steps x processes",
     "training_data": "the training text, its tokenizer, max_turns or goals",
     "validation_data": "the validation text, its tokenizer, max_turns or goals",
+    "preferences": "the preferences",  # only where the run learns some
 }
 
 RUN_FOLDERS = ("samples", "checkpoint")  # what --restart moves
@@ -42,6 +43,7 @@ class RunState:
     seconds: float = 0.0  # spent training
     loss_sum: float = 0.0  # nats, summed over the response tokens since the last row of loss.csv
     label_tokens: int = 0  # the number of those tokens
+    preference_tally: list[float] | None = None  # `Replies.weigh`'s, since the last row; None without preferences
     best: dict[str, Any] | None = None  # loss and step of the lowest validation loss so far
     evaluation: dict[str, Any] | None = None  # the last evaluation, as eval.json holds it
     batch_size: int | None = None  # the size that fits into memory; None before the first save
@@ -51,7 +53,9 @@ class RunState:
 
     def to_json(self) -> dict[str, Any]:
         content = dict(vars(self))
-        since_row = {name: content.pop(name) for name in ("loss_sum", "label_tokens")}
+        since_row = {name: content.pop(name) for name in ("loss_sum", "label_tokens", "preference_tally")}
+        if self.preference_tally is None:
+            del since_row["preference_tally"]
         return content | {"since_row": since_row}
 
     @classmethod
@@ -60,11 +64,15 @@ class RunState:
 
 
 def run_identity(
-    settings: Settings, per_step: int, train_data: PersonaChatDataset, valid_data: PersonaChatDataset
+    settings: Settings,
+    per_step: int,
+    train_data: PersonaChatDataset,
+    valid_data: PersonaChatDataset,
+    preferences: PersonaChatDataset | None = None,
 ) -> dict[str, Any]:
     """Return what must stay the same for a run to go on: a value for each key of IDENTITY."""
-
-    return {
+    learned = {} if preferences is None else {"preferences": data_identity(preferences.metadata)}
+    return learned | {
         "model": _model_identity(settings.model_name),
         "init": settings.init,
         "seed": settings.seed,
@@ -170,7 +178,7 @@ def check_same_run(state: RunState, identity: dict[str, Any], settings: Settings
     """Print the settings that changed since the checkpoint. Raises CheckpointError where it is another run."""
     if state.identity is None:
         return
-    different = [key for key in IDENTITY if state.identity.get(key) != identity[key]]
+    different = [key for key in IDENTITY if state.identity.get(key) != identity.get(key)]
     other = list(dict.fromkeys(_change(key, state, identity, settings) for key in different))
     if other:
         raise CheckpointError(
@@ -187,8 +195,12 @@ def _change(key: str, state: RunState, identity: dict[str, Any], settings: Setti
     """Return the old and new value of an IDENTITY key. For a checksum, return the settings behind it that changed."""
     if key in ("init", "seed", "sequences_per_step"):
         return f"{IDENTITY[key]} was {state.identity.get(key)}, is {identity[key]}"
-    behind = ("model_name",) if key == "model" else ("data_path", "max_turns", "goals", "model_name")
+    behind = {"model": ("model_name",), "preferences": ("preferences", "preference_weight")}
+    behind = behind.get(key, ("data_path", "max_turns", "goals", "model_name"))
     before, now = state.settings or {}, settings.plain()
-    pairs = [(name, before.get(name) or "not set", now[name] or "not set") for name in behind]
+    pairs = [
+        (name, *("not set" if value in (None, "") else value for value in (before.get(name), now[name])))
+        for name in behind
+    ]
     changed = [f"{name} was {then}, is {value}" for name, then, value in pairs if then != value]
     return ", ".join(changed) or f"{IDENTITY[key]} changed, under the same name"

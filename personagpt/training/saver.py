@@ -19,7 +19,7 @@ from personagpt.model.decoders import context_length
 from personagpt.text.style import STYLE
 from personagpt.training.card import write_card
 from personagpt.training.checkpoint import save_best, save_checkpoint
-from personagpt.training.optimization import Trainer, optimizer_tensors
+from personagpt.training.optimization import REFERENCE, Trainer, optimizer_tensors
 from personagpt.training.resume import RunState
 from personagpt.training.start import RunPlan
 
@@ -84,6 +84,8 @@ class Saver:
         """Save what resuming from `state` needs, then draw the plots."""
         masters = self.trainer.precision == "apex-O2"
         tensors = optimizer_tensors(self.trainer.optimizer, with_masters=masters)
+        if self.trainer.reference is not None:
+            tensors[REFERENCE] = self.trainer.reference
         content = state.to_json()
 
         def write(write_model: Callable[[Path], None], tensors: dict[str, Tensor]) -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from safetensors.torch import load_file
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from personagpt.device import Processes, hardware
+from personagpt.device import Processes, autocast, hardware
 from personagpt.model.decoders import context_length
+from personagpt.model.folders import OPTIMIZER
 from personagpt.model.generation import set_generation_defaults
 from personagpt.model.loading import draw_model, knows_format, load_config, load_model, load_tokenizer
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, open_tensors
+from personagpt.sequences.fact_order import FactOrder
 from personagpt.sequences.format import Encoder
 from personagpt.sequences.goals import Goal, read_goals
+from personagpt.sequences.preference_tensors import PreferenceData, open_preferences
 from personagpt.settings import Settings
-from personagpt.training.optimization import Trainer, load_optimizer
+from personagpt.training.optimization import REFERENCE, Trainer, load_optimizer
+from personagpt.training.preferences import log_likelihoods
 from personagpt.training.resume import RunState
 
 
@@ -30,6 +36,18 @@ class RunPlan:
     steps: StepPlan  # which sequences form which step
     total_steps: int
     warmup_steps: int  # at most all steps but the last
+    order: FactOrder | None  # of the facts in the first epoch, with `shuffle_facts`; None: as in the text
+    preferences: PreferenceData | None = None
+
+    def data(self, step: int) -> PersonaChatDataset:
+        """Return the training sequences as `step` sees them: with `shuffle_facts`, their facts in its epoch's order."""
+        if self.order is None:
+            return self.train
+        return self.train.with_facts_in(replace(self.order, number=(step - 1) // self.steps.steps_per_epoch))
+
+    def items(self, step: int) -> np.ndarray:
+        """Return the preferences that `step` learns."""
+        return self.steps.share(self.preferences.trained if self.preferences else 0, step)
 
 
 def plan_run(settings: Settings, goals: list[Goal], processes: int) -> RunPlan:
@@ -43,11 +61,18 @@ def plan_run(settings: Settings, goals: list[Goal], processes: int) -> RunPlan:
         open_tensors(settings.tensors(split), settings.text(split), tokenizer, settings.max_turns, longest, goals)
         for split in ("train", "valid")
     )
+    preferences = None
+    if settings.learns_preferences:
+        path, file = settings.preference_tensors, Path(settings.preferences)
+        preferences = open_preferences(path, file, tokenizer, settings.max_turns, longest)
     per_step = settings.batch_size * settings.gradient_accumulation_steps * processes
     steps = StepPlan(train.lengths, settings.seed, per_step)
     total_steps = settings.epochs * steps.steps_per_epoch
     warmup_steps = min(settings.warmup_steps, total_steps - 1)
-    return RunPlan(tokenizer, train, valid.without_goals(Encoder(tokenizer).act), steps, total_steps, warmup_steps)
+    encoder = Encoder(tokenizer)
+    order = FactOrder(encoder, settings.seed, number=0) if settings.shuffle_facts else None
+    valid = valid.without_goals(encoder.act)
+    return RunPlan(tokenizer, train, valid, steps, total_steps, warmup_steps, order, preferences)
 
 
 def base_model(settings: Settings, vocabulary: int) -> PreTrainedModel:
@@ -65,11 +90,12 @@ def load_trainer(
     settings: Settings,
     processes: Processes,
     precision: str,
-    tokenizer: PreTrainedTokenizerFast,
+    plan: RunPlan,
     checkpoint: Path | None,
     state: RunState,
 ) -> Trainer:
     """Return the model and its optimizer as `checkpoint` left them, or without a checkpoint the base model."""
+    tokenizer = plan.tokenizer
     # A checkpoint has a row for every token: asked for no more rows, loading draws nothing.
     model = load_model(str(checkpoint), vocabulary=0) if checkpoint else base_model(settings, len(tokenizer))
     model.to(processes.device)
@@ -78,9 +104,13 @@ def load_trainer(
     trainer = Trainer(settings, processes, precision, model)
     if checkpoint:
         load_optimizer(trainer.optimizer, checkpoint)
+        if plan.preferences:
+            trainer.reference = load_file(checkpoint / OPTIMIZER)[REFERENCE]
         trainer.load_scaling(state.scaling)
         if state.batch_size and state.settings["batch_size"] == settings.batch_size:
             trainer.batch_size = state.batch_size  # larger batches did not fit into memory
+    elif plan.preferences:
+        trainer.reference = log_likelihoods(trainer.model, plan.preferences, autocast(precision, processes.device))
     return trainer
 
 

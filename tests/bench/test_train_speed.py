@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.common import Training, prepare
-from bench.train_speed import projection
+from bench.common import Training, Work, prepare
+from bench.train_speed import item_work, projection
 
 
 def test_three_epochs_are_those_of_what_is_trained(capsys) -> None:
@@ -15,6 +15,11 @@ def test_three_epochs_are_those_of_what_is_trained(capsys) -> None:
     assert capsys.readouterr().out.startswith(
         "three epochs of ConvAI2: 3 x 4,393,044 tokens / 1,000 tokens/s = 219.7 min"
     )
+
+
+def test_the_work_of_an_item() -> None:
+    context, labels = torch.tensor([1, 2, 3]), torch.tensor([4, 5, 0, 6, 0])  # two utterances, each with its <eos>
+    assert item_work((context, labels), eos=0) == Work(responses=2, tokens=8, labels=5)
 
 
 def test_on_cuda_a_benchmark_computes_as_the_scripts_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +16,8 @@ from personagpt.errors import UserError
 from personagpt.importing.layouts.columns import parse_mapping
 from personagpt.importing.recognition import read_talks
 from personagpt.importing.table import LAYOUTS
-from tests.importing.helpers import HUNTER, TALK, check, history, json_lines, layout, messages, write
+from personagpt.text.convai2 import Dialogue
+from tests.importing.helpers import HUNTER, TALK, check, history, json_lines, layout, messages, read, write
 
 
 @pytest.mark.parametrize(
@@ -134,3 +137,17 @@ def test_each_example_is_recognised_as_its_layout() -> None:
         "plain": "A: a\nB: b",
     }
     assert all(layout(content) == name for name, content in examples.items())
+
+
+def test_each_example_of_the_page_is_read_as_it_stands(root: Path) -> None:
+    text = (root / "data/README.md").read_text("utf-8")
+    page = text[text.index("### Chat programs") : text.index("### Any table or JSON")]
+    blocks = [block for block in page.split("\n\n") if block.startswith("    ")]
+    named = [re.fullmatch(r"(.*?)\s+\(([a-z0-9-]+)(?:, \w+)?\)\s*", block, re.DOTALL) for block in blocks]
+    assert len(named) > 25
+    for example in named:
+        content = textwrap.dedent(example[1]).replace("<TAB>", "\t")
+        assert layout(content) == example[2]
+        results = read(content)
+        assert results
+        assert all(isinstance(result, Dialogue) for result in results)

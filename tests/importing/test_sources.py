@@ -58,6 +58,7 @@ def test_lines_are_numbered() -> None:
     file = source("a\r\n\n b \u2028\n")
     assert list(file.lines()) == [(1, "a"), (2, ""), (3, " b \u2028")]
     assert file.first_lines == ["a", "b"]
+    assert source("a\rb\r").first_lines == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -65,8 +66,11 @@ def test_lines_are_numbered() -> None:
     [
         (b"", "the file is empty"),
         ("\ufeff \n", "the file is empty"),
-        ("PK\x03\x04\0\0", "not UTF-8 text; unpack it, or save it as UTF-8"),
-        ("A: hi".encode("utf-16"), "not UTF-8 text; unpack it, or save it as UTF-8"),
+        (
+            "PK\x03\x04\0\0",
+            "not UTF-8 text; unpack it, or if it is a sheet or a page of an office program, save it as CSV or as text",
+        ),
+        ("A: hi".encode("utf-16-le"), "not UTF-8 text; unpack it, or save it as UTF-8"),
     ],
 )
 def test_a_file_that_is_no_text(tmp_path: Path, data: object, line: str) -> None:
@@ -75,6 +79,12 @@ def test_a_file_that_is_no_text(tmp_path: Path, data: object, line: str) -> None
     with pytest.raises(UserError) as caught:
         read_source(path)
     assert str(caught.value) == f"{path}: {line}"
+
+
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_utf_16_as_windows_writes_it_is_read(order: str) -> None:
+    file = source("\ufeffAnn: h\xe9 \U0001f642\r\nBen: ho\r\n".encode(f"utf-16-{order}"))
+    assert file.first_lines == ["Ann: h\xe9 \U0001f642", "Ben: ho"]
 
 
 def test_a_quotation_mark_that_is_never_closed() -> None:

@@ -139,7 +139,7 @@ def test_pieces_without_a_reply_are_counted() -> None:
     ("imported", "reason"),
     [
         (talk("A: a", "B: b", "C: c"), r"3 speakers \('A, B, C'\); expected two"),
-        (talk("A: a"), r"1 speakers \('A'\); expected two"),
+        (talk("A: a"), r"1 speaker \('A'\); expected two"),
         (talk(), "nobody says anything"),
         (talk("A: a", replier="B"), "B says nothing"),
         (talk("A: your persona: a", "B: b"), "cannot be written in the ConvAI2 format"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from huggingface_hub import constants
 
 from personagpt.errors import UserError
-from personagpt.model.folders import find_model, named_model
+from personagpt.model.folders import find_classifier, find_model, named_model
 from personagpt.settings import Settings, read_settings
 from tests.helpers import keep_from_the_hub
 
@@ -110,6 +111,27 @@ def test_what_is_neither_a_folder_nor_a_hub_name(
             find(name)
         line = f"{option}{name}: there is no such folder, and it is no hub name such as af1tang/personaGPT"
         assert str(caught.value) == (f"{name}: no model in this folder (config.json is missing)" if not name else line)
+
+
+def test_a_classifier_is_known_by_its_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    folder = make_model(tmp_path / "nli")
+    labels = {"0": "CONTRADICTION", "1": "NEUTRAL", "2": "ENTAILMENT"}
+    (folder / "config.json").write_text(json.dumps({"id2label": labels}))
+    assert find_classifier(str(folder)) == str(folder)
+    keep_from_the_hub(folder, tmp_path, monkeypatch)
+    assert find_classifier("nobody/a-model") == "nobody/a-model"
+    for other, words in (
+        ({"0": "entailment", "1": "not_entailment"}, "entailment, not_entailment"),
+        (labels | {"3": "other"}, "contradiction, entailment, neutral, other"),
+        (["entailment", "neutral", "contradiction"], "not named"),
+        (None, "not named"),
+    ):
+        (folder / "config.json").write_text(json.dumps({"id2label": other}))
+        with pytest.raises(UserError, match=f"^--nli {folder}: its labels are {words}; expected a classifier of"):
+            find_classifier(str(folder))
+    with pytest.raises(UserError, match=r"^--nli \./nowhere: there is no such folder"):
+        find_classifier("./nowhere")
 
 
 def test_a_folder_without_a_model(settings: Settings, tmp_path: Path) -> None:

@@ -117,6 +117,24 @@ def test_a_chinese_base_ends_with_sep_and_replies_without_spaces(tmp_path: Path,
         assert rendered == encoder.prefix(1, facts) + turns
 
 
+def test_a_space_before_the_first_word_alone_stands_before_each_text_of_a_chat(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "base", "metaspace", "GPT2Tokenizer")
+    content = (folder / "tokenizer.json").read_text()
+    assert content.count('"prepend_scheme": "always"') == 2  # pre-tokenizer and decoder
+    (folder / "tokenizer.json").write_text(content.replace('"prepend_scheme": "always"', '"prepend_scheme": "first"'))
+    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    load_tokenizer(str(folder)).save_pretrained(tmp_path / "saved")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    encoder = Encoder(tokenizer)
+    said = [own.encode(text, add_special_tokens=False).ids for text in TEXT]
+    assert encoder.texts(TEXT) == said
+    messages = [
+        {"role": role, "content": text} for role, text in zip(("system", "user", "assistant"), TEXT, strict=True)
+    ]
+    rendered = tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
+    assert rendered == encoder.prefix(1, said[:1]) + [token for ids in said[1:] for token in [*ids, encoder.eos]]
+
+
 def test_a_tokenizer_without_any_end_is_refused(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "base", "lower", None)
     (folder / "config.json").write_text(json.dumps({"model_type": "gpt2", "eos_token_id": 50256}))

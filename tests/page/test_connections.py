@@ -43,7 +43,8 @@ def wait_for_end(connection: socket.socket) -> None:
             pass
 
 
-def test_half_requests_stop_nobody_and_print_nothing(page, connect, capsys) -> None:
+def test_half_requests_stop_nobody_and_print_nothing(page, connect, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(connections, "SECONDS", 3600.0)  # so that no time ends them
     halves = [connect(HALF) for _ in range(100)]
     assert talked(Visitor(page), "hi")["turns"]
     for half in halves[:70]:  # the oldest make room

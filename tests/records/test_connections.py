@@ -6,6 +6,8 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -17,6 +19,7 @@ from personagpt.errors import RunError
 from personagpt.records.connections import FileUnusable
 from personagpt.records.database import NAME, Recordings, TalkDeleted
 from personagpt.records.talks import Turn
+from tests.helpers import ROOT
 from tests.records.making import make_talk
 
 
@@ -59,6 +62,33 @@ def test_a_file_that_is_gone_gets_no_more_words(recordings, tmp_path, capsys, ho
     if how != "removed":
         assert texts_in(old) == [["hi", "hello"]]
     assert capsys.readouterr().err == ""
+    recordings.close()
+
+
+def test_a_file_that_is_moved_without_its_log_has_all_words(tmp_path, capsys) -> None:
+    """Two programs have it open; each notices in its own time, and nothing that either recorded is lost."""
+    recordings = Recordings(tmp_path)
+    recordings.save(make_talk("hi"))
+    other = "import sys; from personagpt.records.database import Recordings; from pathlib import Path\n"
+    other += "from tests.records.making import make_talk; recordings = Recordings(Path(sys.argv[1]))\n"
+    other += "for line in sys.stdin: recordings.save(make_talk(line.strip())); print(flush=True)"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", other, tmp_path], cwd=ROOT, bufsize=1, **pipes) as program:
+
+        def record_there(text: str) -> None:
+            program.stdin.write(f"{text}\n")
+            assert program.stdout.readline()
+
+        record_there("hello")
+        (tmp_path / "old").mkdir()
+        recordings.path.rename(tmp_path / "old" / NAME)
+        recordings.save(make_talk("a new talk"))
+        record_there("another")
+        recordings.save(make_talk("the last"))
+        program.stdin.close()
+    assert texts_in(tmp_path) == [["a new talk"], ["another"], ["the last"]]
+    assert texts_in(tmp_path / "old") == [["hi"], ["hello"]]
+    assert capsys.readouterr().err.count("moved or removed") == 1
     recordings.close()
 
 

@@ -39,7 +39,7 @@ def test_a_talk_is_cut_before_its_first_flagged_reply(tmp_path) -> None:
     export(talks, tmp_path / "out", False)
     assert exported(tmp_path / "out", "train") == [["a2", "b2"]]
     assert exported(tmp_path / "out", "valid") == [["x", "y"]]
-    names = [*TEXT_NAMES.values(), "flags.csv", "talks.jsonl"]
+    names = [*TEXT_NAMES.values(), "flags.csv", "talks.jsonl", "preferences.jsonl", "feedback.jsonl"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
     assert [parse_talk(line) for line in (tmp_path / "out" / "talks.jsonl").read_bytes().splitlines()] == talks
 
@@ -233,7 +233,12 @@ def test_nothing_to_export(tmp_path) -> None:
 
 def test_talks_without_training_text_are_exported_all_the_same(tmp_path, capsys) -> None:
     export([make_talk("a", "b", flags=((1, "unsafe"),))], tmp_path, False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["flags.csv", "talks.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "feedback.jsonl",
+        "flags.csv",
+        "preferences.jsonl",
+        "talks.jsonl",
+    ]
     said = capsys.readouterr().out.splitlines()
     assert said[-1] == "no training text: no talk has a reply that is not flagged"
 

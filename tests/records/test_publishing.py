@@ -49,7 +49,7 @@ def published(tmp_path, capsys):  # noqa: ANN201
 
 def test_no_file_tells_who_or_when_or_where(published, tmp_path) -> None:
     talks, folder = published
-    names = ["README.md", "flags.csv", "talks.jsonl"]
+    names = ["README.md", "flags.csv", "talks.jsonl", "preferences.jsonl", "feedback.jsonl"]
     texts = [f"{split}_both_original_no_cands.txt" for split in ("train", "valid")]
     assert sorted(path.name for path in folder.iterdir()) == sorted(names + texts)
     everything = b"".join(path.read_bytes() for path in folder.iterdir())

@@ -78,6 +78,17 @@ def test_a_file_of_version_1_is_read_on(tmp_path, recordings) -> None:
     assert b"secret" not in everything(tmp_path)
 
 
+def test_in_a_file_of_version_2_no_reply_was_chosen(tmp_path, recordings) -> None:
+    old = sqlite3.connect(tmp_path / NAME)
+    old.executescript(VERSION_1 + "ALTER TABLE talks ADD COLUMN twin TEXT; PRAGMA user_version = 2;")
+    old.close()
+    (talk,) = recordings.talks(ids=["0a"])
+    assert not talk.turns[1].chosen
+    talk.turns[1] = talk.turns[1].instead("hello", corrected=False)
+    recordings.save(talk)
+    assert recordings.talks(ids=["0a"])[0].turns[1] == Turn("model", "hello", "t", replaced="ho", chosen=True)
+
+
 def test_a_newer_versions_file_is_left_alone(tmp_path, recordings) -> None:
     recordings.save(make_talk("hi"))
     with recordings._connections.use(1.0) as connection:

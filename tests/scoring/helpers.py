@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
@@ -25,3 +26,9 @@ CANDIDATES = """\
 def dataset_of(data: bytes, encoder: Encoder, context: int = 320) -> PersonaChatDataset:
     """Return the sequences of a text, for a model that reads `context` tokens."""
     return PersonaChatDataset.from_tensors(encode_corpus(parse_corpus(data, "t"), encoder, 20, context, "t"), context)
+
+
+def ranking_record(facts: list[str], prefix: list[str], true: str) -> dict[str, Any]:
+    """Return a record of Dialogue NLI's ranking sets, whose other candidates are `neg 0`, `similar 0`, `rand 0`, ..."""
+    others = {kind: [f"{kind} {number}" for number in range(11)] for kind in ("neg", "similar", "rand")}
+    return {"persona": facts, "prefix": prefix, "candidates": {"label": [true]} | others}

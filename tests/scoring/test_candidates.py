@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
-from personagpt.scoring.candidates import Choice, ChoicePass, choice_passes, hits_at_1, is_hit, pass_scores
+from personagpt.errors import UserError
+from personagpt.scoring import candidates
+from personagpt.scoring.candidates import (
+    Choice,
+    ChoicePass,
+    choice_passes,
+    hits_at_1,
+    is_hit,
+    pass_scores,
+    ranking_metrics,
+    ranking_passes,
+)
 from personagpt.sequences.format import Encoder
 from personagpt.text.convai2 import parse_corpus, read_corpus
-from tests.scoring.helpers import CANDIDATES, PLAIN
+from personagpt.text.dialogue_nli import read_rankings
+from tests.scoring.helpers import CANDIDATES, PLAIN, ranking_record
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +123,46 @@ def test_where_hits_stand(tiny_model, tokenizer) -> None:
     # As many turns as are used, and no more.
     assert [len(made.choices) for made in choice_passes(parse_corpus(text, "t"), Encoder(tokenizer), 3, 320)] == [1]
     assert choice_passes(parse_corpus(text, "t"), Encoder(tokenizer), 1, 320) == []
+
+
+@pytest.fixture
+def rankings(tmp_path):  # noqa: ANN201
+    said = ["hi !", "hello .", "how are you ?"]
+    records = [ranking_record(["i ski ."], said, "fine ."), ranking_record(["i have two dogs ."], [], "hello !")]
+    (tmp_path / "f.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return read_rankings(tmp_path / "f.jsonl")
+
+
+def test_which_kind_of_candidate_is_likeliest(rankings, tiny_model, encoder, monkeypatch) -> None:
+    passes = ranking_passes(rankings, encoder, 320, "f")
+    assert passes[0].tokens == encoder.context(1, ["i ski."], ["hi !", "hello .", "how are you ?"], 320)
+    assert passes[1].tokens == encoder.context(0, ["i have two dogs."], [], 320)
+    assert [[len(choice.candidates) for choice in made.choices] for made in passes] == [[31], [31]]
+    found = ranking_metrics(tiny_model, passes, PLAIN)
+    for index, made in enumerate(passes):  # against a pass for each candidate
+        slow = [slow_mean_log_likelihood(tiny_model.eval(), made.tokens, ids) for ids in made.choices[0].candidates]
+        kind = ["dnli_contradict", "dnli_entail", "dnli_neutral", "dnli_hits"][int(np.argmax(slow)) // 10]
+        assert [name for name, entries in found.items() if entries.values[index]] == [kind]
+    best = iter([0, 9, 10, 19, 20, 29, 30])
+    monkeypatch.setattr(candidates, "pass_scores", lambda *_: [np.eye(31)[next(best)].tolist()])
+    found = ranking_metrics(tiny_model, [passes[0]] * 7, PLAIN)
+    assert {name: entries.values.tolist() for name, entries in found.items()} == {
+        "dnli_contradict": [1, 1, 0, 0, 0, 0, 0],
+        "dnli_entail": [0, 0, 1, 1, 0, 0, 0],
+        "dnli_neutral": [0, 0, 0, 0, 1, 1, 0],
+        "dnli_hits": [0, 0, 0, 0, 0, 0, 1],
+    }
+    assert found["dnli_hits"].places.turns.tolist() == [0] * 7
+
+
+def test_rankings_of_long_talks(rankings, encoder) -> None:
+    """The oldest utterances go; a persona and an own utterance that do not fit are named with their record."""
+    short = len(encoder.context(1, ["i ski."], ["how are you ?"], 320)) + 8
+    assert ranking_passes(rankings, encoder, short, "f")[0].tokens[-3:] == passes_end(encoder, "how are you ?")[-3:]
+    rankings.dialogues[0].utterances[1] = "hello " * 60
+    with pytest.raises(UserError, match=r"^f:1: the persona and an utterance exceed the model's context of 40 tokens"):
+        ranking_passes(rankings, encoder, 40, "f")
+
+
+def passes_end(encoder: Encoder, utterance: str) -> list[int]:
+    return [*encoder.texts([utterance])[0], encoder.eos]

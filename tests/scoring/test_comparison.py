@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from personagpt.scoring.comparison import differences, interval, per_word
+from personagpt.scoring.definitions import METRICS, share_of_different
 from personagpt.scoring.entries import Entries, Metric, Places
-from personagpt.scoring.metrics import METRICS, teacher_forced
+from personagpt.scoring.metrics import teacher_forced
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
 from personagpt.text.convai2 import parse_corpus
@@ -63,8 +64,23 @@ def test_what_has_no_interval() -> None:
     one = entries([0, 0], [1.0, 2.0])
     assert interval(MEAN, one, one, 0) == {}
     grams = entries([0, 1], [0, 1])
-    assert interval(Metric("distinct_1", "", is_distinct=True), grams, grams, 0) == {}
+    assert interval(Metric("distinct_1", "", of_counts=share_of_different), grams, grams, 0) == {}
     assert interval(MEAN, entries([0, 1], [1.0, 1.0]), entries([1, 2], [1.0, 1.0]), 0) == {}
+
+
+def test_metrics_of_several_sums_by_hand() -> None:
+    """BLEU-1 of two dialogues: 1 of 2 and 3 of 4 words; and of another model, 2 of 2 and 1 of 4."""
+
+    def counts(hits: list[int]) -> Entries:
+        rows = [[hit, 0, 0, 0, size, 0, 0, 0, size, size] for hit, size in zip(hits, (2, 4), strict=True)]
+        return Entries.of_equals(Places(np.array([0, 1]), np.ones(2, int)), np.array(rows, float))
+
+    metric = next(metric for metric in METRICS if metric.name == "bleu_1")
+    ours, theirs = counts([1, 3]), counts([2, 1])
+    assert differences({"bleu_1": ours}, {"bleu_1": theirs}, True, 0)["bleu_1"] == pytest.approx(
+        {"difference": 3 / 6 - 4 / 6, "low": 1 / 4 - 3 / 4, "high": 2 / 2 - 1 / 2}
+    )
+    assert metric.figure(ours) == pytest.approx(4 / 6)
 
 
 def test_a_difference_of_each_metric_that_compares() -> None:
@@ -73,7 +89,7 @@ def test_a_difference_of_each_metric_that_compares() -> None:
     assert differences(ours, theirs, True, 0) == {"loss": {"difference": -0.5, "low": -1.0, "high": 0.0}}
     assert differences(ours, theirs, False, 0) == {}
     assert {metric.name for metric in METRICS if metric.per_token} == {
-        "loss", "perplexity", "turn_perplexity", "token_f1", "persona_gain",
+        "loss", "perplexity", "turn_perplexity", "token_f1", "persona_gain", "order_spread",
     }  # fmt: skip
 
 

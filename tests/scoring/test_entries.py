@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from personagpt.scoring.definitions import METRICS
 from personagpt.scoring.entries import Entries, Metric, Places, perplexity
-from personagpt.scoring.metrics import METRICS
 
 PLACES = Places(np.array([0, 0, 1, 1]), np.array([1, 3, 1, 2]))
 

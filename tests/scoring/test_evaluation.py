@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from personagpt.model.loading import TrainedModel
+from personagpt.scoring.definitions import METRICS
 from personagpt.scoring.evaluation import EvaluationPlan, compare_models, score_model
-from personagpt.scoring.metrics import METRICS
+from personagpt.scoring.nli import load_classifier
 from personagpt.scoring.report import table, table_by_turn
 from personagpt.sequences.format import Encoder
 from personagpt.settings import Settings, read_settings
 from personagpt.text.convai2 import parse_corpus
-from tests.scoring.helpers import CANDIDATES, dataset_of
+from personagpt.text.dialogue_nli import read_rankings
+from tests.scoring.helpers import CANDIDATES, dataset_of, ranking_record
 
 
 @pytest.fixture
@@ -22,9 +25,12 @@ def settings(write_settings, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def plan() -> EvaluationPlan:
+def plan(tmp_path: Path, nli_folder: Path) -> EvaluationPlan:
     corpus = parse_corpus(CANDIDATES.encode(), "t")
-    return EvaluationPlan(Path("t.txt"), corpus, [], generate=2, identify=True, by_turn=True)
+    (tmp_path / "f.jsonl").write_text(json.dumps(ranking_record(["i ski ."], ["hi !"], "ho !")))
+    rankings = "f.jsonl", read_rankings(tmp_path / "f.jsonl")
+    classifier = load_classifier(str(nli_folder))
+    return EvaluationPlan(Path("t.txt"), corpus, [], "both", 2, True, True, 3, classifier, rankings)
 
 
 @pytest.fixture
@@ -36,6 +42,9 @@ def test_everything_that_is_asked_for_is_scored_printed_and_returned(trained, pl
     entries, figures = score_model(trained, plan, settings, "A: ", with_words=True)
     assert set(entries) == {metric.name for metric in METRICS} - {"goal_hit", "goal_base"}
     assert [len(entries[name]) for name in ("loss", "word_f1", "hits_at_1", "persona_mrr")] == [7, 2, 4, 4]
+    assert [len(entries[name]) for name in ("order_spread", "bleu_4", "c_score", "dnli_hits")] == [7, 2, 2, 1]
+    counts = {"generated": 2, "nli_replies": 2, "rankings": 1, "orders": 3, "dnli": "f.jsonl", "nli": plan.nli.name}
+    assert {key: figures[key] for key in counts} == counts
     dataset = dataset_of(CANDIDATES.encode(), trained.encoder)
     origin = {"step": 7, "model": "m", "model_checksum": "c0ffee", "text": "t.txt"}
     assert {key: figures[key] for key in origin} == origin

@@ -48,6 +48,7 @@ def test_shares_of_replies(dataset, encoder, tiny_model, monkeypatch) -> None:
         return replies[len(asked) - 1][: len(requests)]
 
     monkeypatch.setattr(scored, "generate_replies", answer)
+    tiny_model.config.goals = [PETS.text]  # as train.py leaves it
     found = goal_metrics(tiny_model, dataset, encoder, PLAIN, [PETS, WORK], 500)
     # The goals are pets, pets, work. Given, the first reply follows; not given, the second.
     assert {name: entries.values.tolist() for name, entries in found.items()} == {
@@ -67,6 +68,20 @@ def test_shares_of_replies(dataset, encoder, tiny_model, monkeypatch) -> None:
     # Nothing follows a goal, or there is none.
     assert goal_metrics(tiny_model, dataset, encoder, PLAIN, [Goal("x", False, frozenset({"x"}))], 2) == {}
     assert goal_metrics(tiny_model, dataset, encoder, PLAIN, [], 2) == {}
+
+
+def test_a_model_without_a_record_of_its_goals_gets_them_without_facts(
+    dataset, encoder, tiny_model, monkeypatch
+) -> None:
+    asked: list[list[list[int]]] = []
+    monkeypatch.setattr(
+        scored, "generate_replies", lambda *given: asked.append([each.context for each in given[2]]) or [""] * 3
+    )
+    goal_metrics(tiny_model, dataset, encoder, PLAIN, [PETS, WORK], 10)
+    said = ["any pets ?", "i work ."]
+    talks = [(PETS, []), (PETS, said), (WORK, said[:1])]
+    assert asked[0] == [encoder.context(0, [], talk, 320, goal=goal.text) for goal, talk in talks]
+    assert asked[1][2] == encoder.context(1, ["a ."], said[:1], 320)
 
 
 def test_long_talks_leave_room_for_goal_and_reply(encoder, tiny_model) -> None:
@@ -90,6 +105,7 @@ def test_a_context_is_cut_by_no_more_than_goal_and_reply_need(dataset, encoder, 
     for room, begins in ((whole + goal, 0), (whole + goal - 1, 1)):
         asked.clear()
         tiny_model.config.n_positions = room + 40
+        tiny_model.config.goals = [PETS.text]
         goal_metrics(tiny_model, dataset, encoder, PLAIN, [PETS], 10)
         (_, with_goal), (_, without) = asked
         assert with_goal == encoder.context(0, ["b ."], said[begins:], 320, goal=PETS.text)

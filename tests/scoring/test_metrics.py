@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 
-from personagpt.model.generation import ReplyRequest, fit_context, generate_replies
-from personagpt.model.loading import load_model
 from personagpt.scoring import metrics
 from personagpt.scoring.entries import Entries, Places
 from personagpt.scoring.metrics import (
     ResponseScores,
     by_length,
-    distinct,
     exchange_personas,
     figures,
     figures_by_turn,
-    generated_metrics,
-    repeats,
+    order_spread,
     response_places,
     score,
     teacher_forced,
     teacher_forced_metrics,
     token_f1,
-    word_f1,
-    words,
 )
 from personagpt.sequences.batches import Batch
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
-from personagpt.text.convai2 import Corpus, Dialogue, read_corpus
-from tests.scoring.helpers import CANDIDATES, PLAIN, dataset_of
+from personagpt.text.convai2 import Corpus, Dialogue, read_corpus, write_corpus
+from tests.scoring.helpers import PLAIN, dataset_of
 
 EOS = 0
 
@@ -62,71 +54,6 @@ def scores(nll: list[float], predicted: list[int] = (), tokens: list[int] = ()) 
 )
 def test_token_f1(predicted, tokens, f1) -> None:
     assert token_f1(scores([0.0] * len(tokens), predicted, tokens), EOS) == pytest.approx(f1)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("The cat, an owl & A dog!", ["cat", "owl", "dog"]),
-        ("don't", ["don", "t"]),
-        ("well-known", ["well", "known"]),
-        ("another theory amid", ["another", "theory", "amid"]),
-        ("a.the.an", []),
-        ("", []),
-        ("Caffè 2 go", ["caffè", "2", "go"]),
-    ],
-)
-def test_words(text, expected) -> None:
-    assert words(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("generated", "true", "f1"),
-    [
-        ("i like the dogs .", "i like dogs", 1.0),
-        ("i like cats", "i like dogs", 2 / 3),
-        ("no no no", "no no yes", 2 / 3),  # as often as both have it: 2 of 3 and 3
-        ("dogs", "i like dogs a lot", 2 / 5),  # 1 of 1 and 4
-        ("yes", "no", 0.0),
-        ("", "no", 0.0),
-        ("the", "a", 0.0),
-        ("我有两只猫。", "我有三只猫", 4 / 5),  # a letter of a script without spaces is a word
-    ],
-)
-def test_word_f1(generated, true, f1) -> None:
-    assert word_f1(generated, true) == pytest.approx(f1)
-
-
-def test_distinct() -> None:
-    replies = ["I like dogs.", "the dogs like dogs", ""]  # i like dogs | dogs like dogs
-    assert distinct(replies, 1) == pytest.approx(3 / 6)
-    assert distinct(replies, 2) == pytest.approx(3 / 4)  # i-like, like-dogs, dogs-like, like-dogs: none across replies
-    assert distinct(["one", "two"], 2) == 0.0
-    assert distinct([], 1) == 0.0
-    assert distinct(["我有猫。", "我有狗。"], 1) == pytest.approx(4 / 6)
-    assert distinct((reply for reply in replies), 1) == pytest.approx(3 / 6)
-
-
-@pytest.mark.parametrize(
-    ("reply", "earlier", "repeated"),
-    [
-        ("well , I like the red dogs !", ["i like red dogs a lot"], True),  # words as ConvAI2 compares them
-        ("i like red cats", ["i like red dogs"], False),  # three words in a row
-        ("i like red dogs", ["i like", "red dogs"], False),  # not across utterances
-        ("i like red dogs", ["hello", "so i like red dogs"], True),
-        ("i do and i do and i do", [], False),  # what it says twice itself is no earlier utterance
-        ("i like dogs", ["i like dogs"], False),  # too short to tell
-        ("", [""], False),
-        ("我有两只猫", ["你好！我有两只狗。"], True),
-    ],
-)
-def test_repeats(reply, earlier, repeated) -> None:
-    assert repeats(reply, earlier) is repeated
-
-
-def test_repeats_of_other_lengths() -> None:
-    assert repeats("i like dogs", ["i like cats"], 2)
-    assert not repeats("i like dogs", ["i like cats"], 3)
 
 
 PLACES = Places(np.array([0, 0, 1, 1]), np.array([1, 3, 1, 2]))
@@ -358,6 +285,30 @@ def test_every_teacher_forced_metric_against_the_slow_way(sample, dataset, encod
     assert {type(value) for value in ours.values()} == {int, float}
 
 
+def test_order_spread_against_the_slow_way(encoder, sharp_model) -> None:
+    """Two facts have two orders, and among eight draws each side meets both."""
+    facts = (["i like rap .", "i sing ."], ["i ski .", "i have two dogs ."])
+    said = ["hi !", "i walk my dogs .", "why ?", "no idea ."]
+    data = dataset_of(write_corpus([Dialogue(facts, said)]).encode(), encoder)
+    loss = teacher_forced(sharp_model, data, encoder, PLAIN)["loss"]
+    found = order_spread(sharp_model, data, encoder, PLAIN, loss, 8, 42)
+    assert found.places.turns.tolist() == [1, 3, 2, 4]
+    slow = []  # of each response: nll in the worst order, in the best
+    for speaker in (0, 1):
+        turns = range(speaker, 4, 2)
+        orders = [
+            [slow_score(sharp_model, encoder.tokenizer, speaker, order, said[:i], said[i])[0].sum() for i in turns]
+            for order in (facts[speaker], facts[speaker][::-1])
+        ]
+        slow += zip(*sorted(orders, key=sum, reverse=True), strict=True)
+    np.testing.assert_allclose(found.values, slow, atol=1e-4)
+    assert (found.values[:, 0] != found.values[:, 1]).all()
+    tokens = found.weights.sum()
+    worst, best = (np.exp(sum(column) / tokens) for column in zip(*slow, strict=True))
+    metric = next(metric for metric in metrics.METRICS if metric.name == "order_spread")
+    assert metric.figure(found) == pytest.approx(worst - best, rel=1e-3)
+
+
 def test_scores_come_in_order_whatever_the_batches(sample, dataset, encoder, sharp_model, monkeypatch) -> None:
     data = dataset(read_corpus(sample / "valid_both_original_no_cands.txt").dialogues[:3])
     sequences = [data.sequence(i) for i in range(len(data))]
@@ -372,28 +323,6 @@ def test_scores_come_in_order_whatever_the_batches(sample, dataset, encoder, sha
             assert a.tokens.tolist() == b.tokens.tolist() == tokens[start:end].tolist()
             np.testing.assert_allclose(a.nll, b.nll, atol=1e-4)
             assert a.predicted.tolist() == b.predicted.tolist()
-
-
-def test_word_metrics_against_the_slow_way(sample) -> None:
-    dialogues = read_corpus(sample / "valid_both_original_no_cands.txt").dialogues
-    said = [text for dialogue in dialogues for text in dialogue.utterances][:200]
-
-    def slow_words(text: str) -> list[str]:
-        return re.sub(r"\b(a|an|the)\b", " ", re.sub(r"[^\w\s]|_", " ", text.lower())).split()
-
-    for one, two in zip(said, said[7:], strict=False):
-        a, b = slow_words(one), slow_words(two)
-        hits = sum(min(a.count(word), b.count(word)) for word in set(a))
-        precision, recall = hits / max(1, len(a)), hits / max(1, len(b))
-        slow = 2 * precision * recall / (precision + recall) if hits else 0.0
-        assert word_f1(one, two) == pytest.approx(slow)
-        assert word_f1(one, one) == (1.0 if a else 0.0)
-    for n in (1, 2, 3):
-        grams: Counter = Counter()
-        for text in said:
-            listed = slow_words(text)
-            grams.update(zip(*(listed[i:] for i in range(n)), strict=False))
-        assert distinct(said, n) == pytest.approx(len(grams) / grams.total())
 
 
 @pytest.mark.parametrize("most", [0, 1, 3])
@@ -419,83 +348,6 @@ def test_little_memory_changes_no_score(sample, dataset, sharp_model, monkeypatc
             assert a.tokens.tolist() == b.tokens.tolist()
             assert a.predicted.tolist() == b.predicted.tolist()
             np.testing.assert_allclose(a.nll, b.nll, atol=1e-4)
-
-
-def figure(name: str, entries: Entries) -> float:
-    return next(metric for metric in metrics.METRICS if metric.name == name).figure(entries)
-
-
-def test_generated_metrics_equal_one_reply_at_a_time(tiny_model, encoder) -> None:
-    dataset = dataset_of(CANDIDATES.encode(), encoder, 320)
-    pairs = []  # reply, human
-    for index in range(len(dataset)):
-        tokens, spans = dataset.sequence(index)
-        for start, end in spans:
-            reply = generate_replies(tiny_model, encoder, [ReplyRequest(tokens[:start].tolist())], PLAIN)[0]
-            pairs.append((reply, encoder.decode_reply(tokens[start:end].tolist())))
-    assert [human for _, human in pairs[:2]] == ["hi ! how are you ?", "nice ! what do you do ?"]
-    pairs = pairs[:5]
-    found = generated_metrics(tiny_model, dataset, encoder, PLAIN, 5)
-    assert found["word_f1"].values.tolist() == pytest.approx([word_f1(*pair) for pair in pairs])
-    assert found["word_f1"].places.turns.tolist() == [1, 3, 2, 4, 1]
-    for n in (1, 2):
-        name = f"distinct_{n}"
-        assert figure(name, found[name]) == distinct([reply for reply, _ in pairs], n)
-        first = found[name].places.turns == 1
-        assert figure(name, found[name][first]) == distinct([pairs[0][0], pairs[4][0]], n)
-    assert len(generated_metrics(tiny_model, dataset, encoder, PLAIN, 1000)["word_f1"]) == 7
-
-
-@pytest.mark.parametrize(
-    ("first", "repeated"),
-    [("hello !", [0, 0, 0, 0, 0, 1, 0]), ("hi ! how are you ?", [0, 1, 0, 0, 0, 0, 0])],
-)
-def test_a_reply_repeats_its_own_speaker_only(
-    tiny_model, encoder, monkeypatch, first: str, repeated: list[int]
-) -> None:
-    """Always the same reply: in one dialogue the first speaker said it before, in its first utterance."""
-    text = CANDIDATES.replace(first, "so i am called tom now")
-    monkeypatch.setattr(
-        metrics, "generate_replies", lambda model, encoder, requests, *others: ["i am called tom"] * len(requests)
-    )
-    found = generated_metrics(tiny_model, dataset_of(text.encode(), encoder, 320), encoder, PLAIN, 100)["repeat_rate"]
-    assert found.places.turns.tolist() == [1, 3, 2, 4, 1, 3, 2]
-    assert found.values.tolist() == repeated
-
-
-def test_generated_metrics_of_talks_that_fill_the_context(base, tokenizer, encoder) -> None:
-    model = load_model(str(base), len(tokenizer))
-    model.config.n_positions = 80  # room for 40 tokens before a reply
-    dataset = dataset_of(CANDIDATES.encode(), encoder, 80)
-    assert generated_metrics(model, dataset, encoder, PLAIN, 100)["word_f1"].places.turns.tolist() == [
-        1,
-        3,
-        2,
-        4,
-        1,
-        3,
-        2,
-    ]
-
-
-def test_a_reply_s_context_is_cut_by_no_more_than_the_reply_needs(tiny_model, encoder, monkeypatch) -> None:
-    dataset = dataset_of(CANDIDATES.encode(), encoder, 320)
-    sequences = [dataset.sequence(index) for index in range(len(dataset))]
-    whole = [tokens[:start].tolist() for tokens, spans in sequences for start, _ in spans]
-    longest = max(map(len, whole))
-    asked: list[list[int]] = []
-
-    def listen(model: object, encoder: Encoder, requests: list[ReplyRequest], *rest: object) -> list[str]:
-        asked.extend(request.context for request in requests)
-        return [""] * len(requests)
-
-    monkeypatch.setattr(metrics, "generate_replies", listen)
-    for room in (longest, longest - 1):
-        asked.clear()
-        tiny_model.config.n_positions = room + 40
-        generated_metrics(tiny_model, dataset, encoder, PLAIN, 100)
-        assert sorted(asked) == sorted(fit_context(ids, encoder, room) for ids in whole)
-        assert (sorted(asked) == sorted(whole)) == (room == longest)
 
 
 def test_persona_gain_leaves_out_what_cannot_fit_under_the_other_persona(tiny_model, encoder) -> None:

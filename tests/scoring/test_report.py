@@ -43,15 +43,20 @@ identified          3,000   sides, each among 15 personas: chance 6.7 %; the tex
 def test_the_published_figures_beside_them() -> None:
     assert table(FIGURES, comparable=True) == table(FIGURES, comparable=False) + "\n" + (
         """
-published on ConvAI2         perplexity         F1
-this model                         12.2     43.2 %
-PersonaGPT                         10.2     43.4 %
-DialoGPT, fine-tuned               11.4     22.7 %
-TransferTransfo                    16.3     19.5 %
+published on ConvAI2  turn_perplexity  token_f1   word_f1  hits_at_1   published otherwise
+this model                      12.25    43.2 %
+PersonaGPT                      ~12.6    43.4 %                        perplexity 10.2, over two <eos>
+DialoGPT, fine-tuned            ~14.2    22.7 %                        perplexity 11.4, over two <eos>
+TransferTransfo                                   19.09 %              17.51 per word; hits@1 82.1 % by a trained head
+P2Bot                                             19.77 %              15.12 per token; hits@1 81.9 % by a trained head
+Lost in Conversation                              17.79 %     17.3 %
 
 """
         + COMPARABLE
     )
+    more = table(FIGURES | {"word_f1": 0.1955, "hits_at_1": 0.1234, "side": "second"}, comparable=True)
+    assert "\nresponses           1,234   of 56,789 tokens, of the speaker who talks second\n" in more
+    assert "\nthis model                      12.25    43.2 %    19.6 %     12.3 %\n" in more
 
 
 def test_a_line_for_each_turn() -> None:

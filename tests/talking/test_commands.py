@@ -106,6 +106,15 @@ def test_a_flag(commands, recorded, says) -> None:
     assert commands.run("/flag inconsistent has no cat") == "flagged as inconsistent: i have a cat ."
     assert recorded()[0].flags == [Flag(1, "inconsistent", "has no cat")]
     assert commands.run("/save") == f"recorded in {commands.session.recordings.path}: {recorded()[0].id}"
+    commands.run("/set top_k 3")  # what is said from now on is another talk's
+    assert commands.run("/save") == f"recorded in {commands.session.recordings.path}: {recorded()[0].id}"
+
+
+def test_save_names_no_talk_that_is_not_on_record(commands, says) -> None:
+    says("i have a cat .")
+    talk(commands, "any pet ?")
+    commands.session.recordings.path.rename(commands.session.recordings.path.with_name("moved.sqlite"))
+    assert commands.run("/save").startswith("this talk is no longer on record: ")
 
 
 def test_a_corrected_reply(commands, recorded, says) -> None:

@@ -13,7 +13,7 @@ from personagpt import Persona, load
 from personagpt.errors import UserError
 from personagpt.model.generation import DRAWS
 from personagpt.model.loading import TrainedModel, load_model
-from personagpt.sequences.format import CLS, SEP, SPECIAL_TOKENS, DataError
+from personagpt.sequences.format import CLS, SEP, SPECIAL_TOKENS, DataError, Encoder
 from personagpt.talking import persona as module
 from personagpt.talking.persona import Score
 from personagpt.text.style import Style, Writing
@@ -236,9 +236,26 @@ def test_a_goal_stands_in_front(model, monkeypatch) -> None:
     contexts = []
     context = model.encoder.context
     monkeypatch.setattr(model.encoder, "context", lambda *rest: contexts.append(context(*rest)) or contexts[-1])
+    monkeypatch.setattr(model.model.config, "goals", [], raising=False)  # as train.py leaves it
     Persona(model, FACTS).reply("hi", goal="ask about pets.")
     ids = model.encoder.texts(["ask about pets."])[0]
     assert contexts[-1][: len(ids) + 2] == [model.encoder.act, *ids, model.encoder.speakers[1]]
+
+
+def test_a_model_without_a_record_of_its_goals_gets_a_goal_as_the_published_model_learned_it(
+    model, real_tokenizer
+) -> None:
+    """`<|act|>GOAL<|p1|><|sep|><|start|>`, without facts, whoever talks: in the published vocabulary, id by id."""
+    encoder = Encoder(real_tokenizer)
+    published = replace(model, tokenizer=real_tokenizer, encoder=encoder)
+    prompt = [50262, 2093, 546, 17252, 13, 50260, 50257, 50259]
+    oscar = Persona(published, FACTS, history=["hello ."])
+    hello, hi, eos = *encoder.texts(["hello .", "hi !"]), 50256
+    talk = [*hello, eos, *hi, eos]
+    assert oscar.draft("hi !", goal="ask about pets.").context == prompt + talk
+    assert Persona(published, FACTS).draft("hi !", goal="ask about pets.").context == [*prompt, *hi, eos]
+    # Without a goal the facts stay.
+    assert oscar.draft("hi !").context == encoder.context(0, FACTS, ["hello .", "hi !"], 280)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from personagpt.training.logs import LOSS_COLUMNS, CsvLog
-from personagpt.training.plots import draw_plots, draw_stale_plots, learn_rate_figure, loss_figure
+from personagpt.training.csv_log import LOSS_COLUMNS, CsvLog
+from personagpt.training.plots import draw_plots, draw_stale_plots, learn_rate_figure, loss_figure, runs_figure
 
 
 def test_plots_of_empty_cells_and_numbers_beyond_all_bounds(tmp_path: Path) -> None:
@@ -61,6 +61,20 @@ def test_before_the_second_evaluation_there_is_a_single_panel() -> None:
     for evaluations, lines in (([], 1), (ROWS[:1], 3)):
         (axes,) = loss_figure(ROWS, evaluations).axes
         assert len(axes.lines) == lines
+
+
+def test_runs_in_one_picture() -> None:
+    rows = [{"epoch": str(epoch), "loss": str(loss)} for epoch, loss in ((0.5, 4.0), (1, 2.0))]
+    figure = runs_figure([("a", rows, rows[1:]), ("b", rows[:1], [])])
+    (axes,) = figure.axes
+    first, valid, second, none = axes.lines
+    assert (list(first.get_xdata()), list(first.get_ydata())) == ([0.5, 1], [4.0, 2.0])
+    assert list(valid.get_ydata()) == [2.0]
+    assert first.get_color() == valid.get_color() != second.get_color()
+    assert list(none.get_ydata()) == []
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+    figure.draw_without_rendering()
+    assert not figure.legends[0].get_window_extent().overlaps(axes.get_window_extent())
 
 
 def test_the_learning_rate_is_drawn_from_zero() -> None:

@@ -26,7 +26,7 @@ def result(loss_sum: float, grad_norm: float = 0.5) -> StepResult:
 
 def start(state: RunState) -> Progress:
     """A run of 10 steps, 5 an epoch, in one process."""
-    plan = SimpleNamespace(total_steps=10, steps=SimpleNamespace(steps_per_epoch=5))
+    plan = SimpleNamespace(preferences=None, total_steps=10, steps=SimpleNamespace(steps_per_epoch=5))
     return Progress(plan, SimpleNamespace(processes=Processes(0, 1, CPU)), state)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,27 @@ def test_sequences_for_a_goal_are_trained_on_only(data: Path) -> None:
     _, plan = planned(data, goals=data / "goals.tsv")
     assert len(plan.train) > len(plain.train)
     assert len(plan.valid) == len(plain.valid)
+
+
+def test_facts_are_in_another_order_in_each_epoch(data: Path) -> None:
+    _, plain = planned(data)
+    assert plain.data(1) is plain.train
+    _, plan = planned(data, shuffle_facts=True)
+    per_epoch = plan.steps.steps_per_epoch
+
+    def facts(step: int) -> list[list[str]]:
+        seen = plan.data(step)
+        assert seen.lengths is plan.train.lengths
+        return [plan.order.encoder.decode(seen.sequence(index)[0].tolist())[1] for index in range(len(seen))]
+
+    orders = [facts(step) for step in (1, per_epoch + 1, 2 * per_epoch + 1)]
+    assert facts(per_epoch) == orders[0]
+    assert facts(2 * per_epoch) == orders[1]
+    assert all(ours != theirs for ours, theirs in itertools.pairwise([*orders, orders[0]]))
+    in_the_text = [plan.order.encoder.decode(plan.train.sequence(index)[0].tolist())[1] for index in range(12)]
+    assert in_the_text not in orders
+    assert [sorted(each) for each in orders[0]] == [sorted(each) for each in in_the_text]
+    assert plan.valid.order is None  # figures stay comparable
 
 
 def test_what_a_run_says_when_it_begins(data: Path) -> None:

@@ -33,7 +33,7 @@ HEADERS = {
         re.IGNORECASE,
     ),
 }
-DAY = re.compile(rf"[-\s]*(?:\w+,?\s)?(?P<date>{DATE})(?=$|[\s(,.-])(?!.*\d[:.]\d\d)", re.IGNORECASE)
+DAY = re.compile(rf"[-\s]*(?:[^\W\d]+,?\s)?(?P<date>{DATE})(?=$|[\s(,.-])(?!.*\d[:.]\d\d)", re.IGNORECASE)
 IRC_DAY = re.compile(
     r"---? ?(?:day changed|log opened) \w+ (?P<date>\w+ \d{1,2} (?:\d\d:\d\d:\d\d )?\d{4})", re.IGNORECASE
 )

@@ -21,6 +21,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import groupby, islice
 from typing import Any
 
@@ -86,6 +87,8 @@ def nearest_mapping(source: Source) -> Mapping:
             continue  # each record is a talk
         # Who speaks, and when, stands beside the text.
         free = [path for path in paths if path not in taken and (role not in BESIDE or _is_beside(path, inner))]
+        if role == "speaker":  # `user` and `bot` may be the columns of what two speakers say
+            free = [path for path in free if not _has_sentences(_sampled(source, path), 3)]
         ranked = [(_likelihood(path, role), path) for path in free]
         if best := max((entry for entry in ranked if entry[0] > 0), key=lambda entry: entry[0], default=None):
             mapping[role] = [path for rank, path in ranked if rank > 0] if role in ("talk", "time") else [best[1]]
@@ -96,9 +99,7 @@ def nearest_mapping(source: Source) -> Mapping:
         mapping |= {"text": texts} if texts else {}
         if len(texts) == 1 and "speaker" not in mapping and (name := _name_column(source, paths, texts[0])):
             mapping["speaker"] = [name]
-    if "text" not in mapping:
-        return {}
-    return {role: mapping[role] for role in ROLES if role in mapping}
+    return {role: mapping[role] for role in ROLES if role in mapping} if "text" in mapping else {}
 
 
 def _is_beside(path: str, inner: str) -> bool:
@@ -110,12 +111,15 @@ def _sentence_columns(source: Source, paths: list[str]) -> list[str]:
     """Return the one or two columns or keys in which most values have several words; none where there are more."""
     found = []
     for path in paths:
-        texts = _sampled(source, path)
-        if any(_likelihood(path, role) for role in ROLES):
-            continue
-        if 2 * sum(" " in text.strip() for text in texts) > len(texts):
+        is_other = any(_likelihood(path, role) for role in ROLES if role != "speaker")
+        if not is_other and _has_sentences(_sampled(source, path), 3 if _likelihood(path, "speaker") else 2):
             found.append(path)
     return found if len(found) <= 2 else []
+
+
+def _has_sentences(texts: list[str], words: int) -> bool:
+    """Return whether most of the texts have at least this number of words."""
+    return 2 * sum(len(text.split()) >= words for text in texts) > len(texts)
 
 
 def _parent(path: str) -> str:
@@ -203,7 +207,31 @@ def read_columns(source: Source, mapping: Mapping, left_out: Counter[str]) -> It
         if not any(_values(record, column) for record in _sample(source)):
             known = ", ".join(dict.fromkeys(source.columns or _paths(_first_records(source))))
             raise UserError(f"{source.name}: --columns: no {column!r} in this file; it has {known}")
-    return parse_each(_grouped(_records(source, left_out), mapping), lambda record: _talk(record, mapping, left_out))
+    records = _each_talk(_records(source, left_out), mapping)
+    return parse_each(_grouped(records, mapping), lambda record: _talk(record, mapping, left_out))
+
+
+def _each_talk(records: Iterable[Record], mapping: Mapping) -> Iterator[Record]:
+    """Yield a record for each inner list of a record that holds several talks, `[[turn, turn, turn], [turn], ...]`.
+
+    Inner lists of two are no talks but pairs: an utterance and its reply.
+    """
+    listed = [path.split(".") for role in ("speaker", "text") for path in mapping.get(role, ())]
+    shared = [keys[0] for keys in zip(*listed, strict=False) if len(set(keys)) == 1]
+    for record in records:
+        pieces = _inner_talks(record.content, shared)
+        for number, piece in enumerate(pieces, start=1):
+            yield replace(record, place=f"{record.place}: talk {number}", content=piece) if len(pieces) > 1 else record
+
+
+def _inner_talks(content: Any, keys: list[str]) -> list[Any]:
+    """Return the talks in the list of lists that `content` is, or that `keys` lead to; else `content` alone."""
+    if isinstance(content, dict) and keys and keys[0] in content:
+        return [content | {keys[0]: piece} for piece in _inner_talks(content[keys[0]], keys[1:])]
+    is_nested = isinstance(content, list) and all(isinstance(item, list) for item in content)
+    if is_nested and any(len(item) != 2 for item in content):
+        return [piece for item in content for piece in _inner_talks(item, keys)]
+    return [content]
 
 
 def _sample(source: Source) -> list[Any]:
@@ -253,16 +281,18 @@ def _talk(record: Record, mapping: Mapping, left_out: Counter[str]) -> ImportedT
 
 
 def _items(row: Any, mapping: Mapping) -> Iterator[tuple[Any, Mapping]]:
-    """Yield each object in the list that the paths to speaker and text share, with the paths from there on.
+    """Yield each object in the list that the paths to speakers and texts share, with the paths from there on.
 
-    So an object that lacks its speaker or its text takes no other's. Without such a list the row itself is yielded.
+    So an object that lacks its speaker or its text takes no other's, and two texts of an object stay together. Without
+    such a list the row itself is yielded.
     """
     if isinstance(row, list):
         for item in row:
             yield from _items(item, mapping)
         return
     beside = {path.partition(".")[0] for role in ("speaker", "text") for path in mapping.get(role, ())}
-    inner = row.get(min(beside)) if isinstance(row, dict) and "speaker" in mapping and len(beside) == 1 else None
+    is_shared = len(beside) == 1 and len([*mapping.get("speaker", ()), *mapping["text"]]) > 1
+    inner = row.get(min(beside)) if isinstance(row, dict) and is_shared else None
     if not isinstance(inner, (dict, list)):
         yield row, mapping
         return

@@ -21,8 +21,8 @@ from personagpt.importing.roles import ASSISTANT, USER, role_of, roles_talk, tex
 from personagpt.importing.sources import Source
 from personagpt.importing.talks import ImportedTalk, Record, RecordError, parse_each, value_of
 
-QUESTIONS = ("prompt", "question", "query", "input", "context")
-ANSWERS = ("completion", "chosen", "response", "answer", "output")
+QUESTIONS = ("prompt", "question", "query", "input", "context", "user", "human", "message", "utterance")
+ANSWERS = ("completion", "chosen", "response", "answer", "output", "assistant", "bot", "ai", "reply")
 PERSONAS = ("system", "persona", "personality")
 
 Message = tuple[str, str, bool]  # role, text, whether it is to be learned

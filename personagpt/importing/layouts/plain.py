@@ -1,4 +1,4 @@
-"""Talks as text: `NAME: what they say` lines, a blank line between talks.
+"""Talks as text: `NAME: what they say` (or `NAME> what they say`) lines, a blank line between talks.
 
     Anna's persona: i have two dogs .
     Anna: hi ! how are you ?
@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from itertools import islice
+from itertools import groupby, islice
 
 from personagpt.errors import shorten
 from personagpt.importing.names import COLONS, is_direction, same_name, split_fact, split_name
@@ -109,11 +109,12 @@ def _blocks(source: Source) -> Iterator[Record]:
 
 
 def _is_loose(source: Source) -> bool:
-    """Return whether nearly every line among the first is followed by a blank line, so that it separates no talks."""
-    lines = [line.strip() for _, line in islice(source.lines(), 2 * SAMPLED)]
-    spoken = [number for number, line in enumerate(lines) if line and not split_fact(line)]
-    alone = sum(number + 1 == len(lines) or not lines[number + 1] for number in spoken)
-    return len(spoken) > 2 and alone >= 0.9 * len(spoken)
+    """Return whether one utterance stands between nearly all of the first blank lines, so that they end no talk."""
+    lines = [line for _, line in islice(source.lines(), 4 * SAMPLED)]
+    blocks = [list(block) for is_said, block in groupby(lines, key=lambda line: bool(line.strip())) if is_said]
+    counts = [sum(not split_fact(line) and split_name(line) is not None for line in block) for block in blocks]
+    spoken = [count for count in counts if count]
+    return len(spoken) > 2 and spoken.count(1) >= 0.9 * len(spoken)
 
 
 def _unmarked(line: str) -> tuple[str, bool]:

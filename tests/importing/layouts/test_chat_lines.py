@@ -112,3 +112,10 @@ TEXTS = st.text("abc .!?", min_size=1).map(str.strip).filter(bool)
 def test_what_was_said_comes_back(said: list[str]) -> None:
     lines = ["2023/11/12(Sun)", *(f"21:5{n}\t{'AB'[n % 2]}\t{text}" for n, text in enumerate(said))]
     assert read("\n".join(lines), "chat-lines")[0].utterances == said
+
+
+def test_a_year_ends() -> None:
+    days = ["2023\ub144 12\uc6d4 31\uc77c \uc77c\uc694\uc77c", "2024\ub144 1\uc6d4 1\uc77c \uc6d4\uc694\uc77c"]
+    hours = "[Mira] [\uc624\uc804 9:56] a\n[Tom] [\uc624\uc804 9:57] b\n"
+    talk, other = read("".join(f"--------------- {day} ---------------\n{hours}" for day in days))
+    assert talk.utterances == other.utterances == ["a", "b"]

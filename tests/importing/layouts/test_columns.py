@@ -146,3 +146,28 @@ def test_the_nearest_mapping(content: object, columns: str) -> None:
     mapping = nearest_mapping(source(content))
     assert written(mapping) == columns
     assert not mapping or parse_mapping(written(mapping)) == mapping
+
+
+def test_lists_in_lists_are_talks() -> None:
+    chats = [[turn("A", "a"), turn("B", "b"), turn("A", "c")], [turn("A", "d"), turn("B", "e")]]
+    for content, columns in (
+        ([chats], "speaker=who, text=says"),
+        ({"chats": chats}, "speaker=chats.who, text=chats.says"),
+        ({"data": {"chats": chats}}, "speaker=data.chats.who, text=data.chats.says"),
+        ({"chats": [["a", "b", "c"], ["d", "e"]]}, "text=chats"),
+    ):
+        first, second = read(content, columns=columns)
+        assert (first.utterances, second.utterances) == (["a", "b", "c"], ["d", "e"])
+    # An utterance and its reply.
+    assert read({"chat": [["a", "b"], ["c", "d"]]}, columns="text=chat")[0].utterances == ["a", "b", "c", "d"]
+
+
+def turn(who: str, says: str) -> dict[str, str]:
+    return {"who": who, "says": says}
+
+
+def test_two_texts_of_an_object_stay_together() -> None:
+    content = [{"turns": [{"user": "how are you ?", "bot": "fine , thank you ."}, {"user": "c d e", "bot": "d e f"}]}]
+    for columns in ("text=turns.user, text=turns.bot", None):
+        said = read(content, "columns" if columns is None else None, columns)[0].utterances
+        assert said == ["how are you ?", "fine , thank you .", "c d e", "d e f"]

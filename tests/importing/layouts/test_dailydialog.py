@@ -59,7 +59,7 @@ def test_other_text_is_not_recognised(text: str) -> None:
 
 def test_a_line_that_is_no_dialogue() -> None:
     assert read(lines(" __eou__ ", "") + "alone\na __eou__ __eou__ b\n")[4:] == [
-        "line 5: 1 speakers ('first speaker'); expected two",
+        "line 5: 1 speaker ('first speaker'); expected two",
         "line 6: utterance 2 is empty",
     ]
 

@@ -24,6 +24,7 @@ CHAT = {
         json_lines(PETS),
         "question,answer\nany pets ?,a goat .\n",
         "Context,Response\nany pets ?,a goat .\n",
+        "User,Bot\nany pets ?,a goat .\n",
         [{"input": "any pets ?", "output": "a goat .", "persona": None}],
     ],
 )

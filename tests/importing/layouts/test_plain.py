@@ -81,7 +81,7 @@ def test_names_with_colons() -> None:
 )
 def test_markers_separate_talks(lines: str) -> None:
     first, second = read(lines)
-    assert first.endswith("1 speakers ('A'); expected two")
+    assert first.endswith("1 speaker ('A'); expected two")
     assert same(second, ([], []), ["b", "c"])
 
 
@@ -95,7 +95,7 @@ def test_stage_directions_are_counted() -> None:
     ("text", "reason"),
     [
         ("A: a\nB: b\nC: c", "line 1: 3 speakers ('A, B, C'); expected two"),
-        ("A: a\nA: b", "line 1: 1 speakers ('A'); expected two"),
+        ("A: a\nA: b", "line 1: 1 speaker ('A'); expected two"),
         ("A's persona: i sing .", "line 1: a persona of 'A', who says nothing"),
         ("A: a\nB: b\nand more", "line 1: expected `NAME: what they say`, got 'and more'"),
         ("A: a\nB: b\nhttps://example.org/a", "line 1: expected `NAME: what they say`, got 'https://example.org/a'"),
@@ -123,6 +123,8 @@ def test_the_layout_can_be_named() -> None:
     "text",
     [
         "Ann: hi\n\nBen: ho\n\nAnn: a\n\n\nBen: b\n\nAnn: c\n",
+        "Ann:\nhi\n\nBen:\nho\n\nAnn:\na\n\n\nBen:\nb\n\nAnn:\nc\n",
+        "Ann> hi\n\n<Ben> ho\n\nAnn> a\n\n\nBen> b\n\nAnn> c\n",
         "**Ann:** hi\n\n**Ben:** ho\n\n**Ann**: a\n\n---\n\n**Ben:** b\n\n**Ann:** c\n",
     ],
 )

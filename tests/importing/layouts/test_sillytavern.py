@@ -74,10 +74,10 @@ def test_a_damaged_message_leaves_the_chat_out(line: str, reason: str) -> None:
 
 def test_a_chat_in_which_the_character_says_nothing() -> None:
     assert read(json_lines(ABOUT, message("You", "hi {{char}}"), message("You", "ho"))) == [
-        "line 1: 1 speakers ('You'); expected two"
+        "line 1: 1 speaker ('You'); expected two"
     ]
     assert read(json_lines(message("You", "hi {{char}}"), message("You", "ho"))) == [
-        "line 1: 1 speakers ('You'); expected two"
+        "line 1: 1 speaker ('You'); expected two"
     ]
 
 

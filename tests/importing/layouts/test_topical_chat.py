@@ -44,7 +44,7 @@ def test_what_an_agent_says_in_a_row_is_one_utterance() -> None:
         ({"content": []}, "nobody says anything"),
         ({"config": "A"}, "no 'content'"),
         ({"content": [{"message": "hi"}]}, "no 'agent'"),
-        (talk("hi"), "1 speakers ('agent_1'); expected two"),
+        (talk("hi"), "1 speaker ('agent_1'); expected two"),
         ([], "expected an object with 'content', got []"),
     ],
 )

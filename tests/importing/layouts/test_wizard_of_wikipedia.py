@@ -33,7 +33,7 @@ def test_a_talk() -> None:
         ([{"speaker": "Wizard", "text": "a"}], "utterance 1 has the speaker 'Wizard'; expected such as 0_Wizard"),
         ([{"speaker": "0_Wizard"}], "no 'text'"),
         ([], "nobody says anything"),
-        ([{"speaker": "0_Wizard", "text": "a"}], "1 speakers ('Wizard'); expected two"),
+        ([{"speaker": "0_Wizard", "text": "a"}], "1 speaker ('Wizard'); expected two"),
     ],
 )
 def test_a_record_that_is_no_dialogue(dialog: list, reason: str) -> None:
