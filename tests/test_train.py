@@ -442,7 +442,7 @@ def test_a_full_disk_while_logs_are_opened_is_one_line_below_no_bar(
     def full(path: Path, *_: object) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("personagpt.training.logs.write_atomically", full)
+    monkeypatch.setattr("personagpt.training.csv_log.write_atomically", full)
     capsys.readouterr()
     assert train_run(env) == 1
     gc.collect()

@@ -11,6 +11,7 @@ import pytest
 
 from bench import torture
 from personagpt.training.checkpoint import find_problem
+from tests.helpers import copy_base, write_data
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +31,8 @@ def test_nothing_is_lost_under_kills(server: torture.RunServer, tmp_path: Path) 
 
 
 def test_a_difference_would_be_noticed(server: torture.RunServer, tmp_path: Path) -> None:
-    torture.write_data(tmp_path, train=8, valid=2)
-    torture.copy_base(tmp_path / "base", dropout=0.1)
+    write_data(tmp_path, train=8, valid=2)
+    copy_base(tmp_path / "base", dropout=0.1)
     env = torture.write_run_settings(tmp_path / "run", tmp_path)
     for kind in ("preprocess", "train"):
         assert server.status(server.start(kind, ["--env", str(env)], tmp_path / "log"), wait=True) == 0
@@ -45,8 +46,8 @@ def test_a_difference_would_be_noticed(server: torture.RunServer, tmp_path: Path
 
 
 def test_a_full_disk_then_room_again(server: torture.RunServer, tmp_path: Path) -> None:
-    torture.write_data(tmp_path, train=8, valid=2)
-    torture.copy_base(tmp_path / "base", dropout=0.1)
+    write_data(tmp_path, train=8, valid=2)
+    copy_base(tmp_path / "base", dropout=0.1)
     calm, full = (torture.write_run_settings(tmp_path / name, tmp_path) for name in ("calm", "full"))
     for env in (calm, full):
         assert server.status(server.start("preprocess", ["--env", str(env)], tmp_path / "log"), wait=True) == 0
@@ -74,8 +75,8 @@ def test_a_full_disk_then_room_again(server: torture.RunServer, tmp_path: Path) 
 
 
 def test_two_runs_on_one_save_path(server: torture.RunServer, tmp_path: Path) -> None:
-    torture.write_data(tmp_path, train=8, valid=2)
-    torture.copy_base(tmp_path / "base", dropout=0.1)
+    write_data(tmp_path, train=8, valid=2)
+    copy_base(tmp_path / "base", dropout=0.1)
     env = torture.write_run_settings(tmp_path / "run", tmp_path)
     assert server.status(server.start("preprocess", ["--env", str(env)], tmp_path / "log"), wait=True) == 0
     pids = [server.start("train", ["--env", str(env)], tmp_path / f"log{number}") for number in range(2)]
