@@ -29,6 +29,7 @@ from transformers import PreTrainedModel
 
 from data.sample import make_sample
 from personagpt.device import autocast
+from personagpt.model.decoders import context_length
 from personagpt.model.generation import ReplyRequest, generate_replies
 from personagpt.model.loading import TrainedModel, load
 from personagpt.model.sampling import GREEDY
@@ -82,7 +83,7 @@ def persona_recall(
         speaker, history = question.speaker, dialogue.utterances[: question.utterance + 1]
         if opens:
             speaker, history = 1, [chance.choice(table.questions)]
-        room = model.config.n_positions - GREEDY.max_new_tokens
+        room = context_length(model.config) - GREEDY.max_new_tokens
         for name, persona in (("own", own), ("exchanged", exchanged)):
             context = encoder.context(speaker, persona, history, room)
             requests[name].append(ReplyRequest(context, sampling, earlier=tuple(history[-2::-2])))
