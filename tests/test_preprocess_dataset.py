@@ -67,7 +67,7 @@ def test_the_whole_script(run, env, tmp_path, tokenizer) -> None:
         "max_turns": "20",
         "style": json.dumps(train.style.plain()),
     }
-    assert train.style == Style(Writing(1.0, 0.0, 1.0), Writing(1.0, 1.0, 1.0), 1, 1)
+    assert train.style == Style(Writing(1.0, 0.0, 1.0), Writing(1.0, 1.0, 1.0), 1, 1, 1)
     lengths = train.lengths
     assert re.fullmatch(
         rf"train: 3 dialogues, 5 sequences, 9 responses, {lengths.sum()} tokens, "

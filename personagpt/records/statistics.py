@@ -6,6 +6,9 @@ from collections import Counter
 
 from personagpt.records.talks import FLAGS, Talk
 
+# What the talk's branches share, the utterances before the turn, and the text as it was said first.
+Place = tuple[tuple[str, ...], tuple[str, ...], str | None]
+
 
 def statistics(talks: list[Talk]) -> list[str]:
     """Return lines that say how many talks, utterances, corrections and flags there are, and where they come from."""
@@ -26,7 +29,7 @@ def statistics(talks: list[Talk]) -> list[str]:
         lines.append(f"  {speaker:<14}{count:>7}   {words / count:.1f} words each")
     lines.append(f"{sum(turn.corrected for turn in turns)} corrected replies")
     lines.append(f"{sum(turn.replaced is not None and not turn.corrected for turn in turns)} replies drawn again")
-    lines.append(f"{sum(len(talk.flags) for talk in talks)} flags")
+    lines.append(f"{len(_different_flags(talks))} flags")
     return lines + count_flags(talks) + flags_by_model(talks)
 
 
@@ -34,20 +37,22 @@ def flags_by_model(talks: list[Talk]) -> list[str]:
     """Return a line for each model, and one for each kind of flag on its replies, as a share of its replies.
 
     A corrected reply counts, because the model said another text in its place. A reply with two kinds counts in each.
+    A reply that several branches of a talk share counts once.
     """
-    replies, flagged = Counter(), {}
+    replies: dict[str, set[Place]] = {}
+    flagged: dict[str, dict[str, set[Place]]] = {}
     for talk in talks:
         name = f"{talk.model_checksum[:12]}  {talk.model}"
-        turns = {number for number, turn in enumerate(talk.turns) if turn.speaker == "model"}
-        replies[name] += len(turns)
+        turns = {number: place_of(talk, number) for number, turn in enumerate(talk.turns) if turn.speaker == "model"}
+        replies.setdefault(name, set()).update(turns.values())
         kinds = flagged.setdefault(name, {"flagged": set()})
         for flag in talk.flags:
             if flag.turn in turns:
-                kinds.setdefault(flag.kind, set()).add((talk.id, flag.turn))
-                kinds["flagged"].add((talk.id, flag.turn))
+                kinds.setdefault(flag.kind, set()).add(turns[flag.turn])
+                kinds["flagged"].add(turns[flag.turn])
     lines = []
-    for name, count in replies.most_common():
-        if count and flagged[name]["flagged"]:
+    for name, count in sorted(((name, len(places)) for name, places in replies.items()), key=lambda pair: -pair[1]):
+        if flagged[name]["flagged"]:
             lines.append(f"  {name}: {count} replies")
             shares = sorted(flagged[name].items(), key=lambda kind: -len(kind[1]))
             lines += [
@@ -58,5 +63,20 @@ def flags_by_model(talks: list[Talk]) -> list[str]:
 
 def count_flags(talks: list[Talk]) -> list[str]:
     """Return a line for each kind of flag, the most frequent kind first."""
-    counts = Counter(flag.kind for talk in talks for flag in talk.flags)
+    counts = Counter(kind for _, kind, _ in _different_flags(talks))
     return [f"  {kind:<14}{count:>7}   {FLAGS[kind]}" for kind, count in counts.most_common()]
+
+
+def place_of(talk: Talk, number: int) -> Place:
+    """Return what turn `number` of a talk has in common with its copies in the talks that branched from that talk.
+
+    After a flag, /retry and /fix go on as another talk, which has the same turns up to there.
+    """
+    turn = talk.turns[number]
+    return talk.origin, tuple(talk.texts[:number]), turn.replaced if turn.corrected else turn.text
+
+
+def _different_flags(talks: list[Talk]) -> list[tuple[Place, str, str]]:
+    """Return place, kind and note of each flag, in order; a flag that several branches of a talk share stands once."""
+    flags = ((place_of(talk, flag.turn), flag.kind, flag.note) for talk in talks for flag in talk.flags)
+    return list(dict.fromkeys(flags))

@@ -55,5 +55,21 @@ def test_flags_are_shares_of_each_models_replies() -> None:
     ]
 
 
+def test_what_branches_of_a_talk_share_counts_once() -> None:
+    """After a flag, /fix goes on as another talk with the same turns before: two replies, and one flag."""
+    flagged = make_talk("hi", "b", "c", "d", flags=((3, "other", "off"), (1, "unsafe")))
+    fixed = flagged.without(1)
+    fixed.turns.append(Turn("model", "better", replaced="d", corrected=True))
+    assert fixed.id != flagged.id
+    printed = [" ".join(line.split()) for line in statistics([flagged, fixed])]
+    assert "2 flags" in printed
+    start = printed.index("c0ffee m: 2 replies")
+    assert printed[start + 1 :] == [
+        "flagged 2 100.0% of its replies",
+        "other 1 50.0% of its replies",
+        "unsafe 1 50.0% of its replies",
+    ]
+
+
 def test_an_utterance_of_twins_counts_once() -> None:
     assert "2 utterances" in statistics(list(make_twins("hi", "ho")))
