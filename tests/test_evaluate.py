@@ -127,6 +127,28 @@ def test_two_comparisons_never_write_the_same_file(tmp_path, monkeypatch) -> Non
     assert all(re.fullmatch(r"compare-a-b-t-((first|second)-)?[0-9a-f]{8}\.json", name) for name in names)
 
 
+def write_state(folder: Path, settings_file: Path, tokenizer) -> None:
+    """Let the model in `folder` be of a run of 2 steps that validated on the present text."""
+    settings = read_settings(settings_file)
+    origin = file_checksum(settings.text("valid")), tokenizer, settings.max_turns, 320
+    identity = {"validation_data": data_identity(tensor_metadata(*origin))}
+    (folder / STATE).write_text(json.dumps({"step": 2, "settings": settings.plain(), "identity": identity}))
+
+
+@pytest.mark.parametrize("same_text", [True, False])
+def test_the_card_takes_figures_of_the_runs_own_text_only(
+    run, settings_file, tmp_path, monkeypatch, tokenizer, same_text
+) -> None:
+    folder = tmp_path / "save" / "checkpoint" / "model"
+    write_state(folder, settings_file, tokenizer)
+    if not same_text:
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / TEXT_NAMES["valid"]).write_text("1 hi !\thello .\n")
+        monkeypatch.setenv("data_path", str(tmp_path / "other"))
+    assert run(evaluate.main, "--env", settings_file).status == 0
+    assert (folder / "README.md").exists() == same_text
+
+
 @pytest.mark.parametrize("removed", [False, True])
 def test_a_checkpoint_saved_meanwhile_gets_no_scores_of_another(
     run, settings_file, tmp_path, monkeypatch, tokenizer, removed
@@ -135,10 +157,7 @@ def test_a_checkpoint_saved_meanwhile_gets_no_scores_of_another(
     folder = tmp_path / "save" / "checkpoint"
     old, new = folder / "step-00000002", folder / "step-00000004"
     (folder / "model").rename(old)
-    settings = read_settings(settings_file)
-    origin = file_checksum(settings.text("valid")), tokenizer, settings.max_turns, 320
-    identity = {"validation_data": data_identity(tensor_metadata(*origin))}
-    (old / STATE).write_text(json.dumps({"step": 2, "settings": settings.plain(), "identity": identity}))
+    write_state(old, settings_file, tokenizer)
     new.mkdir()
     redirect_link(folder / "model", old.name)
 
