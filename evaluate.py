@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from personagpt.errors import UserError
-from personagpt.files import check_present, read_json, write_json
+from personagpt.files import check_present, expanded, read_json, write_json
 from personagpt.model.folders import find_classifier, find_model
 from personagpt.output import say
 from personagpt.sequences.goals import Goal, read_goals
@@ -196,7 +196,7 @@ def file_name(options: Options, figures: dict[str, Any]) -> str:
 
 def model_title(name: str) -> str:
     """Return a model's name as a part of a file's name: of a run's checkpoint, the name of the run's save_path."""
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if not folder.is_dir():
         return name.replace("/", "--")
     folder = folder.absolute()

@@ -30,6 +30,21 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}: cannot read it: {getattr(error, 'strerror', None) or error}") from None
 
 
+def expanded(path: str) -> Path:
+    """Return `path` with ~ as the home folder. The ~ of somebody who is no user here stays as it is."""
+    with contextlib.suppress(RuntimeError):
+        return Path(path).expanduser()
+    return Path(path)
+
+
+def read_bytes(path: Path, kind: str = "this file") -> bytes:
+    """Return what the file at `path` holds. Raises UserError, which calls the file `kind`, where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read {kind}: {error.strerror}") from None
+
+
 def decode(data: bytes, path: Path, line: int = 1) -> str:
     """Return `data` as text, without a byte-order mark at the start of the file.
 

@@ -69,6 +69,14 @@ def tokenizer(base):  # noqa: ANN201
 
 
 @pytest.fixture(scope="session")
+def encoder(tokenizer):  # noqa: ANN201
+    """The encoder of that tokenizer."""
+    from personagpt.sequences.format import Encoder
+
+    return Encoder(tokenizer)
+
+
+@pytest.fixture(scope="session")
 def real_tokenizer(shared):  # noqa: ANN201
     """DialoGPT's tokenizer, with the persona tokens. Read only: the whole session shares it."""
     from personagpt.model.loading import load_tokenizer

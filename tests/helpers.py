@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 
 import preprocess_dataset
 import train
+from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import Tensors
 from personagpt.settings import TEXT_NAMES
 
@@ -165,6 +166,23 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
+
+
+def group_before(step: int, act: Callable[[], None]) -> Callable:
+    """StepPlan.group that does `act` before the sequences of `step` are given out."""
+    plan_group = StepPlan.group
+
+    def group(plan: StepPlan, asked: int) -> object:
+        if asked == step:
+            act()
+        return plan_group(plan, asked)
+
+    return group
+
+
+def die(*_: object) -> None:
+    """Stand in for a process that dies: nothing is saved."""
+    raise ZeroDivisionError
 
 
 def train_in_two_processes(env: Path, prepare: Callable[[int], None] | None = None) -> tuple[list[int], str]:

@@ -15,7 +15,7 @@ from personagpt import Persona
 from personagpt.model.loading import load
 from personagpt.sequences.batches import StepPlan
 from tests.families import write_base
-from tests.helpers import prepare_run, rows, same, train_run, weights, write_data
+from tests.helpers import die, group_before, prepare_run, rows, same, train_run, weights, write_data
 from tests.scoring.helpers import CANDIDATES
 
 # What a family's run has beside the plain settings, so that each setting meets another family.
@@ -54,15 +54,8 @@ def test_a_run_that_died_goes_on_exactly(
 ) -> None:
     family = json.loads((finished.parent / "save" / "checkpoint" / "model" / "config.json").read_text())["model_type"]
     env = prepare_run(tmp_path, data, model_name=data / family, epochs=1, batch_size=2, **SETTINGS[family])
-    group = StepPlan.group
-
-    def die_in_step_3(plan: StepPlan, step: int) -> object:
-        if step == 3:
-            raise ZeroDivisionError
-        return group(plan, step)
-
     with monkeypatch.context() as patch:
-        patch.setattr(StepPlan, "group", die_in_step_3)
+        patch.setattr(StepPlan, "group", group_before(3, die))
         with pytest.raises(ZeroDivisionError):
             train.main(["--env", str(env)])
     assert train_run(env) == 0

@@ -19,7 +19,6 @@ from personagpt.scoring.entries import Entries
 from personagpt.scoring.metrics import teacher_forced, teacher_forced_metrics
 from personagpt.scoring.report import DISTRUST
 from personagpt.sequences.dataset import tensor_metadata
-from personagpt.sequences.format import Encoder
 from personagpt.settings import TEXT_NAMES, read_settings
 from personagpt.training.checkpoint import redirect_link
 from personagpt.training.resume import data_identity
@@ -28,11 +27,6 @@ from tests.scoring.helpers import CANDIDATES, PLAIN, dataset_of, ranking_record
 OPTIONS = {"env": Path(".env"), "generate": 0, "identify": False, "by_turn": False, "out": None}
 OPTIONS |= {"model": None, "text": None, "side": "both", "compare": None}
 OPTIONS |= {"orders": 0, "nli": None, "dnli": None, "runs": None}
-
-
-@pytest.fixture(scope="module")
-def encoder(tokenizer) -> Encoder:
-    return Encoder(tokenizer)
 
 
 @pytest.fixture

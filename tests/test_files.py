@@ -14,7 +14,9 @@ from personagpt.errors import UserError
 from personagpt.files import (
     check_present,
     decode,
+    expanded,
     file_checksum,
+    read_bytes,
     read_json,
     read_text,
     set_aside_damaged,
@@ -143,3 +145,21 @@ def test_writers_of_one_file_leave_each_other_alone(tmp_path: Path, monkeypatch:
 def test_json_that_is_no_object(tmp_path: Path, text: str) -> None:
     (tmp_path / "eval.json").write_bytes(text.encode(errors="surrogatepass"))
     assert read_json(tmp_path / "eval.json") is None
+
+
+def test_a_file_that_cannot_be_read_is_named_with_its_kind(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"\xff\0")
+    assert read_bytes(tmp_path / "a") == b"\xff\0"
+    with pytest.raises(UserError, match=f"^{tmp_path / 'b'}: cannot read this goals file: No such file or directory$"):
+        read_bytes(tmp_path / "b", "this goals file")
+    with pytest.raises(UserError, match=f"^{tmp_path}: cannot read this file: Is a directory$"):
+        read_bytes(tmp_path)
+
+
+def test_a_path_of_nobodys_home_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert [expanded(path) for path in ("~/x", "~nosuchuser/x", "x/~")] == [
+        Path("/home/ann/x"),
+        Path("~nosuchuser/x"),
+        Path("x/~"),
+    ]

@@ -18,7 +18,7 @@ from personagpt.sequences.batches import StepPlan, load_batch
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.settings import read_settings
 from personagpt.training.optimization import Trainer
-from tests.helpers import copy_base, prepare_run, rows, same, train_run, weights, write_data
+from tests.helpers import copy_base, die, group_before, prepare_run, rows, same, train_run, weights, write_data
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")]
 
@@ -54,15 +54,8 @@ def test_fp16_scaling_is_resumed(tmp_path: Path, data: Path, monkeypatch: pytest
     calm = prepare_run(tmp_path / "calm", data, precision="fp16", compile="False")
     killed = prepare_run(tmp_path / "killed", data, precision="fp16", compile="False")
     assert train_run(calm) == 0
-    group = StepPlan.group
-
-    def die_in_step_4(plan: StepPlan, step: int) -> np.ndarray:
-        if step == 4:
-            raise ZeroDivisionError
-        return group(plan, step)
-
     with monkeypatch.context() as patch:
-        patch.setattr(StepPlan, "group", die_in_step_4)
+        patch.setattr(StepPlan, "group", group_before(4, die))
         with pytest.raises(ZeroDivisionError):
             train.main(["--env", str(killed)])
     assert train_run(killed) == 0

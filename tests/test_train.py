@@ -30,7 +30,18 @@ from personagpt.text.style import read_style
 from personagpt.training import recorder, saver
 from personagpt.training.optimization import Trainer
 from personagpt.training.resume import RunState
-from tests.helpers import VARIETIES, copy_base, prepare_run, rows, same, train_run, weights, write_data
+from tests.helpers import (
+    VARIETIES,
+    copy_base,
+    die,
+    group_before,
+    prepare_run,
+    rows,
+    same,
+    train_run,
+    weights,
+    write_data,
+)
 
 
 @pytest.fixture(scope="module")
@@ -207,18 +218,6 @@ def test_room_and_logs_come_before_a_checkpoint(
         assert last < len(once) - 1 - once[::-1].index(whole)
 
 
-def group_before(step: int, act: Callable[[], None]) -> Callable:
-    """StepPlan.group that does `act` before the sequences of `step` are given out."""
-    plan_group = StepPlan.group
-
-    def group(plan: StepPlan, asked: int) -> object:
-        if asked == step:
-            act()
-        return plan_group(plan, asked)
-
-    return group
-
-
 def test_steps_are_taken_while_a_save_is_written(
     tmp_path: Path, data: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,10 +283,6 @@ def test_the_checkpoint_loads_with_from_pretrained(finished: Path) -> None:
     assert len(tokenizer) == model.get_input_embeddings().num_embeddings
     assert tokenizer.chat_template
     assert model.config.activation_function == "gelu_new"
-
-
-def die(*arguments: object) -> None:
-    raise ZeroDivisionError
 
 
 def test_a_model_that_learns_more_is_scored_before_its_first_step(

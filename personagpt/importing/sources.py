@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from personagpt.errors import UserError
+from personagpt.files import read_bytes
 from personagpt.importing.talks import Record
 
 PARTS = {"train": "train", "valid": "valid", "validation": "valid", "dev": "valid", "test": "test"}
@@ -172,10 +173,7 @@ class Source:
 
 def read_source(path: Path) -> Source:
     """Read the file at `path`. Raises UserError where it cannot be read or is no text."""
-    try:
-        return Source(str(path), path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot read this file: {error.strerror}") from None
+    return Source(str(path), read_bytes(path))
 
 
 def _way_on(data: bytes) -> str:

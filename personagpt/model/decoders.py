@@ -74,7 +74,8 @@ def find_obstacle(model: PreTrainedModel) -> str | None:
 
     Whatever the library raises for the tokens passes.
     """
-    ids = torch.arange(8, device=model.device)[None] % model.get_input_embeddings().num_embeddings  # (1, 8)
+    places = torch.arange(8, device=model.device)
+    ids = places[None] % model.get_input_embeddings().num_embeddings  # (1, 8)
     seen: list[Tensor] = []
 
     def amplify(_: torch.nn.Module, __: tuple[Tensor], products: Tensor) -> Tensor:
@@ -90,9 +91,8 @@ def find_obstacle(model: PreTrainedModel) -> str | None:
         products, cache = seen[0][0], DynamicCache(config=model.config)  # (8, V)
         if not torch.equal(logits[0], products * AMPLIFIED):
             return "it scales or caps its logits after the output matrix"
-        hidden = hidden_states(model, ids, torch.arange(8, device=model.device))
-        positions = torch.arange(8, device=model.device)[None]
-        parts = [decode(model, ids[:, part], positions[:, part], None, cache) for part in (slice(5), slice(5, 8))]
+        hidden = hidden_states(model, ids, places)
+        parts = [decode(model, ids[:, part], places[None, part], None, cache) for part in (slice(5), slice(5, 8))]
     pieces = for_output_matrix(model, torch.cat(parts, dim=1)[0])
     for states, obstacle in (
         (hidden, "its logits are not its last hidden states times its output matrix"),

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from personagpt.errors import UserError
-from personagpt.files import read_json
+from personagpt.files import expanded, read_json
 from personagpt.settings import Settings, model_folder
 
 # The files that a training run leaves in a checkpoint's folder beside the model.
@@ -44,9 +44,7 @@ def named_model(wanted: str, option: str = "") -> str:
 
     A run's save_path stands for its newest checkpoint.
     """
-    folder = Path(wanted)
-    with contextlib.suppress(RuntimeError):  # ~somebody who is no user here
-        folder = folder.expanduser()
+    folder = expanded(wanted)
     if folder.is_dir():
         folder = model_folder(folder.absolute())  # not resolved: it may be a link of a training that goes on
         if not (folder / "config.json").is_file():

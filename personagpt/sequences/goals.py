@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 
 from personagpt.errors import UserError
-from personagpt.files import decode
+from personagpt.files import decode, read_bytes
 from personagpt.text.dialogues import Corpus
 from personagpt.text.words import asks, split_sentences, split_words
 
@@ -45,10 +45,7 @@ def read_goals(path: Path | str) -> list[Goal]:
     """Return the goals of a file in its order, none for an empty path. Raises UserError, which names file and line."""
     if not path:
         return []
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot read this goals file: {error.strerror}") from None
+    data = read_bytes(Path(path), "this goals file")
     goals: dict[str, tuple[Goal, int]] = {}  # a goal's text -> the goal and its line
     for number, line in enumerate(data.split(b"\n"), start=1):
         try:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from personagpt.errors import UserError, shorten
+from personagpt.files import read_bytes
 from personagpt.text.dialogues import Corpus
 from personagpt.text.lines import Mistakes
 
@@ -48,10 +49,7 @@ def read_preferences(path: Path | str) -> list[Preference]:
     """Return the items of a file in its order, none for an empty path. Raises UserError, which names file and lines."""
     if not path:
         return []
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot read these preferences: {error.strerror}") from None
+    data = read_bytes(Path(path), "these preferences")
     items, mistakes = [], Mistakes(str(path))
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not line.strip():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from personagpt.errors import UserError
-from personagpt.files import read_json, write_figure
+from personagpt.files import expanded, read_json, write_figure
 from personagpt.output import say, warn
 from personagpt.scoring.definitions import METRICS, shown
 from personagpt.training.csv_log import EVAL_COLUMNS, LOSS_COLUMNS, PREFERENCE_COLUMNS, Rows, read_rows
@@ -58,7 +58,7 @@ def read_run(name: str) -> Run:
 
     Raises UserError where run.json or loss.csv is missing or cannot be read.
     """
-    samples = Path(name).expanduser() / "samples"
+    samples = expanded(name) / "samples"
     for path in (samples / "run.json", samples / "loss.csv"):
         if not path.is_file():
             raise UserError(f"{path}: no such file; --runs takes the save_paths of runs that have begun to train")
@@ -134,7 +134,7 @@ def aligned(rows: list[list[str]]) -> str:
 
 def default_picture(names: list[str]) -> Path:
     """Return where the picture lies. Its name ends in a checksum, because runs of the same name are compared."""
-    folders = [Path(name).expanduser().absolute() for name in names]
+    folders = [expanded(name).absolute() for name in names]
     title = "-".join(folder.name for folder in folders)[:80]
     checksum = hashlib.sha256(repr(list(map(str, folders))).encode()).hexdigest()[:8]
     return folders[0] / "samples" / f"runs-{title}-{checksum}.png"

@@ -15,11 +15,6 @@ from personagpt.sequences.format import Encoder
 PLAIN = contextlib.nullcontext()
 
 
-@pytest.fixture(scope="module")
-def encoder(tokenizer) -> Encoder:
-    return Encoder(tokenizer)
-
-
 @pytest.fixture
 def contexts(encoder) -> list[list[int]]:
     """Contexts of lengths far apart, for both speakers."""

@@ -26,11 +26,6 @@ from personagpt.text.dialogue_nli import read_rankings
 from tests.scoring.helpers import CANDIDATES, PLAIN, ranking_record
 
 
-@pytest.fixture(scope="module")
-def encoder(tokenizer) -> Encoder:
-    return Encoder(tokenizer)
-
-
 def slow_mean_log_likelihood(model, context: list[int], candidate: list[int]) -> float:
     """One forward pass over context and candidate, without a cache or a batch."""
     with torch.no_grad():

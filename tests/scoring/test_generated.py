@@ -31,11 +31,6 @@ from personagpt.text.convai2 import read_corpus
 from tests.scoring.helpers import CANDIDATES, PLAIN, dataset_of
 
 
-@pytest.fixture(scope="module")
-def encoder(tokenizer) -> Encoder:
-    return Encoder(tokenizer)
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -9,7 +9,6 @@ import pytest
 from personagpt.scoring import goals as scored
 from personagpt.scoring.goals import chosen_goals, goal_metrics
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
-from personagpt.sequences.format import Encoder
 from personagpt.sequences.goals import Goal
 from personagpt.text.convai2 import parse_corpus
 
@@ -17,11 +16,6 @@ PETS = Goal("ask about pets.", True, frozenset({"pets"}))
 WORK = Goal("talk about work.", False, frozenset({"work"}))
 TALK = b"1 your persona: a .\n2 partner's persona: b .\n3 any pets ?\ti work .\n4 pets ? i work .\tfine .\n"
 PLAIN = contextlib.nullcontext()
-
-
-@pytest.fixture(scope="module")
-def encoder(tokenizer) -> Encoder:
-    return Encoder(tokenizer)
 
 
 @pytest.fixture(scope="module")

@@ -28,11 +28,6 @@ TEXT = """\
 """
 
 
-@pytest.fixture(scope="module")
-def encoder(tokenizer) -> Encoder:
-    return Encoder(tokenizer)
-
-
 @pytest.fixture
 def sharp_model(tiny_model):  # noqa: ANN201
     """The tiny base with larger persona rows, so that personas matter."""

@@ -90,11 +90,6 @@ def test_figures_by_turn() -> None:
     ]
 
 
-@pytest.fixture(scope="module")
-def encoder(tokenizer) -> Encoder:
-    return Encoder(tokenizer)
-
-
 @pytest.fixture
 def dataset(encoder, tmp_path):  # noqa: ANN201
     def make(dialogues: list[Dialogue], context: int = 320, sides: list | None = None) -> PersonaChatDataset:

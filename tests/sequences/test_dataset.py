@@ -48,11 +48,6 @@ def test_the_dataset_by_hand(tmp_path) -> None:
     assert dataset[0]["input_ids"][0] == 5
 
 
-@pytest.fixture(scope="module")
-def encoder(tokenizer) -> Encoder:
-    return Encoder(tokenizer)
-
-
 def test_the_dataset_keeps_file_order_first_speaker_first(encoder, tmp_path) -> None:
     text = b"1 your persona: b.\n2 partner's persona: a.\n3 hi\thello\n1 __SILENCE__\tnow\n2 what\tthis\n"
     tensors = encode_corpus(parse_corpus(text, "t"), encoder, 20, 320, "t")

@@ -5,20 +5,13 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-import pytest
 
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.fact_order import FactOrder
-from personagpt.sequences.format import Encoder
 from personagpt.text.convai2 import parse_corpus
 
 FACTS = ["i ski .", "i have two dogs .", "i sing ."]
 TEXT = "".join(f"{number} your persona: {fact}\n" for number, fact in enumerate(FACTS, start=1)) + "4 hi !\thello !\n"
-
-
-@pytest.fixture(scope="module")
-def encoder(tokenizer) -> Encoder:
-    return Encoder(tokenizer)
 
 
 def test_facts_move_and_nothing_else(encoder) -> None:

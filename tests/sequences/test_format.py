@@ -44,11 +44,6 @@ def real_encoder(real_tokenizer) -> Encoder:
     return Encoder(real_tokenizer)
 
 
-@pytest.fixture(scope="module")
-def encoder(tokenizer) -> Encoder:
-    return Encoder(tokenizer)
-
-
 def sequences(corpus: Corpus, encoder: Encoder, max_turns: int = 20, context: int = 1024) -> list[tuple[list, list]]:
     """Each sequence's tokens and labels, by way of the arrays."""
     tensors = encode_corpus(corpus, encoder, max_turns, context, "t.txt")

@@ -30,6 +30,8 @@ from personagpt.training.optimization import (
 )
 from tests.helpers import (
     copy_base,
+    die,
+    group_before,
     prepare_run,
     rows,
     same,
@@ -191,17 +193,10 @@ def test_a_resumed_run_keeps_the_smaller_batches(
 ) -> None:
     calm = run_in(tmp_path, "calm", data, batch_size=8)
     resumed = run_in(tmp_path, "resumed", data, batch_size=8)
-    group = StepPlan.group
-
-    def die_in_step_3(plan: StepPlan, step: int) -> object:
-        if step == 3:
-            raise ZeroDivisionError
-        return group(plan, step)
-
     limit_batches(monkeypatch, most=4)
     assert train_run(calm) == 0
     with monkeypatch.context() as patch:
-        patch.setattr(StepPlan, "group", die_in_step_3)
+        patch.setattr(StepPlan, "group", group_before(3, die))
         with pytest.raises(ZeroDivisionError):
             train.main(["--env", str(resumed)])
     capsys.readouterr()

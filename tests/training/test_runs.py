@@ -111,6 +111,8 @@ def test_folders_that_hold_no_run(runs: list[str], tmp_path: Path) -> None:
         read_run(runs[0])
     with pytest.raises(UserError, match=r"nowhere/samples/run\.json: no such file"):
         read_run("nowhere")
+    with pytest.raises(UserError, match=r"^~nosuchuser/a/samples/run\.json: no such file"):
+        read_run("~nosuchuser/a")
 
 
 def test_a_damaged_row_is_named_and_left_out(runs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
