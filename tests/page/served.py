@@ -28,12 +28,15 @@ from personagpt.study.settings import Study
 
 
 class Clock:
-    """A clock that stands still until a test moves it."""
+    """A clock that stands still until a test moves it. With a `tick`, each look moves it by as many seconds."""
+
+    tick = 0.0
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def __call__(self) -> float:
+        self.seconds += self.tick
         return self.seconds
 
 

@@ -9,13 +9,19 @@ import pytest
 import app
 from personagpt.records.talks import DELETED
 from personagpt.study.questions import Question
-from tests.page.served import ServedPage
+from tests.page.served import Clock, ServedPage
 from tests.study.participation import PEOPLE, PROGRAM, study_of
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 
 EVIL = "<img src=x onerror=\"document.title = 'evil'\"> <b>bold</b> \u202egnihton"
 SHOWN = EVIL.replace("\u202e", "\ufffd")
+
+
+@pytest.fixture(autouse=True)
+def going_clock(monkeypatch) -> None:
+    """Let the clock go on: a browser tells the newer of two views by their times."""
+    monkeypatch.setattr(Clock, "tick", 1e-6)
 
 
 def visible(shown, stage: str) -> None:
