@@ -23,7 +23,7 @@ def plain_losses(base: Path, data: PersonaChatDataset, learn_rate: float, weight
     tokenizer = load_tokenizer(str(base))
     model = AutoModelForCausalLM.from_pretrained(base)
     torch.manual_seed(42)
-    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    model.resize_token_embeddings(len(tokenizer))
     model.train()
     decay = [p for n, p in model.named_parameters() if not (n.endswith(".bias") or ".ln_" in n)]
     plain = [p for n, p in model.named_parameters() if n.endswith(".bias") or ".ln_" in n]

@@ -117,10 +117,12 @@ def load_config(name: str) -> PreTrainedConfig:
 def load_model(name: str, vocabulary: int, seed: int = 0) -> PreTrainedModel:
     """Return the model of the folder or hub name `name`, in float32 on the CPU, with the weights kept there.
 
-    It has at least `vocabulary` embedding rows; new rows are drawn under `seed`. Raises ModelError.
+    It has at least `vocabulary` embedding rows. New rows lie about the mean of the rows that are there, drawn under
+    `seed` (Hewitt 2021, "Initializing New Word Embeddings for Pretrained Language Models"): rows far from the others
+    make the first gradients many times as long. Raises ModelError.
     """
     load_config(name)
-    return _checked(_with_rows(_load_weights(name), vocabulary, seed), name)
+    return _checked(_with_rows(_load_weights(name), vocabulary, seed, like_mean=True), name)
 
 
 def draw_model(name: str, vocabulary: int, seed: int) -> PreTrainedModel:
@@ -130,14 +132,15 @@ def draw_model(name: str, vocabulary: int, seed: int) -> PreTrainedModel:
     """
     config = load_config(name)
     torch.manual_seed(seed)
-    return _checked(_with_rows(AutoModelForCausalLM.from_config(config, **MODEL_OPTIONS), vocabulary, seed), name)
+    model = AutoModelForCausalLM.from_config(config, **MODEL_OPTIONS)
+    return _checked(_with_rows(model, vocabulary, seed, like_mean=False), name)
 
 
-def _with_rows(model: PreTrainedModel, vocabulary: int, seed: int) -> PreTrainedModel:
-    """Add embedding rows to `model` until it has `vocabulary`, drawn like a fresh model's: N(0, 0.02) in a GPT-2."""
+def _with_rows(model: PreTrainedModel, vocabulary: int, seed: int, like_mean: bool) -> PreTrainedModel:
+    """Add embedding rows to `model` until it has `vocabulary`: near the mean of its rows, or drawn as its rows were."""
     if model.get_input_embeddings().num_embeddings < vocabulary:
         torch.manual_seed(seed)  # what loading drew must not matter
-        model.resize_token_embeddings(vocabulary, mean_resizing=False)
+        model.resize_token_embeddings(vocabulary, mean_resizing=like_mean)
     return model
 
 
