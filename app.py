@@ -5,13 +5,14 @@
     python app.py --host 0.0.0.0 --password-file secret.txt     for other machines: with a password
     python app.py --study data/study.toml                       a blind study: people talk with models and people
     python app.py --study data/study.toml --dry-run             try it: without pauses, and nothing is kept
-    python app.py --report                                      the results of the recorded studies
+    python app.py --report                                      the results of the recorded studies, and of other
+                                                                programs' talks that import_dialogues.py brought
 
 Reads   save_path/checkpoint/model, or the folder or hub name that --model gives; the validation text, for personas;
         the goals; the models that a study names.
 Writes  save_path/conversations/talks.sqlite, like interact.py: every utterance when it is said.
         Beside it: the text that a study's participants agreed to, consent.STUDY.CHECKSUM.txt; with --report,
-        report-STUDY.json and report-STUDY.png (and .pdf, for papers)
+        report-STUDY.json and report-STUDY.png (and .pdf, for papers), imported.json, imported.png
 
 Many visitors can talk at once. Ctrl-C ends the page.
 """
@@ -28,18 +29,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from personagpt.errors import UserError
 from personagpt.files import read_text, write_figure, write_json
 from personagpt.model.folders import find_model
 from personagpt.output import say, warn
 from personagpt.records.database import NAME, Recordings
-from personagpt.records.talks import check_study, talks_by_study
+from personagpt.records.talks import check_study, is_imported, talks_by_study
 from personagpt.sequences.goals import read_goals
 from personagpt.settings import Settings, read_settings
 from personagpt.signals import importing
 from personagpt.study.settings import Study, read_study, study_names
 from personagpt.text.convai2 import read_corpus
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 SHORTEST_PASSWORD = 8
 PATIENCE = 2.0  # seconds that a visitor waits while another program keeps the file of recorded talks
@@ -66,7 +71,11 @@ def command_line(arguments: list[str] | None = None) -> Options:
     add("--study", metavar="FILE", type=Path, help="a blind study, as this file describes it")
     add("--dry-run", action="store_true", help="... to try it: without pauses, and nothing is kept")
     add("--password-file", metavar="FILE", type=Path, help="a file with the password that visitors need")
-    add("--report", action="store_true", help="print and draw the results of all recorded studies, or of --study")
+    add(
+        "--report",
+        action="store_true",
+        help="print and draw the results of all recorded studies and imported talks, or of --study",
+    )
     return parse_options(parser, Options, arguments)
 
 
@@ -175,7 +184,7 @@ def serve(options: Options, settings: Settings, content: Content, password: str 
 
 
 def report(settings: Settings, name: str | None = None, order: Sequence[str] = ()) -> int:
-    """Print and draw the results of the study `name`, its conditions in `order`, or of each study."""
+    """Print and draw the results of the study `name`, its conditions in `order`; without a name, all results."""
     folder = settings.save_path / "conversations"
     talks = Recordings(folder).talks()
     for talk in talks:
@@ -187,19 +196,29 @@ def report(settings: Settings, name: str | None = None, order: Sequence[str] = (
             ) from None
     studies = talks_by_study(talks)
     studies = {study: talks for study, talks in studies.items() if name in (None, study)}
-    if not studies:
+    imported = [talk for talk in talks if is_imported(talk) and name is None]
+    if not studies and not imported:
         wanted = f"the study {name}" if name else "a study"
         raise UserError(f"{folder / NAME}: no talk of {wanted} is on record; app.py --study FILE records them")
     with importing():
+        from personagpt.study.imported import draw_imported, imported_results, imported_table
         from personagpt.study.report import draw, table
         from personagpt.study.results import results
 
-    for study, talks in studies.items():
-        figures, path = results(talks, settings.seed, order), folder / f"report-{study}.json"
-        write_json(path, figures)
-        write_figure(path.with_suffix(".png"), draw(study, figures))
-        say(f"{table(study, figures)}\n\nin {path}, drawn in {path.with_suffix('.png')}\n")
+    for study, part in studies.items():
+        figures = results(part, settings.seed, order)
+        write_report(folder / f"report-{study}.json", figures, table(study, figures), draw(study, figures))
+    if imported:
+        figures = imported_results(imported, settings.seed)
+        write_report(folder / "imported.json", figures, imported_table(figures), draw_imported(figures))
     return 0
+
+
+def write_report(path: Path, figures: dict[str, Any], table: str, drawing: Drawing) -> None:
+    """Write the figures to `path`, the drawing beside them, and print the table."""
+    write_json(path, figures)
+    write_figure(path.with_suffix(".png"), drawing)
+    say(f"{table}\n\nin {path}, drawn in {path.with_suffix('.png')}\n")
 
 
 if __name__ == "__main__":

@@ -175,3 +175,15 @@ def test_a_report_of_a_study_that_is_none_is_one_line(tmp_path, write_settings, 
     assert outcome.status == 2
     assert outcome.line.endswith(f"interact.py --delete-talk {talk.id} deletes it")
     assert not list(tmp_path.rglob("report*")) + list(tmp_path.rglob("*.json"))
+
+
+def test_the_report_of_imported_talks(tmp_path, write_settings, run) -> None:
+    folder = tmp_path / "save" / "conversations"
+    talk = make_talk("a", "b", source="convai2:data", ratings={"eval_score": 4})
+    Recordings(folder).save(talk)
+    env = write_settings(save_path=tmp_path / "save")
+    found = run(app.main, "--env", env, "--report")
+    assert (found.status, found.err) == (0, "")
+    assert found.out.startswith("imported: 1 talks of 1 participants with other programs\n")
+    assert read_json(folder / "imported.json")["programs"]["m"]["eval_score"] == {"value": 4, "count": 1}
+    assert (folder / "imported.png").read_bytes().startswith(b"\x89PNG")

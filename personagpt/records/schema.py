@@ -8,8 +8,14 @@ from pathlib import Path
 from personagpt.errors import UserError
 from personagpt.records.talks import twin_before_stored
 
-VERSION = 3  # of the schema; the file holds it as user_version
+VERSION = 4  # of the schema; the file holds it as user_version
 
+THUMBS = (  # a reply that was joined from several messages may have several thumbs
+    """CREATE TABLE thumbs (
+        talk TEXT NOT NULL, turn INTEGER NOT NULL, up INTEGER NOT NULL,
+        FOREIGN KEY (talk, turn) REFERENCES turns (talk, turn) ON DELETE CASCADE)""",
+    "CREATE INDEX thumbs_of_turn ON thumbs (talk, turn)",
+)
 SCHEMA = (
     """CREATE TABLE talks (
         number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, started TEXT NOT NULL, source TEXT NOT NULL,
@@ -28,6 +34,7 @@ SCHEMA = (
     """CREATE TABLE ratings (
         talk TEXT NOT NULL REFERENCES talks (id) ON DELETE CASCADE, question TEXT NOT NULL, answer TEXT NOT NULL,
         PRIMARY KEY (talk, question))""",
+    *THUMBS,
 )
 
 
@@ -46,6 +53,8 @@ def bring_up_to_date(database: sqlite3.Connection, path: Path) -> None:
             _add_twins(database)
         if version in (1, 2):  # nobody knows which replies were chosen before
             database.execute("ALTER TABLE turns ADD COLUMN chosen INTEGER NOT NULL DEFAULT 0")
+        for statement in THUMBS if version in (1, 2, 3) else ():
+            database.execute(statement)
         database.execute(f"PRAGMA user_version = {VERSION}")
 
 

@@ -109,18 +109,18 @@ def draw(name: str, figures: dict[str, Any]) -> Drawing:
     drawing.supxlabel(f"Bars: {figures['percent']} % intervals{narrow}. {WITHOUT.capitalize()}.", fontsize="small")
     (ratings, shares), (kinds, turns) = drawing.subplots(2, 2)
     rated = {key: each["ratings"] for key, each in conditions.items()}
-    _draw_points(ratings, next(iter(rated.values())), {key: [*scales.values()] for key, scales in rated.items()})
+    draw_points(ratings, next(iter(rated.values())), {key: [*scales.values()] for key, scales in rated.items()})
     ratings.set(ylim=(0.9, 5.1), ylabel="mean rating")
     ratings.legend(fontsize="small")
     guesses = {key: [each["persona_guessed"], each["taken_for_person"]] for key, each in conditions.items()}
-    _draw_points(shares, ("persona guessed", "taken for a person"), guesses)
+    draw_points(shares, ("persona guessed", "taken for a person"), guesses)
     shares.axhline(0.5, linestyle="--", color="gray", linewidth=1)
     shares.set(ylim=(-0.02, 1.02), ylabel="share of the answers")
     by_kind = {key: each["flags_by_kind"] for key, each in conditions.items()}
-    _draw_points(kinds, next(iter(by_kind.values())), {key: [*rates.values()] for key, rates in by_kind.items()})
+    draw_points(kinds, next(iter(by_kind.values())), {key: [*rates.values()] for key, rates in by_kind.items()})
     kinds.tick_params(axis="x", rotation=20)
     longest = max(len(each["flags_by_turn"]) for each in conditions.values())
-    _draw_points(turns, range(1, longest + 1), {key: each["flags_by_turn"] for key, each in conditions.items()})
+    draw_points(turns, range(1, longest + 1), {key: each["flags_by_turn"] for key, each in conditions.items()})
     turns.set_xlabel("the partner's turn")
     for axes in (kinds, turns):
         if any(rate["flags"] for rates in by_kind.values() for rate in rates.values()):
@@ -133,7 +133,7 @@ def draw(name: str, figures: dict[str, Any]) -> Drawing:
     return drawing
 
 
-def _draw_points(axes: Any, places: Collection[Any], columns: dict[str, list[Figure]]) -> None:
+def draw_points(axes: Any, places: Collection[Any], columns: dict[str, list[Figure]]) -> None:
     """Draw a point with its interval for each place and column."""
     axes.set_xticks(range(len(places)), list(places))
     axes.set_xlim(-0.5, len(places) - 0.5)
