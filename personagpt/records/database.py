@@ -1,7 +1,8 @@
 """Recorded talks: one SQLite file, save_path/conversations/talks.sqlite, that several programs may write at once.
 
 A talk is saved after every utterance. A saved utterance survives a kill of the program and a power cut. The tables are
-`talks`, and `turns`, `flags`, `thumbs` and `ratings`, whose rows are deleted with their talk (schema.py).
+`talks`, and `turns`, `flags`, `thumbs`, `ratings`, and for what reviewers say afterwards (reviews.py) `reviews` and
+`labels`. Their rows are deleted with their talk (schema.py).
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Recordings:
         if not changed:
             return
         ids = {talk.id for talk in changed}
-        with self._transaction() as database:
+        with self.transaction() as database:
             for talk in changed:
                 is_alone = talk.partner == "person" and talk.twin not in ids and not _is_stored(database, talk.twin)
                 prepared = _without_partner(talk) if is_alone else talk
@@ -94,7 +95,7 @@ class Recordings:
     def add(self, talks: list[Talk]) -> int:
         """Store those of the talks whose ids are not on record, all or none of them, and return their number."""
         count = 0
-        with self._transaction() as database:
+        with self.transaction() as database:
             for talk in talks:
                 if not _is_stored(database, talk.id):
                     _insert(database, talk)
@@ -110,7 +111,7 @@ class Recordings:
         """Return the talks, oldest first: all of them, or those of a participant or with one of the ids."""
         if not self._connections.exists():
             return []
-        with self._transaction("DEFERRED") as database:
+        with self.transaction("DEFERRED") as database:
             talks = _read(database, *_where(participant, ids))
         for talk in talks:
             talk.set_base(is_stored=True)
@@ -122,14 +123,14 @@ class Recordings:
         if not self._connections.exists():
             return 0
         where, values = _where(participant)
-        with self._transaction("DEFERRED") as database:
+        with self.transaction("DEFERRED") as database:
             return database.execute(f"SELECT COUNT(*) FROM talks {where}", values).fetchone()[0]
 
     def count_by_source(self, prefix: str) -> dict[str, int]:
         """Return the number of talks for each source that begins with `prefix`, without abandoned talks."""
         if not self._connections.exists():
             return {}
-        with self._transaction("DEFERRED") as database:
+        with self.transaction("DEFERRED") as database:
             rows = database.execute(
                 """SELECT source, COUNT(*) FROM talks WHERE substr(source, 1, ?) = ? AND NOT EXISTS (SELECT 1 FROM
                 ratings WHERE talk = id AND question = 'ended' AND answer = '"left"') GROUP BY source""",
@@ -147,7 +148,7 @@ class Recordings:
             return 0
         where, values = _where(participant, ids)
         try:
-            with self._transaction() as database:
+            with self.transaction() as database:
                 twins = f"talk IN (SELECT twin FROM talks {where})"
                 database.execute(f"UPDATE turns SET text = ? WHERE speaker = 'partner' AND {twins}", (DELETED, *values))
                 return database.execute(f"DELETE FROM talks {where}", values).rowcount
@@ -177,7 +178,7 @@ class Recordings:
         self._connections.close()
 
     @contextlib.contextmanager
-    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+    def transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
         """Commit all changes at the end, or none after an error. A DEFERRED transaction only reads."""
         try:
             with self._connections.use(AT_ONCE if self._is_busy else self.patience) as database:

@@ -221,7 +221,8 @@ def public_model(talk: Talk) -> str:
     """Return the model's name without a path of this machine: a hub name, or a folder's last name and the checksum."""
     if not talk.model or (HUB_NAME.fullmatch(talk.model) and not Path(talk.model).is_dir()):
         return talk.model
-    return f"{Path(talk.model).name}-{talk.model_checksum[:12]}"
+    name = Path(talk.model).name
+    return f"{name}-{talk.model_checksum[:12]}" if talk.model_checksum else name
 
 
 def program_of(talk: Talk) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from personagpt.records.talks import Talk
 from personagpt.scoring.bootstrap import PERCENT, RESAMPLES
-from personagpt.study.report import draw_points, share, shown
+from personagpt.study.report import columns, draw_points, share, shown
 from personagpt.study.results import Figure, Sample, partner_turns
 
 if TYPE_CHECKING:
@@ -71,26 +71,17 @@ def imported_table(figures: dict[str, Any]) -> str:
         score, guessed, down = shown(program["eval_score"], "{:.2f}"), program["profile_match"], program["thumbs_down"]
         rows.append((name, program["talks"], program["replies"], down["count"], share(down), score, share(guessed)))
     lines = [f"imported: {figures['talks']} talks of {figures['participants']} participants with other programs", ""]
-    lines += _columns(rows)
+    lines += columns(rows)
     rows = [("the program's reply", "thumbs", "down")]
     for place, down in enumerate(figures["thumbs_down_by_turn"], 1):
         if down["count"]:
             rows.append((f"{place}" + (" and later" if place > PLACES else ""), down["count"], share(down)))
-    lines += ["", *(_columns(rows) if len(rows) > 1 else ["no thumbs"]), ""]
+    lines += ["", *(columns(rows) if len(rows) > 1 else ["no thumbs"]), ""]
     lines.append(
         f"In brackets: {figures['percent']} % intervals from {figures['resamples']:,} resamples of the participants "
         f"(seed {figures['seed']}). A talk of an unknown person counts as a participant."
     )
     return "\n".join(lines)
-
-
-def _columns(rows: list[tuple[object, ...]]) -> list[str]:
-    widths = [max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
-    lines = []
-    for name, *cells in rows:
-        shown_cells = [f"{cell!s:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([f"{name!s:<{widths[0]}}", *shown_cells]))
-    return lines
 
 
 def draw_imported(figures: dict[str, Any]) -> Drawing:

@@ -382,7 +382,7 @@ def test_a_full_disk_that_prevents_a_deletion_says_so(recordings) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recordings, "_transaction", fail)
+        patch.setattr(recordings, "transaction", fail)
         with pytest.raises(RunError, match="no talk is deleted, because the disk is full: make room"):
             recordings.delete(ids=[talk.id])
     assert recordings.talks() == [talk]
