@@ -64,6 +64,9 @@ def test_two_reviewers_by_keyboard(serve_review, browse) -> None:
     bob.reload()  # closed: the result again
     expect(bob.locator("#disagreements li")).to_have_count(1)
     assert bob.title() == "Review of talks"
+    third = browse(page.url)  # each talk has its two readers
+    expect(third.locator("#done-title")).to_have_text("There is no talk left for you to read")
+    expect(third.locator("#look")).to_be_hidden()
 
 
 def test_the_page_is_usable_on_a_phone_and_by_axe(serve_review, browse) -> None:

@@ -21,6 +21,8 @@ function show(next) {
   element("done").hidden = Boolean(state.talk) || state.closed;
   if (!state.talk) {
     element("reopen").hidden = !state.can_reopen;
+    element("thanks").hidden = element("look").hidden = !state.done;
+    element("done-title").textContent = state.done ? "You have read all talks" : "There is no talk left for you to read";
     return state.closed ? look() : element("done-title").focus();
   }
   if (isNew) {
