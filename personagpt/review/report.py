@@ -38,11 +38,12 @@ def review_results(reviews: list[Review], talks: list[Talk], seed: int) -> dict[
     for talk in read:
         programs.setdefault(program_name(talk), []).append(talk)
     finished = [review for part in by_talk.values() for review in part]
+    names = {key: f"r{number}" for number, key in enumerate(dict.fromkeys(each.reviewer for each in finished), 1)}
     longest = min(PLACES + 1, max(len(judged_turns(talk)) for talk in read))
     return {
         "talks": len(read),
         "by_two": len({review.talk for review in two}),
-        "reviewers": len({review.reviewer for review in finished}),
+        "reviewers": len(names),
         "orders": dict(Counter(review.ordering for review in finished)),
         "percent": PERCENT,
         "resamples": RESAMPLES,
@@ -50,6 +51,11 @@ def review_results(reviews: list[Review], talks: list[Talk], seed: int) -> dict[
         "kinds": {kind: rates(read, by_talk, sample, kind) for kind in (*FLAGS, ANY)},
         "turns": [rates(read, by_talk, sample, ANY, place) for place in range(1, longest + 1)],
         "programs": {name: rates(part, by_talk, sample, ANY) | {"talks": len(part)} for name, part in programs.items()},
+        "labels": [
+            {"talk": review.talk, "reviewer": names[review.reviewer], "turn": turn, "kinds": sorted(kinds)}
+            for review in finished
+            for turn, kinds in sorted(review.labels.items())
+        ],
         "agreement": agreement(two, {talk.id: talk for talk in read}, seed),
     }
 

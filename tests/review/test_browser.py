@@ -50,6 +50,10 @@ def test_two_reviewers_by_keyboard(serve_review, browse) -> None:
     # The other one uses the mouse, and sees nothing of the first one's labels.
     assert bob.locator("#talk .labels").count() == 0
     bob.click("#kinds button:has-text('unsafe')")
+    expect(bob.locator("#talk .labels")).to_have_text("unsafe")
+    assert bob.evaluate("document.activeElement.title") == "hurtful or dangerous"
+    press(bob, "Enter")  # goes on, and does not press the label's button again
+    expect(bob.locator("#place")).to_have_text("Reply 2 of 2: no label")
     bob.click("#undo")
     expect(bob.locator("#place")).to_have_text("Reply 1 of 2: no label")
     for _ in range(3):

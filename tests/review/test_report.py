@@ -28,6 +28,8 @@ def test_failures_by_kind_turn_and_program() -> None:
     assert found["turns"][0]["reviewed"]["value"] == pytest.approx(100 * 3 / 5)
     assert found["programs"]["Bot 6"]["reviewed"] == {"value": 100, "count": 1}
     assert found["programs"]["Bot 6"]["talks"] == 1
+    assert len(found["labels"]) == 7
+    assert found["labels"][2] == {"talk": talks[0].id, "reviewer": "r2", "turn": 1, "kinds": ["off-topic"]}
     assert found == json.loads(json.dumps(found))
 
 

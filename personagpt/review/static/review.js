@@ -40,6 +40,7 @@ function draw() {
   const now = judged[place];
   element("talk").replaceChildren(...state.talk.turns.map((turn, number) => turnItem(turn, number, now)));
   const labels = given(now);
+  const focused = [...element("kinds").children].indexOf(document.activeElement);
   element("kinds").replaceChildren(...Object.entries(kinds).map(([kind, meaning], number) => {
     const button = make("button", { type: "button", title: meaning }, make("kbd", { textContent: number + 1 }), ` ${kind}`);
     button.append(make("span", { className: "meaning", textContent: ` (${meaning})` }));
@@ -47,6 +48,7 @@ function draw() {
     button.addEventListener("click", () => toggle(kind));
     return button;
   }));
+  if (focused >= 0) element("kinds").children[focused].focus();
   element("place").textContent = `Reply ${place + 1} of ${judged.length}: ${labels.join(", ") || "no label"}`;
   const isLast = place === judged.length - 1;
   element("next").textContent = isLast ? "Finish this talk (Enter)" : "Next reply (Enter)";
@@ -155,10 +157,10 @@ async function look() {
 
 function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const onButton = event.target instanceof HTMLButtonElement;
+  const onButton = event.target instanceof HTMLButtonElement && !element("kinds").contains(event.target);
   const kind = Object.keys(kinds)[Number(event.key) - 1];
   const keys = { ArrowRight: next, ArrowLeft: back, u: undo, U: undo };
-  if (!onButton) keys.Enter = next; // a button's own Enter presses the button
+  if (!onButton) keys.Enter = next; // Enter presses such a button; a label's button has the space bar
   const action = kind ? () => toggle(kind) : keys[event.key];
   if (!action || !element("result").hidden) return;
   event.preventDefault();
