@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from personagpt.errors import UserError
 from personagpt.files import read_text, write_figure, write_json
+from personagpt.model.api_settings import Api
 from personagpt.model.folders import find_model
 from personagpt.output import say, warn
 from personagpt.records.database import NAME, Recordings
@@ -50,6 +51,8 @@ from personagpt.text.convai2 import read_corpus
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
+
+    from personagpt.study.pairing import Queues
 
 SHORTEST_PASSWORD = 8
 PATIENCE = 2.0  # seconds that a visitor waits while another program keeps the file of recorded talks
@@ -192,7 +195,7 @@ def serve(options: Options, settings: Settings, content: Content, password: str 
 
     warnings.simplefilter("ignore")  # a Persona's warnings are for the author of its facts: a visitor
     study, limits, queues = content.study, Limits(), {}
-    models = {program.model for program in study.programs} if study else {options.model}
+    models = {program.model for program in study.local_programs} if study else {options.model}
     with contextlib.ExitStack() as stack:
         folder = settings.save_path / "conversations"
         if options.dry_run:
@@ -203,6 +206,9 @@ def serve(options: Options, settings: Settings, content: Content, password: str 
             queues[model] = ReplyQueue(load_trained(model, settings), recordings, limits.waiting)
             stack.callback(queues[model].close)
         if study:
+            queues |= api_queues(study, queues, recordings, limits.waiting)
+            for api in queues.keys() - models:
+                stack.callback(queues[api].close)
             page = StudyPage(Pairing(study, queues, recordings), limits)
             title = "a trial of the study (nothing is kept) is" if options.dry_run else "the study is"
             routes = study_routes(page)
@@ -249,6 +255,25 @@ def serve_review(
     say(f"the review of {len(talks)} talks is on {address(listener)}   (Ctrl-C ends it)")
     server.run(sockets=[listener])
     return 0
+
+
+def api_queues(study: Study, queues: Queues, recordings: Recordings, most: int) -> Queues:
+    """Return a queue for each of the study's programs behind an API. Each program is asked for a reply first.
+
+    Their replies are restyled as people's words are: to the text of the first model, or of the personas. Raises
+    UserError where a program gives no reply.
+    """
+    apis = dict.fromkeys(program.model for program in study.programs if isinstance(program.model, Api))
+    if not apis:
+        return {}
+    from personagpt.model.api import ApiProgram
+    from personagpt.page.api_replies import ApiQueue
+
+    restyled = queues[study.local_programs[0].model].restyled if queues else study.writing.bring
+    programs = {api: ApiProgram(api) for api in apis}
+    for program in programs.values():
+        program.check()
+    return {api: ApiQueue(programs[api], recordings, most, study.away, restyled) for api in apis}
 
 
 def report(settings: Settings, name: str | None = None, order: Sequence[str] = ()) -> int:

@@ -11,6 +11,7 @@
     python evaluate.py --orders 5                      how far the perplexity depends on the order of the facts
     python evaluate.py --generate 500 --nli MODEL      do replies contradict the persona? MODEL is an NLI classifier
     python evaluate.py --dnli valid_attributes.jsonl   is a reply that contradicts likelier? Dialogue NLI's ranking sets
+    python evaluate.py --api FILE --generate 100       replies of a program behind an API (docs/api.md); loads no model
     python evaluate.py --runs save/a save/b            settings, last figures and loss curves of runs; loads no model
     python evaluate.py --out scores.json               another file for the figures
 
@@ -34,6 +35,7 @@ from typing import Any
 
 from personagpt.errors import UserError
 from personagpt.files import check_present, expanded, read_json, write_json
+from personagpt.model.api_settings import Api, read_api
 from personagpt.model.folders import find_classifier, find_model
 from personagpt.output import say
 from personagpt.sequences.goals import Goal, read_goals
@@ -58,6 +60,7 @@ class Options:
     nli: str | None
     dnli: Path | None
     runs: list[str] | None
+    api: Path | None
     out: Path | None
 
 
@@ -73,6 +76,7 @@ def command_line(arguments: list[str] | None = None) -> Options:
     parser.add_argument("--orders", metavar="K", type=int, default=0, help="orders of the facts, 2 or more")
     parser.add_argument("--nli", metavar="MODEL", help="a classifier of sentence pairs: a folder or hub name")
     parser.add_argument("--dnli", metavar="FILE", type=Path, help="a ranking set of Dialogue NLI")
+    parser.add_argument("--api", metavar="FILE", type=Path, help="a program behind an API, as this file names it")
     parser.add_argument("--runs", metavar="FOLDER", nargs="+", help="the save_paths of two or more runs")
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="default: save_path/samples/eval.json, or a file beside it"
@@ -98,8 +102,19 @@ def check_options(options: Options) -> None:
         raise UserError(f"--orders {options.orders}: expected a number of orders to compare, 2 or more")
     if options.nli is not None and not options.generate:
         raise UserError("--nli reads generated replies: add --generate N")
+    if options.api is not None:
+        check_api(options)
     if options.generate and find_spec("sacrebleu") is None:
         raise UserError("--generate needs sacrebleu: pip install -r requirements.txt")
+
+
+def check_api(options: Options) -> None:
+    """Raise UserError where --api stands beside an option that needs a model on this machine, or without --generate."""
+    for name in ("model", "compare", "identify", "orders", "dnli", "runs"):
+        if getattr(options, name):
+            raise UserError(f"--api: only the words of a program behind an API are known: leave out --{name}")
+    if not options.generate:
+        raise UserError("--api: expected with --generate N, the number of replies to ask the program for")
 
 
 def check_runs(options: Options, parser: ArgumentParser) -> None:
@@ -119,7 +134,8 @@ def main(arguments: list[str] | None = None) -> int:
         return show_runs(options)
     settings = read_settings(options.env)
     goals = read_goals(settings.goals)
-    for name in options.compare or [options.model]:
+    api = None if options.api is None else read_api(options.api)
+    for name in [] if api else options.compare or [options.model]:
         find_model(name, settings, command("train.py", options.env))
     if options.nli is not None:
         options = replace(options, nli=find_classifier(options.nli))
@@ -129,9 +145,13 @@ def main(arguments: list[str] | None = None) -> int:
         corpus = read_corpus(path)
         if options.side != "both" and not corpus.has_response_of(SIDES.index(options.side)):
             raise UserError(f"{path}: no response of the speaker who talks {options.side}; leave out --side")
+    elif api is not None:
+        raise UserError(f"{path}: no such file; name the text of a program behind an API with --text FILE")
     else:
         corpus = None
         check_present(settings.tensors("valid"), command("preprocess_dataset.py", options.env))
+    if api is not None:
+        return evaluate_api(api, options, settings, path, corpus)
     return evaluate(options, settings, path, corpus, goals, rankings)
 
 
@@ -175,6 +195,26 @@ def evaluate(
     return 0
 
 
+def evaluate_api(api: Api, options: Options, settings: Settings, path: Path, corpus: Corpus) -> int:
+    """Score the replies of a program behind an API to the text `path`, and write the figures."""
+    api.key()
+    with importing():
+        from personagpt.model.api import ApiProgram
+        from personagpt.scoring.api import score_api
+        from personagpt.scoring.evaluation import EvaluationPlan, with_earlier
+        from personagpt.scoring.nli import load_classifier
+
+    program = ApiProgram(api)
+    program.check()
+    classifier = load_classifier(options.nli) if options.nli else None
+    plan = EvaluationPlan(path, corpus, [], options.side, options.generate, by_turn=options.by_turn, nli=classifier)
+    figures = score_api(program, plan, settings.max_turns)
+    out = options.out or settings.save_path / "samples" / file_name(options, figures)
+    write_json(out, with_earlier(figures, read_json(out)))
+    say(f"\nfigures in {out}")
+    return 0
+
+
 def file_name(options: Options, figures: dict[str, Any]) -> str:
     """Return eval.json for the run's own model and validation text, and another name for another model, text or side.
 
@@ -183,6 +223,8 @@ def file_name(options: Options, figures: dict[str, Any]) -> str:
     names = ["compare", *options.compare] if options.compare else ["eval"]
     if options.model is not None:
         names.append(options.model)
+    if options.api is not None:
+        names += ["api", options.api.stem]
     names[1:] = map(model_title, names[1:])
     if options.text is not None:
         names.append(options.text.stem)
