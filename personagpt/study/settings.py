@@ -29,9 +29,9 @@ from personagpt.errors import UserError
 from personagpt.files import read_text
 from personagpt.model.folders import named_model
 from personagpt.model.sampling import Sampling
+from personagpt.model.tables import NAME, NAME_ALLOWED, Keys, check_table
 from personagpt.records.talks import Talk
 from personagpt.study.questions import FIVE, Question, read_questions
-from personagpt.study.tables import NAME, NAME_ALLOWED, Keys, check_table
 from personagpt.text.convai2 import read_corpus
 
 FEWEST_PERSONAS = 3  # the participant's, the partner's, and a false persona to choose from
