@@ -12,6 +12,9 @@
     python evaluate.py --generate 500 --nli MODEL      do replies contradict the persona? MODEL is an NLI classifier
     python evaluate.py --dnli valid_attributes.jsonl   is a reply that contradicts likelier? Dialogue NLI's ranking sets
     python evaluate.py --runs save/a save/b            settings, last figures and loss curves of runs; loads no model
+    python evaluate.py --interview 3                   three questions: which of 20 personas is behind the model?
+    python evaluate.py --interview 3 --api FILE        behind a program elsewhere? docs/api.md explains the file
+    python evaluate.py --interview 3 --talks FILE      behind recorded talks? as interact.py --export writes them
     python evaluate.py --out scores.json               another file for the figures
 
 Reads   the model, and data_path/valid_both_original_no_cands.txt (without it, save_path/valid_data.safetensors).
@@ -32,10 +35,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from personagpt.detection.sides import read_exported, sides_of_talks
 from personagpt.errors import UserError
 from personagpt.files import check_present, expanded, read_json, write_json
+from personagpt.model.api_settings import read_api
 from personagpt.model.folders import find_classifier, find_model
 from personagpt.output import say
+from personagpt.scoring.interview_plan import ORDERS, InterviewPlan, RecordedTalk
 from personagpt.sequences.goals import Goal, read_goals
 from personagpt.settings import Settings, read_settings
 from personagpt.signals import importing
@@ -58,6 +64,11 @@ class Options:
     nli: str | None
     dnli: Path | None
     runs: list[str] | None
+    interview: int
+    ask: list[str] | None
+    api: Path | None
+    talks: Path | None
+    without_facts: bool
     out: Path | None
 
 
@@ -74,6 +85,11 @@ def command_line(arguments: list[str] | None = None) -> Options:
     parser.add_argument("--nli", metavar="MODEL", help="a classifier of sentence pairs: a folder or hub name")
     parser.add_argument("--dnli", metavar="FILE", type=Path, help="a ranking set of Dialogue NLI")
     parser.add_argument("--runs", metavar="FOLDER", nargs="+", help="the save_paths of two or more runs")
+    parser.add_argument("--interview", metavar="K", type=int, default=0, help="questions: who of 20 personas replies?")
+    parser.add_argument("--ask", choices=ORDERS, nargs="+", help="orders of the questions (default: all three)")
+    parser.add_argument("--api", metavar="FILE", type=Path, help="interview a program behind an API")
+    parser.add_argument("--talks", metavar="FILE", type=Path, help="judge the first K replies of recorded talks")
+    parser.add_argument("--without-facts", action="store_true", help="a check: the partner has no facts: chance")
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="default: save_path/samples/eval.json, or a file beside it"
     )
@@ -98,8 +114,25 @@ def check_options(options: Options) -> None:
         raise UserError(f"--orders {options.orders}: expected a number of orders to compare, 2 or more")
     if options.nli is not None and not options.generate:
         raise UserError("--nli reads generated replies: add --generate N")
+    check_interview(options)
     if options.generate and find_spec("sacrebleu") is None:
         raise UserError("--generate needs sacrebleu: pip install -r requirements.txt")
+
+
+def check_interview(options: Options) -> None:
+    """Raise UserError where an option of interviews cannot be right, or stands without --interview."""
+    given = [name for name in ("ask", "api", "talks", "without_facts") if getattr(options, name)]
+    if options.interview < 0:
+        raise UserError(f"--interview {options.interview}: expected a number of questions, 1 or more")
+    if given and not options.interview:
+        raise UserError(f"--{given[0].replace('_', '-')} is for interviews: add --interview K")
+    if options.interview and options.compare:
+        raise UserError("--interview needs one judge: leave out --compare, and name the judge with --model")
+    if options.talks is not None and not options.talks.is_file():
+        raise UserError(f"--talks {options.talks}: there is no such file")
+    if options.talks is not None and given != ["talks"]:
+        other = next(name for name in given if name != "talks").replace("_", "-")
+        raise UserError(f"--talks judges talks that are over, and asks nothing: leave out --{other}")
 
 
 def check_runs(options: Options, parser: ArgumentParser) -> None:
@@ -132,7 +165,33 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         corpus = None
         check_present(settings.tensors("valid"), command("preprocess_dataset.py", options.env))
-    return evaluate(options, settings, path, corpus, goals, rankings)
+    interview = plan_interview(options, goals) if options.interview else None
+    return evaluate(options, settings, path, corpus, goals, rankings, interview)
+
+
+def plan_interview(options: Options, goals: list[Goal]) -> InterviewPlan:
+    """Return whom to interview. Raises UserError for a file that cannot be used, and if a program does not reply."""
+    asked = options.interview, tuple(goal.text for goal in goals), tuple(options.ask or ORDERS)
+    told = {"with_facts": not options.without_facts}
+    if options.talks is not None:
+        sides, _ = sides_of_talks(read_exported(options.talks))
+        programs = [side for side in sides if side.is_program]
+        talks = [RecordedTalk(list(side.persona), list(side.utterances), side.speaker) for side in programs]
+        return InterviewPlan(*asked, options.talks.name, talks=tuple(talks))
+    without = " without facts" if options.without_facts else ""
+    if options.api is None:
+        return InterviewPlan(*asked, f"own model{without}", **told)
+    from personagpt.model.api import ApiProgram
+
+    program = ApiProgram(read_api(options.api))
+    plan = InterviewPlan(
+        *asked,
+        f"{program.api.name}{without}",
+        lambda facts, histories: list(program.replies(list(zip(facts, histories, strict=True)))),
+        **told,
+    )
+    program.check()
+    return plan
 
 
 def show_runs(options: Options) -> int:
@@ -150,6 +209,7 @@ def evaluate(
     corpus: Corpus | None,
     goals: list[Goal],
     rankings: tuple[str, Corpus] | None,
+    interview: InterviewPlan | None,
 ) -> int:
     """Score one model, or compare two, on the text `path`, and write the figures."""
     with importing():
@@ -160,7 +220,7 @@ def evaluate(
 
     classifier = load_classifier(options.nli) if options.nli else None
     asked = options.generate, options.identify, options.by_turn, options.orders
-    plan = EvaluationPlan(path, corpus, goals, options.side, *asked, classifier, rankings)
+    plan = EvaluationPlan(path, corpus, goals, options.side, *asked, classifier, rankings, interview)
     if options.compare:
         figures = compare_models(options.compare, plan, settings)
     else:

@@ -8,7 +8,6 @@ are there already.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,39 +18,13 @@ from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import GREEDY
 from personagpt.scoring.continuations import continuations_nll
 from personagpt.scoring.identification import PERSONAS, deal, read_sides
+from personagpt.scoring.interview_plan import InterviewPlan
 from personagpt.scoring.posterior import expected_drop, likeliest, measures, with_intervals
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.text.style import newest
 
-ORDERS = ("random", "fixed", "chosen")  # of the questions
 MOST_GROUPS = 10  # of twenty personas: at most 200 interviews
 LONGEST = 4  # of an utterance the judge reads at most this part of its context: a fourth
-
-# From the facts and the history of each talk to the talk's next utterance. The talks come together, because a model
-# replies to a batch at once.
-Partner = Callable[[list[list[str]], list[list[str]]], list[str]]
-
-
-@dataclass(frozen=True)
-class RecordedTalk:
-    """A talk of a partner whose persona is known: utterance i is the partner's where i % 2 == `speaker`."""
-
-    facts: list[str]
-    utterances: list[str]
-    speaker: int
-
-
-@dataclass(frozen=True)
-class InterviewPlan:
-    """Whom to interview, and how."""
-
-    questions: int  # of an interview; of a recorded talk its first replies
-    goals: tuple[str, ...] = ()  # what the judge may ask, each goal once
-    orders: tuple[str, ...] = ORDERS
-    name: str = "own model"  # of the partner, in the figures
-    partner: Partner | None = None  # None: the judge's own model
-    with_facts: bool = True  # False: the partner is told no persona, and nobody can find it out
-    talks: tuple[RecordedTalk, ...] = ()  # in place of a partner
 
 
 @dataclass
@@ -86,8 +59,8 @@ def interview_figures(
     """
     personas, figures = text_personas(trained, dataset), {}
     at_random: list[dict[str, np.ndarray]] = []
-    for order in ("recorded",) if plan.talks else plan.orders:
-        if plan.talks:
+    for order in ("recorded",) if plan.talks is not None else plan.orders:
+        if plan.talks is not None:
             interviews, course = listen(trained, plan, personas, seed)
         else:
             interviews = new_interviews(personas, plan, order, seed)
