@@ -23,7 +23,7 @@ from personagpt.scoring.posterior import expected_drop, likeliest, measures, wit
 from personagpt.sequences.dataset import PersonaChatDataset
 from personagpt.text.style import newest
 
-MOST_GROUPS = 10  # of twenty personas: at most 200 interviews
+MOST_GROUPS = 5  # of twenty personas: at most 100 interviews
 LONGEST = 4  # of an utterance the judge reads at most this part of its context: a fourth
 
 
@@ -133,36 +133,44 @@ def ask_next(trained: TrainedModel, interviews: list[Interview]) -> list[str]:
 def ask_chosen(trained: TrainedModel, interviews: list[Interview]) -> list[str]:
     """Return for each interview the question whose reply is expected to lower the entropy most, and take its goal.
 
-    Persona j's reply is the reply that the judge's model most likely gives under persona j. Personas that are hardly
-    likely any more neither reply nor count (`likeliest`). Interviews of one group in which the same was said choose
-    together. Of equals the first goal is chosen.
+    Interviews of one group in which the same was said choose together. Of equal questions the first goal's is chosen.
     """
 
     def state(interview: Interview) -> tuple[object, ...]:
         return id(interview.personas), tuple(interview.goals), tuple(interview.utterances)
 
-    different = list({state(interview): interview for interview in interviews}.values())
-    asked = [(interview.utterances, goal) for interview in different for goal in interview.goals]
-    questions = ask(trained, asked)
-    kept = [likeliest(interview.nll) for interview in different for _ in interview.goals]
-    owners = [interview for interview in different for _ in interview.goals]
-    moments = [
-        Moment([owner.personas[number] for number in numbers], [*owner.utterances, question])
-        for owner, numbers, question in zip(owners, kept, questions, strict=True)
-    ]
-    replies = greedy_replies(trained, moments, "imagine replies")
-    moments = [replace(moment, replies=texts) for moment, texts in zip(moments, replies, strict=True)]
+    different = {state(interview): interview for interview in interviews}
+    asked = [(interview, goal) for interview in different.values() for goal in interview.goals]
+    questions = ask(trained, [(interview.utterances, goal) for interview, goal in asked])
+    drops = expected_drops(trained, [(interview, text) for (interview, _), text in zip(asked, questions, strict=True)])
     best: dict[object, tuple[float, str, str]] = {}
-    for owner, numbers, nll, question, (_, goal) in zip(
-        owners, kept, reply_nll(trained, moments), questions, asked, strict=True
-    ):
-        drop = expected_drop(owner.nll[numbers], nll)
-        if state(owner) not in best or drop > best[state(owner)][0]:
-            best[state(owner)] = drop, goal, question
+    for (interview, goal), question, drop in zip(asked, questions, drops, strict=True):
+        key = state(interview)
+        if key not in best or drop > best[key][0]:
+            best[key] = drop, goal, question
     chosen = [best[state(interview)] for interview in interviews]
     for interview, (_, goal, _) in zip(interviews, chosen, strict=True):
         interview.goals.remove(goal)
     return [question for _, _, question in chosen]
+
+
+def expected_drops(trained: TrainedModel, asked: list[tuple[Interview, str]]) -> list[float]:
+    """Return `expected_drop` for each interview and question, in nats.
+
+    Persona j's reply is the reply that the judge's model most likely gives under persona j. Personas that are hardly
+    likely any more neither reply nor count (`likeliest`).
+    """
+    kept = [likeliest(interview.nll) for interview, _ in asked]
+    moments = [
+        Moment([interview.personas[number] for number in numbers], [*interview.utterances, question])
+        for (interview, question), numbers in zip(asked, kept, strict=True)
+    ]
+    replies = greedy_replies(trained, moments, "imagine replies")
+    moments = [replace(moment, replies=texts) for moment, texts in zip(moments, replies, strict=True)]
+    return [
+        expected_drop(interview.nll[numbers], nll)
+        for (interview, _), numbers, nll in zip(asked, kept, reply_nll(trained, moments), strict=True)
+    ]
 
 
 def ask(trained: TrainedModel, asked: list[tuple[list[str], str]]) -> list[str]:
