@@ -28,9 +28,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from personagpt.errors import UserError
 from personagpt.files import read_text, write_figure, write_json
+from personagpt.model.api_settings import Api
 from personagpt.model.folders import find_model
 from personagpt.output import say, warn
 from personagpt.records.database import NAME, Recordings
@@ -40,6 +42,9 @@ from personagpt.settings import Settings, read_settings
 from personagpt.signals import importing
 from personagpt.study.settings import Study, read_study, study_names
 from personagpt.text.convai2 import read_corpus
+
+if TYPE_CHECKING:
+    from personagpt.study.pairing import Queues
 
 SHORTEST_PASSWORD = 8
 PATIENCE = 2.0  # seconds that a visitor waits while another program keeps the file of recorded talks
@@ -150,7 +155,7 @@ def serve(options: Options, settings: Settings, content: Content, password: str 
 
     warnings.simplefilter("ignore")  # a Persona's warnings are for the author of its facts: a visitor
     study, limits, queues = content.study, Limits(), {}
-    models = {program.model for program in study.programs} if study else {options.model}
+    models = {program.model for program in study.local_programs} if study else {options.model}
     with contextlib.ExitStack() as stack:
         folder = settings.save_path / "conversations"
         if options.dry_run:
@@ -161,6 +166,9 @@ def serve(options: Options, settings: Settings, content: Content, password: str 
             queues[model] = ReplyQueue(load_trained(model, settings), recordings, limits.waiting)
             stack.callback(queues[model].close)
         if study:
+            queues |= api_queues(study, queues, recordings, limits.waiting)
+            for api in queues.keys() - models:
+                stack.callback(queues[api].close)
             page = StudyPage(Pairing(study, queues, recordings), limits)
             title = "a trial of the study (nothing is kept) is" if options.dry_run else "the study is"
             routes = study_routes(page)
@@ -172,6 +180,25 @@ def serve(options: Options, settings: Settings, content: Content, password: str 
         say(f"{title} on http://{f'[{host}]' if ':' in host else host}:{port}/   (Ctrl-C ends it)")
         server.run(sockets=[listener])
     return 0
+
+
+def api_queues(study: Study, queues: Queues, recordings: Recordings, most: int) -> Queues:
+    """Return a queue for each of the study's programs behind an API. Each program is asked for a reply first.
+
+    Their replies are restyled as people's words are: to the text of the first model, or of the personas. Raises
+    UserError where a program gives no reply.
+    """
+    apis = dict.fromkeys(program.model for program in study.programs if isinstance(program.model, Api))
+    if not apis:
+        return {}
+    from personagpt.model.api import ApiProgram
+    from personagpt.page.api_replies import ApiQueue
+
+    restyled = queues[study.local_programs[0].model].restyled if queues else study.writing.bring
+    programs = {api: ApiProgram(api) for api in apis}
+    for program in programs.values():
+        program.check()
+    return {api: ApiQueue(programs[api], recordings, most, study.away, restyled) for api in apis}
 
 
 def report(settings: Settings, name: str | None = None, order: Sequence[str] = ()) -> int:

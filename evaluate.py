@@ -11,6 +11,7 @@
     python evaluate.py --orders 5                      how far the perplexity depends on the order of the facts
     python evaluate.py --generate 500 --nli MODEL      do replies contradict the persona? MODEL is an NLI classifier
     python evaluate.py --dnli valid_attributes.jsonl   is a reply that contradicts likelier? Dialogue NLI's ranking sets
+    python evaluate.py --api FILE --generate 100       replies of a program behind an API (docs/api.md); loads no model
     python evaluate.py --runs save/a save/b            settings, last figures and loss curves of runs; loads no model
     python evaluate.py --interview 3                   three questions: which of 20 personas is behind the model?
     python evaluate.py --interview 3 --api FILE        behind a program elsewhere? docs/api.md explains the file
@@ -38,7 +39,7 @@ from typing import Any
 from personagpt.detection.sides import read_exported, sides_of_talks
 from personagpt.errors import UserError
 from personagpt.files import check_present, expanded, read_json, write_json
-from personagpt.model.api_settings import read_api
+from personagpt.model.api_settings import Api, read_api
 from personagpt.model.folders import find_classifier, find_model
 from personagpt.output import say
 from personagpt.scoring.interview_plan import ORDERS, InterviewPlan, RecordedTalk
@@ -84,10 +85,10 @@ def command_line(arguments: list[str] | None = None) -> Options:
     parser.add_argument("--orders", metavar="K", type=int, default=0, help="orders of the facts, 2 or more")
     parser.add_argument("--nli", metavar="MODEL", help="a classifier of sentence pairs: a folder or hub name")
     parser.add_argument("--dnli", metavar="FILE", type=Path, help="a ranking set of Dialogue NLI")
+    parser.add_argument("--api", metavar="FILE", type=Path, help="a program behind an API, as this file names it")
     parser.add_argument("--runs", metavar="FOLDER", nargs="+", help="the save_paths of two or more runs")
     parser.add_argument("--interview", metavar="K", type=int, default=0, help="questions: who of 20 personas replies?")
     parser.add_argument("--ask", choices=ORDERS, nargs="+", help="orders of the questions (default: all three)")
-    parser.add_argument("--api", metavar="FILE", type=Path, help="interview a program behind an API")
     parser.add_argument("--talks", metavar="FILE", type=Path, help="judge the first K replies of recorded talks")
     parser.add_argument("--without-facts", action="store_true", help="a check: the partner has no facts: chance")
     parser.add_argument(
@@ -115,13 +116,15 @@ def check_options(options: Options) -> None:
     if options.nli is not None and not options.generate:
         raise UserError("--nli reads generated replies: add --generate N")
     check_interview(options)
+    if options.api is not None and not options.interview:
+        check_api(options)
     if options.generate and find_spec("sacrebleu") is None:
         raise UserError("--generate needs sacrebleu: pip install -r requirements.txt")
 
 
 def check_interview(options: Options) -> None:
     """Raise UserError where an option of interviews cannot be right, or stands without --interview."""
-    given = [name for name in ("ask", "api", "talks", "without_facts") if getattr(options, name)]
+    given = [name for name in ("ask", "talks", "without_facts") if getattr(options, name)]
     if options.interview < 0:
         raise UserError(f"--interview {options.interview}: expected a number of questions, 1 or more")
     if given and not options.interview:
@@ -130,9 +133,20 @@ def check_interview(options: Options) -> None:
         raise UserError("--interview needs one judge: leave out --compare, and name the judge with --model")
     if options.talks is not None and not options.talks.is_file():
         raise UserError(f"--talks {options.talks}: there is no such file")
-    if options.talks is not None and given != ["talks"]:
-        other = next(name for name in given if name != "talks").replace("_", "-")
-        raise UserError(f"--talks judges talks that are over, and asks nothing: leave out --{other}")
+    for name in ("ask", "without_facts", "api") if options.talks is not None else ():
+        if getattr(options, name):
+            raise UserError(f"--talks: recorded talks are over, nobody is asked: leave out --{name.replace('_', '-')}")
+    if options.interview and options.api is not None and options.generate:
+        raise UserError("--api answers questions or gives replies: leave out --interview or --generate")
+
+
+def check_api(options: Options) -> None:
+    """Raise UserError where --api stands beside an option that needs a model on this machine, or without --generate."""
+    for name in ("model", "compare", "identify", "orders", "dnli", "runs"):
+        if getattr(options, name):
+            raise UserError(f"--api: only the words of a program behind an API are known: leave out --{name}")
+    if not options.generate:
+        raise UserError("--api: expected with --generate N, the number of replies to ask for, or with --interview K")
 
 
 def check_runs(options: Options, parser: ArgumentParser) -> None:
@@ -152,7 +166,8 @@ def main(arguments: list[str] | None = None) -> int:
         return show_runs(options)
     settings = read_settings(options.env)
     goals = read_goals(settings.goals)
-    for name in options.compare or [options.model]:
+    api = None if options.api is None or options.interview else read_api(options.api)
+    for name in [] if api else options.compare or [options.model]:
         find_model(name, settings, command("train.py", options.env))
     if options.nli is not None:
         options = replace(options, nli=find_classifier(options.nli))
@@ -162,9 +177,13 @@ def main(arguments: list[str] | None = None) -> int:
         corpus = read_corpus(path)
         if options.side != "both" and not corpus.has_response_of(SIDES.index(options.side)):
             raise UserError(f"{path}: no response of the speaker who talks {options.side}; leave out --side")
+    elif api is not None:
+        raise UserError(f"{path}: no such file; name the text of a program behind an API with --text FILE")
     else:
         corpus = None
         check_present(settings.tensors("valid"), command("preprocess_dataset.py", options.env))
+    if api is not None:
+        return evaluate_api(api, options, settings, path, corpus)
     interview = plan_interview(options, goals) if options.interview else None
     return evaluate(options, settings, path, corpus, goals, rankings, interview)
 
@@ -235,6 +254,26 @@ def evaluate(
     return 0
 
 
+def evaluate_api(api: Api, options: Options, settings: Settings, path: Path, corpus: Corpus) -> int:
+    """Score the replies of a program behind an API to the text `path`, and write the figures."""
+    api.key()
+    with importing():
+        from personagpt.model.api import ApiProgram
+        from personagpt.scoring.api import score_api
+        from personagpt.scoring.evaluation import EvaluationPlan, with_earlier
+        from personagpt.scoring.nli import load_classifier
+
+    program = ApiProgram(api)
+    program.check()
+    classifier = load_classifier(options.nli) if options.nli else None
+    plan = EvaluationPlan(path, corpus, [], options.side, options.generate, by_turn=options.by_turn, nli=classifier)
+    figures = score_api(program, plan, settings.max_turns)
+    out = options.out or settings.save_path / "samples" / file_name(options, figures)
+    write_json(out, with_earlier(figures, read_json(out)))
+    say(f"\nfigures in {out}")
+    return 0
+
+
 def file_name(options: Options, figures: dict[str, Any]) -> str:
     """Return eval.json for the run's own model and validation text, and another name for another model, text or side.
 
@@ -243,6 +282,8 @@ def file_name(options: Options, figures: dict[str, Any]) -> str:
     names = ["compare", *options.compare] if options.compare else ["eval"]
     if options.model is not None:
         names.append(options.model)
+    if options.api is not None and not options.interview:
+        names += ["api", options.api.stem]
     names[1:] = map(model_title, names[1:])
     if options.text is not None:
         names.append(options.text.stem)

@@ -19,9 +19,10 @@ KEY = "sk-tests-5up3rs3cr3t"
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Server
+    body: dict[str, Any]  # the request
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.body = body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         with self.server.lock:
             self.server.requests.append(body)
             self.server.headers.append(dict(self.headers))

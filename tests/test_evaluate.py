@@ -22,7 +22,7 @@ from personagpt.sequences.dataset import tensor_metadata
 from personagpt.settings import TEXT_NAMES, read_settings
 from personagpt.training.checkpoint import redirect_link
 from personagpt.training.resume import data_identity
-from tests.api_server import refusing, serving, streamed
+from tests.api_server import KEY, refusing, serving, streamed
 from tests.records.making import make_talk
 from tests.scoring.helpers import CANDIDATES, PLAIN, dataset_of, ranking_record
 
@@ -98,6 +98,7 @@ def test_goals_are_scored_beside_the_rest(run, settings_file, tmp_path, monkeypa
         ({"text": Path("a/valid_both_original.txt")}, "eval-valid_both_original.json"),
         ({"model": "m", "text": Path("t.txt")}, "eval-m-t.json"),
         ({"side": "second"}, "eval-second.json"),
+        ({"api": Path("a/large.toml"), "side": "second"}, "eval-api-large-second.json"),
         ({"model": "m", "text": Path("t.txt"), "side": "first"}, "eval-m-t-first.json"),
     ],
 )
@@ -456,6 +457,29 @@ def test_models_of_different_vocabularies_compare_by_words(run, settings_file, t
     assert re.search(r"^perplexity +[\d.]+ +[\d.]+$", outcome.out, re.MULTILINE)
 
 
+def test_a_program_behind_an_api(run, settings_file, tmp_path, text, monkeypatch) -> None:
+    monkeypatch.setenv("TEST_KEY", KEY)
+    file = tmp_path / "large.toml"
+    options = "--env", settings_file, "--api", file, "--text", text, "--generate", 3, "--by-turn"
+    with serving(streamed("i like rap music")) as server:
+        file.write_text(f'url = "{server.url}"\napi_model = "m"\nkey_env = "TEST_KEY"\n')
+        outcome = run(evaluate.main, *options)
+        server.answers = [refusing(404, "no such model")]
+        failed = run(evaluate.main, *options)
+        monkeypatch.delenv("TEST_KEY")
+        keyless = run(evaluate.main, *options)
+    assert (outcome.status, outcome.err.split("\r")[-1].strip()) == (0, "")
+    written = (tmp_path / "save" / "samples" / "eval-api-large-cands.json").read_text()
+    figures = json.loads(written)
+    assert figures["model"] == f"api://127.0.0.1:{server.server_port}/m"
+    assert {"word_f1", "bleu_4", "generated", "prompt_sha256", "by_turn"} <= figures.keys()
+    assert KEY not in written + outcome.out
+    assert (failed.status, keyless.status) == (2, 2)
+    assert "no such model, or no such address: check api_model and url (HTTP 404): no such model" in failed.err
+    assert keyless.err.startswith("error: key_env: the environment has no variable of this name")
+    assert (failed.err.count("\n"), keyless.err.count("\n")) == (1, 1)
+
+
 def test_a_model_without_persona_tokens(run, settings_file, base) -> None:
     outcome = run(evaluate.main, "--env", settings_file, "--model", base)
     assert outcome.status == 2
@@ -474,6 +498,9 @@ def test_a_model_without_persona_tokens(run, settings_file, base) -> None:
         (["--compare", "./nowhere", "{tmp}/save/checkpoint/model"], "./nowhere: there is no such folder"),
         (["--compare", "a", "b", "--model", "c"], "--compare takes both models: leave out --model c"),
         (["--text", "nowhere.txt"], "there is no such file"),
+        (["--api", "x.toml"], "--api: expected with --generate N, the number of replies"),
+        (["--api", "x.toml", "--identify"], "of a program behind an API are known: leave out --identify"),
+        (["--api", "x.toml", "--generate", "3"], "x.toml: cannot read it: No such file"),
         (["--generate", "-1"], "expected a number of replies"),
         (["--out", "{tmp}/data"], "/data: a folder; name a file in it"),
         (["--text", "{tmp}/bad.txt"], "bad.txt:1: no line number"),
@@ -483,10 +510,11 @@ def test_a_model_without_persona_tokens(run, settings_file, base) -> None:
         (["--ask", "fixed"], "--ask is for interviews: add --interview K"),
         (["--without-facts"], "--without-facts is for interviews: add --interview K"),
         (["--interview", "1", "--talks", "nowhere"], "--talks nowhere: there is no such file"),
-        (["--interview", "1", "--talks", "{tmp}/bad.txt", "--ask", "fixed"], "asks nothing: leave out --ask"),
+        (["--interview", "1", "--talks", "{tmp}/bad.txt", "--ask", "fixed"], "nobody is asked: leave out --ask"),
         (["--interview", "1", "--talks", "{tmp}/bad.txt", "--without-facts"], "leave out --without-facts"),
         (["--interview", "1", "--talks", "{tmp}/bad.txt"], "bad.txt:1: no talk as interact.py --export writes it"),
-        (["--interview", "1", "--api", "{tmp}/bad.txt"], "bad.txt: not a TOML file"),
+        (["--interview", "1", "--talks", "{tmp}/bad.txt", "--api", "x"], "leave out --api"),
+        (["--interview", "1", "--api", "x", "--generate", "1"], "leave out --interview or --generate"),
         (["--text", "{tmp}/self.txt", "--side", "first"], "self.txt: no response of the speaker who talks first;"),
         (["--text", "{tmp}/short.txt", "--side", "second"], "short.txt: no response of the speaker who talks second"),
     ],

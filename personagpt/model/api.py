@@ -21,13 +21,12 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 
 from personagpt.errors import UserError, printable
-from personagpt.model.api_settings import PATH, Api
+from personagpt.model.api_settings import PATH, Api, Drawing
 
 TRIES = 5
 TOGETHER = 8  # replies asked for at once
@@ -37,6 +36,8 @@ MOST_BYTES = 1 << 20  # of an answer
 LONGEST_NOTE = 200  # characters of a server's own words in a line
 THOUGHT = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)  # some servers leave a model's thoughts in its reply
 
+Asked = tuple[Sequence[str], Sequence[str]]  # facts and history
+
 
 class ApiError(UserError):
     """The program gave no reply. The message is one line without the key."""
@@ -44,25 +45,6 @@ class ApiError(UserError):
 
 class EmptyReply(ApiError):
     """Every try gave an empty reply."""
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """How the program is to draw its replies. None: as the server does by itself."""
-
-    max_new_tokens: int = 40
-    temperature: float | None = None
-    top_p: float | None = None
-    seed: int | None = None
-
-    def fields(self, attempt: int) -> dict[str, Any]:
-        """Return the request's fields. Another attempt has another seed, or it would give the same empty reply."""
-        seed = None if self.seed is None else (self.seed + attempt) % 2**31
-        given = {"temperature": self.temperature, "top_p": self.top_p, "seed": seed}
-        return {"max_tokens": self.max_new_tokens} | {key: value for key, value in given.items() if value is not None}
-
-
-GREEDY = Drawing(temperature=0.0)
 
 
 class Fault(Exception):
@@ -83,9 +65,8 @@ class ApiProgram:
         self._closed = threading.Event()
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
         try:
-            timeout = httpx2.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS)
             limits = httpx2.Limits(max_connections=None)
-            self._client = httpx2.Client(headers=headers, timeout=timeout, limits=limits, follow_redirects=False)
+            self._client = httpx2.Client(headers=headers, limits=limits, follow_redirects=False)
         except (ImportError, ValueError, OSError) as error:  # a proxy or a file of certificates in the environment
             raise ApiError(self._line(f"the network's settings in the environment cannot be used: {error}")) from None
 
@@ -93,20 +74,24 @@ class ApiProgram:
         self,
         facts: Sequence[str],
         history: Sequence[str],
-        drawing: Drawing = Drawing(),
+        drawing: Drawing | None = None,
+        seed: int | None = None,
         patience: float = PATIENCE,
         tries: int = TRIES,
     ) -> str:
         """Return the program's next utterance as the speaker with the persona `facts`, on one line.
 
         The last utterance of `history` is the other speaker's, the utterance before it the program's, and so on; with
-        no utterance the program opens the talk. `patience` is in seconds, for all tries together. Raises ApiError.
+        no utterance the program opens the talk. `drawing` takes the place of the API's own. `patience` is in seconds,
+        for all tries together. Raises ApiError.
         """
         messages, end = self.api.messages(facts, history), time.monotonic() + patience
+        drawing, common = drawing or self.api.drawing, {"model": self.api.api_model, "messages": messages}
         for attempt in range(tries):
-            body = {"model": self.api.api_model, "messages": messages, "stream": True} | drawing.fields(attempt)
+            # Another try has another seed, or it would give the same empty reply.
+            drawn = drawing.fields(None if seed is None else (seed + attempt) % 2**31)
             try:
-                return self._try(body, end)
+                return self._try(common | {"stream": True} | drawn, end)
             except Fault as fault:
                 last = fault
             wait = last.wait if last.wait is not None else 2.0**attempt * random.uniform(1.0, 1.25)
@@ -117,16 +102,19 @@ class ApiProgram:
         raise (EmptyReply if last.is_empty else ApiError)(self._line(f"{last}{tried}"))
 
     def replies(
-        self, asked: Sequence[tuple[Sequence[str], Sequence[str]]], drawing: Drawing = Drawing()
+        self,
+        asked: Sequence[tuple[Sequence[str], Sequence[str]]],
+        drawing: Drawing | None = None,
+        seed: int | None = None,
     ) -> Iterator[str]:
         """Yield the reply to each pair of facts and history, in order. Empty replies are empty. Raises ApiError.
 
         TOGETHER replies are asked for at once.
         """
 
-        def ask(pair: tuple[Sequence[str], Sequence[str]]) -> str:
+        def ask(pair: Asked) -> str:
             try:
-                return self.reply(*pair, drawing)
+                return self.reply(*pair, drawing, seed)
             except EmptyReply:
                 return ""
 
@@ -158,7 +146,9 @@ class ApiProgram:
     def _try(self, body: dict[str, Any], end: float) -> str:
         """Return the reply of one request, which ends at `end`, a time of time.monotonic(). Raises Fault."""
         try:
-            with self._client.stream("POST", self.api.url + PATH, json=body) as answer:
+            left = max(0.001, end - time.monotonic())
+            timeout = httpx2.Timeout(min(SILENT_SECONDS, left), connect=min(CONNECT_SECONDS, left))
+            with self._client.stream("POST", self.api.url + PATH, json=body, timeout=timeout) as answer:
                 answer.stream = _Limited(answer.stream, end)
                 if answer.status_code != 200:
                     answer.read()
@@ -205,8 +195,10 @@ class _Limited(httpx2.SyncByteStream):
         count = 0
         for chunk in self.stream:
             count += len(chunk)
-            if count > MOST_BYTES or time.monotonic() > self.end:
+            if count > MOST_BYTES:
                 raise Fault("the answer does not end", passes=False)
+            if time.monotonic() > self.end:
+                raise Fault("no whole answer in time", passes=False)
             yield chunk
 
     def close(self) -> None:
@@ -286,7 +278,7 @@ def _connection_fault(error: httpx2.HTTPError) -> Fault:
     if isinstance(error, httpx2.ConnectTimeout | httpx2.ConnectError):
         return Fault(f"no connection: is the program running at url? ({error})", passes=True)
     if isinstance(error, httpx2.TimeoutException):
-        return Fault(f"no answer for {SILENT_SECONDS:.0f} s", passes=True)
+        return Fault("no answer in time", passes=True)
     return Fault(f"the connection broke: {error}", passes=not isinstance(error, httpx2.UnsupportedProtocol))
 
 

@@ -5,6 +5,7 @@
     key_env = "EXAMPLE_KEY"              # the environment variable that holds the key; without it no key is sent
     prompt = "prompt.txt"                # the system message, with {facts}; by default the facts, one a line
     opening = "(You begin.)"             # what the program is told where it opens a talk; by default nothing
+    max_new_tokens = 40                  # of a reply; and temperature, top_p, by default as the server does by itself
 
 No key stands in the file, and none is recorded. docs/api.md explains every key. This module imports nothing heavy.
 """
@@ -17,7 +18,7 @@ import os
 import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,20 @@ NAMED = ("url", "api_model")
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """How the program draws its replies. None: as the server does by itself."""
+
+    max_new_tokens: int = 40
+    temperature: float | None = None
+    top_p: float | None = None
+
+    def fields(self, seed: int | None = None) -> dict[str, Any]:
+        """Return the request's fields."""
+        given = {"temperature": self.temperature, "top_p": self.top_p, "seed": seed}
+        return {"max_tokens": self.max_new_tokens} | {key: value for key, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
 class Api:
     """Where a program behind an API is, and what it is told. The key is no part of it."""
 
@@ -42,6 +57,7 @@ class Api:
     key_env: str | None = None
     prompt: str = FACTS  # the text itself
     opening: str = ""
+    drawing: Drawing = Drawing()
 
     @property
     def host(self) -> str:
@@ -49,18 +65,20 @@ class Api:
 
     @property
     def name(self) -> str:
-        """The program's name in recorded talks and figures."""
-        return f"{SCHEME}{self.host}/{self.api_model}"
-
-    @property
-    def prompt_sha256(self) -> str:
-        return hashlib.sha256(self.prompt.encode()).hexdigest()
+        """The program's name in recorded talks and figures. Where api_model is a path, only its last part."""
+        is_path = self.api_model.startswith(("/", ".", "~"))
+        return f"{SCHEME}{self.host}/{Path(self.api_model).name if is_path else self.api_model}"
 
     @property
     def checksum(self) -> str:
         """What tells the program from others, as a model's checksum does: of the address, the model and the prompt."""
         told = [self.url, self.api_model, self.prompt, self.opening]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What a recorded talk says of the replies, beside the program's name: the prompt's checksum, the drawing."""
+        return {"prompt_sha256": hashlib.sha256(self.prompt.encode()).hexdigest()} | asdict(self.drawing)
 
     def key(self) -> str | None:
         """Return the key, which the environment holds. Raises UserError where it holds none, or no possible key."""
@@ -109,6 +127,9 @@ API_KEYS: Keys = {
     "key_env": (str, lambda value: True, "the name of an environment variable"),
     "prompt": (str, lambda value: value.strip() and "\0" not in value, "the path of a text file with {facts}"),
     "opening": (str, lambda value: 1 <= len(value.strip()) <= 1000, "1 to 1000 letters"),
+    "max_new_tokens": (int, lambda value: 1 <= value <= 100_000, "1 to 100000"),
+    "temperature": ((int, float), lambda value: 0 <= value <= 2, "0 to 2"),
+    "top_p": ((int, float), lambda value: 0 < value <= 1, "above 0 and at most 1"),
 }
 
 
@@ -137,7 +158,8 @@ def api_of(table: dict[str, Any], path: Path, where: str) -> Api:
         raise UserError(f"{where}: key_env: expected the name of an environment variable, never the key itself")
     url = table["url"].rstrip("/").removesuffix(PATH)
     prompt = _prompt(path, table["prompt"], where) if "prompt" in table else FACTS
-    return Api(url, table["api_model"].strip(), key_env, prompt, table.get("opening", "").strip())
+    drawing = Drawing(**{field.name: table[field.name] for field in fields(Drawing) if field.name in table})
+    return Api(url, table["api_model"].strip(), key_env, prompt, table.get("opening", "").strip(), drawing)
 
 
 def _prompt(path: Path, name: str, where: str) -> str:

@@ -167,8 +167,13 @@ def missing_text(settings: Settings) -> list[str]:
 
 
 def model_of(talks: list[Talk], settings: Settings) -> str | None:
-    """Return the model that training goes on from: the last one that talked, or else the run's; None without either."""
-    names = [talk.model for talk in sorted(talks, key=lambda talk: talk.started) if talk.model]
+    """Return the model that training goes on from: the last one that talked, or else the run's; None without either.
+
+    Nobody can train a program behind an API (api://HOST/MODEL).
+    """
+    names = [
+        talk.model for talk in sorted(talks, key=lambda talk: talk.started) if talk.model and "://" not in talk.model
+    ]
     names = [*names[-1:], str(settings.save_path / "checkpoint" / "model")]
     return next((name for name in names if Path(name).is_dir() or not Path(name).is_absolute()), None)
 

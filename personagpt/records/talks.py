@@ -196,8 +196,11 @@ def talks_by_study(talks: Iterable[Talk]) -> dict[str, list[Talk]]:
 
 
 def public_model(talk: Talk) -> str:
-    """Return the model's name without a path of this machine: a hub name, or a folder's last name and the checksum."""
-    if not talk.model or (HUB_NAME.fullmatch(talk.model) and not Path(talk.model).is_dir()):
+    """Return the model's name without a path of this machine: a hub name, or a folder's last name and the checksum.
+
+    The name of a program behind an API, api://HOST/MODEL, has no path.
+    """
+    if "://" in talk.model or not talk.model or (HUB_NAME.fullmatch(talk.model) and not Path(talk.model).is_dir()):
         return talk.model
     return f"{Path(talk.model).name}-{talk.model_checksum[:12]}"
 

@@ -33,7 +33,7 @@ def table(figures: dict[str, Any], comparable: bool) -> str:
     ]
     whose = f", of the speaker who talks {figures['side']}" if "side" in figures else ""
     meanings = {
-        "responses": f"of {figures['response_tokens']:,} tokens{whose}",
+        "responses": f"of {figures.get('response_tokens', 0):,} tokens{whose}",
         "generated": "replies, greedy",
         "nli_replies": f"replies, greedy, read by {figures.get('nli')}",
         "goal_replies": "replies, greedy, with a goal and without it",

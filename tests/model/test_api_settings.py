@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from personagpt.errors import UserError
-from personagpt.model.api_settings import Api, is_address, read_api
+from personagpt.model.api_settings import Api, Drawing, is_address, read_api
 from tests.api_server import KEY
 
 LINES = 'url = "https://api.example.com:8443/v1/chat/completions"\napi_model = "large-1"\n'
@@ -18,8 +18,10 @@ def written(tmp_path, lines: str):  # noqa: ANN201
 
 def test_a_file_with_everything(tmp_path) -> None:
     (tmp_path / "prompt.txt").write_text("You are:\n{facts}\nBe {brief}.\n")
-    api = read_api(written(tmp_path, LINES + 'key_env = "K"\nprompt = "prompt.txt"\nopening = "You begin."\n'))
-    assert api == Api("https://api.example.com:8443/v1", "large-1", "K", "You are:\n{facts}\nBe {brief}.", "You begin.")
+    rest = 'key_env = "K"\nprompt = "prompt.txt"\nopening = "You begin."\ntop_p = 1\n'
+    api = read_api(written(tmp_path, LINES + rest))
+    told = "You are:\n{facts}\nBe {brief}.", "You begin."
+    assert api == Api("https://api.example.com:8443/v1", "large-1", "K", *told, Drawing(top_p=1))
     assert (api.host, api.name) == ("api.example.com:8443", "api://api.example.com:8443/large-1")
     assert api.messages(["a.", "b."], []) == [
         {"role": "system", "content": "You are:\na.\nb.\nBe {brief}."},
@@ -46,7 +48,21 @@ def test_the_checksum_tells_programs_apart() -> None:
     apis = [Api("http://x", "m"), Api("http://y", "m"), Api("http://x", "n"), Api("http://x", "m", None, "{facts}!")]
     assert len({api.checksum for api in apis}) == 4
     assert Api("http://x", "m", "KEY_1").checksum == Api("http://x", "m", "KEY_2").checksum
-    assert [api.prompt_sha256 == apis[0].prompt_sha256 for api in apis] == [True, True, True, False]
+    assert [api.recorded == apis[0].recorded for api in apis] == [True, True, True, False]
+    assert apis[0].recorded | {"prompt_sha256": ""} == {
+        "prompt_sha256": "",
+        "max_new_tokens": 40,
+        "temperature": None,
+        "top_p": None,
+    }
+
+
+def test_a_path_stays_on_the_machine() -> None:
+    assert [Api("http://x:1/v1", name).name for name in ("/home/me/best", "./best", "org/best")] == [
+        "api://x:1/best",
+        "api://x:1/best",
+        "api://x:1/org/best",
+    ]
 
 
 @pytest.mark.parametrize(
