@@ -94,6 +94,12 @@ class Style:
         return asdict(self)
 
 
+def last_utterances(utterances: list[str], most: int) -> list[str]:
+    """Return the last utterances, about `most` of them (0: all), the first by the speaker who talked first."""
+    left_out = max(0, len(utterances) - (most or len(utterances)))
+    return utterances[left_out + left_out % 2 if left_out + 1 < len(utterances) else left_out :]
+
+
 def measure_style(corpus: Corpus, max_turns: int) -> Style:
     """Return the style of a corpus, of whose dialogues the first `max_turns` utterances are used."""
     dialogues = corpus.dialogues
