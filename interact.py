@@ -5,6 +5,7 @@
     python interact.py --random-persona --seed 7                a validation dialogue's persona, a repeatable talk
     python interact.py --self-play --turns 10                   two personas talk to each other
     python interact.py --self-play --talks 200                  many such talks, made together, for detect.py
+    python interact.py --teach                                  judge the replies that the model is least sure of
     echo "hi ! how are you ?" | python interact.py --random-persona
     python interact.py --export FOLDER [--only-flagged]         recorded talks -> text for preprocess_dataset.py
     python interact.py --export FOLDER --source self-play       ... talks of the model with itself
@@ -75,6 +76,7 @@ class Options:
     self_play: bool
     turns: int
     talks: int | None
+    teach: bool
     export: str | None  # a folder; empty if --publish names the folder
     publish: Path | None
     study: str | None
@@ -106,6 +108,7 @@ def command_line(arguments: list[str] | None = None) -> Options:
     add("--self-play", action="store_true", help="two personas talk to each other")
     add("--turns", metavar="N", type=int, default=10, help="utterances of a self-play (10)")
     add("--talks", metavar="N", type=int, help="... N talks between personas of the validation text, not printed")
+    add("--teach", action="store_true", help="judge replies: those that the model is least sure of come first")
     records = parser.add_mutually_exclusive_group()
     write = "write the recorded talks: ConvAI2 text, JSON, flags"
     records.add_argument("--export", metavar="FOLDER", nargs="?", const="", help=write)
@@ -136,6 +139,11 @@ def check_options(options: Options) -> None:
             options.talks is None or (options.self_play and options.talks >= 1 and not facts_given),
             "1 or more, with --self-play and without a persona: they are the validation text's",
         ),
+        (
+            "teach",
+            not options.teach or not (facts_given or options.random_persona or options.self_play),
+            "without a persona and --self-play: it asks about personas of the validation text and recorded talks",
+        ),
         ("seed", options.seed is None or 0 <= options.seed < 2**62, "0 or more, below 2**62"),
         ("publish", not options.publish or options.export == "", "--export --publish FOLDER, with this folder only"),
         ("study", options.export is not None or not options.study, "used together with --export"),
@@ -144,7 +152,8 @@ def check_options(options: Options) -> None:
         ("only_flagged", options.export is not None or not options.only_flagged, "used together with --export FOLDER"),
     ):
         if not holds:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected {allowed}")
+            value = "" if getattr(options, name) is True else f" {getattr(options, name)}"
+            raise UserError(f"--{name.replace('_', '-')}{value}: expected {allowed}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -156,6 +165,8 @@ def main(arguments: list[str] | None = None) -> int:
         return use_records(options, settings)
     find_model(options.model, settings, command("train.py", options.env))
     goals = read_goals(settings.goals)
+    if options.teach:
+        return teach_model(options, settings, goals)
     pairs = known_personas(settings) if options.self_play or options.random_persona else []
     return talk(options, settings, facts, goals, pairs)
 
@@ -276,6 +287,32 @@ def talk(options: Options, settings: Settings, facts: list[str], goals: list[Goa
             if facts or (facts := type_persona(lines)):
                 session.begin(facts, is_drawn)
                 answer_lines(Commands(session, goals, partial(known_personas, settings)), lines)
+    finally:
+        say_recorded(recordings, session.recorded)
+    return 0
+
+
+def teach_model(options: Options, settings: Settings, goals: list[Goal]) -> int:
+    """Load the model, and ask the person about its replies."""
+    path, recordings = settings.text("valid"), Recordings(settings.save_path / "conversations")
+    corpus, talks = read_corpus(path) if path.is_file() else None, recordings.talks()
+    if corpus is None and not talks:
+        raise UserError(f"{path} not found, and no talk is recorded: --teach asks about personas and talks from there")
+    warn("loading ...")
+    with importing():
+        from personagpt.model.loading import load_trained
+        from personagpt.talking.commands import Commands, completions
+        from personagpt.talking.session import Session
+        from personagpt.talking.teaching import places, questions_of, teach
+
+    trained = load_trained(options.model, settings)
+    sampling = Sampling(**{name: getattr(options, name) for name in RANGES})
+    session = Session(trained, sampling, options.seed, recordings, options.goal, max_history=options.history)
+    found = places(trained, corpus, talks, sampling)
+    try:
+        lines = typed_lines(recordings.path.with_name(TYPED), partial(completions, goals))
+        commands = Commands(session, goals, partial(known_personas, settings))
+        teach(commands, lines, questions_of(trained, found, sampling, session.goal, session.seed))
     finally:
         say_recorded(recordings, session.recorded)
     return 0

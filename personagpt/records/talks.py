@@ -38,6 +38,7 @@ NO_ANSWERS = {"ended", "waited"}  # ratings that the program itself records
 DELETED = "(deleted)"  # replaces the partner's words in a person's talk when the partner has deleted the twin
 SPEAKERS = {"human": ("human", "model"), "partner": ("partner", "model"), "person": ("human", "partner")}
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+TEACH = "teach"  # the source of a talk that only asks a person about one reply
 STUDY = "study:"  # the source of a study's talk is "study:STUDY:CONDITION"
 STUDY_SOURCE = re.compile(r"study:[A-Za-z0-9_-]{1,40}:[^/:\\]{1,100}")  # STUDY stands in names of files
 

@@ -215,6 +215,15 @@ class Persona:
         sums, tokens = self._log_likelihoods(reply, before, [self.facts, self._facts_of(other)])
         return Score(*sums, tokens)
 
+    def doubt(self, text: str, to: str, others: Sequence[Sequence[str]]) -> float:
+        """Return how little `text`, as the reply to `to`, rests on the persona, in nats.
+
+        It is the mean of the reply's log-likelihoods under the `others`, facts as they are, less that under this
+        persona. Near 0 or above, anybody could say the same.
+        """
+        (own, *exchanged), _ = self._log_likelihoods(text, [*self.history, *self._said(to)], [self.facts, *others])
+        return math.fsum(exchanged) / len(exchanged) - own
+
     def restyled(self, utterance: str) -> str:
         """Return an utterance in the style of the model's training text."""
         return self._style.utterances.bring(utterance) if self._style else utterance
@@ -226,7 +235,7 @@ class Persona:
         texts = _texts(facts, "the facts")
         return list(map(self._style.facts.bring, texts)) if self._style else texts
 
-    def _log_likelihoods(self, reply: str, before: list[str], personas: list[list[str]]) -> tuple[list[float], int]:
+    def _log_likelihoods(self, reply: str, before: list[str], personas: list[Sequence[str]]) -> tuple[list[float], int]:
         """Return the reply's log-likelihood (nats) under each persona after `before`, and its length."""
         encoder, sequences = self.model.encoder, []
         ids = [*encoder.texts([reply])[0], encoder.eos]
