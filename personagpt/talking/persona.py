@@ -215,14 +215,13 @@ class Persona:
         sums, tokens = self._log_likelihoods(reply, before, [self.facts, self._facts_of(other)])
         return Score(*sums, tokens)
 
-    def doubt(self, text: str, to: str, others: Sequence[Sequence[str]]) -> float:
-        """Return how little `text`, as the reply to `to`, rests on the persona, in nats.
+    def compare(self, text: str, to: str, others: Sequence[Sequence[str]]) -> Score:
+        """Return how likely `text` is as the reply to `to`, here and on average under the `others`, facts as they are.
 
-        It is the mean of the reply's log-likelihoods under the `others`, facts as they are, less that under this
-        persona. Near 0 or above, anybody could say the same.
+        Where the two are close, anybody could say the same.
         """
-        (own, *exchanged), _ = self._log_likelihoods(text, [*self.history, *self._said(to)], [self.facts, *others])
-        return math.fsum(exchanged) / len(exchanged) - own
+        sums, tokens = self._log_likelihoods(text, [*self.history, *self._said(to)], [self.facts, *others])
+        return Score(sums[0], math.fsum(sums[1:]) / len(others), tokens)
 
     def restyled(self, utterance: str) -> str:
         """Return an utterance in the style of the model's training text."""

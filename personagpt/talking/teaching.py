@@ -20,16 +20,14 @@ from personagpt.output import say, warn
 from personagpt.records.talks import STUDY, TEACH, Talk, Turn, new_id, now
 from personagpt.sequences.format import DataError
 from personagpt.talking.commands import Commands
-from personagpt.talking.persona import Persona
+from personagpt.talking.persona import Persona, Score
 from personagpt.talking.terminal import name_before
 from personagpt.text.convai2 import Corpus
 
 # From so many places, so many are asked: a person's time goes to a quarter, and the replies come soon.
 POOL, ASKED = 48, 12
 DRAWS = 3  # replies at a place
-# Personas that a reply is scored under beside its own. In the demo, the mean over four finds more of the wrong replies
-# than one, and hardly fewer than eight (bench/RESULTS.md).
-OTHERS = 4
+OTHERS = 4  # personas that a reply is scored under beside its own
 QUESTION_MARKS = ("?", "？")
 SHOWN_ANSWERS = 40  # in the bar
 HOW = """\
@@ -39,11 +37,11 @@ Enter accepts reply 1; a number picks another reply; any other line is the bette
 
 @dataclass(frozen=True)
 class Question:
-    """A place, what the model would say there, and how little that rests on the persona."""
+    """A place, what the model would say there, and how likely that is."""
 
     talk: Talk  # up to the utterance to answer
     replies: list[str]  # different draws; the first is the model's reply
-    doubt: float  # nats, `Persona.doubt` of the first reply
+    score: Score  # of the first reply, under the persona and on average under other personas
 
 
 def places(trained: TrainedModel, corpus: Corpus | None, talks: list[Talk], sampling: Sampling) -> list[Talk]:
@@ -75,7 +73,7 @@ def places(trained: TrainedModel, corpus: Corpus | None, talks: list[Talk], samp
 def make_questions(
     trained: TrainedModel, talks: list[Talk], sampling: Sampling, goal: str | None, random: Random, others: list[Talk]
 ) -> list[Question]:
-    """Return a question for each of these places, the replies that the model is least sure of first.
+    """Return a question for each of these places, in their order.
 
     `others` are talks whose personas are exchanged for a reply's own. A place where the model says nothing, or whose
     persona does not fit the context, is left out.
@@ -98,8 +96,30 @@ def make_questions(
         drawn = [reply for reply in dict.fromkeys(replies[number * DRAWS : (number + 1) * DRAWS]) if reply]
         if drawn:
             exchanged = [random.choice(others).persona for _ in range(OTHERS)]
-            questions.append(Question(talk, drawn, persona.doubt(drawn[0], talk.texts[-1], exchanged)))
-    return sorted(questions, key=lambda question: -question.doubt)
+            questions.append(Question(talk, drawn, persona.compare(drawn[0], talk.texts[-1], exchanged)))
+    return questions
+
+
+def by_doubt(questions: list[Question]) -> list[Question]:
+    """Return the questions, the reply first that the model is least sure is consistent.
+
+    Doubt is the sum of two ranks among these questions: of the reply's perplexity, and of what the reply loses under
+    other personas. Each rank alone finds fewer wrong replies: small talk rests on no persona, and a fact that a persona
+    has may be said in rare words (`python -m bench.teaching --scores`).
+    """
+    perplexities = _ranks([question.score.perplexity for question in questions])
+    losses = _ranks([question.score.other - question.score.own for question in questions])
+    doubts = [sum(ranks) for ranks in zip(perplexities, losses, strict=True)]
+    return [questions[index] for index in sorted(range(len(questions)), key=lambda index: -doubts[index])]
+
+
+def _ranks(values: list[float]) -> list[int]:
+    """Return each value's rank, 0 for the lowest."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    ranks = [0] * len(values)
+    for rank, index in enumerate(order):
+        ranks[index] = rank
+    return ranks
 
 
 def persona_at(trained: TrainedModel, talk: Talk, sampling: Sampling, seed: int | None = None) -> Persona:
@@ -118,7 +138,7 @@ def questions_of(
     places_left = iter(waiting)
     while pool := list(islice(places_left, POOL)):
         warn("drawing replies ...")
-        yield from make_questions(trained, pool, sampling, goal, random, found)[:ASKED]
+        yield from by_doubt(make_questions(trained, pool, sampling, goal, random, found))[:ASKED]
 
 
 def teach(commands: Commands, lines: Iterator[str], questions: Iterator[Question]) -> None:
