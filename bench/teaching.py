@@ -43,8 +43,8 @@ from personagpt.training.optimization import Trainer, schedule, step_seed, train
 from personagpt.training.preferences import log_likelihoods
 
 ANSWERS = 50, 100, 200
-TEST = 1000  # places
-STEPS, LEARN_RATE, PAIRS_A_STEP = 60, 3e-4, 8
+TEST = 500  # places
+STEPS, LEARN_RATE, PAIRS_A_STEP = 40, 3e-4, 8
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # the t of 95%, by the number of seeds
 SAMPLING = Sampling()
 KINDS = {question: kind for kind, table in FACT_KINDS.items() for question in table.questions}
@@ -97,13 +97,14 @@ def judge(question: Question, chance: random.Random, line: int) -> Preference | 
     return Preference(line, talk.persona, talk.texts, 1, None, better, reply)
 
 
-def teach(model: TrainedModel, places: list[Talk], order: str, seed: int) -> list[Preference | None]:
-    """Return the person's answers in the order of a session."""
-    chance, answers = random.Random(seed), []
+def ask_all(model: TrainedModel, places: list[Talk], seed: int) -> dict[str, list[Preference | None]]:
+    """Return the person's answers in each order. Of each POOL of places ASKED are asked, as in a session."""
+    chance, answers = random.Random(seed), {order: [] for order in ORDERS}
     for start in range(0, len(places), POOL):
         questions = make_questions(model, places[start : start + POOL], SAMPLING, None, chance, places)
-        questions = by_doubt(questions) if order == "chosen" else questions
-        answers += [judge(question, chance, len(answers)) for question in questions[:ASKED]]
+        for order, ordered in (("chosen", by_doubt(questions)), ("random", questions)):
+            first = len(answers[order])
+            answers[order] += [judge(question, chance, first + 1) for question in ordered[:ASKED]]
     return answers
 
 
@@ -131,7 +132,7 @@ def fine_tuned(
 
 
 def errors(model: TrainedModel, places: list[Talk]) -> np.ndarray:
-    """Return the shares of wrong replies (3,): of all, where the persona has the fact, and where it has no such fact."""
+    """Return the shares of wrong replies (3,): of all, where the persona has the fact, and where it has none."""
     personas = [persona_at(model, talk, SAMPLING, seed) for seed, talk in enumerate(places)]
     requests = [persona.draft(talk.texts[-1]) for persona, talk in zip(personas, places, strict=True)]
     replies = generate_replies(model.model, model.encoder, requests, model.autocast)
@@ -162,14 +163,14 @@ def compare_orders(model: TrainedModel, settings: Settings, seeds: int) -> None:
         seeded = dataclasses.replace(settings, seed=seed)
         found.setdefault(("before", 0), []).append(errors(model, test))
         found.setdefault(("old text", 0), []).append(errors(fine_tuned(model, data, seeded, []), test))
-        for order in ORDERS:
-            answers = teach(model, places, order, seed)
+        for order, answers in ask_all(model, places, seed).items():
             for count in ANSWERS:
                 learned = [pair for pair in answers[:count] if pair]
                 pairs.setdefault((order, count), []).append(len(learned))
                 shares = errors(fine_tuned(model, data, seeded, learned), test)
                 found.setdefault((order, count), []).append(shares)
-        print(f"seed {seed} of {seeds} done", file=sys.stderr, flush=True)
+        shares = [f"{name} {count} {of_seeds[-1][0]:.1%}" for (name, count), of_seeds in found.items()]
+        print(f"seed {seed}, wrong: " + ", ".join(shares), flush=True)
     print("order      answers   pairs   wrong, all   fact known   no such fact")
     for (order, count), shares in found.items():
         counted = f"{np.mean(pairs.get((order, count), [0])):8.1f}"
