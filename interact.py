@@ -307,12 +307,17 @@ def teach_model(options: Options, settings: Settings, goals: list[Goal]) -> int:
 
     trained = load_trained(options.model, settings)
     sampling = Sampling(**{name: getattr(options, name) for name in RANGES})
-    session = Session(trained, sampling, options.seed, recordings, options.goal, max_history=options.history)
+    shown = {"max_history": options.history, "as_typed": options.as_typed}
+    session = Session(trained, sampling, options.seed, recordings, options.goal, **shown)
     found = places(trained, corpus, talks, sampling)
+    if not found:
+        raise UserError(
+            f"{path} has no question, and no recorded talk has a reply to ask about: talk to the model first"
+        )
     try:
         lines = typed_lines(recordings.path.with_name(TYPED), partial(completions, goals))
         commands = Commands(session, goals, partial(known_personas, settings))
-        teach(commands, lines, questions_of(trained, found, sampling, session.goal, session.seed))
+        teach(commands, lines, questions_of(trained, found, sampling, session.goal, session.seed, **shown))
     finally:
         say_recorded(recordings, session.recorded)
     return 0

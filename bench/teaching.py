@@ -101,7 +101,7 @@ def ask_all(model: TrainedModel, places: list[Talk], seed: int) -> dict[str, lis
     """Return the person's answers in each order. Of each POOL of places ASKED are asked, as in a session."""
     chance, answers = random.Random(seed), {order: [] for order in ORDERS}
     for start in range(0, len(places), POOL):
-        questions = make_questions(model, places[start : start + POOL], SAMPLING, None, chance, places)
+        questions = make_questions(model, places[start : start + POOL], SAMPLING, None, chance)
         for order, ordered in (("chosen", by_doubt(questions)), ("random", questions)):
             first = len(answers[order])
             answers[order] += [judge(question, chance, first + 1) for question in ordered[:ASKED]]
@@ -185,7 +185,7 @@ def compare_scores(model: TrainedModel) -> None:
     """Print for each score the wrong replies among the quarter that it puts first, of 2,000 places."""
     known = make_sample.persona_values(make_sample.read_corpus(make_sample.TRAIN_FILE))
     places, chance = make_places(0, 2000, known), random.Random(0)
-    questions = make_questions(model, places, SAMPLING, None, chance, places)
+    questions = make_questions(model, places, SAMPLING, None, chance)
     wrong = {id(question): not is_right(question.talk, question.replies[0]) for question in questions}
     likelihoods = [question.score for question in questions]
     first = {

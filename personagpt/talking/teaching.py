@@ -7,10 +7,12 @@ better one. Every answer is on record as in any talk, so that an export has the 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from random import Random
+from typing import Any
 
 from personagpt.errors import UserError, printable
 from personagpt.model.generation import generate_replies
@@ -71,12 +73,12 @@ def places(trained: TrainedModel, corpus: Corpus | None, talks: list[Talk], samp
 
 
 def make_questions(
-    trained: TrainedModel, talks: list[Talk], sampling: Sampling, goal: str | None, random: Random, others: list[Talk]
+    trained: TrainedModel, talks: list[Talk], sampling: Sampling, goal: str | None, random: Random, **options: Any
 ) -> list[Question]:
-    """Return a question for each of these places, in their order.
+    """Return a question for each of these places, in their order. The personas of the places are exchanged.
 
-    `others` are talks whose personas are exchanged for a reply's own. A place where the model says nothing, or whose
-    persona does not fit the context, is left out.
+    `options` are Persona's, such as max_history.
+    A place where the model says nothing, or where a persona does not fit the context, is left out.
     """
     asked, requests = [], []
     for talk in talks:
@@ -84,7 +86,7 @@ def make_questions(
         if talk.source == TEACH:
             talk = replace(talk, sampling=asdict(sampling) | {"seed": seed}, started=now())
         try:
-            persona = persona_at(trained, talk, sampling, seed)
+            persona = persona_at(trained, talk, sampling, seed, **options)
             request = persona.draft(talk.texts[-1], goal=goal)
         except DataError:
             continue
@@ -95,8 +97,9 @@ def make_questions(
     for number, (talk, persona) in enumerate(asked):
         drawn = [reply for reply in dict.fromkeys(replies[number * DRAWS : (number + 1) * DRAWS]) if reply]
         if drawn:
-            exchanged = [random.choice(others).persona for _ in range(OTHERS)]
-            questions.append(Question(talk, drawn, persona.compare(drawn[0], talk.texts[-1], exchanged)))
+            exchanged = [random.choice(asked)[1].facts for _ in range(OTHERS)]
+            with contextlib.suppress(DataError):
+                questions.append(Question(talk, drawn, persona.compare(drawn[0], talk.texts[-1], exchanged)))
     return questions
 
 
@@ -122,23 +125,28 @@ def _ranks(values: list[float]) -> list[int]:
     return ranks
 
 
-def persona_at(trained: TrainedModel, talk: Talk, sampling: Sampling, seed: int | None = None) -> Persona:
+def persona_at(
+    trained: TrainedModel, talk: Talk, sampling: Sampling, seed: int | None = None, **options: Any
+) -> Persona:
     """Return the model's persona of a talk before its last utterance. Raises DataError where it does not fit."""
-    options = {"as_typed": True, "keep_facts": True, "seed": seed} | asdict(sampling)
-    return Persona(trained, talk.persona, history=talk.texts[:-1], **options)
+    drawn = {"keep_facts": True, "seed": seed} | asdict(sampling)
+    return Persona(trained, talk.persona, history=talk.texts[:-1], **drawn, **options)
 
 
 def questions_of(
-    trained: TrainedModel, found: list[Talk], sampling: Sampling, goal: str | None, seed: int
+    trained: TrainedModel, found: list[Talk], sampling: Sampling, goal: str | None, seed: int, **options: Any
 ) -> Iterator[Question]:
-    """Yield the questions of the places `found`: of each POOL of them, in random order, the ASKED most doubtful."""
+    """Yield the questions of the places `found`: of each POOL of them, in random order, the ASKED most doubtful.
+
+    `options` are Persona's.
+    """
     random, waiting = Random(seed), list(found)
     random.shuffle(waiting)
     waiting.sort(key=lambda talk: talk.source == TEACH)  # recorded talks first: people said these things
     places_left = iter(waiting)
     while pool := list(islice(places_left, POOL)):
         warn("drawing replies ...")
-        yield from by_doubt(make_questions(trained, pool, sampling, goal, random, found))[:ASKED]
+        yield from by_doubt(make_questions(trained, pool, sampling, goal, random, **options))[:ASKED]
 
 
 def teach(commands: Commands, lines: Iterator[str], questions: Iterator[Question]) -> None:
@@ -159,7 +167,7 @@ def teach(commands: Commands, lines: Iterator[str], questions: Iterator[Question
 def begin_question(commands: Commands, question: Question) -> None:
     """Put the session's talk where the question stands, and print the question."""
     session, talk, (reply, *others) = commands.session, question.talk, question.replies
-    persona = persona_at(session.trained, talk, session.sampling)
+    persona = persona_at(session.trained, talk, session.sampling, **session.options)
     persona.history += [talk.texts[-1], reply]
     session.talk = replace(talk, turns=[*talk.turns, Turn("model", reply, goal=session.goal)])
     session.speakers = {"model": persona}
