@@ -12,6 +12,7 @@
     python evaluate.py --generate 500 --nli MODEL      do replies contradict the persona? MODEL is an NLI classifier
     python evaluate.py --dnli valid_attributes.jsonl   is a reply that contradicts likelier? Dialogue NLI's ranking sets
     python evaluate.py --api FILE --generate 100       replies of a program behind an API (docs/api.md); loads no model
+    python evaluate.py --failures save/talks --compare save/a save/b     do replies that people rejected become rarer?
     python evaluate.py --runs save/a save/b            settings, last figures and loss curves of runs; loads no model
     python evaluate.py --interview 3                   three questions: which of 20 personas is behind the model?
     python evaluate.py --interview 3 --api FILE        behind a program elsewhere? docs/api.md explains the file
@@ -20,8 +21,8 @@
 
 Reads   the model, and data_path/valid_both_original_no_cands.txt (without it, save_path/valid_data.safetensors).
 Writes  save_path/samples/eval.json, as train.py does; for another model, text or side eval-MODEL-TEXT-SIDE.json beside
-        it, for two models compare-A-B-CHECKSUM.json, for runs a picture, runs-A-B-CHECKSUM.png. Earlier figures of the
-        same model and responses stay in the file.
+        it, for two models compare-A-B-CHECKSUM.json, for failures failures-FOLDER-A-B-CHECKSUM.json, for runs a
+        picture, runs-A-B-CHECKSUM.png. Earlier figures of the same model and responses stay in the file.
 It may run while train.py trains.
 """
 
@@ -42,7 +43,9 @@ from personagpt.files import check_present, expanded, read_json, write_json
 from personagpt.model.api_settings import Api, read_api
 from personagpt.model.folders import find_classifier, find_model
 from personagpt.output import say
+from personagpt.records.preferences import FEEDBACK, PAIRS
 from personagpt.scoring.interview_plan import ORDERS, InterviewPlan, RecordedTalk
+from personagpt.sequences.failures import Failures, read_failures
 from personagpt.sequences.goals import Goal, read_goals
 from personagpt.settings import Settings, read_settings
 from personagpt.signals import importing
@@ -64,6 +67,7 @@ class Options:
     orders: int
     nli: str | None
     dnli: Path | None
+    failures: Path | None
     runs: list[str] | None
     interview: int
     ask: list[str] | None
@@ -86,6 +90,7 @@ def command_line(arguments: list[str] | None = None) -> Options:
     parser.add_argument("--nli", metavar="MODEL", help="a classifier of sentence pairs: a folder or hub name")
     parser.add_argument("--dnli", metavar="FILE", type=Path, help="a ranking set of Dialogue NLI")
     parser.add_argument("--api", metavar="FILE", type=Path, help="a program behind an API, as this file names it")
+    parser.add_argument("--failures", metavar="FOLDER", type=Path, help="an export of interact.py: is it still so?")
     parser.add_argument("--runs", metavar="FOLDER", nargs="+", help="the save_paths of two or more runs")
     parser.add_argument("--interview", metavar="K", type=int, default=0, help="questions: who of 20 personas replies?")
     parser.add_argument("--ask", choices=ORDERS, nargs="+", help="orders of the questions (default: all three)")
@@ -97,7 +102,10 @@ def command_line(arguments: list[str] | None = None) -> Options:
     options = parse_options(parser, Options, arguments)
     check_options(options)
     if options.runs is not None:
-        check_runs(options, parser)
+        check_alone(options, parser, "runs", "what runs left behind", "out")
+        check_runs(options)
+    if options.failures is not None:
+        check_alone(options, parser, "failures", "recorded failures", "out", "model", "compare", "nli")
     return options
 
 
@@ -113,7 +121,7 @@ def check_options(options: Options) -> None:
         raise UserError(f"--text {options.text}: there is no such file")
     if options.orders < 0 or options.orders == 1:
         raise UserError(f"--orders {options.orders}: expected a number of orders to compare, 2 or more")
-    if options.nli is not None and not options.generate:
+    if options.nli is not None and not options.generate and options.failures is None:
         raise UserError("--nli reads generated replies: add --generate N")
     check_interview(options)
     if options.api is not None and not options.interview:
@@ -149,11 +157,15 @@ def check_api(options: Options) -> None:
         raise UserError("--api: expected with --generate N, the number of replies to ask for, or with --interview K")
 
 
-def check_runs(options: Options, parser: ArgumentParser) -> None:
-    """Raise UserError where --runs has fewer than two runs, or stands beside an option of a model."""
+def check_alone(options: Options, parser: ArgumentParser, mode: str, reads: str, *beside: str) -> None:
+    """Raise UserError where an option stands beside `mode` that is not one of those `beside` it."""
     for name, value in vars(options).items():
-        if name not in ("env", "runs", "out") and value != parser.get_default(name):
-            raise UserError(f"--runs reads what runs left behind: leave out --{name.replace('_', '-')}")
+        if name not in ("env", mode, *beside) and value != parser.get_default(name):
+            raise UserError(f"--{mode} reads {reads}: leave out --{name.replace('_', '-')}")
+
+
+def check_runs(options: Options) -> None:
+    """Raise UserError where --runs has fewer than two runs, or no file for their picture."""
     if len(options.runs) < 2:
         raise UserError(f"--runs {options.runs[0]}: expected the save_paths of two or more runs")
     if options.out is not None and options.out.suffix != ".png":
@@ -171,6 +183,8 @@ def main(arguments: list[str] | None = None) -> int:
         find_model(name, settings, command("train.py", options.env))
     if options.nli is not None:
         options = replace(options, nli=find_classifier(options.nli))
+    if options.failures is not None:
+        return show_failures(options, settings, read_failures(options.failures, (PAIRS, FEEDBACK)))
     rankings = None if options.dnli is None else (str(options.dnli), read_rankings(options.dnli))
     path = options.text or settings.text("valid")
     if path.exists():
@@ -218,6 +232,20 @@ def show_runs(options: Options) -> int:
     from personagpt.training.runs import compare_runs
 
     say(f"\nlosses in {compare_runs(options.runs, options.out)}")
+    return 0
+
+
+def show_failures(options: Options, settings: Settings, failures: Failures) -> int:
+    """Let one model or two answer recorded failures anew, and write the figures."""
+    with importing():
+        from personagpt.scoring.failures import score_failures
+        from personagpt.scoring.nli import load_classifier
+
+    classifier = load_classifier(options.nli) if options.nli else None
+    figures = score_failures(options.compare or [options.model], failures, settings, classifier)
+    out = options.out or settings.save_path / "samples" / failures_name(options, figures)
+    write_json(out, figures)
+    say(f"\nfigures in {out}")
     return 0
 
 
@@ -293,6 +321,17 @@ def file_name(options: Options, figures: dict[str, Any]) -> str:
         compared = [figures[letter][key] for letter in "ab" for key in ("model_checksum", "text_sha256", "responses")]
         names.append(hashlib.sha256(repr(compared).encode()).hexdigest()[:8])
     return "-".join(names) + ".json"
+
+
+def failures_name(options: Options, figures: dict[str, Any]) -> str:
+    """Return a name with the folder of the failures and the models; it ends in a checksum of all of them."""
+    names = ["failures", options.failures.absolute().name]
+    names += map(model_title, options.compare or ([options.model] if options.model else []))
+    compared = [
+        figures["failures_sha256"],
+        *(figures[letter]["model_checksum"] for letter in "ab" if letter in figures),
+    ]
+    return "-".join([*names, hashlib.sha256(repr(compared).encode()).hexdigest()[:8]]) + ".json"
 
 
 def model_title(name: str) -> str:

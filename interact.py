@@ -6,6 +6,7 @@
     python interact.py --self-play --turns 10                   two personas talk to each other
     python interact.py --self-play --talks 200                  many such talks, made together, for detect.py
     python interact.py --self-play --talks 20 --api FILE        ... the partner is a program behind an API (docs/api.md)
+    python interact.py --teach                                  judge the replies that the model is least sure of
     echo "hi ! how are you ?" | python interact.py --random-persona
     python interact.py --export FOLDER [--only-flagged]         recorded talks -> text for preprocess_dataset.py
     python interact.py --export FOLDER --source self-play       ... talks of the model with itself
@@ -37,6 +38,7 @@ from personagpt.output import say, warn
 from personagpt.records.database import Recordings
 from personagpt.records.export import (
     OldText,
+    check_target,
     choose,
     export,
     missing_text,
@@ -78,6 +80,7 @@ class Options:
     turns: int
     talks: int | None
     api: Path | None
+    teach: bool
     export: str | None  # a folder; empty if --publish names the folder
     publish: Path | None
     study: str | None
@@ -110,6 +113,7 @@ def command_line(arguments: list[str] | None = None) -> Options:
     add("--turns", metavar="N", type=int, default=10, help="utterances of a self-play (10)")
     add("--talks", metavar="N", type=int, help="... N talks between personas of the validation text, not printed")
     add("--api", metavar="FILE", type=Path, help="... the partner is a program behind an API, as this file names it")
+    add("--teach", action="store_true", help="judge replies: those that the model is least sure of come first")
     records = parser.add_mutually_exclusive_group()
     write = "write the recorded talks: ConvAI2 text, JSON, flags"
     records.add_argument("--export", metavar="FOLDER", nargs="?", const="", help=write)
@@ -141,6 +145,11 @@ def check_options(options: Options) -> None:
             "1 or more, with --self-play and without a persona: they are the validation text's",
         ),
         ("api", options.api is None or options.self_play, "used together with --self-play"),
+        (
+            "teach",
+            not options.teach or not (facts_given or options.random_persona or options.self_play),
+            "without a persona and --self-play: it asks about personas of the validation text and recorded talks",
+        ),
         ("seed", options.seed is None or 0 <= options.seed < 2**62, "0 or more, below 2**62"),
         ("publish", not options.publish or options.export == "", "--export --publish FOLDER, with this folder only"),
         ("study", options.export is not None or not options.study, "used together with --export"),
@@ -149,7 +158,8 @@ def check_options(options: Options) -> None:
         ("only_flagged", options.export is not None or not options.only_flagged, "used together with --export FOLDER"),
     ):
         if not holds:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected {allowed}")
+            value = "" if getattr(options, name) is True else f" {getattr(options, name)}"
+            raise UserError(f"--{name.replace('_', '-')}{value}: expected {allowed}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -164,6 +174,8 @@ def main(arguments: list[str] | None = None) -> int:
     api = None if options.api is None else read_api(options.api)
     if api is not None:
         api.key()
+    if options.teach:
+        return teach_model(options, settings, goals)
     pairs = known_personas(settings) if options.self_play or options.random_persona else []
     return talk(options, settings, facts, goals, pairs, api)
 
@@ -217,12 +229,6 @@ def use_records(options: Options, settings: Settings) -> int:
         recordings.path.with_name(TYPED).unlink(missing_ok=True)  # it may hold words of the deleted talks
         say(f"deleted {count} talk{'s' * (count > 1)} from {recordings.path}; earlier exports still hold their text")
     return 0
-
-
-def check_target(target: Path, folder: Path) -> None:
-    """Raise UserError where an export would lie among the recordings: a talk deleted there would stay in it."""
-    if target.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"{target}: the recorded talks themselves are in {folder}; export into a folder elsewhere")
 
 
 def export_to_train(talks: list[Talk], options: Options, settings: Settings) -> None:
@@ -293,6 +299,37 @@ def talk(
             if facts or (facts := type_persona(lines)):
                 session.begin(facts, is_drawn)
                 answer_lines(Commands(session, goals, partial(known_personas, settings)), lines)
+    finally:
+        say_recorded(recordings, session.recorded)
+    return 0
+
+
+def teach_model(options: Options, settings: Settings, goals: list[Goal]) -> int:
+    """Load the model, and ask the person about its replies."""
+    path, recordings = settings.text("valid"), Recordings(settings.save_path / "conversations")
+    corpus, talks = read_corpus(path) if path.is_file() else None, recordings.talks()
+    if corpus is None and not talks:
+        raise UserError(f"{path} not found, and no talk is recorded: --teach asks about personas and talks from there")
+    warn("loading ...")
+    with importing():
+        from personagpt.model.loading import load_trained
+        from personagpt.talking.commands import Commands, completions
+        from personagpt.talking.session import Session
+        from personagpt.talking.teaching import places, questions_of, teach
+
+    trained = load_trained(options.model, settings)
+    sampling = Sampling(**{name: getattr(options, name) for name in RANGES})
+    shown = {"max_history": options.history, "as_typed": options.as_typed}
+    session = Session(trained, sampling, options.seed, recordings, options.goal, **shown)
+    found = places(trained, corpus, talks, sampling)
+    if not found:
+        raise UserError(
+            f"{path} has no question, and no recorded talk has a reply to ask about: talk to the model first"
+        )
+    try:
+        lines = typed_lines(recordings.path.with_name(TYPED), partial(completions, goals))
+        commands = Commands(session, goals, partial(known_personas, settings))
+        teach(commands, lines, questions_of(trained, found, sampling, session.goal, session.seed, **shown))
     finally:
         say_recorded(recordings, session.recorded)
     return 0

@@ -25,10 +25,11 @@ from personagpt.training.resume import data_identity
 from tests.api_server import KEY, refusing, serving, streamed
 from tests.records.making import make_talk
 from tests.scoring.helpers import CANDIDATES, PLAIN, dataset_of, ranking_record
+from tests.sequences.pairs import messages, pair, written
 
 OPTIONS = {"env": Path(".env"), "generate": 0, "identify": False, "by_turn": False, "out": None}
 OPTIONS |= {"model": None, "text": None, "side": "both", "compare": None}
-OPTIONS |= {"orders": 0, "nli": None, "dnli": None, "runs": None}
+OPTIONS |= {"orders": 0, "nli": None, "dnli": None, "failures": None, "runs": None}
 OPTIONS |= {"interview": 0, "ask": None, "api": None, "talks": None, "without_facts": False}
 
 
@@ -533,3 +534,31 @@ def test_before_any_training(run, write_settings, tmp_path) -> None:
     outcome = run(evaluate.main, "--env", write_settings(save_path=tmp_path / "empty"))
     assert outcome.status == 2
     assert re.search(r"no trained model there yet; run `\S.*python\S* train\.py --env .*` first", outcome.err)
+
+
+def test_recorded_failures_are_answered_anew(run, settings_file, tmp_path, nli_folder) -> None:
+    folder = tmp_path / "talks"
+    folder.mkdir()
+    written(folder, pair(), pair(prompt=messages("why ?", persona="i sing .")))
+    model = tmp_path / "save" / "checkpoint" / "model"
+    options = ["--failures", folder, "--compare", model, tmp_path / "save", "--nli", nli_folder]
+    outcome = run(evaluate.main, "--env", settings_file, *options)
+    assert outcome.status == 0, outcome.err
+    (path,) = (tmp_path / "save" / "samples").iterdir()
+    assert re.fullmatch(r"failures-talks-save-save-[0-9a-f]{8}\.json", path.name)
+    assert f"figures in {path}" in outcome.out
+    figures = json.loads(path.read_text())
+    assert figures["all"]["a"] == figures["all"]["b"]
+    assert figures["all"]["differences"]["c_score"] == {"difference": 0, "low": 0, "high": 0}
+    assert figures["nli"] == str(nli_folder)
+    assert "held_back" not in figures
+    assert run(evaluate.main, "--env", settings_file, "--failures", folder).status == 0
+    assert len(list(path.parent.iterdir())) == 2
+
+
+def test_mistakes_with_failures(run, settings_file, tmp_path) -> None:
+    refused = run(evaluate.main, "--env", settings_file, "--failures", tmp_path, "--side", "first")
+    assert refused.line == "error: --failures reads recorded failures: leave out --side"
+    empty = run(evaluate.main, "--env", settings_file, "--failures", tmp_path)
+    assert empty.status == 2
+    assert empty.line.startswith(f"error: {tmp_path}: no failure here: no preferences.jsonl and no feedback.jsonl")

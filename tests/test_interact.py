@@ -136,6 +136,8 @@ def test_personas_from_everywhere(chat, recorded, tmp_path, sample) -> None:
         (["--talks", "3", "--self-play", "--persona", "i ski."], "--talks 3: expected 1 or more, with --self-play and"),
         (["--api", "x.toml"], "--api x.toml: expected used together with --self-play"),
         (["--self-play", "--api", "x.toml"], "x.toml: cannot read it: No such file"),
+        (["--teach", "--random-persona"], "--teach: expected without a persona and --self-play: it asks about"),
+        (["--teach", "--persona", "i ski."], "--teach: expected without a persona"),
         (["--model", "./nowhere"], "there is no such folder"),
         ([], "an empty persona: type at least one fact"),
     ],
@@ -212,6 +214,34 @@ def test_many_self_plays(chat, recorded, tmp_path, monkeypatch) -> None:
     assert talks[0].turns[1].goal == "ask about x."
     chat("", *options)
     assert [talk.texts for talk in recorded()[3:]] == [talk.texts for talk in talks]
+
+
+def test_a_person_teaches(chat, recorded, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("personagpt.talking.teaching.POOL", 4)
+    monkeypatch.setattr("personagpt.talking.teaching.ASKED", 2)
+    options = "--teach", "--seed", 3, "--max-new-tokens", 6, "--goal", "ask about pets."
+    outcome = chat("\nI have two dogs\n/quit\n", *options)
+    assert outcome.status == 0, outcome.err
+    assert "[+-] 2 asked, 50% accepted, of the last 2 50%\n" in outcome.out
+    accepted, corrected = recorded()
+    assert {talk.source for talk in recorded()} == {"teach"}
+    assert accepted.turns[1].goal == "ask about pets."
+    assert corrected.turns[1].text == "I have two dogs"  # a model without style.json
+    assert f"{accepted.id}, {corrected.id}" in outcome.out.splitlines()[-1]
+    assert chat("", "--export", tmp_path / "out").status == 0
+    (pair,) = read_preferences(tmp_path / "out" / "preferences.jsonl")
+    assert (pair.chosen, pair.goal) == ("I have two dogs", "ask about pets.")
+
+
+def test_nothing_to_teach(chat, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("data_path", str(tmp_path))
+    outcome = chat("", "--teach")
+    assert outcome.status == 2
+    assert "not found, and no talk is recorded: --teach asks about personas and talks from there" in outcome.err
+    (tmp_path / TEXT_NAMES["valid"]).write_text("1 your persona: i ski .\n2 hi\tho\n")
+    outcome = chat("", "--teach")
+    assert outcome.status == 2
+    assert "has no question, and no recorded talk has a reply to ask about: talk to the model first" in outcome.err
 
 
 def test_self_play(chat, recorded) -> None:

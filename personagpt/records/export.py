@@ -17,7 +17,7 @@ from personagpt.files import write_atomically
 from personagpt.output import say
 from personagpt.records.preferences import FEEDBACK, PAIRS, preference_lines
 from personagpt.records.statistics import count_flags
-from personagpt.records.talks import DELETED, IMPORTED, Talk, branches_of, is_imported
+from personagpt.records.talks import DELETED, IMPORTED, TEACH, Talk, branches_of, is_imported
 from personagpt.settings import TEXT_NAMES, Settings
 from personagpt.text.convai2 import Dialogue, is_writable, read_corpus, write_corpus
 from personagpt.text.words import one_line
@@ -33,6 +33,12 @@ FLAG_TABLE, LINES = "flags.csv", "talks.jsonl"
 NAMES = (*TEXT_NAMES.values(), FLAG_TABLE, LINES, PAIRS, FEEDBACK)
 
 Kept = list[tuple[Talk, Dialogue]]  # the talks that give text, each with its dialogue
+
+
+def check_target(target: Path, folder: Path) -> None:
+    """Raise UserError where an export would lie among the recordings: a talk deleted there would stay in it."""
+    if target.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{target}: the recorded talks themselves are in {folder}; export into a folder elsewhere")
 
 
 def choose(talks: list[Talk], sources: list[str] | None) -> list[Talk]:
@@ -82,12 +88,12 @@ def _with_correction(talk: Talk, branches: list[Talk]) -> Talk:
     return talk if correction is None else talk.ending_with(talk.turns[last].instead(correction.text, corrected=True))
 
 
-def export(talks: list[Talk], target: Path, only_flagged: bool, old: OldText | None = None) -> Kept:
+def export(talks: list[Talk], target: Path, only_flagged: bool, old: OldText | None = None) -> bool:
     """Write the talks into the folder `target`: as ConvAI2 text, as JSON, their flags, and preferences.
 
-    Returns the talks that the text has. The JSON has every talk whole. As text a talk goes up to its first flagged
-    reply that nobody corrected; with `only_flagged`, talks with a flag go whole. `old` is mixed into the text. Raises
-    UserError where there is no talk, or where files are in the way.
+    Returns whether there is something to train on. The JSON has every talk whole. As text a talk goes up to its first
+    flagged reply that nobody corrected; with `only_flagged`, talks with a flag go whole. `old` is mixed into the text.
+    Raises UserError where there is no talk, or where files are in the way.
     """
     present = [target / name for name in NAMES if (target / name).exists()]
     if present:
@@ -100,25 +106,24 @@ def export(talks: list[Talk], target: Path, only_flagged: bool, old: OldText | N
     if not talks:
         kind = "flagged talk" if only_flagged else "talk"
         raise UserError(f"no {kind} to export; record some with interact.py first")
-    kept = text_of(talks, only_flagged)
-    texts, lines = talks_alone(kept) if old is None or not kept else old.mixed_with(kept)
+    kept, (pairs, feedback) = text_of(talks, only_flagged), preference_lines(talks)
+    texts, lines = old.mixed_with(kept) if old and (kept or pairs) else talks_alone(kept)
     target.mkdir(parents=True, exist_ok=True)
     for split, text in texts.items():
         write_atomically(target / TEXT_NAMES[split], text)
     write_atomically(target / LINES, "".join(talk.line() for talk in talks))
     write_atomically(target / FLAG_TABLE, flag_table(talks))
-    pairs, feedback = preference_lines(talks)
     write_atomically(target / PAIRS, "".join(pairs))
     write_atomically(target / FEEDBACK, "".join(feedback))
     lines.append(f"{len(talks)} talks whole, with everything: {target / LINES}; their flags: {target / FLAG_TABLE}")
     lines += count_flags(talks)
     lines.append(f"{len(pairs)} replies with a worse one beside them: {target / PAIRS}")
     lines.append(f"{len(feedback)} flagged replies that nothing took the place of: {target / FEEDBACK}")
-    if not kept:
+    if not texts:
         lines.append("no training text: no talk has a reply that is not flagged")
     for line in lines:
         say(line)
-    return kept
+    return bool(texts)
 
 
 def talks_alone(kept: Kept) -> tuple[dict[str, str], list[str]]:
@@ -196,12 +201,13 @@ def settings_to_train(target: Path, settings: Settings, model: str | None) -> di
 def text_of(talks: list[Talk], whole: bool) -> Kept:
     """The talks of which something can be used, each with its dialogue: up to its first flagged reply, or `whole`.
 
-    Two twins give one dialogue: from the talk of the person who began, up to the first flag in either talk.
+    Two twins give one dialogue: from the talk of the person who began, up to the first flag in either talk. A talk that
+    only asked about one reply gives none: its utterance is of the validation text.
     """
     kept, by_id, branches = [], {talk.id: talk for talk in talks}, branches_of(talks)
     for talk in talks:
         twin = by_id.get(talk.twin)
-        if twin is not None and twin.speakers[0] == "human":
+        if (twin is not None and twin.speakers[0] == "human") or (talk.source == TEACH and not whole):
             continue
         twins = [talk] if twin is None else [talk, twin]
         end = min(first_flag(side, branches[side.origin]) for side in twins)

@@ -45,6 +45,7 @@ SPEAKERS = {"human": ("human", "model"), "partner": ("partner", "model"), "perso
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 IMPORTED = "convai2"  # the source of an imported talk is "convai2:FILE"
 UNKNOWN_DAY = "1970-01-01"  # of an imported talk whose file has no times
+TEACH = "teach"  # the source of a talk that only asks a person about one reply
 STUDY = "study:"  # the source of a study's talk is "study:STUDY:CONDITION"
 STUDY_SOURCE = re.compile(r"study:[A-Za-z0-9_-]{1,40}:[^/:\\]{1,100}")  # STUDY stands in names of files
 

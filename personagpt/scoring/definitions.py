@@ -87,6 +87,11 @@ METRICS = (
     Metric("dnli_entail", "a response similar to it (entail@1)", as_percent=True),
     Metric("dnli_neutral", "a response of another dialogue (neutral@1)", as_percent=True),
     Metric("dnli_contradict", "a response that contradicts the persona (contradict@1)", as_percent=True),
+    Metric("rejected_likelier", "the rejected reply is still likelier than the better one", as_percent=True),
+    Metric("better_margin", "nats by which the better reply is likelier than the rejected one"),
+    Metric("said_again", "the answer is the rejected reply", as_percent=True),
+    Metric("recalled", "the persona's words that only the better reply says: the answer's share", as_percent=True),
+    Metric("wrong_words", "the words that only the rejected reply says: the answer's share", as_percent=True),
     Metric("persona_at_1", "a side's own persona scored highest", as_percent=True),
     Metric("persona_mrr", "1 / the rank of a side's own persona, on average"),
 )

@@ -21,7 +21,7 @@ from personagpt.scoring.identification import PERSONAS, deal, read_sides
 from personagpt.scoring.interview_plan import InterviewPlan
 from personagpt.scoring.posterior import expected_drop, likeliest, measures, with_intervals
 from personagpt.sequences.dataset import PersonaChatDataset
-from personagpt.text.style import newest
+from personagpt.text.style import last_utterances
 
 MOST_GROUPS = 5  # of twenty personas: at most 100 interviews
 LONGEST = 4  # of an utterance the judge reads at most this part of its context: a fourth
@@ -218,7 +218,7 @@ def contexts(trained: TrainedModel, moment: Moment, room: int, goal: str | None 
     All personas are read with the same utterances: the newest that fit after the longest persona.
     """
     encoder, style = trained.encoder, trained.style
-    shown = newest(moment.utterances, style.max_history if style else 0)
+    shown = last_utterances(moment.utterances, style.max_history if style else 0)
     speaker = len(moment.utterances) % 2
     prefixes = [encoder.prefix(speaker, encoder.texts(facts), goal) for facts in moment.personas]
     longest = max(prefixes, key=len)

@@ -26,7 +26,7 @@ from personagpt.scoring.entries import perplexity
 from personagpt.scoring.metrics import score_batch
 from personagpt.sequences.batches import collate
 from personagpt.sequences.format import DataError
-from personagpt.text.style import Style, newest
+from personagpt.text.style import Style, last_utterances
 
 # A reply leans on a fact if it is at least so many nats less likely (7 times) with any other fact in the fact's place.
 # In the demo's validation text, 85% of the facts that a reply names reach this loss, and 0.2% of the others. To leave
@@ -215,6 +215,14 @@ class Persona:
         sums, tokens = self._log_likelihoods(reply, before, [self.facts, self._facts_of(other)])
         return Score(*sums, tokens)
 
+    def compare(self, text: str, to: str, others: Sequence[Sequence[str]]) -> Score:
+        """Return how likely `text` is as the reply to `to`, here and on average under the `others`, facts as they are.
+
+        Where the two are close, anybody could say the same.
+        """
+        sums, tokens = self._log_likelihoods(text, [*self.history, *self._said(to)], [self.facts, *others])
+        return Score(sums[0], math.fsum(sums[1:]) / len(others), tokens)
+
     def restyled(self, utterance: str) -> str:
         """Return an utterance in the style of the model's training text."""
         return self._style.utterances.bring(utterance) if self._style else utterance
@@ -226,7 +234,7 @@ class Persona:
         texts = _texts(facts, "the facts")
         return list(map(self._style.facts.bring, texts)) if self._style else texts
 
-    def _log_likelihoods(self, reply: str, before: list[str], personas: list[list[str]]) -> tuple[list[float], int]:
+    def _log_likelihoods(self, reply: str, before: list[str], personas: list[Sequence[str]]) -> tuple[list[float], int]:
         """Return the reply's log-likelihood (nats) under each persona after `before`, and its length."""
         encoder, sequences = self.model.encoder, []
         ids = [*encoder.texts([reply])[0], encoder.eos]
@@ -234,7 +242,7 @@ class Persona:
         if room <= 0:
             raise DataError(f"a reply of {len(ids)} tokens: the model's context is {self.model.context_length} tokens")
         for facts in personas:
-            context = encoder.context(len(before) % 2, facts, newest(before, self.max_history), room)
+            context = encoder.context(len(before) % 2, facts, last_utterances(before, self.max_history), room)
             spans = np.array([[len(context), len(context) + len(ids)]])
             sequences.append((np.array([*context, *ids], np.int64), spans))
         with torch.inference_mode(), self.model.autocast:
@@ -255,10 +263,10 @@ class Persona:
     def _request(self, utterances: list[str], goal: str | None, avoid: Sequence[str] = ()) -> ReplyRequest:
         """Return the request for the persona's next utterance, other than its last utterance and those in `avoid`."""
         room = self.model.context_length - self.sampling.max_new_tokens
-        speaker, facts = len(utterances) % 2, self.facts
+        speaker, facts, last = len(utterances) % 2, self.facts, last_utterances(utterances, self.max_history)
         if goal and self.model.goals is None:  # as the published model learned goals, whoever talks
             speaker, facts = 0, []
-        context = self.model.encoder.context(speaker, facts, newest(utterances, self.max_history), room, goal or None)
+        context = self.model.encoder.context(speaker, facts, last, room, goal or None)
         return ReplyRequest(context, self.sampling, self._random, ("", *avoid), tuple(utterances[-2::-2]))
 
     def _add(self, said: list[str], reply: str) -> None:

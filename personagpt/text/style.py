@@ -94,7 +94,7 @@ class Style:
         return asdict(self)
 
 
-def newest(utterances: list[str], count: int) -> list[str]:
+def last_utterances(utterances: list[str], count: int) -> list[str]:
     """Return the last `count` utterances of a talk, or all for 0.
 
     Where more than a single utterance is left, the first speaker of the talk says the first of them: so up to one less.

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from dataclasses import replace
 
 import pytest
@@ -165,7 +166,7 @@ def test_as_many_old_dialogues_as_serve_train_with_the_talks(tmp_path, old_text,
     monkeypatch.setattr(exporting, "OLD_LEAST", 4)
     monkeypatch.setattr(exporting, "OLD_PER_TALK", 3)
     talks = [make_talk("a", "b"), make_talk("c", "d")]
-    assert len(export(talks, tmp_path / "out", False, OldText(old_text, whole=False))) == 2
+    assert export(talks, tmp_path / "out", False, OldText(old_text, whole=False))
     pairs = [[f"hi {number}", f"yes {number}"] for number in range(12)]
     assert exported(tmp_path / "out", "train") == [*pairs[1::2], ["a", "b"], ["c", "d"]]
     (first, *_) = read_corpus(tmp_path / "out" / TEXT_NAMES["train"]).dialogues
@@ -179,6 +180,19 @@ def test_as_many_old_dialogues_as_serve_train_with_the_talks(tmp_path, old_text,
     assert exported(tmp_path / "one", "train") == [*pairs[2::3], ["a", "b"]]
     export(talks[:1], tmp_path / "all", False, OldText(old_text, whole=True))
     assert exported(tmp_path / "all", "train") == [*pairs, ["a", "b"]]
+
+
+def test_talks_that_only_ask_about_a_reply_give_pairs_and_no_text(tmp_path, old_text, capsys) -> None:
+    asked = make_talk("any pets ?", "no .", source="teach")
+    asked.turns[1] = asked.turns[1].instead("two dogs .", corrected=True)
+    assert export([asked, make_talk("a", "b")], tmp_path / "both", False)
+    assert exported(tmp_path / "both", "train") == [["a", "b"]]
+    assert not export([asked], tmp_path / "alone", False)  # no old text is there either
+    assert export([asked], tmp_path / "out", False, OldText(old_text, whole=False))
+    assert len(exported(tmp_path / "out", "train")) == 12
+    for folder in ("both", "alone", "out"):
+        (line,) = (tmp_path / folder / "preferences.jsonl").read_text().splitlines()
+        assert json.loads(line)["chosen"][0]["content"] == "two dogs ."
 
 
 def test_training_goes_on_slowly_from_the_model_that_talked_last(tmp_path, old_text) -> None:

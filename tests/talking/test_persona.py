@@ -380,6 +380,16 @@ def test_fewer_and_more_facts_than_training_had_are_told(styled, recwarn, facts:
     assert not recwarn.list
 
 
+def test_a_reply_is_compared_under_other_personas_on_average(model) -> None:
+    persona = Persona(model, ["i have two dogs ."], history=["hi", "ho"])
+    others = [["i ski ."], ["i am old .", "i sing ."]]
+    single = [persona.score("two dogs .", "any pets ?", other) for other in others]
+    found = persona.compare("two dogs .", "any pets ?", others)
+    assert found.own == pytest.approx(single[0].own, rel=1e-5)
+    assert found.other == pytest.approx((single[0].other + single[1].other) / 2, rel=1e-5)
+    assert found.tokens == single[0].tokens
+
+
 def test_the_fewest_facts_are_those_of_the_model(styled) -> None:
     style = replace(styled.style, facts_a_persona=5, fewest_facts_a_persona=2)
     with pytest.warns(UserWarning, match="^1 fact: in training a persona had 2 at least$"):

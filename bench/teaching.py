@@ -1,0 +1,222 @@
+"""Is it worth a person's time that a teaching session chooses what it asks? A simulated person on the sample corpus.
+
+    python -m bench.teaching [--env .env.demo] [--model FOLDER] [--seeds 5]
+    python -m bench.teaching --scores     which score finds the wrong replies
+
+Reads the demo model and its training text. A place is a question of a dialogue that the text does not have, asked as a
+talk's first utterance. The facts decide which reply is right: it names the persona's value and no other value, or no
+value at all where the persona has no fact of this kind. The person accepts a right reply, picks a right reply among the
+other draws, or types a right reply. The model then trains STEPS steps on the old text and the pairs. Prints the share
+of wrong replies at TEST new places, drawn as in a talk, after 0 (the old text alone), 50, 100 and 200 answers: where
+the session chose the places, and where they came in random order.
+"""
+
+from __future__ import annotations
+
+from utils import exit_status
+
+import copy
+import dataclasses
+import random
+import re
+import sys
+
+import numpy as np
+
+from bench.persona_recall import chosen_model, model_parser
+from data.sample import make_sample
+from data.sample.templates import FACT_KINDS, NOT_IN_PERSONA, SMALL_TALK
+from personagpt.device import Processes
+from personagpt.model.generation import generate_replies
+from personagpt.model.loading import TrainedModel
+from personagpt.model.sampling import Sampling
+from personagpt.records.talks import TEACH, Talk, Turn
+from personagpt.scoring.generated import word_f1
+from personagpt.sequences.batches import StepPlan
+from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
+from personagpt.sequences.preference_tensors import PreferenceData, encode_preferences
+from personagpt.sequences.preferences import Preference
+from personagpt.settings import Settings, read_settings
+from personagpt.talking.teaching import ASKED, POOL, Question, by_doubt, make_questions, persona_at
+from personagpt.text.convai2 import read_corpus
+from personagpt.training.optimization import Trainer, schedule, step_seed, training_step
+from personagpt.training.preferences import log_likelihoods
+
+ANSWERS = 50, 100, 200
+TEST = 500  # places
+STEPS, LEARN_RATE, PAIRS_A_STEP = 40, 3e-4, 8
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # the t of 95%, by the number of seeds
+SAMPLING = Sampling()
+KINDS = {question: kind for kind, table in FACT_KINDS.items() for question in table.questions}
+
+
+ORDERS = ("chosen", "random")
+
+
+def asked(utterance: str) -> str:
+    """Return the last sentence of an utterance."""
+    return re.split(r"(?<=[.!?]) ", utterance)[-1]
+
+
+def make_places(seed: int, count: int, held_out: set[frozenset[str]]) -> list[Talk]:
+    """Return `count` places of dialogues whose personas are not `held_out`, in random order."""
+    chance = random.Random(seed)
+    places: list[Talk] = []
+    while len(places) < 2 * count:  # of more dialogues than needed, so that few places share one
+        (dialogue,) = make_sample.make_corpus(chance, 1, held_out)
+        for place, utterance in enumerate(dialogue.utterances):
+            if asked(utterance) in KINDS or asked(utterance) in SMALL_TALK:
+                facts = dialogue.personas[1 - place % 2]
+                places.append(Talk("", "", {}, facts, turns=[Turn("human", utterance)], source=TEACH))
+    return chance.sample(places, count)
+
+
+def wanted_value(talk: Talk) -> tuple[str | None, str | None]:
+    """Return the kind of fact that is asked for, None for small talk, and the persona's value, None without."""
+    kind = KINDS.get(asked(talk.texts[-1]))
+    return kind, make_sample.value_of(talk.persona, kind) if kind else None
+
+
+def is_right(talk: Talk, reply: str) -> bool:
+    """Return whether the facts allow the reply."""
+    _, value = wanted_value(talk)
+    named = [value for value in make_sample.VALUES if make_sample.names(reply, value)]
+    return named == [value] if value else not named
+
+
+def judge(question: Question, chance: random.Random, line: int) -> Preference | None:
+    """Return the pair that the simulated person's answer gives; None where the person accepts the reply."""
+    talk, (reply, *others) = question.talk, question.replies
+    if is_right(talk, reply):
+        return None
+    kind, value = wanted_value(talk)
+    typed = chance.choice(FACT_KINDS[kind].answers).format(value) if value else chance.choice(NOT_IN_PERSONA)
+    if not kind:
+        typed = chance.choice(SMALL_TALK[asked(talk.texts[-1])])
+    better = next((other for other in others if is_right(talk, other)), typed)
+    return Preference(line, talk.persona, talk.texts, 1, None, better, reply)
+
+
+def ask_all(model: TrainedModel, places: list[Talk], seed: int) -> dict[str, list[Preference | None]]:
+    """Return the person's answers in each order. Of each POOL of places ASKED are asked, as in a session."""
+    chance, answers = random.Random(seed), {order: [] for order in ORDERS}
+    for start in range(0, len(places), POOL):
+        questions = make_questions(model, places[start : start + POOL], SAMPLING, None, chance)
+        for order, ordered in (("chosen", by_doubt(questions)), ("random", questions)):
+            first = len(answers[order])
+            answers[order] += [judge(question, chance, first + 1) for question in ordered[:ASKED]]
+    return answers
+
+
+def fine_tuned(
+    model: TrainedModel, data: PersonaChatDataset, settings: Settings, pairs: list[Preference]
+) -> TrainedModel:
+    """Return the model after STEPS steps on the old text and the pairs, of which each comes equally often."""
+    net = copy.deepcopy(model.model).train()
+    changed = dataclasses.replace(settings, batch_size=8, compile="False")
+    trainer = Trainer(changed, Processes(0, 1, net.device), "fp32", net)
+    plan, items, order = StepPlan(data.lengths, settings.seed, 8), None, np.empty(0, int)
+    if pairs:
+        tensors, _ = encode_preferences(pairs, model.encoder, model.context_length, "pairs")
+        dataset = PersonaChatDataset.from_tensors(tensors, model.context_length)
+        dataset.metadata["held_back"] = "0"
+        items = PreferenceData(dataset)
+        trainer.reference = log_likelihoods(model.model, items, model.autocast)
+        chance, times = np.random.RandomState(settings.seed), -(-STEPS * PAIRS_A_STEP // len(pairs))
+        order = np.concatenate([chance.permutation(len(pairs)) for _ in range(times)])
+    for step in range(1, STEPS + 1):
+        learned = trainer.items(items, order[(step - 1) * PAIRS_A_STEP : step * PAIRS_A_STEP])
+        batches, seed = trainer.batches(data, plan.group(step)), step_seed(settings.seed, step, 0)
+        training_step(trainer, batches, seed, LEARN_RATE * schedule(step, STEPS, 0), learned)
+    return dataclasses.replace(model, model=net.eval())
+
+
+def errors(model: TrainedModel, places: list[Talk]) -> np.ndarray:
+    """Return the shares of wrong replies (3,): of all, where the persona has the fact, and where it has none."""
+    personas = [persona_at(model, talk, SAMPLING, seed) for seed, talk in enumerate(places)]
+    requests = [persona.draft(talk.texts[-1]) for persona, talk in zip(personas, places, strict=True)]
+    replies = generate_replies(model.model, model.encoder, requests, model.autocast)
+    wrong = np.array([not is_right(*pair) for pair in zip(places, replies, strict=True)])
+    kinds = [wanted_value(talk) for talk in places]
+    has_fact = np.array([value is not None for _, value in kinds])
+    has_none = np.array([kind is not None and value is None for kind, value in kinds])
+    return np.array([wrong.mean(), wrong[has_fact].mean(), wrong[has_none].mean()])
+
+
+def interval(values: np.ndarray) -> str:
+    """Return the mean over the seeds (S,) and Student's interval of 95%, as text."""
+    half = STUDENT[len(values)] * values.std(ddof=1) / len(values) ** 0.5
+    return f"{100 * values.mean():+.1f} ({100 * (values.mean() - half):+.1f} to {100 * (values.mean() + half):+.1f})"
+
+
+def compare_orders(model: TrainedModel, settings: Settings, seeds: int) -> None:
+    """Print the wrong replies after each number of answers, in both orders, and their difference over the seeds."""
+    known = make_sample.persona_values(make_sample.read_corpus(make_sample.TRAIN_FILE))
+    corpus = read_corpus(settings.text("train"))
+    tensors = encode_corpus(corpus, model.encoder, settings.max_turns, model.context_length, "train")
+    data = PersonaChatDataset.from_tensors(tensors, model.context_length)
+    found: dict[tuple[str, int], list[np.ndarray]] = {}
+    pairs: dict[tuple[str, int], list[int]] = {}
+    for seed in range(seeds):
+        test = make_places(1000 + seed, TEST, known)
+        places = make_places(seed, -(-max(ANSWERS) // ASKED) * POOL, known)
+        seeded = dataclasses.replace(settings, seed=seed)
+        found.setdefault(("before", 0), []).append(errors(model, test))
+        found.setdefault(("old text", 0), []).append(errors(fine_tuned(model, data, seeded, []), test))
+        for order, answers in ask_all(model, places, seed).items():
+            for count in ANSWERS:
+                learned = [pair for pair in answers[:count] if pair]
+                pairs.setdefault((order, count), []).append(len(learned))
+                shares = errors(fine_tuned(model, data, seeded, learned), test)
+                found.setdefault((order, count), []).append(shares)
+        shares = [f"{name} {count} {of_seeds[-1][0]:.1%}" for (name, count), of_seeds in found.items()]
+        print(f"seed {seed}, wrong: " + ", ".join(shares), flush=True)
+    print("order      answers   pairs   wrong, all   fact known   no such fact")
+    for (order, count), shares in found.items():
+        counted = f"{np.mean(pairs.get((order, count), [0])):8.1f}"
+        print(f"{order:<9}{count:>9}{counted}" + "".join(f"{share:>13.1%}" for share in np.mean(shares, axis=0)))
+    print("\nchosen less random, points: mean and 95% interval over the seeds, of all places")
+    for count in ANSWERS:
+        chosen, at_random = (np.stack(found[order, count])[:, 0] for order in ORDERS)
+        print(f"{count:>9} answers: {interval(chosen - at_random)}")
+
+
+def compare_scores(model: TrainedModel) -> None:
+    """Print for each score the wrong replies among the quarter that it puts first, of 2,000 places."""
+    known = make_sample.persona_values(make_sample.read_corpus(make_sample.TRAIN_FILE))
+    places, chance = make_places(0, 2000, known), random.Random(0)
+    questions = make_questions(model, places, SAMPLING, None, chance)
+    wrong = {id(question): not is_right(question.talk, question.replies[0]) for question in questions}
+    likelihoods = [question.score for question in questions]
+    first = {
+        "random order": [chance.random() for _ in questions],
+        "exchanged personas: what the reply does not lose": [score.other - score.own for score in likelihoods],
+        "perplexity of the reply": [score.perplexity for score in likelihoods],
+        "two draws: words that differ": [1 - word_f1(*(question.replies * 2)[:2]) for question in questions],
+    }
+    orders = {
+        name: [questions[index] for index in sorted(range(len(questions)), key=lambda index: -values[index])]
+        for name, values in first.items()
+    } | {"by_doubt: exchanged personas and perplexity, ranks added": by_doubt(questions)}
+    print(f"{len(questions)} places, {sum(wrong.values()) / len(questions):.1%} of the replies are wrong")
+    for name, order in orders.items():
+        quarter = [wrong[id(question)] for question in order[: len(order) // 4]]
+        share, all_of_them = sum(quarter) / len(quarter), sum(quarter) / sum(wrong.values())
+        print(f"{share:>7.1%} of the first quarter, {all_of_them:.0%} of all: {name}")
+
+
+def main() -> int:
+    parser = model_parser(__doc__)
+    parser.add_argument("--seeds", type=int, default=5, choices=sorted(STUDENT))
+    parser.add_argument("--scores", action="store_true", help="which score finds the wrong replies")
+    options = parser.parse_args()
+    model = chosen_model(options)
+    if options.scores:
+        compare_scores(model)
+    else:
+        compare_orders(model, read_settings(options.env), options.seeds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))
