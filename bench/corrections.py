@@ -16,8 +16,8 @@ demo's text, in these ways:
 
 Prints for each way, and for the model before, the share of replies to other personas, neither in the text nor in the
 pairs, that name another persona's value ("wrong fact") and that name their own ("recall"), and the perplexity of the
-demo's validation text. The runs differ in the personas that are corrected, in the order of the text, and in the replies'
-random numbers.
+demo's validation text. The runs differ in the personas that are corrected, in the order of the text, and in the random
+numbers that draw the replies.
 """
 
 from __future__ import annotations
@@ -178,7 +178,10 @@ class Experiment:
     def measure(self, trained: TrainedModel, seed: int) -> tuple[float, float, float]:
         """Return the shares of wrong facts and of recalled facts, and the validation perplexity."""
         replies = draw_replies(trained, self.questions, seed)
-        verdicts = [(asked.is_wrong(reply), asked.is_recalled(reply)) for asked, reply in zip(self.questions, replies)]
+        verdicts = [
+            (asked.is_wrong(reply), asked.is_recalled(reply))
+            for asked, reply in zip(self.questions, replies, strict=True)
+        ]
         wrong, recalled = np.mean(verdicts, axis=0)
         half_precision = autocast("fp32", trained.model.device)
         figures = teacher_forced_metrics(trained.model, self.valid, trained.encoder, half_precision)

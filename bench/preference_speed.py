@@ -65,8 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
     trainer.reference = log_likelihoods(trainer.model, pairs, autocast(training.precision, device))
     lengths, contexts = material.dataset.lengths, pairs.dataset.lengths - pairs.dataset.label_tokens
     print(
-        f"{hardware(device)}, torch {torch.__version__}; {options.model}, {training.precision}, {material.text}; tokens: "
-        f"{lengths.mean():.0f} in a sequence, {contexts.mean():.0f} in a pair's context, "
+        f"{hardware(device)}, torch {torch.__version__}; {options.model}, {training.precision}, {material.text}; "
+        f"tokens: {lengths.mean():.0f} in a sequence, {contexts.mean():.0f} in a pair's context, "
         f"{pairs.dataset.label_tokens.mean():.0f} in a reply"
     )
     taken: dict[bool, list[float]] = {False: [], True: []}
