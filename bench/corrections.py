@@ -5,9 +5,8 @@
     python -m bench.corrections --model save/one/checkpoint/model [--pairs 300] [--runs 3]
 
 Personas that the demo's training text does not have are asked about facts that nobody has said yet, in the talks that
-the corpus would have. The model draws its replies as in a talk. A reply that names another persona's value is wrong,
-and the person types the corpus's reply, which names the fact: a pair of replies. Training goes on with a part of the
-demo's text, in these ways:
+the corpus would have. A correction is a pair of replies: the corpus's answer, which names the fact, and the same answer
+with another persona's value. Training goes on with a part of the demo's text, in these ways:
 
     text alone       without corrections
     corrections      with the pairs (DPO)
@@ -16,8 +15,8 @@ demo's text, in these ways:
 
 Prints for each way, and for the model before, the share of replies to other personas, neither in the text nor in the
 pairs, that name another persona's value ("wrong fact") and that name their own ("recall"), and the perplexity of the
-demo's validation text. The runs differ in the personas that are corrected, in the order of the text, and in the random
-numbers that draw the replies.
+demo's validation text. The replies are drawn as in a talk. The runs differ in the personas that are corrected, in the
+order of the text, and in the random numbers that draw the replies.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import random
+import re
 import sys
 import time
 from collections.abc import Iterable
@@ -103,18 +103,16 @@ def draw_replies(trained: TrainedModel, questions: list[Asked], seed: int) -> li
     return generate_replies(trained.model, encoder, requests, autocast("fp32", trained.model.device))
 
 
-def correct(
-    trained: TrainedModel, count: int, seed: int, held_out: set[frozenset[str]]
-) -> tuple[list[Preference], float]:
-    """Return `count` corrections of wrong replies, and the share of wrong replies."""
-    chance, items, seen = random.Random(f"corrections {seed}"), [], 0
+def correct(count: int, seed: int, held_out: set[frozenset[str]]) -> list[Preference]:
+    """Return `count` corrections: the corpus's answer, and the same answer with another persona's value."""
+    chance, items = random.Random(f"corrections {seed}"), []
     while len(items) < count:
-        questions = draw_questions(chance, held_out)
-        seen += len(questions)
-        for asked, reply in zip(questions, draw_replies(trained, questions, seed), strict=True):
-            if asked.is_wrong(reply) and not asked.is_recalled(reply):
-                items.append(Preference(0, asked.facts, asked.utterances, asked.speaker, None, asked.answer, reply))
-    return items[:count], len(items) / seen
+        for asked in draw_questions(chance, held_out):
+            said = " ".join([*asked.facts, *asked.utterances, asked.answer])
+            others = [each for each in make_sample.FACT_KINDS[asked.kind].values if not make_sample.names(said, each)]
+            wrong = re.sub(rf"\b{asked.value}\b", chance.choice(others), asked.answer)
+            items.append(Preference(0, asked.facts, asked.utterances, asked.speaker, None, asked.answer, wrong))
+    return items[:count]
 
 
 def swap_half(items: list[Preference], seed: int) -> list[Preference]:
@@ -230,10 +228,10 @@ def main() -> int:
         begun = time.perf_counter()
         before = load(options.model, "fp32")
         results.setdefault("before", []).append(experiment.measure(before, seed))
-        items, share = correct(before, options.pairs, seed, set(trained_on))
-        print(f"run {seed}: {len(items)} corrections, of {len(items) / share:.0f} replies", flush=True)
+        items = correct(options.pairs, seed, set(trained_on))
         for way in options.ways:
             results.setdefault(way, []).append(experiment.measure(experiment.train_on(way, items, seed), seed))
+            print(line(way, results[way]), flush=True)
         print(f"{'':16}{'wrong fact':>12}{'recall':>10}{'perplexity':>14}    wrong fact in each run")
         for name, figures in results.items():
             print(line(name, figures), flush=True)

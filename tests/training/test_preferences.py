@@ -22,12 +22,11 @@ from personagpt.sequences.format import Encoder
 from personagpt.sequences.preference_tensors import PreferenceData, encode_preferences
 from personagpt.sequences.preferences import read_preferences
 from personagpt.settings import Settings, read_settings
-from personagpt.text.convai2 import read_corpus
 from personagpt.training import optimization
 from personagpt.training.optimization import Trainer
 from personagpt.training.preferences import Replies, StepItems, held_back_figures, log_likelihoods, tally_figures
 from tests.helpers import copy_base, prepare_run, rows, same, train_run, weights, write_data
-from tests.sequences.pairs import messages, pair, said, written
+from tests.sequences.pairs import messages, of_corpus, pair, said, written
 
 PLAIN = contextlib.nullcontext()
 
@@ -155,13 +154,7 @@ def prepare(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """prepare(dropout, batch_size=1, ...) returns settings for a run of 3 steps that learns 16 preferences."""
     data = tmp_path_factory.mktemp("data")
     write_data(data, train=12, valid=3)
-    lines = []
-    for dialogue in read_corpus(data / "train_both_original_no_cands.txt").dialogues[:8]:
-        for facts, text in zip(dialogue.personas, dialogue.utterances[:2], strict=True):
-            lines.append(pair(prompt=messages("hi !", persona="\n".join(facts)), chosen=said(text)))
-    del lines[3]["chosen"], lines[3]["rejected"], lines[3]["source"]
-    lines[3] |= {"completion": said("no ."), "label": False}
-    written(data, *lines)
+    written(data, *of_corpus(data / "train_both_original_no_cands.txt", 8))
 
     def make(dropout: float = 0.0, **changes: object) -> Path:
         folder = tmp_path_factory.mktemp("run")
