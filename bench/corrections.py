@@ -4,33 +4,33 @@
     python preprocess_dataset.py --env .env.demo && python train.py --env .env.demo
     python -m bench.corrections --model save/one/checkpoint/model [--pairs 300] [--runs 3]
 
-Personas that the demo's training text does not have are asked about facts that nobody has said yet, in the talks that
-the corpus would have. A correction is a pair of replies: the corpus's answer, which names the fact, and the same answer
-with another persona's value. Training goes on with a part of the demo's text, in these ways:
+The weak point is a fact that changes within a talk: somebody has told it, then it is exchanged in their persona, and
+they are asked again. The model then repeats what was said, and that is another persona's fact. A correction is a pair
+of replies to such a question: the corpus's answer with the new value, and with the old value. The personas are none of
+the demo's training text. Training goes on with a part of that text, in these ways:
 
     text alone       without corrections
     corrections      with the pairs (DPO)
     chosen alone     with the pairs' chosen replies as further sequences of the text
     swapped          with the pairs, of which half have chosen and rejected exchanged, by lot
 
-Prints for each way, and for the model before, the share of replies to other personas, neither in the text nor in the
-pairs, that name another persona's value ("wrong fact") and that name their own ("recall"), and the perplexity of the
-demo's validation text. The replies are drawn as in a talk. The runs differ in the personas that are corrected, in the
-order of the text, and in the random numbers that draw the replies.
+Prints for each way, and for the model before, the shares of replies to further personas that name another persona's
+value after the change ("wrong fact"), and the new value ("new fact"). Then the share of replies that name the value,
+to questions about facts that did not change and that nobody has told ("recall"), and the perplexity of the demo's
+validation text. The replies are drawn as in a talk. The runs differ in the personas that are corrected, in the order
+of the text, and in the random numbers that draw the replies.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import random
 import re
 import sys
-import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 
 import numpy as np
 
@@ -41,7 +41,7 @@ from personagpt.model.decoders import context_length
 from personagpt.model.generation import ReplyRequest, generate_replies
 from personagpt.model.loading import TrainedModel, load
 from personagpt.model.sampling import Sampling
-from personagpt.scoring.metrics import teacher_forced_metrics
+from personagpt.scoring.metrics import score
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.preference_tensors import PreferenceData, encode_preferences
@@ -54,41 +54,56 @@ from personagpt.training.preferences import log_likelihoods
 
 FACTS = [4, 5, 6]  # of a persona that is asked
 DIALOGUES = 100  # made at a time
+Figures = tuple[float, float, float, float]
 WAYS = ("text alone", "corrections", "chosen alone", "swapped")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A question about a fact that nobody has said yet."""
+    """A question about a fact."""
 
     facts: list[str]
     utterances: list[str]  # up to the question
     speaker: int  # who answers
     kind: str
-    value: str
-    answer: str  # the corpus's, which names the value
+    value: str  # the persona's
+    answer: str  # the corpus's, with that value
+    told: str | None  # the value that was told before the fact changed; None: nobody has told the fact
 
-    def is_recalled(self, reply: str) -> bool:
+    def names_own(self, reply: str) -> bool:
         return make_sample.names(reply, self.value)
 
-    def is_wrong(self, reply: str) -> bool:
+    def names_other(self, reply: str) -> bool:
         """Return whether the reply names another persona's value."""
         others = make_sample.FACT_KINDS[self.kind].values
         return any(make_sample.names(reply, other) for other in others if other != self.value)
 
 
 def draw_questions(chance: random.Random, held_out: set[frozenset[str]]) -> list[Asked]:
-    """Return the questions of DIALOGUES new dialogues, whose personas are not in `held_out`, and then are."""
+    """Return the questions of DIALOGUES new dialogues, whose personas are not in `held_out`, and then are.
+
+    A fact that was told changes before the question.
+    """
     corpus = make_sample.make_corpus(chance, DIALOGUES, held_out, FACTS)
     held_out |= make_sample.persona_values(corpus)
     found = []
     for question in make_sample.persona_questions(corpus):
-        dialogue, end = corpus[question.dialogue], question.utterance + 1
-        if not question.uttered and end < len(dialogue.utterances):
-            before, answer = dialogue.utterances[:end], dialogue.utterances[end]
-            facts = dialogue.personas[question.speaker]
-            found.append(Asked(facts, before, question.speaker, question.kind, question.value, answer))
+        (personas, utterances), end = corpus[question.dialogue], question.utterance + 1
+        if end == len(utterances):
+            continue
+        facts, before, answer, value = personas[question.speaker], utterances[:end], utterances[end], question.value
+        told = None
+        if question.uttered:
+            said = " ".join([*personas[0], *personas[1], *utterances])
+            others = make_sample.FACT_KINDS[question.kind].values
+            told, value = value, chance.choice([each for each in others if not make_sample.names(said, each)])
+            facts, answer = make_sample.with_value(facts, question.kind, value), with_word(answer, told, value)
+        found.append(Asked(facts, before, question.speaker, question.kind, value, answer, told))
     return found
+
+
+def with_word(text: str, old: str, new: str) -> str:
+    return re.sub(rf"\b{old}\b", new, text)
 
 
 def draw_replies(trained: TrainedModel, questions: list[Asked], seed: int) -> list[str]:
@@ -104,14 +119,13 @@ def draw_replies(trained: TrainedModel, questions: list[Asked], seed: int) -> li
 
 
 def correct(count: int, seed: int, held_out: set[frozenset[str]]) -> list[Preference]:
-    """Return `count` corrections: the corpus's answer, and the same answer with another persona's value."""
+    """Return `count` corrections of facts that changed."""
     chance, items = random.Random(f"corrections {seed}"), []
     while len(items) < count:
         for asked in draw_questions(chance, held_out):
-            said = " ".join([*asked.facts, *asked.utterances, asked.answer])
-            others = [each for each in make_sample.FACT_KINDS[asked.kind].values if not make_sample.names(said, each)]
-            wrong = re.sub(rf"\b{asked.value}\b", chance.choice(others), asked.answer)
-            items.append(Preference(0, asked.facts, asked.utterances, asked.speaker, None, asked.answer, wrong))
+            if asked.told:
+                wrong = with_word(asked.answer, asked.value, asked.told)
+                items.append(Preference(0, asked.facts, asked.utterances, asked.speaker, None, asked.answer, wrong))
     return items[:count]
 
 
@@ -173,17 +187,18 @@ class Experiment:
             training_step(trainer, batches, step_seed(seed, step, 0), learn_rate, learned)
         return trained
 
-    def measure(self, trained: TrainedModel, seed: int) -> tuple[float, float, float]:
-        """Return the shares of wrong facts and of recalled facts, and the validation perplexity."""
-        replies = draw_replies(trained, self.questions, seed)
-        verdicts = [
-            (asked.is_wrong(reply), asked.is_recalled(reply))
-            for asked, reply in zip(self.questions, replies, strict=True)
-        ]
-        wrong, recalled = np.mean(verdicts, axis=0)
-        half_precision = autocast("fp32", trained.model.device)
-        figures = teacher_forced_metrics(trained.model, self.valid, trained.encoder, half_precision)
-        return wrong, recalled, figures["perplexity"]
+    def measure(self, trained: TrainedModel, seed: int) -> Figures:
+        """Return the shares of wrong, new and recalled facts, and the validation perplexity."""
+        changed, kept = [], []
+        for asked, reply in zip(self.questions, draw_replies(trained, self.questions, seed), strict=True):
+            if asked.told:
+                changed.append((asked.names_other(reply), asked.names_own(reply)))
+            else:
+                kept.append(asked.names_own(reply))
+        sequences = [self.valid.sequence(index) for index in range(len(self.valid))]
+        scores = score(trained.model, sequences, autocast("fp32", trained.model.device))
+        nll = np.concatenate([response.nll for responses in scores for response in responses])
+        return *np.mean(changed, axis=0), np.mean(kept), math.exp(nll.mean(dtype=np.float64))
 
 
 def prepare(options: argparse.Namespace, held_out: set[frozenset[str]]) -> Experiment:
@@ -196,18 +211,19 @@ def prepare(options: argparse.Namespace, held_out: set[frozenset[str]]) -> Exper
         corpus = dataclasses.replace(corpus, dialogues=corpus.dialogues[:count], sides=corpus.sides[:count])
         tensors[split] = encode_corpus(corpus, trained.encoder, turns, longest, split)
     valid = PersonaChatDataset.from_tensors(tensors["valid"], longest)
-    chance, questions = random.Random("held back"), []
-    while len(questions) < options.questions:
-        questions += draw_questions(chance, held_out)
-    return Experiment(options, tensors["train"], valid, questions[: options.questions])
+    chance, changed, kept = random.Random("held back"), [], []
+    while min(len(changed), len(kept)) < options.questions:
+        for asked in draw_questions(chance, held_out):
+            (changed if asked.told else kept).append(asked)
+    questions = changed[: options.questions] + kept[: options.questions]
+    return Experiment(options, tensors["train"], valid, questions)
 
 
-def line(name: str, figures: Iterable[tuple[float, float, float]]) -> str:
+def line(name: str, figures: list[Figures]) -> str:
     """Return the means of some runs, and the wrong facts of each."""
-    figures = list(figures)
-    wrong, recalled, perplexity = (mean(column) for column in zip(*figures, strict=True))
+    wrong, new, recalled, perplexity = np.mean(figures, axis=0)
     each = ", ".join(f"{run[0]:.1%}" for run in figures)
-    return f"{name:16}{wrong:>12.1%}{recalled:>10.1%}{perplexity:>14.4f}    ({each})"
+    return f"{name:16}{wrong:>12.1%}{new:>10.1%}{recalled:>10.1%}{perplexity:>12.4f}    ({each})"
 
 
 def main() -> int:
@@ -217,25 +233,20 @@ def main() -> int:
     parser.add_argument("--dialogues", type=int, default=400, help="of the text to go on with (default: 400)")
     parser.add_argument("--learn-rate", type=float, default=3e-4, help="default: 3e-4, a tenth of the demo's")
     parser.add_argument("--beta", type=float, default=0.1, help="preference_beta (default: 0.1)")
-    parser.add_argument("--questions", type=int, default=1000, help="to held-back personas (default: 1000)")
+    parser.add_argument("--questions", type=int, default=500, help="of each kind, to further personas (default: 500)")
     parser.add_argument("--runs", type=int, default=3, help="default: 3")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="default: all")
     options = parser.parse_args()
     trained_on = make_sample.persona_values(make_sample.read_corpus(make_sample.TRAIN_FILE))
     experiment = prepare(options, trained_on)
-    results: dict[str, list[tuple[float, float, float]]] = {}
+    print(f"{'':16}{'wrong fact':>12}{'new fact':>10}{'recall':>10}{'perplexity':>12}    (wrong fact in each run)")
+    results: dict[str, list[Figures]] = {}
     for seed in range(options.runs):
-        begun = time.perf_counter()
-        before = load(options.model, "fp32")
-        results.setdefault("before", []).append(experiment.measure(before, seed))
         items = correct(options.pairs, seed, set(trained_on))
-        for way in options.ways:
-            results.setdefault(way, []).append(experiment.measure(experiment.train_on(way, items, seed), seed))
+        for way in ("before", *options.ways):
+            trained = load(options.model, "fp32") if way == "before" else experiment.train_on(way, items, seed)
+            results.setdefault(way, []).append(experiment.measure(trained, seed))
             print(line(way, results[way]), flush=True)
-        print(f"{'':16}{'wrong fact':>12}{'recall':>10}{'perplexity':>14}    wrong fact in each run")
-        for name, figures in results.items():
-            print(line(name, figures), flush=True)
-        print(f"run {seed} took {time.perf_counter() - begun:.0f} s", flush=True)
     return 0
 
 
