@@ -27,9 +27,9 @@ from personagpt.errors import UserError
 from personagpt.files import write_atomically
 from personagpt.importing.chat_messages import message_lines
 from personagpt.importing.layouts.columns import Mapping, parse_mapping
-from personagpt.importing.names import same_name
 from personagpt.importing.preview import preview
 from personagpt.importing.recognition import read_talks
+from personagpt.importing.speaker_lines import same_name
 from personagpt.importing.steps import (
     count_turns,
     finish,

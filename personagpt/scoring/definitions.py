@@ -1,7 +1,8 @@
 """Every metric: its name, its meaning, and how its figure follows from its entries.
 
-A metric of this table appears in the tables, by turn, in comparisons, in eval.csv and in the JSON files. This module
-loads no model's library.
+A metric of this table appears in the tables, by turn, in comparisons, in eval.csv and in the JSON files. Its entries
+are computed in metrics.py (teacher-forced), generated.py (replies), candidates.py, identification.py, goals.py and
+nli.py. This module loads no model's library.
 """
 
 from __future__ import annotations

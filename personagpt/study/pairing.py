@@ -8,7 +8,7 @@ plays `partner_persona`. Where the program stepped in for a missing person, the 
 the talk has the rating `waited`. A talk with another participant is recorded as two twins, one for each of the two
 (records/talks.py), with an empty model. The rating `ended` is "left" where the participant gave the talk up, and
 "rating" where they went to the questions early, because the partner was gone. A program's turn has the time when it was
-made; the participant saw it `seconds_to_answer` later.
+made; the participant saw it a pause later (pauses.py).
 
 Only the words may tell a person from a program. So everybody waits, either side may begin, and the words of people are
 restyled to the training text of the first condition's model, as that model's replies are.
@@ -34,19 +34,7 @@ from personagpt.study.settings import FEWEST_PERSONAS, Condition, Study
 from personagpt.talking.persona import Persona
 
 FRESH = 5.0  # seconds since the page was last there, within which a waiting participant can be joined
-READING = 20.0  # letters a second; Brysbaert 2019: 238 words a minute
 ROOM = 20  # tokens of the context that a persona must leave for the participant's last utterance
-
-
-def seconds_to_answer(utterance: str, reply: str, letters_per_second: float, draw: random.Random) -> float:
-    """Return how long a person would take to read `utterance`, to think, and to type `reply`.
-
-    The default of 4 letters a second is the 52 words a minute of Dhakal et al. 2018.
-    """
-    if letters_per_second == 0:
-        return 0.0
-    typing = len(reply) / letters_per_second * draw.uniform(0.8, 1.25)
-    return len(utterance) / READING + draw.uniform(0.5, 2.5) + typing
 
 
 def with_usable_personas(study: Study, queues: dict[str, ReplyQueue]) -> Study:

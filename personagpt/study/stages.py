@@ -13,17 +13,15 @@ A participant's stage follows from the recordings and, before a talk is recorded
 from __future__ import annotations
 
 import contextlib
-import random
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from personagpt.errors import UserError
 from personagpt.page.problems import QueueFull
 from personagpt.page.replies import ReplyQueue
 from personagpt.records.talks import Talk, Turn, has_answers, is_blind, now
-from personagpt.study.pairing import Assignment, Pairing, seconds_to_answer
+from personagpt.study.pairing import Assignment, Pairing
+from personagpt.study.pauses import Pauses
 
 
 @dataclass(frozen=True)
@@ -41,37 +39,6 @@ class Position:
     def can_answer(self) -> bool:
         """Whether the partner said anything that questions can be about."""
         return any(turn.speaker != "human" for turn in self.turns)
-
-
-class Pauses:
-    """Hide a program's last reply while a person would still read, think and type.
-
-    The first look at a reply decides when the pause ends.
-    """
-
-    def __init__(self, letters_per_second: float, clock: Callable[[], float]) -> None:
-        """`clock` is the pairing's."""
-        self.letters_per_second, self.clock = letters_per_second, clock
-        self.ends: dict[tuple[str, int], float] = {}  # by the talk's id and the reply's index
-
-    def visible_turns(self, talk: Talk) -> list[Turn]:
-        """Return the talk's turns, except a hidden last one."""
-        if not talk.turns or talk.turns[-1].speaker != "model":
-            return talk.turns
-        place = talk.id, len(talk.turns) - 1
-        if place not in self.ends:
-            if len(self.ends) > 10_000:
-                self.ends = {key: end for key, end in self.ends.items() if end > self.clock()}
-            self.ends[place] = self.clock() + self._seconds_left(talk)
-        return talk.turns if self.clock() >= self.ends[place] else talk.turns[:-1]
-
-    def _seconds_left(self, talk: Talk) -> float:
-        """Return how long the last reply is still hidden: the whole pause, where the clock was set back since."""
-        *before, reply = talk.turns
-        utterance, since = (before[-1].text, before[-1].time) if before else ("", talk.started)
-        draw = random.Random(f"{talk.id} {len(before)}")  # the same pause after a restart
-        seconds = seconds_to_answer(utterance, reply.text, self.letters_per_second, draw)
-        return seconds - max(0.0, time.time() - datetime.fromisoformat(since).timestamp())
 
 
 class Stages:

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from personagpt.records.talks import Talk, Turn, is_blind
+from personagpt.study.pauses import Pauses
 from personagpt.study.settings import Study
-from personagpt.study.stages import Pauses, Position
+from personagpt.study.stages import Position
 
 CANDIDATES = 10  # personas that are compared, to choose the false one
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind while it goes: rows of its logs, evaluations, checkpoints, plots."""
+"""What a run writes while it goes: rows of its logs, evaluations (validation.py), checkpoints (saver.py), plots."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ import functools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from personagpt.device import autocast
 from personagpt.files import write_json
-from personagpt.model.generation import sample_replies
 from personagpt.output import is_first_process, say
-from personagpt.scoring.metrics import teacher_forced_metrics
 from personagpt.sequences.batches import StepBatches
-from personagpt.sequences.format import Encoder
 from personagpt.training.csv_log import Rows, best_effort
 from personagpt.training.logs import RunLogs, describe_run
 from personagpt.training.optimization import StepResult, Trainer
 from personagpt.training.plots import PLOTS, draw_plots
-from personagpt.training.preferences import held_back_figures
 from personagpt.training.progress import FiniteCheck, Progress
 from personagpt.training.resume import RunState
 from personagpt.training.saver import Saver
 from personagpt.training.start import RunPlan
+from personagpt.training.validation import is_best, validate
 
 
 @contextlib.contextmanager
@@ -74,22 +70,16 @@ class Recorder:
             self.processes.wait()
 
     def _evaluate(self) -> None:
-        model, state, encoder = self.trainer.model, self.state, Encoder(self.plan.tokenizer)
-        context = autocast(self.trainer.precision, self.processes.device)
-        metrics = teacher_forced_metrics(model, self.plan.valid, encoder, context)
-        if self.plan.preferences:
-            beta = self.trainer.settings.preference_beta
-            metrics |= held_back_figures(model, self.plan.preferences, self.trainer.reference, beta, context)
-        epoch = state.step / self.plan.steps.steps_per_epoch
-        state.evaluation = {"step": state.step, "epoch": epoch} | metrics
-        self.logs.add_evaluation(state.evaluation, sample_replies(model, self.plan.valid, encoder, context))
-        if state.best is None or metrics["loss"] < state.best["loss"]:
-            state.best = {"loss": metrics["loss"], "step": state.step}
-            self.saver.save_best(state)
-        gain = f", persona gain {metrics['persona_gain']:.2f}" if "persona_gain" in metrics else ""
+        evaluation, replies = validate(self.plan, self.trainer, self.state.step)
+        self.state.evaluation = evaluation
+        self.logs.add_evaluation(evaluation, replies)
+        if is_best(evaluation, self.state.best):
+            self.state.best = {"loss": evaluation["loss"], "step": self.state.step}
+            self.saver.save_best(self.state)
+        gain = f", persona gain {evaluation['persona_gain']:.2f}" if "persona_gain" in evaluation else ""
         say(
-            f"epoch {epoch:.0f}, step {state.step}: validation loss {metrics['loss']:.4f}, "
-            f"perplexity {metrics['perplexity']:.2f}{gain}"
+            f"epoch {evaluation['epoch']:.0f}, step {self.state.step}: validation loss {evaluation['loss']:.4f}, "
+            f"perplexity {evaluation['perplexity']:.2f}{gain}"
         )
 
     def save(self) -> None:

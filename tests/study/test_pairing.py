@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from dataclasses import replace
 
@@ -12,7 +11,7 @@ from personagpt.errors import UserError
 from personagpt.records.export import text_of
 from personagpt.records.talks import Turn
 from personagpt.study import pairing
-from personagpt.study.pairing import Pairing, seconds_to_answer
+from personagpt.study.pairing import Pairing
 from personagpt.text.style import Style, Writing
 from tests.records.making import make_talk
 from tests.study.participation import COLD, PEOPLE, PERSONAS, PROGRAM, Participant, pair, study_of
@@ -228,13 +227,6 @@ def test_conditions_are_drawn_evenly_and_after_a_restart_too(serve_page) -> None
         who.begin()
         who.do("leave")
     assert sum(page.recordings.count_by_source("study:s:").values()) == 6
-
-
-def test_how_long_a_person_would_take() -> None:
-    draw = random.Random(1)
-    assert seconds_to_answer("a" * 100, "b" * 40, 0, draw) == 0
-    for _ in range(100):  # 5 to read, 0.5 to 2.5 to think, 8 to 12.5 to type
-        assert 13.5 <= seconds_to_answer("a" * 100, "b" * 40, 4.0, draw) <= 20
 
 
 def test_either_side_may_begin(serve_page) -> None:

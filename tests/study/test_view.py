@@ -50,7 +50,7 @@ def test_a_reply_is_shown_whole_and_not_at_once(serve_page, monkeypatch) -> None
     page = serve_page(study=study_of(PROGRAM, letters_per_second=4.0))
     who = Participant(page)
     monkeypatch.setattr(pairing.random.SystemRandom, "random", lambda self: 0.1)  # the participant begins
-    monkeypatch.setattr("personagpt.study.stages.seconds_to_answer", lambda *given: waits[0])
+    monkeypatch.setattr("personagpt.study.pauses.seconds_to_answer", lambda *given: waits[0])
     waits = [1000.0]
     who.begin()
     who.do("say", text="hi")
@@ -81,7 +81,7 @@ def test_no_list_tells_that_a_program_is_about_to_begin(serve_page, monkeypatch)
     who = Participant(page)
     monkeypatch.setattr(pairing.random.SystemRandom, "random", lambda self: 0.9)  # the program begins
     waits = [1000.0]
-    monkeypatch.setattr("personagpt.study.stages.seconds_to_answer", lambda *given: waits[0])
+    monkeypatch.setattr("personagpt.study.pauses.seconds_to_answer", lambda *given: waits[0])
     who.begin()
     who.state()
     wait_until(page.recordings.talks)

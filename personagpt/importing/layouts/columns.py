@@ -26,8 +26,8 @@ from itertools import groupby, islice
 from typing import Any
 
 from personagpt.errors import UserError, shorten
-from personagpt.importing.names import LONGEST_NAME
 from personagpt.importing.sources import RECORD_KEYS, SAMPLED, Source
+from personagpt.importing.speaker_lines import LONGEST_NAME
 from personagpt.importing.stamps import any_seconds
 from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each
 

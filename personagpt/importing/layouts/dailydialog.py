@@ -15,8 +15,8 @@ from collections.abc import Iterator
 
 from personagpt.errors import UserError
 from personagpt.importing.layouts.convai2 import FIRST_LINE
-from personagpt.importing.names import split_name
 from personagpt.importing.sources import Source
+from personagpt.importing.speaker_lines import split_name
 from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each
 
 END_MARKS = ("__eou__", "</s>", "\t")

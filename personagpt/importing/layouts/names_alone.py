@@ -19,8 +19,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from personagpt.importing.names import COLONS, LONGEST_NAME, is_direction, is_name
 from personagpt.importing.sources import Source
+from personagpt.importing.speaker_lines import COLONS, LONGEST_NAME, is_direction, is_name
 from personagpt.importing.talks import ImportedTalk, ImportedTurn, RecordError
 
 HEADING = re.compile(r"(INT|EXT|SCENE|ACT|CUT TO|FADE (IN|OUT)|CHAPTER|EPISODE)\b|[*=_~#-]{3,}|\*( \*)+", re.IGNORECASE)

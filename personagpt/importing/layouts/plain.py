@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from itertools import groupby, islice
 
 from personagpt.errors import shorten
-from personagpt.importing.names import COLONS, is_direction, same_name, split_fact, split_name
 from personagpt.importing.sources import SAMPLED, Source
+from personagpt.importing.speaker_lines import COLONS, is_direction, same_name, split_fact, split_name
 from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each
 
 MARKER = re.compile(

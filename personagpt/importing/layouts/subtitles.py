@@ -19,8 +19,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from personagpt.errors import UserError
-from personagpt.importing.names import is_direction, split_name
 from personagpt.importing.sources import Source
+from personagpt.importing.speaker_lines import is_direction, split_name
 from personagpt.importing.talks import ImportedTalk, ImportedTurn
 
 CLOCK = r"(?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3}"

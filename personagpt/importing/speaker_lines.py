@@ -1,6 +1,7 @@
 """A line of a written talk -> the speaker's name and the text: `Ann: hi`, `[10:11] Ann> hi`, `ANN (laughs): hi`.
 
 A time, a number and the start of a link are no names, so that `12/11/23, 21:55 - Ann: hi` is Ann's.
+The times of chat programs, in any country's form, are in stamps.py.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from personagpt.importing.names import is_direction, same_name, split_fact, split_name
+from personagpt.importing.speaker_lines import is_direction, same_name, split_fact, split_name
 
 
 @pytest.mark.parametrize(
