@@ -27,6 +27,7 @@ from personagpt.sequences.format import Encoder
 from personagpt.settings import TEXT_NAMES, Settings, read_settings
 from personagpt.text.convai2 import read_corpus
 from personagpt.training.optimization import StepResult, Trainer, schedule, step_seed, training_step
+from personagpt.training.preferences import StepItems
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -141,13 +142,13 @@ class Training:
         self.plan = StepPlan(self.data.lengths, self.settings.seed, max(8, batch_size))
         self.total_steps = self.settings.epochs * self.plan.steps_per_epoch
 
-    def take_step(self, number: int) -> StepResult:
-        """Take optimizer step `number`."""
+    def take_step(self, number: int, items: StepItems | None = None) -> StepResult:
+        """Take optimizer step `number`, with the preferences `items`."""
         position = (number - 1) % self.total_steps + 1
         learn_rate = self.settings.learn_rate * schedule(position, self.total_steps, 0)
         seed = step_seed(self.settings.seed, number, 0)
         batches = self.trainer.batches(self.data, self.plan.group(number))
-        return training_step(self.trainer, batches, seed, learn_rate)
+        return training_step(self.trainer, batches, seed, learn_rate, items)
 
     def step(self, number: int) -> torch.Tensor:
         """Take optimizer step `number`. Return its loss, the mean over response tokens, on the device."""

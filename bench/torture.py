@@ -4,8 +4,9 @@
 
 Trains on a few dialogues of data/sample in a temporary folder, with dropout on. The baseline run is not interrupted.
 Other runs are killed with SIGKILL and started again until they end; every other kill hits a checkpoint that is being
-written. The runs take turns in `init`, precision, goals, gradient checkpointing and the number of processes. A run's
-weights, loss.csv, eval.csv and responses.txt must equal the baseline's byte for byte (columns of time and speed aside).
+written. The runs take turns in `init`, precision, goals, gradient checkpointing, preferences and the number of
+processes. A run's weights, loss.csv, eval.csv and responses.txt must equal the baseline's byte for byte (columns of
+time and speed aside).
 
 Meanwhile one process loads `checkpoint/model` and `checkpoint/best` with from_pretrained over and over, and another
 process runs evaluate.py. Between kills, links are lost as copies lose them, and logs are edited or deleted. Such a log

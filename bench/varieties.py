@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,24 +18,36 @@ class Variety:
     goals: bool = False
     gradient_checkpointing: bool = False
     processes: int = 1
+    preferences: bool = False
 
     def lines(self) -> str:
-        """Return the lines of a settings file. A goals.tsv lies beside the file."""
+        """Return the lines of a settings file. A goals.tsv and a preferences.jsonl lie beside the file."""
+        preferences = "preferences = preferences.jsonl\n" if self.preferences else ""
         goals = "goals = goals.tsv\n" if self.goals else ""
         turns = "max_turns = 4\n" if self.precision == "bf16" else ""  # many processors are slow in bf16
         checkpointing = f"gradient_checkpointing = {self.gradient_checkpointing}\n"
-        return f"init = {self.init}\nprecision = {self.precision}\n{checkpointing}{goals}{turns}"
+        return f"init = {self.init}\nprecision = {self.precision}\n{checkpointing}{goals}{preferences}{turns}"
 
 
 # Every pair of values of two settings occurs in at least one variety.
 VARIETIES = [
     Variety(),
-    Variety(init="random", gradient_checkpointing=True, processes=2),
+    Variety(init="random", gradient_checkpointing=True, processes=2, preferences=True),
     Variety(init="random", precision="bf16", processes=2),
-    Variety(init="random", precision="bf16", goals=True),
-    Variety(precision="bf16", goals=True, gradient_checkpointing=True),
+    Variety(init="random", precision="bf16", goals=True, preferences=True),
+    Variety(precision="bf16", goals=True, gradient_checkpointing=True, preferences=True),
     Variety(goals=True, gradient_checkpointing=True, processes=2),
 ]
+
+
+def preference_line(number: int) -> str:
+    """Return a line of preferences: two pairs, then a rejected reply alone. Each has another persona."""
+    prompt = [{"role": "system", "content": f"i have {number} cats ."}, {"role": "user", "content": "any pets ?"}]
+    better, worse = ([{"role": "assistant", "content": text}] for text in (f"yes , {number} cats .", "no ."))
+    if number % 3 == 2:
+        return json.dumps({"prompt": prompt, "completion": worse, "label": False}) + "\n"
+    pair = {"prompt": prompt, "chosen": better, "rejected": worse, "goal": None, "source": "corrected"}
+    return json.dumps(pair) + "\n"
 
 
 def write_run_settings(folder: Path, data: Path, variety: Variety = VARIETIES[0]) -> Path:
@@ -44,6 +57,7 @@ def write_run_settings(folder: Path, data: Path, variety: Variety = VARIETIES[0]
     """
     folder.mkdir()
     (folder / "goals.tsv").write_text(GOALS)
+    (folder / "preferences.jsonl").write_text("".join(preference_line(number) for number in range(12)))
     env = folder / ".env"
     env.write_text(
         f"save_path = './save'\ndata_path = '{data}'\nmodel_name = '{data / 'base'}'\n"

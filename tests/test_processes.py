@@ -24,6 +24,7 @@ from tests.helpers import (
     weights,
     write_data,
 )
+from tests.sequences.pairs import of_corpus, written
 
 LONGEST = 600  # seconds that a run may take on a busy machine
 
@@ -39,10 +40,14 @@ def torchrun(env: Path) -> subprocess.Popen:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """9 training dialogues: 18 sequences, so that the last step is smaller and one process's share of it is empty."""
+    """9 training dialogues: 18 sequences, so that the last step is smaller and one process's share of it is empty.
+
+    Beside them, a file of preferences.
+    """
     folder = tmp_path_factory.mktemp("data")
     write_data(folder, train=9, valid=2)
     copy_base(folder / "base", dropout=0.1)
+    written(folder, *of_corpus(folder / "train_both_original_no_cands.txt", 8))
     return folder
 
 
@@ -51,7 +56,7 @@ def test_two_processes_equal_one(tmp_path: Path, data: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     common = {"model_name": base, "epochs": 1, "logging_steps": 1, "save_steps": 100, "batch_size": 2}
-    common["shuffle_facts"] = True
+    common |= {"shuffle_facts": True, "preferences": data / "preferences.jsonl"}
     one = prepare_run(tmp_path / "one", data, gradient_accumulation_steps=4, **common)
     two = prepare_run(tmp_path / "two", data, gradient_accumulation_steps=2, **common)
     assert train_run(one) == 0
@@ -59,7 +64,7 @@ def test_two_processes_equal_one(tmp_path: Path, data: Path) -> None:
     assert statuses == [0, 0], output
     assert len(rows(one)) == 3
     for ours, theirs in zip(rows(one), rows(two), strict=True):
-        for column in ("loss", "learn_rate", "grad_norm"):
+        for column in ("loss", "learn_rate", "grad_norm", "preference_loss", "preference_accuracy"):
             assert float(ours[column]) == pytest.approx(float(theirs[column]), abs=1e-5)
     assert output.count("finished: 3 steps") == 1  # only the first process speaks
 
@@ -75,6 +80,7 @@ def test_a_killed_process_costs_nothing(tmp_path: Path, data: Path) -> None:
         (tmp_path / name).mkdir()
         shared_out = {"batch_size": 1, "gradient_accumulation_steps": 1}  # between two processes
         changes = VARIETIES["random-bf16-goals"] | shared_out | {"model_name": base, "epochs": 1, "save_steps": 3}
+        changes["preferences"] = data / "preferences.jsonl"
         envs.append(prepare_run(tmp_path / name, data, **changes))
     calm, killed = envs
     statuses, output = train_in_two_processes(calm)

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 
 from personagpt.model import gpt2
+from personagpt.model.cpu_dropout import ATTENTION
 from personagpt.model.gpt2 import evaluation_mode
 
 LONGEST_CONTEXT = 2048  # tokens: a talk of Persona-Chat has at most about 500
@@ -22,14 +23,20 @@ def context_length(config: PreTrainedConfig) -> int:
     return min(config.get_text_config().max_position_embeddings, LONGEST_CONTEXT)
 
 
-def hidden_states(model: PreTrainedModel, input_ids: Tensor, rows: Tensor) -> Tensor:
+def reads_branches(model: PreTrainedModel) -> bool:
+    """Return whether `hidden_states` takes `branches`: with GPT-2's own forward pass, and attention that has a mask."""
+    return model.config.model_type == "gpt2" and model.config._attn_implementation in ("sdpa", ATTENTION)
+
+
+def hidden_states(model: PreTrainedModel, input_ids: Tensor, rows: Tensor, branches: Tensor | None = None) -> Tensor:
     """Return the last hidden states (N, C) for input_ids (B, T), which may be padded on the right only.
 
-    `rows` (N,) are the wanted rows of the flattened (B * T). Where the output layer has a bias, C counts one column of
-    ones more, which `output_matrix` multiplies with the bias.
+    `rows` (N,) are the wanted rows of the flattened (B * T). `branches` are a Batch's, where the model
+    `reads_branches`. Where the output layer has a bias, C counts one column of ones more, which `output_matrix`
+    multiplies with the bias.
     """
     if model.config.model_type == "gpt2":
-        return gpt2.hidden_states(model, input_ids, rows)
+        return gpt2.hidden_states(model, input_ids, rows, branches)
     positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
     hidden = decode(model, input_ids, positions).flatten(0, 1).index_select(0, rows)
     return for_output_matrix(model, hidden)

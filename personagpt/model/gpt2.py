@@ -40,25 +40,37 @@ def use_fused_gelu(model: PreTrainedModel) -> None:
             block.mlp.act = torch.nn.GELU(approximate="tanh")
 
 
-def hidden_states(model: PreTrainedModel, input_ids: Tensor, rows: Tensor) -> Tensor:
+def hidden_states(model: PreTrainedModel, input_ids: Tensor, rows: Tensor, branches: Tensor | None = None) -> Tensor:
     """Return GPT-2's last hidden states (N, C) for input_ids (B, T), which may be padded on the right only.
 
-    `rows` (N,) are the wanted rows of the flattened (B * T).
+    `rows` (N,) are the wanted rows of the flattened (B * T), `branches` (B, T) a Batch's.
 
-    No mask is needed, because a causal model never looks at padding to its right. The library's own forward pass looks
-    for packed sequences in the positions. Compiled, that makes a (B, 1, T, T) mask, which rules out flash attention;
-    uncompiled, it waits for the GPU.
+    Without branches no mask is needed, because a causal model never looks at padding to its right. The library's own
+    forward pass looks for packed sequences in the positions. Compiled, that makes a (B, 1, T, T) mask, which rules out
+    flash attention; uncompiled, it waits for the GPU.
     """
     gpt2 = model.transformer
-    positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+    positions, mask = torch.arange(input_ids.shape[1], device=input_ids.device), None
+    if branches is not None:
+        mask = visible(branches)
+        # A token's position counts what it sees. Padding may pass the last position, and nobody reads it.
+        positions = (mask[:, 0].sum(2) - 1).clamp(max=len(gpt2.wpe.weight) - 1)  # (B, T)
     hidden = gpt2.drop(gpt2.wte(input_ids) + gpt2.wpe(positions))
     for block in gpt2.h[:-1]:
-        hidden = block(hidden)
-    return gpt2.ln_f(last_block(gpt2.h[-1], hidden, rows))
+        hidden = block(hidden, attention_mask=mask)
+    return gpt2.ln_f(last_block(gpt2.h[-1], hidden, rows, mask))
 
 
-def last_block(block: nn.Module, hidden: Tensor, rows: Tensor) -> Tensor:
+def visible(branches: Tensor) -> Tensor:
+    """Return which columns each token sees, (B, 1, T, T) bool: itself, and before it the context and its own branch."""
+    own = (branches[:, None, :] == 0) | (branches[:, None, :] == branches[:, :, None])  # (B, T, T)
+    return own.tril()[:, None]
+
+
+def last_block(block: nn.Module, hidden: Tensor, rows: Tensor, mask: Tensor | None = None) -> Tensor:
     """Return the output of `block` for hidden (B, T, C) at `rows` (N,) of the flattened (B * T) -> (N, C).
+
+    `mask` is `visible`'s.
 
     Keys and values are computed at all positions, because `rows` attend to all of them. No later block reads the other
     rows, so everything after attention is computed for `rows` only. No checkpointing here: the backward pass starts in
@@ -68,7 +80,7 @@ def last_block(block: nn.Module, hidden: Tensor, rows: Tensor) -> Tensor:
     query, key, value = queries_keys_values(block, hidden)
     attend = ALL_ATTENTION_FUNCTIONS[attention.config._attn_implementation]
     dropout = attention.attn_dropout.p if attention.training else 0.0
-    attended, _ = attend(attention, query, key, value, None, dropout=dropout, scaling=attention.scaling)  # (B, T, H, D)
+    attended, _ = attend(attention, query, key, value, mask, dropout=dropout, scaling=attention.scaling)  # (B, T, H, D)
     attended, hidden = (states.reshape(-1, hidden.shape[-1]).index_select(0, rows) for states in (attended, hidden))
     hidden = hidden + attention.resid_dropout(attention.c_proj(attended))
     return hidden + block.mlp(block.ln_2(hidden))

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from personagpt.model.cpu_products import add_product_over_rows, product, should_use_onednn
 from personagpt.model.decoders import hidden_states, output_matrix
+from personagpt.sequences.batches import Batch
 
 # Logits in memory at a time: 2**25 are 128 MB in float32, 667 rows of GPT-2's vocabulary. bench/loss_pieces.py
 PIECE = 1 << 25
@@ -43,15 +44,12 @@ class ResponseLoss(nn.Module):
         with self.uncast():
             return nll_sum(hidden, output_matrix(self.model), targets, row_weights)
 
-    def weighted(
-        self, input_ids: Tensor, label_index: Tensor, targets: Tensor, weigh: Callable[[Tensor], Tensor]
-    ) -> Tensor:
+    def weighted(self, batch: Batch, weigh: Callable[[Tensor], Tensor]) -> Tensor:
         """Return a loss whose rows weigh what `weigh` returns, (N,), for their negative log-likelihoods (N,), nats.
 
-        The other arguments are `forward`'s. The likelihoods and the gradient come from one pass, so that dropout's
-        masks are the same in both.
+        The likelihoods and the gradient come from one pass, so that dropout's masks are the same in both.
         """
-        hidden = hidden_states(self.model, input_ids, label_index)  # (N, C)
+        hidden, targets = hidden_states(self.model, batch.input_ids, batch.label_index, batch.branches), batch.targets
         matrix = output_matrix(self.model)
         with torch.no_grad():
             nll, _ = score_hidden(hidden, matrix, targets)

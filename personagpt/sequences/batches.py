@@ -77,12 +77,16 @@ class Batch:
     input_ids: Tensor  # (B, T) int64
     label_index: Tensor  # (N,) int64: the rows of the flattened (B * T) that predict a label
     targets: Tensor  # (N,) int64: the labels
+    # (B, T) int64: 0 for a context, 1 and 2 for the replies that follow it and do not see each other. None: a sequence
+    # in each row, all of which its later tokens see.
+    branches: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on `device`. A GPU copies from pinned memory, and nobody waits for the copy."""
+        tensors = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
         if device.type != "cuda":
-            return Batch(*(tensor.to(device) for tensor in vars(self).values()))
-        return Batch(*(tensor.pin_memory().to(device, non_blocking=True) for tensor in vars(self).values()))
+            return Batch(**{name: tensor.to(device) for name, tensor in tensors.items()})
+        return Batch(**{name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in tensors.items()})
 
 
 def collate(sequences: list[tuple[np.ndarray, np.ndarray]], pad: int = 0, multiple: int = 1) -> Batch:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
+from personagpt.sequences.batches import Batch
 from personagpt.sequences.dataset import AGAIN, PersonaChatDataset, open_tensors
 from personagpt.sequences.format import DataError, Encoder
 from personagpt.sequences.preferences import Preference, held_back_personas
@@ -81,6 +83,36 @@ class PreferenceData:
     def lengths(self) -> np.ndarray:
         """Return the tokens of each item's longest sequence, (I,)."""
         return np.maximum.reduceat(self.dataset.lengths, self.starts)
+
+
+def collate_branches(sequences: list[tuple[np.ndarray, np.ndarray]], pairs: int, multiple: int = 1) -> Batch:
+    """Return a batch in which each item is one row: its context, then its replies side by side.
+
+    `sequences` are the chosen, then the rejected replies of so many `pairs`, then the replies alone, each as tokens
+    (T,) and the reply's start and end in them (1, 2). The labels are in this order. The batch's width is a multiple of
+    `multiple`. The last token of a reply predicts nothing, so it is left out.
+    """
+    places = []  # each sequence's row, branch, and by how many columns its reply lies further to the right
+    for number in range(len(sequences)):
+        is_rejected = pairs <= number < 2 * pairs
+        row = number if number < pairs else number - pairs
+        before = sequences[row][1][0] if is_rejected else (0, 1)  # the chosen reply is in the way
+        places.append((row, 1 + is_rejected, int(before[1] - before[0]) - 1))
+    width = max(len(tokens) - 1 + shift for (tokens, _), (_, _, shift) in zip(sequences, places, strict=True))
+    width += -width % multiple
+    input_ids, branches = np.zeros((2, len(sequences) - pairs, width), dtype=np.int64)
+    label_index, targets = [], []
+    for (tokens, ((start, end),)), (row, branch, shift) in zip(sequences, places, strict=True):
+        reply = slice(start + shift, end - 1 + shift)
+        input_ids[row, :start], input_ids[row, reply], branches[row, reply] = (
+            tokens[:start],
+            tokens[start : end - 1],
+            branch,
+        )
+        label_index += [row * width + start - 1, *range(row * width + reply.start, row * width + reply.stop)]
+        targets.append(tokens[start:end])
+    index = np.array(label_index, dtype=np.int64)
+    return Batch(*map(torch.from_numpy, (input_ids, index, np.concatenate(targets), branches)))
 
 
 def open_preferences(

@@ -18,7 +18,7 @@ from personagpt.device import Processes, autocast, import_apex, keep_freed_memor
 from personagpt.errors import RunError, is_out_of_memory
 from personagpt.model.cpu_dropout import use_cpu_dropout
 from personagpt.model.cpu_products import use_cpu_products
-from personagpt.model.decoders import context_length
+from personagpt.model.decoders import context_length, reads_branches
 from personagpt.model.folders import OPTIMIZER
 from personagpt.model.gpt2 import use_fused_gelu
 from personagpt.model.loss import ResponseLoss
@@ -135,7 +135,8 @@ class Trainer:
         """Return this process's batches of the items `group` of `data`; None without data."""
         if data is None:
             return None
-        return StepItems(data, self.reference, group, self.processes.rank, self.processes.count, self.width_multiple)
+        place = self.processes.rank, self.processes.count, self.width_multiple
+        return StepItems(data, self.reference, group, *place, shares_contexts=reads_branches(self.model))
 
     def add_preferences(self, items: StepItems) -> Tensor:
         """Add the gradient of `preference_weight` times the items' mean loss. Return this process's tally, (4,)."""
@@ -148,9 +149,8 @@ class Trainer:
             return weights
 
         for batch, replies in items.of_size(self.batch_size):
-            inputs = vars(batch.to(device)).values()
             with autocast(self.precision, device):
-                loss = self.loss_module.weighted(*inputs, functools.partial(weigh, replies.to(device)))
+                loss = self.loss_module.weighted(batch.to(device), functools.partial(weigh, replies.to(device)))
             self.backward(loss * (settings.preference_weight / len(items.group)))
         return tally
 

@@ -27,8 +27,9 @@ from torch.nn.functional import logsigmoid
 
 from personagpt.scoring.metrics import score
 from personagpt.sequences.batches import Batch, collate, micro_batches
-from personagpt.sequences.preference_tensors import PreferenceData
+from personagpt.sequences.preference_tensors import PreferenceData, collate_branches
 
+LEAST_GAIN = 1e-3  # nats by which a chosen reply became likelier: less may be rounding
 LEAST_DOUBT = 1e-6  # of 1 - p, which float32 rounds to 0 where a token is nearly certain
 
 
@@ -49,7 +50,7 @@ class Replies:
         """Return the weight of each row (N,), and the tally (4,) of the items.
 
         `nll` (N,) are the rows' negative log-likelihoods in nats. A tally holds the items' losses, summed; the number
-        of pairs with a margin above 0; the numbers of items and of pairs.
+        of pairs whose chosen reply is likelier than under the reference; the numbers of items and of pairs.
         """
         nll = nll.to(self.reference.dtype)
         log_p = torch.stack([-part.sum() for part in nll.split(self.sizes)])  # (S,)
@@ -64,7 +65,8 @@ class Replies:
         weights[start:] = 1 - 1 / doubt  # -p / (1 - p)
         loss = -logsigmoid(margins).sum() - doubt.log().sum()
         counts = loss.new_tensor([self.pairs + self._parts[2], self.pairs])
-        return weights.float(), torch.cat([loss[None], (margins > 0).sum()[None].to(loss.dtype), counts])
+        likelier = (chosen > LEAST_GAIN).sum().to(loss.dtype)
+        return weights.float(), torch.cat([loss[None], likelier[None], counts])
 
     @property
     def _parts(self) -> list[int]:
@@ -81,15 +83,20 @@ class StepItems:
     rank: int = 0
     processes: int = 1
     multiple: int = 1  # of which each batch's width is one
+    shares_contexts: bool = False  # whether a pair is one row: its context, then both replies (`reads_branches`)
 
     def of_size(self, batch_size: int) -> Iterator[tuple[Batch, Replies]]:
-        """Yield batches of at most `batch_size` sequences. A pair stays together, also where that is 1."""
+        """Yield batches of at most `batch_size` rows. A pair stays together, also where that is 1."""
         group = self.group[np.argsort(-self.data.lengths()[self.group], kind="stable")]
-        for items in micro_batches(group, max(1, batch_size // 2), self.rank, self.processes):
+        count = batch_size if self.shares_contexts else max(1, batch_size // 2)
+        for items in micro_batches(group, count, self.rank, self.processes):
             if len(items):
                 indices, replies = replies_of(self.data, items, self.reference)
                 sequences = [self.data.dataset.sequence(int(index)) for index in indices]
-                yield collate(sequences, multiple=self.multiple), replies
+                if self.shares_contexts:
+                    yield collate_branches(sequences, replies.pairs, self.multiple), replies
+                else:
+                    yield collate(sequences, multiple=self.multiple), replies
 
 
 def replies_of(data: PreferenceData, items: np.ndarray, reference: Tensor) -> tuple[np.ndarray, Replies]:
@@ -127,7 +134,7 @@ def _reply_nll(
 
 
 def tally_figures(tally: Tensor) -> dict[str, float]:
-    """Return the mean loss of the items of a tally, and the share of its pairs with a margin above 0."""
-    loss, above, items, pairs = tally.tolist()
+    """Return the mean loss of a tally's items, and the share of pairs whose chosen reply is likelier than before."""
+    loss, likelier, items, pairs = tally.tolist()
     figures = {"preference_loss": loss / items} if items else {}
-    return figures | ({"preference_accuracy": above / pairs} if pairs else {})
+    return figures | ({"preference_accuracy": likelier / pairs} if pairs else {})

@@ -22,7 +22,10 @@ def server():  # noqa: ANN201
 
 
 def test_nothing_is_lost_under_kills(server: torture.RunServer, tmp_path: Path) -> None:
-    tally = torture.torture(server, tmp_path, kills=4, seed=1)
+    seed = 1
+    assert torture.VARIETIES[seed].preferences
+    assert torture.VARIETIES[seed].processes == 2
+    tally = torture.torture(server, tmp_path, kills=4, seed=seed)
     assert tally.kills >= 4
     assert tally.kills_inside_save >= 1
     assert tally.runs_finished >= 1

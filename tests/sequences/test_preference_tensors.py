@@ -10,7 +10,7 @@ from personagpt.files import file_checksum
 from personagpt.records.export import export
 from personagpt.sequences.dataset import tensor_metadata
 from personagpt.sequences.format import DataError, Encoder
-from personagpt.sequences.preference_tensors import encode_preferences, open_preferences
+from personagpt.sequences.preference_tensors import collate_branches, encode_preferences, open_preferences
 from personagpt.sequences.preferences import read_preferences
 from tests.records.making import make_talk
 from tests.sequences.pairs import messages, pair, said, written
@@ -92,3 +92,13 @@ def test_tensors_of_another_file_and_tensors_that_are_no_preferences(tmp_path, t
     written(tmp_path, pair())
     with pytest.raises(DataError, match=r"made from another text than .*preferences.jsonl; run preprocess_dataset.py"):
         open_preferences(path, file, tokenizer, 20, 100)
+
+
+def test_the_replies_of_a_pair_follow_their_context_in_one_row() -> None:
+    """9 ends a reply. A pair after the context 1 2 3, and a reply alone after the context 1."""
+    written_out = [([1, 2, 3, 4, 5, 9], (3, 6)), ([1, 2, 3, 6, 9], (3, 5)), ([1, 7, 9], (1, 3))]
+    batch = collate_branches([(np.array(tokens), np.array([span])) for tokens, span in written_out], pairs=1)
+    assert batch.input_ids.tolist() == [[1, 2, 3, 4, 5, 6], [1, 7, 0, 0, 0, 0]]
+    assert batch.branches.tolist() == [[0, 0, 0, 1, 1, 2], [0, 1, 0, 0, 0, 0]]
+    assert batch.label_index.tolist() == [2, 3, 4, 2, 5, 6, 7]
+    assert batch.targets.tolist() == [4, 5, 9, 6, 9, 7, 9]

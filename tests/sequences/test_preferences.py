@@ -1,6 +1,12 @@
 """preferences.py: what a line of preferences may hold, and the sequences it gives."""
 
+import json
+import tempfile
+from pathlib import Path
+
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from personagpt.errors import UserError
 from personagpt.sequences.preferences import (
@@ -61,3 +67,36 @@ def test_personas_of_no_text_are_told(tmp_path) -> None:
     assert unknown_personas(items[:2], [corpus], "f") is None
     expected = "f:3, 4, 5, 6, 7, ...: 7 of 9 preferences have a persona that is in no text"
     assert unknown_personas(items, [corpus], "f") == expected
+
+
+texts = st.text(max_size=8) | st.sampled_from(["system", "user", "assistant", "prompt", "label", "\ud800", "a\r\nb"])
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts | st.sampled_from(["role", "content"]), inner),
+    max_leaves=8,
+)
+fields = st.sampled_from(["prompt", "chosen", "rejected", "goal", "source", "completion", "label"])
+
+
+@given(st.dictionaries(fields, values), st.sets(fields), st.binary(max_size=40))
+@example({}, set(), b"[" * 100_000)
+@example({}, set(), b"9" * 5000)
+@settings(max_examples=150, deadline=None)
+def test_any_json_and_any_bytes(changes, dropped, data) -> None:
+    """Either every line is an item of the promised form, or each mistake is a line with the file and its number."""
+    line = {name: value for name, value in (pair() | changes).items() if name not in dropped}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "p.jsonl"
+        path.write_bytes(json.dumps(pair()).encode() + b"\n" + json.dumps(line).encode() + b"\n" + data)
+        try:
+            items = read_preferences(path)
+        except UserError as error:
+            noted = str(error).split("\n")
+            assert all(note.startswith((f"{path}:2: ", f"{path}:3: ", f"{path}:4: ", "these are")) for note in noted)
+            return
+    for item in items:
+        assert item.rejected.strip()
+        assert item.chosen != item.rejected
+        assert item.speaker == len(item.utterances) % 2
+        assert all(text.strip() for text in [*item.replies, *item.facts, *item.utterances])
+        "".join([*item.replies, *item.facts, *item.utterances, item.goal or ""]).encode()

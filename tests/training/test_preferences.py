@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,11 @@ from personagpt.sequences.format import Encoder
 from personagpt.sequences.preference_tensors import PreferenceData, encode_preferences
 from personagpt.sequences.preferences import read_preferences
 from personagpt.settings import Settings, read_settings
-from personagpt.text.convai2 import read_corpus
 from personagpt.training import optimization
 from personagpt.training.optimization import Trainer
 from personagpt.training.preferences import Replies, StepItems, held_back_figures, log_likelihoods, tally_figures
 from tests.helpers import copy_base, prepare_run, rows, same, train_run, weights, write_data
-from tests.sequences.pairs import messages, pair, said, written
+from tests.sequences.pairs import messages, of_corpus, pair, said, written
 
 PLAIN = contextlib.nullcontext()
 
@@ -84,19 +84,24 @@ def slow_loss(
     return torch.stack(losses).mean()
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 16])
+@pytest.mark.parametrize(
+    ("batch_size", "shares_contexts", "checkpointing"),
+    [(1, True, False), (4, True, True), (16, True, False), (1, False, False), (16, False, False)],
+)
 def test_loss_and_gradient_are_those_of_a_slow_computation(
-    tiny_model, items, write_settings, base, batch_size: int
+    tiny_model, items, write_settings, base, batch_size: int, shares_contexts: bool, checkpointing: bool
 ) -> None:
-    path = write_settings(model_name=base, preference_weight=0.5, preference_beta=0.3, batch_size=batch_size)
-    settings = read_settings(path)
+    changes = {"batch_size": batch_size, "gradient_checkpointing": checkpointing}
+    settings = read_settings(write_settings(model_name=base, preference_weight=0.5, preference_beta=0.3, **changes))
     trainer = Trainer(settings, Processes(0, 1, torch.device("cpu")), "fp32", tiny_model.eval())
     trainer.reference = log_likelihoods(tiny_model, items, PLAIN) + torch.linspace(-2, 2, 8)
     expected = slow_loss(tiny_model, items, trainer.reference, settings)
     (0.5 * expected).backward()
     slow = {name: parameter.grad.clone() for name, parameter in tiny_model.named_parameters()}
     trainer.optimizer.zero_grad()
-    tally = trainer.add_preferences(trainer.items(items, np.arange(5)))
+    step_items = trainer.items(items, np.arange(5))
+    assert step_items.shares_contexts
+    tally = trainer.add_preferences(replace(step_items, shares_contexts=shares_contexts))
     assert tally_figures(tally)["preference_loss"] == pytest.approx(expected.item(), abs=1e-5)
     for name, parameter in tiny_model.named_parameters():
         torch.testing.assert_close(parameter.grad, slow[name], atol=1e-5, rtol=1e-4)
@@ -149,13 +154,7 @@ def prepare(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """prepare(dropout, batch_size=1, ...) returns settings for a run of 3 steps that learns 16 preferences."""
     data = tmp_path_factory.mktemp("data")
     write_data(data, train=12, valid=3)
-    lines = []
-    for dialogue in read_corpus(data / "train_both_original_no_cands.txt").dialogues[:8]:
-        for facts, text in zip(dialogue.personas, dialogue.utterances[:2], strict=True):
-            lines.append(pair(prompt=messages("hi !", persona="\n".join(facts)), chosen=said(text)))
-    del lines[3]["chosen"], lines[3]["rejected"], lines[3]["source"]
-    lines[3] |= {"completion": said("no ."), "label": False}
-    written(data, *lines)
+    written(data, *of_corpus(data / "train_both_original_no_cands.txt", 8))
 
     def make(dropout: float = 0.0, **changes: object) -> Path:
         folder = tmp_path_factory.mktemp("run")
