@@ -30,10 +30,10 @@ def count_ngrams(utterances: list[str], names: list[str] | None = None) -> Count
 
     A line end stands before and after each utterance, so that an n-gram may say where an utterance starts or ends.
     """
-    from scipy.sparse import hstack
+    from scipy.sparse import csr_matrix, hstack
 
     texts = [f"\n{utterance}\n" for utterance in utterances]
-    counts, found = [], []
+    counts, found = [csr_matrix((len(texts), 0))], []
     for kind in ("char ", "word "):
         chosen = None if names is None else [name.removeprefix(kind) for name in names if name.startswith(kind)]
         if chosen == []:
@@ -108,7 +108,7 @@ class Ngrams:
 
         Raises KeyError, TypeError, ValueError or AttributeError if it holds none.
         """
-        names = sorted(raw["grams"])
+        names = sorted(raw["grams"].keys())
         pairs = [raw["grams"][name] for name in names]
         if any(type(pair) is not list or len(pair) != 2 for pair in pairs):
             raise ValueError("an n-gram without idf and weight")

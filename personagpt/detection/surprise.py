@@ -20,12 +20,12 @@ ROWS = 256  # of the table of logits that is in memory at a time
 
 
 class Surprise(NamedTuple):
-    """A model's surprise at an utterance of n tokens, its <eos> included; all logarithms are natural."""
+    """A model's surprise at an utterance of n tokens, its end included; all logarithms are natural."""
 
     nats: float  # mean negative log-likelihood of a token
     rank: float  # mean logarithm of a token's rank: 0 if the model expects every token most
     curvature: float  # (sum of nll - sum of entropies) / root of the sum of variances of the nll (Bao et al. 2024)
-    end: float  # negative log-likelihood of the <eos>
+    end: float  # negative log-likelihood of the end
 
     @classmethod
     def of(cls, nll: np.ndarray, rank: np.ndarray, entropy: np.ndarray, variance: np.ndarray) -> Surprise:
@@ -90,17 +90,17 @@ def token_figures(model: torch.nn.Module, batch: Batch) -> tuple[np.ndarray, ...
 def _sequences(trained: TrainedModel, side: TalkSide, count: int, with_personas: bool) -> list[LabelledTokens]:
     """Return a side's sequences up to counted utterance number `count`. The first utterance is labelled, too.
 
-    To a base that was never trained on personas the format's tokens mean nothing. It gets the texts alone, each with
-    its <eos>.
+    A base that was never trained on personas knows neither the format's tokens nor what a persona is. It gets the
+    utterances alone, a line each, after its <eos>.
     """
-    encoder, limit = trained.encoder, trained.context_length
-    facts = encoder.texts(list(side.persona)) if with_personas else []
+    encoder, limit, end = trained.encoder, trained.context_length, trained.encoder.eos
     if trained.knows_format:
-        *prefix, sep, start = encoder.prefix(0, facts)
+        *prefix, sep, start = encoder.prefix(0, encoder.texts(list(side.persona)) if with_personas else [])
         prefix = [*prefix[: limit // 2 - 2], sep, start]
     else:
-        prefix = [encoder.eos, *(token for fact in facts for token in [*fact, encoder.eos])][: limit // 2]
+        prefix, line_end = [end], encoder.texts(["\n"])[0]
+        end = line_end[0] if len(line_end) == 1 else end
     room = limit - len(prefix) - 1  # for an utterance without its <eos>
     utterances = [ids[:room] for ids in encoder.texts(list(side.utterances[side.speaker :][: 2 * count + 1]))]
-    parts = side_sequences(prefix, utterances, 0, encoder.eos, limit)
+    parts = side_sequences(prefix, utterances, 0, end, limit)
     return [(np.array(tokens), np.array(spans)) for tokens, spans in parts]

@@ -31,7 +31,7 @@ def baseline_aucs(material: Material, seed: int) -> list[float]:
     """Return the AUC of the baseline, on the parts of `cross_validate`, for each number of utterances seen."""
     numbers = list(material.values)
     judged = [judge_baseline(material.sides, cut, numbers) for cut in cuts_of(material.sides, seed)]
-    return [summary(material.sides, judged, place, seed).auc for place in range(len(numbers))]
+    return [summary(material.sides, judged, place, None).auc for place in range(len(numbers))]
 
 
 def say_rows(view: str, rows: list[Validated], baseline: list[float]) -> dict[int, Validated]:
@@ -66,4 +66,4 @@ def say_programs(view: str, material: Material, has_baseline: bool, seed: int) -
 def _baseline_auc(material: Material, program: str, seen: int, seed: int) -> float:
     left_out = np.array([index for index, side in enumerate(material.sides) if side.program == program])
     judged = judge_baseline(material.sides, cut_without(material.sides, left_out, seed), [seen])
-    return summary(material.sides, [judged], 0, seed).auc
+    return summary(material.sides, [judged], 0, None).auc

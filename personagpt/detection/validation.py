@@ -98,8 +98,8 @@ def threshold(logits: np.ndarray, rate: float, people: int) -> float:
     return float(np.quantile(logits, 1 - rate)) if len(logits) and rate * people >= FEWEST_BEYOND else math.nan
 
 
-def summary(sides: list[TalkSide], cuts: list[list[JudgedPart]], place: int, seed: int) -> Validated:
-    """Return the figures of the judged sides, for the number of utterances in this place.
+def summary(sides: list[TalkSide], cuts: list[list[JudgedPart]], place: int, seed: int | None) -> Validated:
+    """Return the figures of the judged sides, for the number of utterances in this place; without `seed` no interval.
 
     Raises UserError if no pair was judged.
     """
@@ -118,7 +118,8 @@ def summary(sides: list[TalkSide], cuts: list[list[JudgedPart]], place: int, see
     fewest = min(len(set(groups[in_pairs[truth == kind]])) for kind in (True, False))
     count = len(set(groups))
     auc = float(aucs_of(compared, np.ones((1, count)))[0])
-    low, high = interval(auc, aucs_of(compared, np.array(list(resamples(count, seed)), float)), fewest)
+    aucs = np.array([auc] if seed is None else aucs_of(compared, np.array(list(resamples(count, seed)), float)))
+    low, high = interval(auc, aucs, fewest)
     caught = []
     for rate in range(len(RATES)):
         limits = np.concatenate([np.full(len(part.sides), part.thresholds[rate, place]) for part in judged])
@@ -214,7 +215,7 @@ def validate_shuffled(material: Material, seed: int) -> list[Validated]:
         labels = shuffled(sides, labels_of(sides), random)
         relabelled = [replace(side, is_program=bool(label)) for side, label in zip(sides, labels, strict=True)]
         judged = [judge(material, list(parts(sides, labels, random)), labels, seed)]
-        found.append([summary(relabelled, judged, place, seed) for place in range(len(material.values))])
+        found.append([summary(relabelled, judged, place, None) for place in range(len(material.values))])
     rows = []
     for place in range(len(material.values)):
         each = [result[place] for result in found]
