@@ -57,10 +57,10 @@ class ComparedPart(NamedTuple):
     wins: np.ndarray  # (P, Q): 1 if the program has the higher logit, 0.5 if both are equal
 
 
-def cuts_of(sides: list[TalkSide], seed: int, cuts: int = CUTS) -> list[Cut]:
-    """Return `cuts` ways to cut the sides into FOLDS parts."""
+def cuts_of(sides: list[TalkSide], seed: int, cuts: int | None = None) -> list[Cut]:
+    """Return `cuts` (default: CUTS) ways to cut the sides into FOLDS parts."""
     is_program, random = labels_of(sides), np.random.RandomState(seed)
-    return [list(parts(sides, is_program, random)) for _ in range(cuts)]
+    return [list(parts(sides, is_program, random)) for _ in range(cuts or CUTS)]
 
 
 def labels_of(sides: list[TalkSide]) -> np.ndarray:
@@ -68,7 +68,7 @@ def labels_of(sides: list[TalkSide]) -> np.ndarray:
     return np.array([side.is_program for side in sides])
 
 
-def cross_validate(material: Material, seed: int, cuts: int = CUTS) -> list[Validated]:
+def cross_validate(material: Material, seed: int, cuts: int | None = None) -> list[Validated]:
     """Judge each side with detectors that learnt from other talks, personas and participants.
 
     Return the figures for each number of utterances seen. The AUC is the share of pairs, a program and a person of the
