@@ -1,5 +1,6 @@
 # make demo    install, preprocess, train the small demo model, talk to it; no network after installation
 # make page    talk to the demo model in a browser
+# make database  talks of the demo model with itself, with a dataset card (after make demo)
 # make test    install, run the whole test suite
 # make lint    check style and format
 # make bench   measure speed on this machine, in minutes; make bench-gpu on a machine with a CUDA GPU
@@ -22,7 +23,7 @@ DEMO_TALK := $(BIN)/python interact.py --env .env.demo --top-k 1
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/dev.txt
 	touch $@
 
-.PHONY: demo page test lint bench bench-gpu torture
+.PHONY: demo page database test lint bench bench-gpu torture
 
 demo: .venv/installed
 	$(BIN)/python preprocess_dataset.py --env .env.demo
@@ -39,6 +40,10 @@ demo: .venv/installed
 
 page: .venv/installed-page
 	$(BIN)/python app.py --env .env.demo
+
+database: .venv/installed
+	$(BIN)/python interact.py --env .env.demo --self-play --talks 200 --seed 42
+	$(BIN)/python interact.py --env .env.demo --export --publish save/demo/database --source self-play
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -5,13 +5,16 @@
     python app.py --host 0.0.0.0 --password-file secret.txt     for other machines: with a password
     python app.py --study data/study.toml                       a blind study: people talk with models and people
     python app.py --study data/study.toml --dry-run             try it: without pauses, and nothing is kept
-    python app.py --report                                      the results of the recorded studies
+    python app.py --review                                      several people label the replies of recorded talks
+    python app.py --report                                      the results of studies, of reviews, and of imported
+                                                                talks with other programs
 
 Reads   save_path/checkpoint/model, or the folder or hub name that --model gives; the validation text, for personas;
         the goals; the models that a study names.
 Writes  save_path/conversations/talks.sqlite, like interact.py: every utterance when it is said.
         Beside it: the text that a study's participants agreed to, consent.STUDY.CHECKSUM.txt; with --report,
-        report-STUDY.json and report-STUDY.png (and .pdf, for papers)
+        report-STUDY.json and report-STUDY.png (and .pdf, for papers), and so imported.json and review.json.
+        With --review: what reviewers say, in talks.sqlite
 
 Many visitors can talk at once. Ctrl-C ends the page.
 """
@@ -28,18 +31,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from personagpt.errors import UserError
 from personagpt.files import read_text, write_figure, write_json
+from personagpt.model.api_settings import Api
 from personagpt.model.folders import find_model
 from personagpt.output import say, warn
 from personagpt.records.database import NAME, Recordings
-from personagpt.records.talks import check_study, talks_by_study
+from personagpt.records.export import choose
+from personagpt.records.reviews import Review, Reviews
+from personagpt.records.talks import Talk, check_study, is_imported, talks_by_study
+from personagpt.review.order import ORDERS, in_order, to_review
 from personagpt.sequences.goals import read_goals
 from personagpt.settings import Settings, read_settings
 from personagpt.signals import importing
 from personagpt.study.settings import Study, read_study, study_names
 from personagpt.text.convai2 import read_corpus
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+    from personagpt.study.pairing import Queues
 
 SHORTEST_PASSWORD = 8
 PATIENCE = 2.0  # seconds that a visitor waits while another program keeps the file of recorded talks
@@ -55,6 +68,9 @@ class Options:
     dry_run: bool
     password_file: Path | None
     report: bool
+    review: bool
+    order: str | None
+    source: list[str] | None
 
 
 def command_line(arguments: list[str] | None = None) -> Options:
@@ -66,8 +82,29 @@ def command_line(arguments: list[str] | None = None) -> Options:
     add("--study", metavar="FILE", type=Path, help="a blind study, as this file describes it")
     add("--dry-run", action="store_true", help="... to try it: without pauses, and nothing is kept")
     add("--password-file", metavar="FILE", type=Path, help="a file with the password that visitors need")
-    add("--report", action="store_true", help="print and draw the results of all recorded studies, or of --study")
-    return parse_options(parser, Options, arguments)
+    add(
+        "--report",
+        action="store_true",
+        help="print and draw the results of all recorded studies and imported talks, or of --study",
+    )
+    add("--review", action="store_true", help="let several people label the replies of recorded talks")
+    add("--order", choices=ORDERS, help="... the talks first about which least is known (doubt), or any (random)")
+    add("--source", metavar="SOURCE", action="append", help="... only talks from here: convai2, study:NAME; repeat it")
+    options = parse_options(parser, Options, arguments)
+    check_options(options)
+    return options
+
+
+def check_options(options: Options) -> None:
+    """Raise UserError for options that do not go together."""
+    if options.dry_run and (options.report or not options.study):
+        raise UserError("--dry-run: expected with --study FILE, to try this study")
+    for name in ("study", "report", "model") if options.review else ():
+        if getattr(options, name):
+            raise UserError(f"--{name} is not for --review, which shows recorded talks: leave it out")
+    for name in ("order", "source") if not options.review else ():
+        if getattr(options, name):
+            raise UserError(f"--{name} needs --review")
 
 
 @dataclass(frozen=True)
@@ -82,17 +119,25 @@ class Content:
 def main(arguments: list[str] | None = None) -> int:
     options = command_line(arguments)
     settings = read_settings(options.env)
-    if options.dry_run and (options.report or not options.study):
-        raise UserError("--dry-run: expected with --study FILE, to try this study")
     if options.report:
         return report(settings, *(study_names(options.study) if options.study else ()))
-    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
-    if missing:
-        raise UserError(f"app.py needs {' and '.join(missing)}: pip install -r requirements/page.txt")
+    check_installed("page", "starlette", "uvicorn")
     password = read_password(options)
+    if options.review:
+        check_installed("review", "krippendorff")
+        talks = talks_to_review(options, settings)
+        with closed_pipe_output(), listen(options.host, options.port) as listener:
+            return serve_review(options, settings, talks, password, listener)
     content = read_content(options, settings)
     with closed_pipe_output(), listen(options.host, options.port) as listener:
         return serve(options, settings, content, password, listener)
+
+
+def check_installed(requirements: str, *modules: str) -> None:
+    """Raise UserError where modules of requirements/`requirements`.txt are not installed."""
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise UserError(f"app.py needs {' and '.join(missing)}: pip install -r requirements/{requirements}.txt")
 
 
 def read_password(options: Options) -> str | None:
@@ -150,7 +195,7 @@ def serve(options: Options, settings: Settings, content: Content, password: str 
 
     warnings.simplefilter("ignore")  # a Persona's warnings are for the author of its facts: a visitor
     study, limits, queues = content.study, Limits(), {}
-    models = {program.model for program in study.programs} if study else {options.model}
+    models = {program.model for program in study.local_programs} if study else {options.model}
     with contextlib.ExitStack() as stack:
         folder = settings.save_path / "conversations"
         if options.dry_run:
@@ -161,6 +206,9 @@ def serve(options: Options, settings: Settings, content: Content, password: str 
             queues[model] = ReplyQueue(load_trained(model, settings), recordings, limits.waiting)
             stack.callback(queues[model].close)
         if study:
+            queues |= api_queues(study, queues, recordings, limits.waiting)
+            for api in queues.keys() - models:
+                stack.callback(queues[api].close)
             page = StudyPage(Pairing(study, queues, recordings), limits)
             title = "a trial of the study (nothing is kept) is" if options.dry_run else "the study is"
             routes = study_routes(page)
@@ -168,16 +216,71 @@ def serve(options: Options, settings: Settings, content: Content, password: str 
             page = Page(queues[options.model], content.personas, content.goals, limits)
             routes, title = talk_routes(page), "talk"
         server = make_server(page, routes, password, is_loopback(options.host))
-        host, port = listener.getsockname()[:2]
-        say(f"{title} on http://{f'[{host}]' if ':' in host else host}:{port}/   (Ctrl-C ends it)")
+        say(f"{title} on {address(listener)}   (Ctrl-C ends it)")
         server.run(sockets=[listener])
     return 0
 
 
+def address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def talks_to_review(options: Options, settings: Settings) -> list[Talk]:
+    """Return the recorded talks that reviewers read, in their order. Raises UserError where there is none."""
+    recordings = Recordings(settings.save_path / "conversations")
+    talks = recordings.talks()
+    people = [talk for talk in talks if talk.partner != "partner"]  # a self-play only where it is asked for
+    talks = choose(talks, options.source) if options.source else people
+    talks = in_order(to_review(talks), options.order or ORDERS[0], settings.seed)
+    if not talks:
+        raise UserError(f"{recordings.path}: no talk to review; record some with interact.py or app.py first")
+    return talks
+
+
+def serve_review(
+    options: Options, settings: Settings, talks: list[Talk], password: str | None, listener: socket.socket
+) -> int:
+    """Serve the review of the talks until Ctrl-C."""
+    with importing():
+        from personagpt.page.access import is_loopback
+        from personagpt.page.routes import make_server
+        from personagpt.page.visitors import Limits
+        from personagpt.review.reviewers import ReviewPage
+        from personagpt.review.routes import review_routes
+
+    recordings = Recordings(settings.save_path / "conversations", PATIENCE)
+    page = ReviewPage(recordings, talks, options.order or ORDERS[0], Limits(), settings.seed)
+    server = make_server(page, review_routes(page), password, is_loopback(options.host))
+    say(f"the review of {len(talks)} talks is on {address(listener)}   (Ctrl-C ends it)")
+    server.run(sockets=[listener])
+    return 0
+
+
+def api_queues(study: Study, queues: Queues, recordings: Recordings, most: int) -> Queues:
+    """Return a queue for each of the study's programs behind an API. Each program is asked for a reply first.
+
+    Their replies are restyled as people's words are: to the text of the first model, or of the personas. Raises
+    UserError where a program gives no reply.
+    """
+    apis = dict.fromkeys(program.model for program in study.programs if isinstance(program.model, Api))
+    if not apis:
+        return {}
+    from personagpt.model.api import ApiProgram
+    from personagpt.page.api_replies import ApiQueue
+
+    restyled = queues[study.local_programs[0].model].restyled if queues else study.writing.bring
+    programs = {api: ApiProgram(api) for api in apis}
+    for program in programs.values():
+        program.check()
+    return {api: ApiQueue(programs[api], recordings, most, study.away, restyled) for api in apis}
+
+
 def report(settings: Settings, name: str | None = None, order: Sequence[str] = ()) -> int:
-    """Print and draw the results of the study `name`, its conditions in `order`, or of each study."""
+    """Print and draw the results of the study `name`, its conditions in `order`; without a name, all results."""
     folder = settings.save_path / "conversations"
-    talks = Recordings(folder).talks()
+    recordings = Recordings(folder)
+    talks = recordings.talks()
     for talk in talks:
         try:
             check_study(talk)
@@ -187,19 +290,43 @@ def report(settings: Settings, name: str | None = None, order: Sequence[str] = (
             ) from None
     studies = talks_by_study(talks)
     studies = {study: talks for study, talks in studies.items() if name in (None, study)}
-    if not studies:
+    imported = [talk for talk in talks if is_imported(talk) and name is None]
+    reviews = [review for review in Reviews(recordings).all() if review.finished] if name is None else []
+    if not studies and not imported and not reviews:
         wanted = f"the study {name}" if name else "a study"
         raise UserError(f"{folder / NAME}: no talk of {wanted} is on record; app.py --study FILE records them")
     with importing():
+        from personagpt.study.imported import draw_imported, imported_results, imported_table
         from personagpt.study.report import draw, table
         from personagpt.study.results import results
 
-    for study, talks in studies.items():
-        figures, path = results(talks, settings.seed, order), folder / f"report-{study}.json"
-        write_json(path, figures)
-        write_figure(path.with_suffix(".png"), draw(study, figures))
-        say(f"{table(study, figures)}\n\nin {path}, drawn in {path.with_suffix('.png')}\n")
+    for study, part in studies.items():
+        figures = results(part, settings.seed, order)
+        write_report(folder / f"report-{study}.json", figures, table(study, figures), draw(study, figures))
+    if imported:
+        figures = imported_results(imported, settings.seed)
+        write_report(folder / "imported.json", figures, imported_table(figures), draw_imported(figures))
+    if reviews:
+        report_reviews(reviews, talks, settings)
     return 0
+
+
+def report_reviews(reviews: list[Review], talks: list[Talk], settings: Settings) -> None:
+    """Print and draw the results of the finished reviews."""
+    check_installed("review", "krippendorff")
+    with importing():
+        from personagpt.review.report import draw_review, review_results, review_table
+
+    figures = review_results(reviews, talks, settings.seed)
+    path = settings.save_path / "conversations" / "review.json"
+    write_report(path, figures, review_table(figures), draw_review(figures))
+
+
+def write_report(path: Path, figures: dict[str, Any], table: str, drawing: Drawing) -> None:
+    """Write the figures to `path`, the drawing beside them, and print the table."""
+    write_json(path, figures)
+    write_figure(path.with_suffix(".png"), drawing)
+    say(f"{table}\n\nin {path}, drawn in {path.with_suffix('.png')}\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,11 @@
     python evaluate.py --orders 5                      how far the perplexity depends on the order of the facts
     python evaluate.py --generate 500 --nli MODEL      do replies contradict the persona? MODEL is an NLI classifier
     python evaluate.py --dnli valid_attributes.jsonl   is a reply that contradicts likelier? Dialogue NLI's ranking sets
+    python evaluate.py --api FILE --generate 100       replies of a program behind an API (docs/api.md); loads no model
     python evaluate.py --runs save/a save/b            settings, last figures and loss curves of runs; loads no model
+    python evaluate.py --interview 3                   three questions: which of 20 personas is behind the model?
+    python evaluate.py --interview 3 --api FILE        behind a program elsewhere? docs/api.md explains the file
+    python evaluate.py --interview 3 --talks FILE      behind recorded talks? as interact.py --export writes them
     python evaluate.py --out scores.json               another file for the figures
 
 Reads   the model, and data_path/valid_both_original_no_cands.txt (without it, save_path/valid_data.safetensors).
@@ -32,10 +36,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from personagpt.detection.sides import read_exported, sides_of_talks
 from personagpt.errors import UserError
 from personagpt.files import check_present, expanded, read_json, write_json
+from personagpt.model.api_settings import Api, read_api
 from personagpt.model.folders import find_classifier, find_model
 from personagpt.output import say
+from personagpt.scoring.interview_plan import ORDERS, InterviewPlan, RecordedTalk
 from personagpt.sequences.goals import Goal, read_goals
 from personagpt.settings import Settings, read_settings
 from personagpt.signals import importing
@@ -58,6 +65,11 @@ class Options:
     nli: str | None
     dnli: Path | None
     runs: list[str] | None
+    interview: int
+    ask: list[str] | None
+    api: Path | None
+    talks: Path | None
+    without_facts: bool
     out: Path | None
 
 
@@ -73,7 +85,12 @@ def command_line(arguments: list[str] | None = None) -> Options:
     parser.add_argument("--orders", metavar="K", type=int, default=0, help="orders of the facts, 2 or more")
     parser.add_argument("--nli", metavar="MODEL", help="a classifier of sentence pairs: a folder or hub name")
     parser.add_argument("--dnli", metavar="FILE", type=Path, help="a ranking set of Dialogue NLI")
+    parser.add_argument("--api", metavar="FILE", type=Path, help="a program behind an API, as this file names it")
     parser.add_argument("--runs", metavar="FOLDER", nargs="+", help="the save_paths of two or more runs")
+    parser.add_argument("--interview", metavar="K", type=int, default=0, help="questions: who of 20 personas replies?")
+    parser.add_argument("--ask", choices=ORDERS, nargs="+", help="orders of the questions (default: all three)")
+    parser.add_argument("--talks", metavar="FILE", type=Path, help="judge the first K replies of recorded talks")
+    parser.add_argument("--without-facts", action="store_true", help="a check: the partner has no facts: chance")
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="default: save_path/samples/eval.json, or a file beside it"
     )
@@ -98,8 +115,38 @@ def check_options(options: Options) -> None:
         raise UserError(f"--orders {options.orders}: expected a number of orders to compare, 2 or more")
     if options.nli is not None and not options.generate:
         raise UserError("--nli reads generated replies: add --generate N")
+    check_interview(options)
+    if options.api is not None and not options.interview:
+        check_api(options)
     if options.generate and find_spec("sacrebleu") is None:
         raise UserError("--generate needs sacrebleu: pip install -r requirements.txt")
+
+
+def check_interview(options: Options) -> None:
+    """Raise UserError where an option of interviews cannot be right, or stands without --interview."""
+    given = [name for name in ("ask", "talks", "without_facts") if getattr(options, name)]
+    if options.interview < 0:
+        raise UserError(f"--interview {options.interview}: expected a number of questions, 1 or more")
+    if given and not options.interview:
+        raise UserError(f"--{given[0].replace('_', '-')} is for interviews: add --interview K")
+    if options.interview and options.compare:
+        raise UserError("--interview needs one judge: leave out --compare, and name the judge with --model")
+    if options.talks is not None and not options.talks.is_file():
+        raise UserError(f"--talks {options.talks}: there is no such file")
+    for name in ("ask", "without_facts", "api") if options.talks is not None else ():
+        if getattr(options, name):
+            raise UserError(f"--talks: recorded talks are over, nobody is asked: leave out --{name.replace('_', '-')}")
+    if options.interview and options.api is not None and options.generate:
+        raise UserError("--api answers questions or gives replies: leave out --interview or --generate")
+
+
+def check_api(options: Options) -> None:
+    """Raise UserError where --api stands beside an option that needs a model on this machine, or without --generate."""
+    for name in ("model", "compare", "identify", "orders", "dnli", "runs"):
+        if getattr(options, name):
+            raise UserError(f"--api: only the words of a program behind an API are known: leave out --{name}")
+    if not options.generate:
+        raise UserError("--api: expected with --generate N, the number of replies to ask for, or with --interview K")
 
 
 def check_runs(options: Options, parser: ArgumentParser) -> None:
@@ -119,7 +166,8 @@ def main(arguments: list[str] | None = None) -> int:
         return show_runs(options)
     settings = read_settings(options.env)
     goals = read_goals(settings.goals)
-    for name in options.compare or [options.model]:
+    api = None if options.api is None or options.interview else read_api(options.api)
+    for name in [] if api else options.compare or [options.model]:
         find_model(name, settings, command("train.py", options.env))
     if options.nli is not None:
         options = replace(options, nli=find_classifier(options.nli))
@@ -129,10 +177,40 @@ def main(arguments: list[str] | None = None) -> int:
         corpus = read_corpus(path)
         if options.side != "both" and not corpus.has_response_of(SIDES.index(options.side)):
             raise UserError(f"{path}: no response of the speaker who talks {options.side}; leave out --side")
+    elif api is not None:
+        raise UserError(f"{path}: no such file; name the text of a program behind an API with --text FILE")
     else:
         corpus = None
         check_present(settings.tensors("valid"), command("preprocess_dataset.py", options.env))
-    return evaluate(options, settings, path, corpus, goals, rankings)
+    if api is not None:
+        return evaluate_api(api, options, settings, path, corpus)
+    interview = plan_interview(options, goals) if options.interview else None
+    return evaluate(options, settings, path, corpus, goals, rankings, interview)
+
+
+def plan_interview(options: Options, goals: list[Goal]) -> InterviewPlan:
+    """Return whom to interview. Raises UserError for a file that cannot be used, and if a program does not reply."""
+    asked = options.interview, tuple(goal.text for goal in goals), tuple(options.ask or ORDERS)
+    told = {"with_facts": not options.without_facts}
+    if options.talks is not None:
+        sides, _ = sides_of_talks(read_exported(options.talks))
+        programs = [side for side in sides if side.is_program]
+        talks = [RecordedTalk(list(side.persona), list(side.utterances), side.speaker) for side in programs]
+        return InterviewPlan(*asked, options.talks.name, talks=tuple(talks))
+    without = " without facts" if options.without_facts else ""
+    if options.api is None:
+        return InterviewPlan(*asked, f"own model{without}", **told)
+    from personagpt.model.api import ApiProgram
+
+    program = ApiProgram(read_api(options.api))
+    plan = InterviewPlan(
+        *asked,
+        f"{program.api.name}{without}",
+        lambda facts, histories: list(program.replies(list(zip(facts, histories, strict=True)))),
+        **told,
+    )
+    program.check()
+    return plan
 
 
 def show_runs(options: Options) -> int:
@@ -150,6 +228,7 @@ def evaluate(
     corpus: Corpus | None,
     goals: list[Goal],
     rankings: tuple[str, Corpus] | None,
+    interview: InterviewPlan | None,
 ) -> int:
     """Score one model, or compare two, on the text `path`, and write the figures."""
     with importing():
@@ -160,7 +239,7 @@ def evaluate(
 
     classifier = load_classifier(options.nli) if options.nli else None
     asked = options.generate, options.identify, options.by_turn, options.orders
-    plan = EvaluationPlan(path, corpus, goals, options.side, *asked, classifier, rankings)
+    plan = EvaluationPlan(path, corpus, goals, options.side, *asked, classifier, rankings, interview)
     if options.compare:
         figures = compare_models(options.compare, plan, settings)
     else:
@@ -175,6 +254,26 @@ def evaluate(
     return 0
 
 
+def evaluate_api(api: Api, options: Options, settings: Settings, path: Path, corpus: Corpus) -> int:
+    """Score the replies of a program behind an API to the text `path`, and write the figures."""
+    api.key()
+    with importing():
+        from personagpt.model.api import ApiProgram
+        from personagpt.scoring.api import score_api
+        from personagpt.scoring.evaluation import EvaluationPlan, with_earlier
+        from personagpt.scoring.nli import load_classifier
+
+    program = ApiProgram(api)
+    program.check()
+    classifier = load_classifier(options.nli) if options.nli else None
+    plan = EvaluationPlan(path, corpus, [], options.side, options.generate, by_turn=options.by_turn, nli=classifier)
+    figures = score_api(program, plan, settings.max_turns)
+    out = options.out or settings.save_path / "samples" / file_name(options, figures)
+    write_json(out, with_earlier(figures, read_json(out)))
+    say(f"\nfigures in {out}")
+    return 0
+
+
 def file_name(options: Options, figures: dict[str, Any]) -> str:
     """Return eval.json for the run's own model and validation text, and another name for another model, text or side.
 
@@ -183,6 +282,8 @@ def file_name(options: Options, figures: dict[str, Any]) -> str:
     names = ["compare", *options.compare] if options.compare else ["eval"]
     if options.model is not None:
         names.append(options.model)
+    if options.api is not None and not options.interview:
+        names += ["api", options.api.stem]
     names[1:] = map(model_title, names[1:])
     if options.text is not None:
         names.append(options.text.stem)

@@ -9,15 +9,20 @@
     python import_dialogues.py a.csv --to my_data --columns "speaker=who, text=says, talk=scene"
     python import_dialogues.py talks.jsonl --to my_data --keep-going  leave out however many records do not parse
     python import_dialogues.py my_data/*.txt --export-messages chat.jsonl   the way back: chat messages
+    python import_dialogues.py data_volunteers.json --talks           people's talks with programs become recorded talks
 
 Reads   files in the formats of personagpt/importing/layouts/, recognised by their content.
 Writes  FOLDER/train_both_original_no_cands.txt, valid_both_original_no_cands.txt; never over a file that is there.
+        With --talks: save_path/conversations/talks.sqlite, each talk once.
 """
 
 from __future__ import annotations
 
 from utils import command, new_parser, parse_options, run_script
 
+import hashlib
+import json
+import re
 import shlex
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -34,6 +39,7 @@ from personagpt.importing.steps import (
     count_turns,
     finish,
     is_paragraph,
+    join_turns,
     keep_speaker,
     mend_talk,
     pauses,
@@ -43,7 +49,9 @@ from personagpt.importing.steps import (
 from personagpt.importing.table import LAYOUTS
 from personagpt.importing.talks import ImportedTalk, RecordError
 from personagpt.output import counted, say, warn
-from personagpt.settings import TEXT_NAMES, Settings
+from personagpt.records.database import Recordings
+from personagpt.records.talks import IMPORTED, UNKNOWN_DAY, Talk, Thumb, Turn
+from personagpt.settings import TEXT_NAMES, Settings, read_settings
 from personagpt.text.convai2 import Dialogue, write_corpus
 from personagpt.text.persona_file import read_persona_file
 from personagpt.text.splitting import split_dialogues
@@ -60,6 +68,7 @@ class Options:
     files: list[Path]
     to: Path | None
     export_messages: Path | None
+    talks: bool
     format: str | None
     columns: str | None
     speaker: str | None
@@ -102,6 +111,9 @@ def command_line(arguments: list[str] | None = None) -> Options:
     target.add_argument(
         "--export-messages", metavar="FILE", type=Path, help="write the dialogues as chat messages, JSON lines"
     )
+    target.add_argument(
+        "--talks", action="store_true", help="record talks between people and programs, as interact.py records its own"
+    )
     add("--format", choices=LAYOUTS, help="(default: recognised by the content)")
     add("--columns", metavar="MAP", help='of a table or JSON: "speaker=name, text=line, talk=scene, persona=bio"')
     add("--speaker", metavar="NAME", help="who replies; everybody else is the partner")
@@ -130,6 +142,9 @@ def check_options(options: Options) -> None:
         raise UserError(f"--columns reads any table or JSON; leave --format {options.format} away")
     if options.to and options.to.is_file():
         raise UserError(f"--to {options.to}: there is a file of that name; expected a folder")
+    for name in ("columns", "speaker", "persona_file", "gap", "valid", "add") if options.talks else ():
+        if getattr(options, name) is not None and getattr(options, name) is not False:  # 0.0 == False
+            raise UserError(f"--{name.replace('_', '-')} is for dialogues to train on: leave it out beside --talks")
     if options.export_messages and options.export_messages.exists():
         raise UserError(f"{options.export_messages} is there already and stays as it is: name another file")
 
@@ -139,10 +154,13 @@ def main(arguments: list[str] | None = None) -> int:
     mapping = parse_mapping(options.columns) if options.columns else None
     facts = read_persona_file(options.persona_file) if options.persona_file else []
     texts = check_texts(options) if options.to else {}
+    settings = read_settings(options.env) if options.talks else None
     reading = read_files(options, mapping)
+    if settings:
+        return record_talks(options, reading, settings)
     choose_speaker(options, reading, facts)
     finish_talks(options, reading)
-    check_failed(reading, options.keep_going)
+    check_failed(reading, len(reading.dialogues), options.keep_going)
     if options.export_messages:
         lines = [f"{line}\n" for line in message_lines(reading.dialogues)]
         write_atomically(options.export_messages, "".join(lines))
@@ -156,6 +174,51 @@ def main(arguments: list[str] | None = None) -> int:
         warn(f"warning: {parts.warning}")
     say(f"text in {options.to}; next: {next_command(options)}")
     return 0
+
+
+def record_talks(options: Options, reading: Reading, settings: Settings) -> int:
+    """Record the talks between people and programs, each once, however often its file is imported."""
+    if other := next((talk for talk in reading.talks if talk.encounter is None), None):
+        raise UserError(
+            f"{other.place}: does not say who is a person and who is a program; --talks reads data_*.json and "
+            "export_*.json of ConvAI2's site"
+        )
+    check_failed(reading, len(reading.talks), options.keep_going)
+    talks = [recorded_talk(join_turns(talk)) for talk in reading.talks]
+    recordings = Recordings(settings.save_path / "conversations")
+    count = recordings.add(talks)
+    assumed = sum(talk.encounter.is_assumed for talk in reading.talks)
+    if assumed:
+        reading.notes.append(
+            f"{counted(assumed, 'talks')} without classes of the speakers: participant2 is taken for the program"
+        )
+    line = f"{', '.join(reading.formats)}: {counted(count, 'talks')} recorded in {recordings.path}"
+    line += f"; {len(talks) - count:,} are on record already" if count < len(talks) else ""
+    say("\n".join([line + what_is_left_out(reading), *reading.notes]))
+    say(f"next: {command('interact.py', options.env)} --stats")
+    return 0
+
+
+def recorded_talk(talk: ImportedTalk) -> Talk:
+    """Return a talk of a person with a program, whose turns are joined, as it is recorded.
+
+    Its id is a checksum of what was said and of both personas, so that another file of the same talk adds nothing.
+    """
+    about, file = talk.encounter, Path(talk.place.rpartition(": ")[0]).stem
+    start, end = (time.isoformat(timespec="milliseconds") if time else "" for time in (about.started, about.ended))
+    day = start[: len(UNKNOWN_DAY)] or UNKNOWN_DAY
+    times = [start or day, *[day] * (len(talk.turns) - 2), end or day]
+    speakers = {about.person: "human", about.program: "model"}
+    turns = [Turn(speakers[turn.speaker], turn.text, time) for turn, time in zip(talk.turns, times, strict=True)]
+    personas = talk.facts.get(about.program, []), talk.facts.get(about.person, [])
+    content = json.dumps([[(turn.speaker, turn.text) for turn in turns], personas])
+    return Talk(
+        about.model, "", {}, personas[0], partner_persona=personas[1], turns=turns,
+        thumbs=[Thumb(number, up) for number, turn in enumerate(talk.turns) for up in turn.thumbs],
+        started=times[0], id=hashlib.sha256(content.encode()).hexdigest()[:32],
+        source=f"{IMPORTED}:" + re.sub(r"[^\w.-]", "-", file),
+        participant=about.participant, ratings={**about.ratings},
+    )  # fmt: skip
 
 
 def check_texts(options: Options) -> dict[str, Path]:
@@ -264,9 +327,9 @@ def finish_talks(options: Options, reading: Reading) -> None:
         )
 
 
-def check_failed(reading: Reading, keep_going: bool) -> None:
-    """Name the first records that are no dialogue; raise UserError where they are too many, or nothing is left."""
-    failed, parsed = len(reading.failed), len(reading.dialogues)
+def check_failed(reading: Reading, parsed: int, keep_going: bool) -> None:
+    """Name the first records that are no dialogue; raise UserError where they are too many, or none has `parsed`."""
+    failed = len(reading.failed)
     for line in reading.failed[:SHOWN]:
         warn(line)
     if failed > SHOWN:
@@ -319,10 +382,7 @@ def summary(reading: Reading, parts: Parts | None = None) -> str:
         line += f"{counted(len(parts.train), 'dialogues')} for training, {len(parts.valid):,} for validation"
     else:
         line += counted(len(dialogues), "dialogues")
-    if reading.failed:
-        line += f"; {counted(len(reading.failed), 'records')} left out for mistakes"
-    if reasons := left_out(reading):
-        line += f"; left out: {reasons}"
+    line += what_is_left_out(reading)
     if parts and parts.crossing:
         line += f"; {counted(parts.crossing, 'dialogues')} left out whose two personas fell into different parts"
     if parts and parts.held_back:
@@ -331,6 +391,12 @@ def summary(reading: Reading, parts: Parts | None = None) -> str:
     if 2 in given and (lacking := len(given) - given.count(2)):
         line += f"; {lacking:,} lack a persona that others have: that speaker trains without facts"
     return "\n".join([line, *reading.notes])
+
+
+def what_is_left_out(reading: Reading) -> str:
+    """Return the part of the summary line about the records and messages that were left out."""
+    mistakes = f"; {counted(len(reading.failed), 'records')} left out for mistakes" if reading.failed else ""
+    return mistakes + (f"; left out: {reasons}" if (reasons := left_out(reading)) else "")
 
 
 def left_out(reading: Reading) -> str:

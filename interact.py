@@ -5,6 +5,7 @@
     python interact.py --random-persona --seed 7                a validation dialogue's persona, a repeatable talk
     python interact.py --self-play --turns 10                   two personas talk to each other
     python interact.py --self-play --talks 200                  many such talks, made together, for detect.py
+    python interact.py --self-play --talks 20 --api FILE        ... the partner is a program behind an API (docs/api.md)
     echo "hi ! how are you ?" | python interact.py --random-persona
     python interact.py --export FOLDER [--only-flagged]         recorded talks -> text for preprocess_dataset.py
     python interact.py --export FOLDER --source self-play       ... talks of the model with itself
@@ -29,6 +30,7 @@ from functools import partial
 from pathlib import Path
 
 from personagpt.errors import RunError, UserError
+from personagpt.model.api_settings import Api, read_api
 from personagpt.model.folders import find_model
 from personagpt.model.sampling import RANGES, Sampling
 from personagpt.output import say, warn
@@ -75,6 +77,7 @@ class Options:
     self_play: bool
     turns: int
     talks: int | None
+    api: Path | None
     export: str | None  # a folder; empty if --publish names the folder
     publish: Path | None
     study: str | None
@@ -106,6 +109,7 @@ def command_line(arguments: list[str] | None = None) -> Options:
     add("--self-play", action="store_true", help="two personas talk to each other")
     add("--turns", metavar="N", type=int, default=10, help="utterances of a self-play (10)")
     add("--talks", metavar="N", type=int, help="... N talks between personas of the validation text, not printed")
+    add("--api", metavar="FILE", type=Path, help="... the partner is a program behind an API, as this file names it")
     records = parser.add_mutually_exclusive_group()
     write = "write the recorded talks: ConvAI2 text, JSON, flags"
     records.add_argument("--export", metavar="FOLDER", nargs="?", const="", help=write)
@@ -136,6 +140,7 @@ def check_options(options: Options) -> None:
             options.talks is None or (options.self_play and options.talks >= 1 and not facts_given),
             "1 or more, with --self-play and without a persona: they are the validation text's",
         ),
+        ("api", options.api is None or options.self_play, "used together with --self-play"),
         ("seed", options.seed is None or 0 <= options.seed < 2**62, "0 or more, below 2**62"),
         ("publish", not options.publish or options.export == "", "--export --publish FOLDER, with this folder only"),
         ("study", options.export is not None or not options.study, "used together with --export"),
@@ -156,8 +161,11 @@ def main(arguments: list[str] | None = None) -> int:
         return use_records(options, settings)
     find_model(options.model, settings, command("train.py", options.env))
     goals = read_goals(settings.goals)
+    api = None if options.api is None else read_api(options.api)
+    if api is not None:
+        api.key()
     pairs = known_personas(settings) if options.self_play or options.random_persona else []
-    return talk(options, settings, facts, goals, pairs)
+    return talk(options, settings, facts, goals, pairs, api)
 
 
 def read_facts(options: Options) -> list[str]:
@@ -245,22 +253,31 @@ def export_to_train(talks: list[Talk], options: Options, settings: Settings) -> 
     say(f"text in {target}; {start}; next: {command('preprocess_dataset.py', options.env, **changed)}")
 
 
-def talk(options: Options, settings: Settings, facts: list[str], goals: list[Goal], pairs: list[Pair]) -> int:
-    """Load the model and talk; `pairs` are personas of the validation text, for a random persona and self-play."""
+def talk(
+    options: Options, settings: Settings, facts: list[str], goals: list[Goal], pairs: list[Pair], api: Api | None
+) -> int:
+    """Load the model and talk; `pairs` are personas of the validation text, for a random persona and self-play.
+
+    In a self-play `api` is the partner, where there is one.
+    """
     warn("loading ...")
     with importing():
+        from personagpt.model.api import ApiProgram
         from personagpt.model.loading import load_trained
         from personagpt.talking.commands import Commands, answer_lines, completions, type_persona
         from personagpt.talking.self_play import play, self_play
         from personagpt.talking.session import Session
 
+    program = None if api is None else ApiProgram(api)
+    if program is not None:
+        program.check()
     trained = load_trained(options.model, settings)
     sampling = Sampling(**{name: getattr(options, name) for name in RANGES})
     recordings = Recordings(settings.save_path / "conversations")
     partner_facts, drawn_facts = random.Random(options.seed).choice(pairs) if pairs else ([], [])
     is_drawn, facts = not facts, facts or drawn_facts
     shown = {"max_history": options.history, "as_typed": options.as_typed or options.talks is not None}
-    session = Session(trained, sampling, options.seed, recordings, options.goal, **shown)
+    session = Session(trained, sampling, options.seed, recordings, options.goal, program, **shown)
     try:
         if options.talks:
             count = 0

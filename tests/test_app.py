@@ -175,3 +175,71 @@ def test_a_report_of_a_study_that_is_none_is_one_line(tmp_path, write_settings, 
     assert outcome.status == 2
     assert outcome.line.endswith(f"interact.py --delete-talk {talk.id} deletes it")
     assert not list(tmp_path.rglob("report*")) + list(tmp_path.rglob("*.json"))
+
+
+def review_by_two(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+    """Two reviewers read the only talk; one of them gives a label."""
+    thread = threading.Thread(target=uvicorn_run, args=[server, sockets])
+    thread.start()
+    wait_until(lambda: server.started)
+    for kinds in (["off-topic"], []):
+        who = Visitor(SimpleNamespace(port=sockets[0].getsockname()[1]))
+        talk = who.ask("GET", "/api/review").json["talk"]["id"]
+        assert who.ask("POST", "/api/review/label", {"talk": talk, "turn": 1, "kinds": kinds}).status == 200
+        assert who.ask("POST", "/api/review/finish", {"talk": talk}).json["talk"] is None
+    server.should_exit = True
+    thread.join()
+
+
+uvicorn_run = uvicorn.Server.run
+
+
+def test_a_review_and_its_report_need_no_model(tmp_path, write_settings, run, monkeypatch) -> None:
+    folder = tmp_path / "save" / "conversations"
+    env = write_settings(save_path=tmp_path / "save")
+    nothing = run(app.main, "--env", env, "--port", 0, "--review")
+    assert nothing.status == 2
+    assert nothing.line.endswith("no talk to review; record some with interact.py or app.py first")
+    typed, imported = make_talk("a", "b", flags=((1, "unsafe"),)), make_talk("c", "d", source="convai2:data")
+    Recordings(folder).save(typed, imported, make_talk("e", "f", partner="partner"))
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server, sockets: None)
+    both = run(app.main, "--env", env, "--port", 0, "--review")
+    assert (both.status, both.err) == (0, "")
+    assert both.out.startswith("the review of 2 talks is on http://127.0.0.1:")
+    monkeypatch.setattr(uvicorn.Server, "run", review_by_two)
+    options = ("--review", "--source", "interact.py", "--order", "random")
+    one = run(app.main, "--env", env, "--port", 0, *options)
+    assert (one.status, one.err) == (0, "")
+    found = run(app.main, "--env", env, "--report")
+    assert (found.status, found.err) == (0, "")
+    assert "review: 1 talks, of which 1 by at least two of 2 reviewers; order: random\n" in found.out
+    kinds = read_json(folder / "review.json")["kinds"]
+    assert kinds["off-topic"]["reviewed"] == {"value": 50, "count": 2}
+    assert kinds["unsafe"]["flagged"] == {"value": 100, "count": 1}
+    assert (folder / "review.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--review", "--study", "s.toml"], "--study is not for --review, which shows recorded talks: leave it out"),
+        (["--review", "--report"], "--report is not for --review, which shows recorded talks: leave it out"),
+        (["--order", "random"], "--order needs --review"),
+        (["--source", "app.py", "--report"], "--source needs --review"),
+    ],
+)
+def test_options_of_a_review(write_settings, run, options, problem) -> None:
+    outcome = run(app.main, "--env", write_settings(), *options)
+    assert (outcome.status, outcome.line) == (2, f"error: {problem}")
+
+
+def test_the_report_of_imported_talks(tmp_path, write_settings, run) -> None:
+    folder = tmp_path / "save" / "conversations"
+    talk = make_talk("a", "b", source="convai2:data", ratings={"eval_score": 4})
+    Recordings(folder).save(talk)
+    env = write_settings(save_path=tmp_path / "save")
+    found = run(app.main, "--env", env, "--report")
+    assert (found.status, found.err) == (0, "")
+    assert found.out.startswith("imported: 1 talks of 1 participants with other programs\n")
+    assert read_json(folder / "imported.json")["programs"]["m"]["eval_score"] == {"value": 4, "count": 1}
+    assert (folder / "imported.png").read_bytes().startswith(b"\x89PNG")

@@ -22,11 +22,14 @@ from personagpt.sequences.dataset import tensor_metadata
 from personagpt.settings import TEXT_NAMES, read_settings
 from personagpt.training.checkpoint import redirect_link
 from personagpt.training.resume import data_identity
+from tests.api_server import KEY, refusing, serving, streamed
+from tests.records.making import make_talk
 from tests.scoring.helpers import CANDIDATES, PLAIN, dataset_of, ranking_record
 
 OPTIONS = {"env": Path(".env"), "generate": 0, "identify": False, "by_turn": False, "out": None}
 OPTIONS |= {"model": None, "text": None, "side": "both", "compare": None}
 OPTIONS |= {"orders": 0, "nli": None, "dnli": None, "runs": None}
+OPTIONS |= {"interview": 0, "ask": None, "api": None, "talks": None, "without_facts": False}
 
 
 @pytest.fixture
@@ -95,6 +98,7 @@ def test_goals_are_scored_beside_the_rest(run, settings_file, tmp_path, monkeypa
         ({"text": Path("a/valid_both_original.txt")}, "eval-valid_both_original.json"),
         ({"model": "m", "text": Path("t.txt")}, "eval-m-t.json"),
         ({"side": "second"}, "eval-second.json"),
+        ({"api": Path("a/large.toml"), "side": "second"}, "eval-api-large-second.json"),
         ({"model": "m", "text": Path("t.txt"), "side": "first"}, "eval-m-t-first.json"),
     ],
 )
@@ -378,6 +382,57 @@ def test_figures_of_the_same_model_and_text_stay_in_the_file(run, settings_file,
     assert all("word_f1" in written[part] for part in ("a", "b", "differences"))
 
 
+@pytest.fixture
+def three_goals(tmp_path, monkeypatch) -> None:
+    (tmp_path / "goals.tsv").write_text("".join(f"ask about {name}.\task\t{name}\n" for name in ("a", "b", "c")))
+    monkeypatch.setenv("goals", str(tmp_path / "goals.tsv"))
+
+
+def test_interviews_are_printed_and_stay_in_the_file(run, settings_file, tmp_path, text, three_goals) -> None:
+    out = tmp_path / "scores.json"
+    options = ["--env", settings_file, "--text", text, "--out", out]
+    outcome = run(evaluate.main, *options, "--interview", 1, "--ask", "random", "fixed")
+    assert outcome.status == 0
+    first = json.loads(out.read_text())["interviews"]
+    assert list(first) == ["own model, random", "own model, fixed"]
+    assert "interviews: 4, each among 4 personas: chance 25.0 %, 0.52 and 1.39 nats" in outcome.out
+    assert re.search(r"^ +1  own model, fixed +[\d.]+ % \([\d.]+ to [\d.]+\)", outcome.out, re.MULTILINE)
+    assert "less the same interviews with random questions" in outcome.out
+    assert run(evaluate.main, *options, "--interview", 1, "--ask", "fixed", "--without-facts").status == 0
+    assert run(evaluate.main, *options).status == 0
+    later = json.loads(out.read_text())["interviews"]
+    assert later == first | {"own model without facts, fixed": later["own model without facts, fixed"]}
+    outcome = run(evaluate.main, *options, "--interview", 4)
+    assert (outcome.status, outcome.err.count("\n")) == (2, 1)
+    assert "--interview 4: every question needs another goal; the settings have 3" in outcome.err
+
+
+def test_a_program_behind_an_api_and_recorded_talks_are_interviewed(
+    run, settings_file, tmp_path, text, three_goals
+) -> None:
+    out = tmp_path / "scores.json"
+    options = ["--env", settings_file, "--text", text, "--out", out, "--interview", 1]
+    with serving(streamed("I have two dogs.")) as server:
+        (tmp_path / "api.toml").write_text(f'url = "{server.url}"\napi_model = "large-1"\n')
+        outcome = run(evaluate.main, *options, "--ask", "fixed", "--api", tmp_path / "api.toml")
+    assert outcome.status == 0
+    assert len(server.requests) == 1 + 4  # a check before the model is loaded, and each of four personas
+    systems = {request["messages"][0]["content"] for request in server.requests[1:]}
+    assert systems == {"i have two dogs.\ni work as a nurse.", "i like rap music .", "i am old.", "i play the banjo."}
+    with serving(refusing(401, "no")) as server:
+        (tmp_path / "api.toml").write_text(f'url = "{server.url}"\napi_model = "large-1"\n')
+        outcome = run(evaluate.main, *options, "--api", tmp_path / "api.toml")
+    assert (outcome.status, outcome.err.count("\n")) == (2, 1)
+    talks = [make_talk("hi !", "i ski .", persona=["i ski ."]), make_talk("hi !", persona=["i run ."])]
+    (tmp_path / "talks.jsonl").write_text("".join(talk.line() for talk in talks))
+    outcome = run(evaluate.main, *options, "--talks", tmp_path / "talks.jsonl")
+    assert outcome.status == 0
+    assert "interviews: 1, each among 5 personas" in outcome.out
+    names = list(json.loads(out.read_text())["interviews"])
+    assert names[1:] == ["talks.jsonl, recorded"]
+    assert re.fullmatch(r"api://127\.0\.0\.1:\d+/large-1, fixed", names[0])
+
+
 def test_models_of_different_vocabularies_compare_by_words(run, settings_file, tmp_path, base, text) -> None:
     from transformers import AutoTokenizer
 
@@ -402,6 +457,29 @@ def test_models_of_different_vocabularies_compare_by_words(run, settings_file, t
     assert re.search(r"^perplexity +[\d.]+ +[\d.]+$", outcome.out, re.MULTILINE)
 
 
+def test_a_program_behind_an_api(run, settings_file, tmp_path, text, monkeypatch) -> None:
+    monkeypatch.setenv("TEST_KEY", KEY)
+    file = tmp_path / "large.toml"
+    options = "--env", settings_file, "--api", file, "--text", text, "--generate", 3, "--by-turn"
+    with serving(streamed("i like rap music")) as server:
+        file.write_text(f'url = "{server.url}"\napi_model = "m"\nkey_env = "TEST_KEY"\n')
+        outcome = run(evaluate.main, *options)
+        server.answers = [refusing(404, "no such model")]
+        failed = run(evaluate.main, *options)
+        monkeypatch.delenv("TEST_KEY")
+        keyless = run(evaluate.main, *options)
+    assert (outcome.status, outcome.err.split("\r")[-1].strip()) == (0, "")
+    written = (tmp_path / "save" / "samples" / "eval-api-large-cands.json").read_text()
+    figures = json.loads(written)
+    assert figures["model"] == f"api://127.0.0.1:{server.server_port}/m"
+    assert {"word_f1", "bleu_4", "generated", "prompt_sha256", "by_turn"} <= figures.keys()
+    assert KEY not in written + outcome.out
+    assert (failed.status, keyless.status) == (2, 2)
+    assert "no such model, or no such address: check api_model and url (HTTP 404): no such model" in failed.err
+    assert keyless.err.startswith("error: key_env: the environment has no variable of this name")
+    assert (failed.err.count("\n"), keyless.err.count("\n")) == (1, 1)
+
+
 def test_a_model_without_persona_tokens(run, settings_file, base) -> None:
     outcome = run(evaluate.main, "--env", settings_file, "--model", base)
     assert outcome.status == 2
@@ -420,9 +498,23 @@ def test_a_model_without_persona_tokens(run, settings_file, base) -> None:
         (["--compare", "./nowhere", "{tmp}/save/checkpoint/model"], "./nowhere: there is no such folder"),
         (["--compare", "a", "b", "--model", "c"], "--compare takes both models: leave out --model c"),
         (["--text", "nowhere.txt"], "there is no such file"),
+        (["--api", "x.toml"], "--api: expected with --generate N, the number of replies"),
+        (["--api", "x.toml", "--identify"], "of a program behind an API are known: leave out --identify"),
+        (["--api", "x.toml", "--generate", "3"], "x.toml: cannot read it: No such file"),
         (["--generate", "-1"], "expected a number of replies"),
         (["--out", "{tmp}/data"], "/data: a folder; name a file in it"),
         (["--text", "{tmp}/bad.txt"], "bad.txt:1: no line number"),
+        (["--interview", "-1"], "--interview -1: expected a number of questions, 1 or more"),
+        (["--interview", "1"], "--interview 1: every question needs another goal; the settings have none: set goals"),
+        (["--interview", "1", "--compare", "a", "b"], "leave out --compare, and name the judge with --model"),
+        (["--ask", "fixed"], "--ask is for interviews: add --interview K"),
+        (["--without-facts"], "--without-facts is for interviews: add --interview K"),
+        (["--interview", "1", "--talks", "nowhere"], "--talks nowhere: there is no such file"),
+        (["--interview", "1", "--talks", "{tmp}/bad.txt", "--ask", "fixed"], "nobody is asked: leave out --ask"),
+        (["--interview", "1", "--talks", "{tmp}/bad.txt", "--without-facts"], "leave out --without-facts"),
+        (["--interview", "1", "--talks", "{tmp}/bad.txt"], "bad.txt:1: no talk as interact.py --export writes it"),
+        (["--interview", "1", "--talks", "{tmp}/bad.txt", "--api", "x"], "leave out --api"),
+        (["--interview", "1", "--api", "x", "--generate", "1"], "leave out --interview or --generate"),
         (["--text", "{tmp}/self.txt", "--side", "first"], "self.txt: no response of the speaker who talks first;"),
         (["--text", "{tmp}/short.txt", "--side", "second"], "short.txt: no response of the speaker who talks second"),
     ],

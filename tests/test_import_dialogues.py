@@ -12,8 +12,16 @@ import pytest
 
 import preprocess_dataset
 from import_dialogues import main
+from personagpt.detection.sides import sides_of_talks
+from personagpt.records.database import Recordings
+from personagpt.records.talks import Thumb, parse_talk
 from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import read_corpus
+from tests.helpers import ROOT
+from tests.importing.helpers import older, wild
+
+WILD = ROOT.parent / "shared" / "convai2_wild"
+PROGRAMS = ("i like tacos.", "i sing.")  # the persona of the programs in `wild`
 
 
 def talk(number: int) -> str:
@@ -316,3 +324,80 @@ def test_what_was_imported_is_imported_again_the_same(run, talks, target, tmp_pa
     text = target / TEXT_NAMES["train"]
     assert run(main, text, "--to", tmp_path / "again", "--valid", "0").status == 0
     assert (tmp_path / "again" / text.name).read_text() == text.read_text()
+
+
+@pytest.fixture
+def wild_file(tmp_path) -> Path:
+    """Three talks with a program, of which one has one side only, and one is wrong."""
+    said = wild((2, "Hi!"), (2, "I sing."), (1, "ok\n:)"), (2, "ok. "), thumbs={0: 1, 1: 0, 3: 0})
+    path = tmp_path / "data volunteers.json"
+    path.write_text(json.dumps([said, wild((1, "hi")), older(wild((1, "a"), (2, "b")))]))
+    return path
+
+
+def test_talks_with_programs_are_recorded_once(run, wild_file, write_settings, tmp_path) -> None:
+    env = write_settings(save_path=tmp_path / "save")
+    done = run(main, wild_file, "--talks", "--env", env)
+    assert (done.status, done.err) == (0, "")
+    assert done.out.splitlines()[:2] == [
+        f"human-bot: 2 talks recorded in {tmp_path}/save/conversations/talks.sqlite; left out: 1 talk in which only "
+        "one of the two speaks",
+        "1 talk without classes of the speakers: participant2 is taken for the program",
+    ]
+    first, second = Recordings(tmp_path / "save" / "conversations").talks()
+    assert (first.model, first.model_checksum, first.participant) == ("Bot 6", "", "User 7")
+    assert (first.source, first.ratings) == ("convai2:data-volunteers", {"eval_score": 3, "profile_match": 1})
+    assert (first.persona, first.partner_persona) == (["i like tacos.", "i sing."], ["i take walks."])
+    start, end = "2018-10-30T08:29:23.340", "2018-10-30T08:43:19.000"
+    assert first.started == start
+    turns = [("model", "Hi! I sing.", start), ("human", "ok :)", "2018-10-30"), ("model", "ok.", end)]
+    assert [(turn.speaker, turn.text, turn.time) for turn in first.turns] == turns
+    assert first.thumbs == [Thumb(0, True), Thumb(0, False), Thumb(2, False)]
+    assert first.flags == []
+    assert (second.model, second.participant, second.started) == ("unknown program", None, "1970-01-01")
+    assert [(turn.speaker, turn.time) for turn in second.turns] == [("human", "1970-01-01"), ("model", "1970-01-01")]
+    assert parse_talk(first.line().encode()) == first
+    # The same talks from a file of another name.
+    again = run(main, wild_file.rename(tmp_path / "again.json"), "--talks", "--env", env)
+    assert "human-bot: 0 talks recorded in " in again.out
+    assert "; 2 are on record already; " in again.out
+    assert Recordings(tmp_path / "save" / "conversations").talks() == [first, second]
+
+
+def test_a_detector_sees_both_sides_of_an_imported_talk(run, wild_file, write_settings, tmp_path) -> None:
+    run(main, wild_file, "--talks", "--env", write_settings(save_path=tmp_path / "save"))
+    sides, _ = sides_of_talks(Recordings(tmp_path / "save" / "conversations").talks())
+    program, person = sides[:2]
+    assert (program.is_program, program.own, program.persona) == (True, ("Hi! I sing.", "ok."), PROGRAMS)
+    assert (person.is_program, person.own, person.participant) == (False, ("ok :)",), "User 7")
+    assert program.seconds == person.seconds == ()  # the file does not say when the turns between were said
+
+
+def test_only_talks_with_programs_can_be_recorded(run, talks, wild_file, write_settings, tmp_path) -> None:
+    env = write_settings(save_path=tmp_path / "save")
+    done = run(main, talks, "--talks", "--env", env)
+    assert (done.status, done.out) == (2, "")
+    place = f"{talks}: line 1"
+    assert done.err.startswith(f"error: {place}: does not say who is a person and who is a program; --talks reads data")
+    done = run(main, wild_file, "--talks", "--valid", "0", "--env", env)
+    assert done.err == "error: --valid is for dialogues to train on: leave it out beside --talks\n"
+    done = run(main, talks, wild_file, "--talks", "--env", env)
+    assert (done.status, done.out) == (2, "")
+    wild_file.write_text(json.dumps([wild((1, "a"), (2, "b"), eval_score=9), wild((1, "a"), (2, "b"))]))
+    done = run(main, wild_file, "--talks", "--env", env)
+    assert "record 1: 'eval_score' is 9; expected 1 to 5, or null\n" in done.err
+    assert done.err.endswith("more than 1%: nothing was written; --keep-going leaves them out\n")
+    assert not (tmp_path / "save").exists()
+    assert "1 talk recorded in " in run(main, wild_file, "--talks", "--keep-going", "--env", env).out
+
+
+@pytest.mark.skipif(not WILD.is_dir(), reason="../shared/convai2_wild is not here")
+def test_every_real_file(run, write_settings, tmp_path) -> None:
+    done = run(main, *sorted(WILD.glob("*.json")), "--talks", "--env", write_settings(save_path=tmp_path / "save"))
+    assert (done.status, done.err) == (0, "")
+    assert re.match("human-bot: 645 talks recorded in .*; left out: 331 talks in which only one of the two", done.out)
+    talks = Recordings(tmp_path / "save" / "conversations").talks()
+    thumbs = [thumb.up for talk in talks for thumb in talk.thumbs]
+    assert (thumbs.count(True), thumbs.count(False)) == (635, 405)
+    assert len({talk.model for talk in talks}) == 10
+    assert all(talk.persona and talk.partner_persona for talk in talks)

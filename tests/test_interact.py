@@ -28,6 +28,7 @@ from personagpt.sequences.preferences import read_preferences
 from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import read_corpus, write_corpus
 from personagpt.text.style import STYLE, Style, Writing
+from tests.api_server import KEY, refusing, serving, streamed
 from tests.helpers import SAMPLE
 from tests.pseudo_terminal import run_on_terminal
 from tests.records.making import make_talk
@@ -133,6 +134,8 @@ def test_personas_from_everywhere(chat, recorded, tmp_path, sample) -> None:
         (["--source", "app.py"], "--export FOLDER"),
         (["--talks", "3"], "--talks 3: expected 1 or more, with --self-play and without a persona: they are"),
         (["--talks", "3", "--self-play", "--persona", "i ski."], "--talks 3: expected 1 or more, with --self-play and"),
+        (["--api", "x.toml"], "--api x.toml: expected used together with --self-play"),
+        (["--self-play", "--api", "x.toml"], "x.toml: cannot read it: No such file"),
         (["--model", "./nowhere"], "there is no such folder"),
         ([], "an empty persona: type at least one fact"),
     ],
@@ -221,6 +224,32 @@ def test_self_play(chat, recorded) -> None:
     assert [line.rstrip() for line in outcome.out.splitlines()[2:7]] == [f"{t.speaker}: {t.text}" for t in talk.turns]
     again = chat("", "--self-play", "--turns", 5, *DOGS, "--seed", 1)
     assert again.out.partition("recorded in")[0] == outcome.out.partition("recorded in")[0]
+
+
+def test_self_play_with_a_program_behind_an_api(chat, recorded, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TEST_KEY", KEY)
+    (tmp_path / "prompt.txt").write_text("You play:\n{facts}")
+    file = tmp_path / "large.toml"
+    with serving(streamed("Hello There!")) as server:
+        file.write_text(f'url = "{server.url}"\napi_model = "m"\nkey_env = "TEST_KEY"\nprompt = "prompt.txt"\n')
+        outcome = chat("", "--self-play", "--api", file, "--turns", 4, *DOGS, "--seed", 1)
+        assert (outcome.status, outcome.out.count("partner: Hello There!")) == (0, 2)
+        many = chat("", "--self-play", "--api", file, "--turns", 3, "--talks", 2)
+        assert many.status == 0
+        server.answers = [streamed("Hello There!"), streamed("Hello There!"), refusing(401, f"{KEY} is wrong")]
+        failed = chat("", "--self-play", "--api", file, "--turns", 4, "--talks", 1)
+    assert (failed.status, failed.err.count("\n")) == (2, 2)  # the first line: loading ...
+    assert "the key of key_env is not accepted (HTTP 401): *** is wrong" in failed.err
+    one, *two, last = recorded()
+    assert [turn.speaker for turn in one.turns] == ["partner", "model"] * 2
+    assert [len(talk.turns) for talk in (*two, last)] == [3, 3, 2]  # nothing of the last talk is lost
+    assert one.sampling["partner"]["model"] == f"api://127.0.0.1:{server.server_port}/m"
+    assert server.requests[1]["messages"][0]["content"] == "You play:\n" + "\n".join(one.partner_persona)
+    assert server.requests[1]["seed"] == 1
+    assert "seed" not in server.requests[-1]
+    texts = [outcome.out, outcome.err, many.out, many.err, failed.out, failed.err]
+    bytes_written = b"".join(path.read_bytes() for path in (tmp_path / "save" / "conversations").iterdir())
+    assert KEY.encode() not in bytes_written + "".join(texts).encode()
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 143), (signal.SIGINT, 130)])

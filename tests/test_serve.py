@@ -13,15 +13,30 @@ from transformers import pipeline
 from transformers.utils.chat_template_utils import Chat
 from transformers.utils.import_utils import is_serve_available
 
+from personagpt.model.api import ApiError, ApiProgram
+from personagpt.model.api_settings import Api, Drawing
 from personagpt.model.generation import set_generation_defaults
+from personagpt.model.sampling import GREEDY
+from personagpt.scoring.api import asked_of
+from personagpt.scoring.generated import greedy_replies
 from personagpt.sequences.format import Encoder
+from personagpt.text.convai2 import parse_corpus
 from tests.helpers import free_port
+from tests.scoring.helpers import PLAIN, dataset_of
 
 FACTS = ["i have two dogs.", "i work as a nurse."]
 MESSAGES = [
     {"role": "system", "content": "\n".join(FACTS)},
     {"role": "user", "content": "hi ! what do you do for a living ?"},
 ]
+TEXT = b"""\
+1 your persona: i have two dogs.
+2 partner's persona: i like tea.
+3 partner's persona: i am old.
+4 hi !\thello , how are you ?
+5 i am fine . any pets ?\tyes , two dogs .
+6 i drink tea .\tme too .
+"""
 PATIENCE = 90  # seconds for the server to start on a busy machine
 
 
@@ -51,7 +66,7 @@ def test_the_pipeline_takes_a_goal(folder, tokenizer) -> None:
 
 
 @pytest.mark.skipif(not is_serve_available(), reason="needs the extra: pip install 'transformers[serving]'")
-def test_the_server_answers_an_openai_style_request(folder, tokenizer) -> None:
+def test_the_server_answers_an_openai_style_request(folder, tiny_model, tokenizer) -> None:
     port = free_port()
     command = [
         Path(sys.executable).with_name("transformers"),
@@ -77,6 +92,13 @@ def test_the_server_answers_an_openai_style_request(folder, tokenizer) -> None:
         )
         with urllib.request.urlopen(request, timeout=60) as response:
             answer = json.load(response)
+        # Our own client, as evaluate.py --api uses it: the server's greedy replies are the model's own.
+        program = ApiProgram(Api(f"http://127.0.0.1:{port}/v1", str(folder)))
+        corpus = parse_corpus(TEXT, "t")
+        asked, _ = asked_of(corpus, "both", 20, 6)
+        replies = list(program.replies(asked, Drawing(GREEDY.max_new_tokens, temperature=0.0)))
+        with pytest.raises(ApiError, match=r"model nobody/none: .*\(HTTP 4\d\d\)|no chat completion"):
+            ApiProgram(Api(f"http://127.0.0.1:{port}/v1", "nobody/none")).reply(FACTS, ["hi"], tries=1)
     finally:
         server.terminate()
         try:
@@ -84,6 +106,10 @@ def test_the_server_answers_an_openai_style_request(folder, tokenizer) -> None:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+    encoder = Encoder(tokenizer)
+    own = greedy_replies(tiny_model, dataset_of(TEXT, encoder, 320), encoder, PLAIN, 6)
+    assert [" ".join(reply.split()) for reply in own.generated] == replies
+    assert len(set(replies)) > 1
     message = answer["choices"][0]["message"]
     assert message["role"] == "assistant"
     assert message["content"]

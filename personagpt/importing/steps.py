@@ -165,7 +165,8 @@ def join_turns(talk: ImportedTalk) -> ImportedTalk:
     turns: list[ImportedTurn] = []
     for turn in talk.turns:
         if turns and turns[-1].speaker == turn.speaker:
-            turns[-1] = replace(turns[-1], text=f"{turns[-1].text} {turn.text}")
+            before = turns[-1]
+            turns[-1] = replace(before, text=f"{before.text} {turn.text}", thumbs=before.thumbs + turn.thumbs)
         else:
             turns.append(turn)
     return replace(talk, turns=turns)

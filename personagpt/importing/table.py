@@ -19,6 +19,8 @@ clean text, join what a speaker says in a row, split a talk at pauses, pick two 
 - `turns`: each with its speaker's name, `is_label=False` on a reply that must not be learned, and `seconds` where the
   file says when it was said: the talk is then split at pauses, and a piece in which only one speaks is left out;
 - `facts`: each speaker's persona, where the file has it;
+- `encounter`: where a person talks with a program, who they are, when, and the person's ratings: such talks can be
+  recorded (`--talks`);
 - `replier`: the speaker who answers, where the layout knows ("assistant"): what comes after the last reply is cut off;
 - `part`: the record's part of the file, as it stands there.
 """
@@ -39,6 +41,7 @@ from personagpt.importing.layouts import (
     dailydialog,
     discord,
     empathetic,
+    human_bot,
     messages,
     messenger,
     msc,
@@ -93,6 +96,7 @@ LAYOUTS: dict[str, Layout] = {
     "empathetic": empathetic,
     "convogym": convogym,
     "persona-csv": persona_csv,
+    "human-bot": human_bot,
     "msc": msc,
     "xpersona": xpersona,
     "topical-chat": topical_chat,

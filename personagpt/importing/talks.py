@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +35,21 @@ class ImportedTurn:
     text: str
     is_label: bool = True  # False: others' words refer to the text, but no model may learn it
     seconds: float | None = None  # when it was said, counted from any moment that the whole file shares
+    thumbs: tuple[bool, ...] = ()  # the listener's thumbs on it: True for up, False for down
+
+
+@dataclass(frozen=True, slots=True)
+class Encounter:
+    """What a file says about a talk between a person and a program, beside the words."""
+
+    person: str  # the person's name as a speaker
+    program: str  # the program's name as a speaker
+    model: str  # which program it was
+    participant: str | None  # which person it was, if the file tells
+    started: datetime.datetime | None  # when the first message was sent
+    ended: datetime.datetime | None  # ... and the last
+    ratings: dict[str, int]  # the person's ratings of the whole talk
+    is_assumed: bool  # whether the file leaves open who is the program
 
 
 @dataclass(slots=True)
@@ -45,6 +61,7 @@ class ImportedTalk:
     facts: dict[str, list[str]] = field(default_factory=dict)  # each speaker's persona, as far as the file has it
     replier: str | None = None  # the speaker who answers, where the layout knows it: the talk ends with a reply
     part: str | None = None  # as a Record's
+    encounter: Encounter | None = None  # where the layout knows that a person talks with a program
 
     @property
     def speakers(self) -> list[str]:

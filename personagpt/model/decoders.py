@@ -42,11 +42,13 @@ def decode(
     mask: Tensor | None = None,
     cache: DynamicCache | None = None,
 ) -> Tensor:
-    """Return the library's last hidden states (B, T, C) for input_ids (B, T).
+    """Return the last hidden states (B, T, C) for input_ids (B, T).
 
     `positions` (B or 1, T) count from the first token. `mask` (B, all columns so far) is 0 where a sequence is padded.
     Keys and values of the T columns join `cache`.
     """
+    if model.config.model_type == "gpt2" and cache is not None:
+        return gpt2.decode(model, input_ids, positions, mask, cache)
     # Not the model's own forward pass, because apex turns its output into a plain dict.
     output = model.base_model(
         input_ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=cache is not None

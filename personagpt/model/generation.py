@@ -19,6 +19,7 @@ from tqdm import tqdm
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
 
 from personagpt.errors import printable
+from personagpt.model.cache import growing_cache
 from personagpt.model.decoders import context_length, decode
 from personagpt.model.gpt2 import evaluation_mode
 from personagpt.model.sampling import GREEDY, Sampling
@@ -55,11 +56,11 @@ def stream_replies(
         while unfinished := [reply for reply in replies if not reply.done]:
             for reply in unfinished:
                 reply.begin_draw()
-            for _ in _draw(model, unfinished, encoder.eos, autocast):
+            for _ in _draw(model, unfinished, autocast):
                 yield replies
 
 
-def _draw(model: PreTrainedModel, replies: list[Reply], pad: int, autocast: AbstractContextManager) -> Iterator[None]:
+def _draw(model: PreTrainedModel, replies: list[Reply], autocast: AbstractContextManager) -> Iterator[None]:
     """Add tokens to the B replies, one each at a time, until this draw of every reply has ended."""
     contexts = [reply.request.context + reply.tokens for reply in replies]
     positions_in_model, device = context_length(model.config), model.device
@@ -67,13 +68,14 @@ def _draw(model: PreTrainedModel, replies: list[Reply], pad: int, autocast: Abst
         context, count = len(reply.request.context), reply.request.sampling.max_new_tokens
         if context + count - 1 > positions_in_model:
             raise ValueError(f"{context} + {count} tokens do not fit into {positions_in_model} positions")
-    # Padding on the left puts every context's end into the last column. Positions count from a context's first token.
+    # Padding on the left, by any token, puts every context's end into the last column. Positions count from a context's
+    # first token.
     width = max(map(len, contexts))
-    ids = torch.tensor([[pad] * (width - len(context)) + context for context in contexts], device=device)
+    ids = torch.tensor([[0] * (width - len(context)) + context for context in contexts], device=device)
     mask = torch.tensor([[0] * (width - len(context)) + [1] * len(context) for context in contexts], device=device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)  # (B, T), as ids and mask
     padded = any(len(context) < width for context in contexts)
-    cache = DynamicCache(config=model.config)
+    cache = growing_cache(model.config)
     while not all(reply.ended for reply in replies):
         with autocast:  # closed before the yield: a context belongs to its thread, and another thread may ask next
             logits = _last_logits(model, ids, positions, mask if padded else None, cache)

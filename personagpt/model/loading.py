@@ -27,10 +27,10 @@ from transformers.utils.hub import cached_file
 from personagpt.device import autocast, configure_cuda, pick_device, resolve_precision
 from personagpt.errors import UserError
 from personagpt.files import read_json
-from personagpt.model.cpu_products import use_cpu_products
 from personagpt.model.decoders import context_length, find_obstacle
 from personagpt.model.folders import MANIFEST, STATE, find_model, named_model
 from personagpt.model.gpt2 import use_fused_gelu
+from personagpt.model.held_weights import hold_weights, needs_autocast
 from personagpt.model.tokenizer import as_published, lost_text
 from personagpt.output import say, warn
 from personagpt.sequences.format import SPECIAL_TOKENS, Encoder, add_special_tokens
@@ -221,6 +221,8 @@ class TrainedModel:
     @property
     def autocast(self) -> AbstractContextManager:
         """A new context for forward passes, because threads cannot share one."""
+        if not needs_autocast(self.model):
+            return contextlib.nullcontext()
         return autocast(self.precision, self.model.device)
 
 
@@ -290,9 +292,9 @@ def _read_trained(name: str, folder: Path | None, precision: str, any_base: bool
     add_special_tokens(tokenizer)  # adds none: marks the persona tokens special, which a published tokenizer may not
     device = pick_device()
     configure_cuda()
-    model = load_model(place, len(tokenizer)).to(device).eval()
+    model, precision = load_model(place, len(tokenizer)).to(device).eval(), usable_precision(precision, device)
     use_fused_gelu(model)
-    use_cpu_products(model)
+    hold_weights(model, precision)
     step = (read_json(Path(place) / STATE) or {}).get("step")
     return TrainedModel(
         name,
@@ -300,7 +302,7 @@ def _read_trained(name: str, folder: Path | None, precision: str, any_base: bool
         model,
         tokenizer,
         Encoder(tokenizer),
-        usable_precision(precision, device),
+        precision,
         weights_checksum(place),
         step if isinstance(step, int) else None,
         read_style(_style_folder(name, folder)),

@@ -138,12 +138,12 @@ def rows_per_piece(count: int, vocabulary: int) -> int:
 def score_hidden(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return the negative log-likelihood (N,) of targets (N,) in nats, and the most likely token (N,) of each row.
 
-    hidden (N, C), weight (V, C).
+    hidden (N, C), weight (V, C). A weight in half precision makes the products half precision, too.
     """
     nll, predicted = [], []
     rows = max(1, PIECE // len(weight))
     for piece, true in zip(hidden.split(rows), targets.split(rows), strict=True):
-        logits = product(piece, weight.T).float()  # (n, V)
+        logits = product(piece.to(weight.dtype), weight.T).float()  # (n, V)
         true_logits, (largest, token) = logits.gather(1, true[:, None])[:, 0], logits.max(1)
         # log-sum-exp by hand and in place: the maximum is known, and a second matrix is not needed.
         nll.append(logits.sub_(largest[:, None]).exp_().sum(1).log_() + largest - true_logits)

@@ -28,11 +28,12 @@ class PendingReply:
     it is not."""
 
     talk: Talk  # the talk that the reply joins
-    request: ReplyRequest
-    goal: str | None
-    rejected: str | None  # the reply that this reply replaces
+    request: ReplyRequest | None = None  # None: a program behind an API makes the reply
+    goal: str | None = None
+    rejected: str | None = None  # the reply that this reply replaces
     text: str = ""
     problem: str = ""
+    has_left: bool = False  # a program behind an API gave no reply
     done: bool = False
     ended: float = 0.0  # a time of time.monotonic()
 
@@ -84,9 +85,13 @@ class ReplyQueue:
         persona = Persona(self.trained, talk.persona, history=history, seed=seed, as_typed=True, **sampling)
         return persona.draft(utterance, goal=goal, avoid=[rejected] if rejected else [])
 
+    @property
+    def checksum(self) -> str:
+        return self.trained.checksum
+
     def is_own(self, talk: Talk) -> bool:
         """Return whether this model began the talk; the page may have started again with another one since."""
-        return talk.model_checksum == self.trained.checksum
+        return talk.model_checksum == self.checksum
 
     def reply_of(self, talk_id: str) -> PendingReply | None:
         """Return the talk's reply that is pending or ended less than REMEMBERED seconds ago."""

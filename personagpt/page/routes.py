@@ -47,11 +47,16 @@ Event = tuple[str, dict] | None  # an event's name and content; None where there
 
 
 class AnyPage(Protocol):
+    """What every page has."""
+
+    limits: Limits
+    start: Method
+
+
+class TalkPage(AnyPage, Protocol):
     """What the page of free talks and the page of a study have in common."""
 
     recordings: Recordings
-    limits: Limits
-    start: Method
     talks: Method
     talk: Method
     delete: Method
@@ -59,10 +64,23 @@ class AnyPage(Protocol):
 
 
 def make_server(page: AnyPage, routes: Iterable[Route], password: str | None, local: bool) -> uvicorn.Server:
-    """Return the server of `page`, whose own addresses are `routes`. With `local`, only this machine may use it.
+    """Return the server of `page`, whose addresses are `routes`. With `local`, only this machine may use it.
 
     `app.state.is_ending` of a request returns whether the server is about to end, so that endless answers end too.
     """
+    rates = Rate(page.limits.requests), Rate(page.limits.guesses)
+    access = Middleware(AccessControl, password, local, *rates)
+    app = Starlette(routes=[*routes, Route("/api/start", endpoint(page.start))], middleware=[access])
+    # No access log, because it would hold addresses and the ids of talks. No proxy is trusted to name a client.
+    quiet = {"log_level": "error", "access_log": False, "proxy_headers": False}
+    limits = {"http": connection_class(most_connections()), "backlog": BACKLOG, "timeout_graceful_shutdown": 2}
+    server = uvicorn.Server(uvicorn.Config(app, ws="none", **limits, **quiet))
+    app.state.is_ending = lambda: server.should_exit
+    return server
+
+
+def own_talks_routes(page: TalkPage) -> list[Route]:
+    """Return the addresses at which visitors see, download and delete their own talks."""
 
     def download(visitor: str, data: dict) -> Response:
         talks = visible_talks(page.recordings, visitor)
@@ -70,22 +88,13 @@ def make_server(page: AnyPage, routes: Iterable[Route], password: str | None, lo
         headers = {"content-disposition": 'attachment; filename="talks.jsonl"'}
         return Response(lines, media_type="application/jsonl", headers=headers)
 
-    common = [
-        Route("/api/start", endpoint(page.start)),
+    return [
         Route("/api/talks.jsonl", endpoint(download)),
         Route("/api/talks", endpoint(page.talks)),
         Route("/api/talks", endpoint(page.delete_all), methods=["DELETE"]),
         Route("/api/talks/{id}", endpoint(page.talk)),
         Route("/api/talks/{id}", endpoint(page.delete), methods=["DELETE"]),
     ]
-    rates = Rate(page.limits.requests), Rate(page.limits.guesses)
-    app = Starlette(routes=[*routes, *common], middleware=[Middleware(AccessControl, password, local, *rates)])
-    # No access log, because it would hold addresses and the ids of talks. No proxy is trusted to name a client.
-    quiet = {"log_level": "error", "access_log": False, "proxy_headers": False}
-    limits = {"http": connection_class(most_connections()), "backlog": BACKLOG, "timeout_graceful_shutdown": 2}
-    server = uvicorn.Server(uvicorn.Config(app, ws="none", **limits, **quiet))
-    app.state.is_ending = lambda: server.should_exit
-    return server
 
 
 def talk_routes(page: Page) -> list[Route]:
@@ -108,6 +117,7 @@ def talk_routes(page: Page) -> list[Route]:
         Route("/api/talks", endpoint(page.begin), methods=["POST"]),
         Route("/api/talks/{id}/reply", reply),
         *(Route("/api/talks/{id}/" + action.__name__, endpoint(action), methods=["POST"]) for action in actions),
+        *own_talks_routes(page),
     ]
 
 

@@ -1,7 +1,8 @@
 """Recorded talks: one SQLite file, save_path/conversations/talks.sqlite, that several programs may write at once.
 
 A talk is saved after every utterance. A saved utterance survives a kill of the program and a power cut. The tables are
-`talks`, and `turns`, `flags` and `ratings`, whose rows are deleted with their talk (schema.py).
+`talks`, and `turns`, `flags`, `thumbs`, `ratings`, and for what reviewers say afterwards (reviews.py) `reviews` and
+`labels`. Their rows are deleted with their talk (schema.py).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from personagpt.errors import RunError, UserError
 from personagpt.records.connections import Connections, FileBusy
 from personagpt.records.schema import bring_up_to_date
-from personagpt.records.talks import DELETED, Flag, Talk, Turn
+from personagpt.records.talks import DELETED, Flag, Talk, Thumb, Turn
 
 NAME = "talks.sqlite"
 PATIENCE = 30.0  # seconds to wait while another program writes
@@ -81,7 +82,7 @@ class Recordings:
         if not changed:
             return
         ids = {talk.id for talk in changed}
-        with self._transaction() as database:
+        with self.transaction() as database:
             for talk in changed:
                 is_alone = talk.partner == "person" and talk.twin not in ids and not _is_stored(database, talk.twin)
                 prepared = _without_partner(talk) if is_alone else talk
@@ -91,6 +92,17 @@ class Recordings:
             talk.set_base(is_stored=bool(talk.turns))
             (self._saved.add if talk.turns else self._saved.discard)(talk.id)
 
+    def add(self, talks: list[Talk]) -> int:
+        """Store those of the talks whose ids are not on record, all or none of them, and return their number."""
+        count = 0
+        with self.transaction() as database:
+            for talk in talks:
+                if not _is_stored(database, talk.id):
+                    _insert(database, talk)
+                    _save_turns(database, talk)
+                    count += 1
+        return count
+
     def refuse(self, talk_id: str) -> None:
         """Treat a talk that is not in the file as deleted, so that nothing of it is saved."""
         self._saved.add(talk_id)
@@ -99,7 +111,7 @@ class Recordings:
         """Return the talks, oldest first: all of them, or those of a participant or with one of the ids."""
         if not self._connections.exists():
             return []
-        with self._transaction("DEFERRED") as database:
+        with self.transaction("DEFERRED") as database:
             talks = _read(database, *_where(participant, ids))
         for talk in talks:
             talk.set_base(is_stored=True)
@@ -111,14 +123,14 @@ class Recordings:
         if not self._connections.exists():
             return 0
         where, values = _where(participant)
-        with self._transaction("DEFERRED") as database:
+        with self.transaction("DEFERRED") as database:
             return database.execute(f"SELECT COUNT(*) FROM talks {where}", values).fetchone()[0]
 
     def count_by_source(self, prefix: str) -> dict[str, int]:
         """Return the number of talks for each source that begins with `prefix`, without abandoned talks."""
         if not self._connections.exists():
             return {}
-        with self._transaction("DEFERRED") as database:
+        with self.transaction("DEFERRED") as database:
             rows = database.execute(
                 """SELECT source, COUNT(*) FROM talks WHERE substr(source, 1, ?) = ? AND NOT EXISTS (SELECT 1 FROM
                 ratings WHERE talk = id AND question = 'ended' AND answer = '"left"') GROUP BY source""",
@@ -136,7 +148,7 @@ class Recordings:
             return 0
         where, values = _where(participant, ids)
         try:
-            with self._transaction() as database:
+            with self.transaction() as database:
                 twins = f"talk IN (SELECT twin FROM talks {where})"
                 database.execute(f"UPDATE turns SET text = ? WHERE speaker = 'partner' AND {twins}", (DELETED, *values))
                 return database.execute(f"DELETE FROM talks {where}", values).rowcount
@@ -166,7 +178,7 @@ class Recordings:
         self._connections.close()
 
     @contextlib.contextmanager
-    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+    def transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
         """Commit all changes at the end, or none after an error. A DEFERRED transaction only reads."""
         try:
             with self._connections.use(AT_ONCE if self._is_busy else self.patience) as database:
@@ -219,15 +231,18 @@ def _change(database: sqlite3.Connection, talk: Talk) -> None:
     if not talk.turns:
         database.execute("DELETE FROM talks WHERE id = ?", (talk.id,))
     database.execute("DELETE FROM flags WHERE talk = ?", (talk.id,))
+    database.execute("DELETE FROM thumbs WHERE talk = ?", (talk.id,))
     database.execute("DELETE FROM turns WHERE talk = ? AND turn >= ?", (talk.id, len(talk.turns)))
 
 
 def _save_turns(database: sqlite3.Connection, talk: Talk) -> None:
-    """Store the turns, flags and ratings of a talk whose row is there."""
+    """Store the turns, flags, thumbs and ratings of a talk whose row is there."""
     for number, turn in enumerate(talk.turns):
         database.execute(SAVE_TURN, (talk.id, number, *vars(turn).values()))
     flags = [(talk.id, flag.turn, flag.kind, flag.note) for flag in talk.flags]
     database.executemany("INSERT INTO flags (talk, turn, kind, note) VALUES (?, ?, ?, ?)", flags)
+    thumbs = [(talk.id, thumb.turn, thumb.up) for thumb in talk.thumbs]
+    database.executemany("INSERT INTO thumbs (talk, turn, up) VALUES (?, ?, ?)", thumbs)
     ratings = [(talk.id, question, json.dumps(answer)) for question, answer in talk.ratings.items() if talk.turns]
     database.executemany("INSERT OR REPLACE INTO ratings (talk, question, answer) VALUES (?, ?, ?)", ratings)
 
@@ -254,6 +269,8 @@ def _read(database: sqlite3.Connection, where: str, values: list[str]) -> list[T
         talks[talk_id].turns.append(Turn(*turn, bool(corrected), bool(chosen)))
     for talk_id, *flag in database.execute(f"SELECT talk, turn, kind, note FROM flags {where} ORDER BY rowid", values):
         talks[talk_id].flags.append(Flag(*flag))
+    for talk_id, turn, up in database.execute(f"SELECT talk, turn, up FROM thumbs {where} ORDER BY rowid", values):
+        talks[talk_id].thumbs.append(Thumb(turn, bool(up)))
     for talk_id, question, answer in database.execute(f"SELECT * FROM ratings {where} ORDER BY rowid", values):
         talks[talk_id].ratings[question] = json.loads(answer)
     return list(talks.values())

@@ -17,7 +17,7 @@ from personagpt.files import write_atomically
 from personagpt.output import say
 from personagpt.records.preferences import FEEDBACK, PAIRS, preference_lines
 from personagpt.records.statistics import count_flags
-from personagpt.records.talks import DELETED, Talk, branches_of
+from personagpt.records.talks import DELETED, IMPORTED, Talk, branches_of, is_imported
 from personagpt.settings import TEXT_NAMES, Settings
 from personagpt.text.convai2 import Dialogue, is_writable, read_corpus, write_corpus
 from personagpt.text.words import one_line
@@ -36,7 +36,7 @@ Kept = list[tuple[Talk, Dialogue]]  # the talks that give text, each with its di
 
 
 def choose(talks: list[Talk], sources: list[str] | None) -> list[Talk]:
-    """Return the talks from `sources`; without `sources` every talk in which a person took part.
+    """Return the talks from `sources`; without `sources` every talk of a person that was recorded here.
 
     A source is the program that recorded a talk, such as "app.py" or "study:NAME:CONDITION", or a part of that before a
     colon ("study"), or "self-play". Raises UserError where a source has no talk.
@@ -45,7 +45,9 @@ def choose(talks: list[Talk], sources: list[str] | None) -> list[Talk]:
     if sources is None:
         if counts[SELF_PLAY]:
             say(f"left out: {counts[SELF_PLAY]} talks of the model with itself; --source {SELF_PLAY} exports them")
-        return [talk for talk in talks if _source(talk) != SELF_PLAY]
+        if imported := sum(map(is_imported, talks)):
+            say(f"left out: {imported} imported talks with other programs; --source {IMPORTED} exports them")
+        return [talk for talk in talks if _source(talk) != SELF_PLAY and not is_imported(talk)]
     for wanted in sources:
         if not any(_is_from(talk, wanted) for talk in talks):
             known = ", ".join(f"{source} ({count} talks)" for source, count in counts.most_common()) or "none"
@@ -167,8 +169,12 @@ def missing_text(settings: Settings) -> list[str]:
 
 
 def model_of(talks: list[Talk], settings: Settings) -> str | None:
-    """Return the model that training goes on from: the last one that talked, or else the run's; None without either."""
-    names = [talk.model for talk in sorted(talks, key=lambda talk: talk.started) if talk.model]
+    """Return the model that training goes on from: the last one that talked, or else the run's; None without either.
+
+    Nobody can train a program behind an API (api://HOST/MODEL), or a program whose talks were imported.
+    """
+    talks = [talk for talk in talks if talk.model and "://" not in talk.model and not is_imported(talk)]
+    names = [talk.model for talk in sorted(talks, key=lambda talk: talk.started)]
     names = [*names[-1:], str(settings.save_path / "checkpoint" / "model")]
     return next((name for name in names if Path(name).is_dir() or not Path(name).is_absolute()), None)
 

@@ -8,8 +8,25 @@ from pathlib import Path
 from personagpt.errors import UserError
 from personagpt.records.talks import twin_before_stored
 
-VERSION = 3  # of the schema; the file holds it as user_version
+VERSION = 5  # of the schema; the file holds it as user_version
 
+THUMBS = (  # a reply that was joined from several messages may have several thumbs
+    """CREATE TABLE thumbs (
+        talk TEXT NOT NULL, turn INTEGER NOT NULL, up INTEGER NOT NULL,
+        FOREIGN KEY (talk, turn) REFERENCES turns (talk, turn) ON DELETE CASCADE)""",
+    "CREATE INDEX thumbs_of_turn ON thumbs (talk, turn)",
+)
+REVIEWS = (
+    """CREATE TABLE reviews (
+        talk TEXT NOT NULL REFERENCES talks (id) ON DELETE CASCADE, reviewer TEXT NOT NULL, ordering TEXT NOT NULL,
+        started TEXT NOT NULL, finished TEXT, closed INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (talk, reviewer))""",
+    """CREATE TABLE labels (
+        talk TEXT NOT NULL, reviewer TEXT NOT NULL, turn INTEGER NOT NULL, kind TEXT NOT NULL,
+        PRIMARY KEY (talk, reviewer, turn, kind),
+        FOREIGN KEY (talk, reviewer) REFERENCES reviews (talk, reviewer) ON DELETE CASCADE,
+        FOREIGN KEY (talk, turn) REFERENCES turns (talk, turn) ON DELETE CASCADE)""",
+    "CREATE INDEX labels_of_turn ON labels (talk, turn)",
+)
 SCHEMA = (
     """CREATE TABLE talks (
         number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, started TEXT NOT NULL, source TEXT NOT NULL,
@@ -28,6 +45,8 @@ SCHEMA = (
     """CREATE TABLE ratings (
         talk TEXT NOT NULL REFERENCES talks (id) ON DELETE CASCADE, question TEXT NOT NULL, answer TEXT NOT NULL,
         PRIMARY KEY (talk, question))""",
+    *THUMBS,
+    *REVIEWS,
 )
 
 
@@ -46,6 +65,8 @@ def bring_up_to_date(database: sqlite3.Connection, path: Path) -> None:
             _add_twins(database)
         if version in (1, 2):  # nobody knows which replies were chosen before
             database.execute("ALTER TABLE turns ADD COLUMN chosen INTEGER NOT NULL DEFAULT 0")
+        for statement in (*(THUMBS if 0 < version < 4 else ()), *(REVIEWS if 0 < version < 5 else ())):
+            database.execute(statement)
         database.execute(f"PRAGMA user_version = {VERSION}")
 
 

@@ -1,11 +1,12 @@
-"""The figures that `interact.py --stats` prints: the number of talks, utterances, corrections and flags."""
+"""The figures that `interact.py --stats` prints: the number of talks, utterances, corrections, flags and thumbs."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from personagpt.records.talks import FLAGS, Talk
+from personagpt.records.talks import FLAGS, UNKNOWN_DAY, Talk, is_imported
 
+LATER = 21  # from a talk's reply with this number on, the thumbs are counted together
 # What the talk's branches share, the utterances before the turn, and the text as it was said first.
 Place = tuple[tuple[str, ...], tuple[str, ...], str | None]
 
@@ -14,10 +15,11 @@ def statistics(talks: list[Talk]) -> list[str]:
     """Return lines that say how many talks, utterances, corrections and flags there are, and where they come from."""
     # Twins have the same turns: each utterance counts in its speaker's own talk.
     turns = [turn for talk in talks for turn in talk.turns if (talk.partner, turn.speaker) != ("person", "partner")]
-    lines = [f"{len(talks)} talks" + (f", {talks[0].started[:10]} to {talks[-1].started[:10]}" if talks else "")]
+    days = {talk.started[:10] for talk in talks} - {UNKNOWN_DAY}
+    lines = [f"{len(talks)} talks" + (f", {min(days)} to {max(days)}" if days else "")]
     for title, counts in (
         ("recorded by", Counter(talk.source for talk in talks)),
-        ("model", Counter(f"{talk.model_checksum[:12]}  {talk.model}" for talk in talks if talk.model)),
+        ("model", Counter(_model(talk) for talk in talks if talk.model)),
         ("rated", Counter(question for talk in talks for question in talk.ratings)),
     ):
         lines += [f"  {title}"] if counts else []
@@ -30,7 +32,12 @@ def statistics(talks: list[Talk]) -> list[str]:
     lines.append(f"{sum(turn.corrected for turn in turns)} corrected replies")
     lines.append(f"{sum(turn.replaced is not None and not turn.corrected for turn in turns)} replies drawn again")
     lines.append(f"{len(_different_flags(talks))} flags")
-    return lines + count_flags(talks) + flags_by_model(talks)
+    return lines + count_flags(talks) + flags_by_model(talks) + thumbs_by_program(talks) + thumbs_by_turn(talks)
+
+
+def _model(talk: Talk) -> str:
+    """Return the name of the program of a talk, after its checksum if it has a checksum."""
+    return f"{talk.model_checksum[:12]}  {talk.model}" if talk.model_checksum else talk.model
 
 
 def flags_by_model(talks: list[Talk]) -> list[str]:
@@ -42,7 +49,7 @@ def flags_by_model(talks: list[Talk]) -> list[str]:
     replies: dict[str, set[Place]] = {}
     flagged: dict[str, dict[str, set[Place]]] = {}
     for talk in talks:
-        name = f"{talk.model_checksum[:12]}  {talk.model}"
+        name = _model(talk)
         turns = {number: place_of(talk, number) for number, turn in enumerate(talk.turns) if turn.speaker == "model"}
         replies.setdefault(name, set()).update(turns.values())
         kinds = flagged.setdefault(name, {"flagged": set()})
@@ -59,6 +66,40 @@ def flags_by_model(talks: list[Talk]) -> list[str]:
                 f"    {kind:<14}{len(on):>7}   {100 * len(on) / count:.1f}% of its replies" for kind, on in shares
             ]
     return lines
+
+
+def thumbs_by_program(talks: list[Talk]) -> list[str]:
+    """Return a line for each program of imported talks: its replies, thumbs, and the means of its ratings."""
+    by_program: dict[str, list[Talk]] = {}
+    for talk in filter(is_imported, talks):
+        by_program.setdefault(talk.model, []).append(talk)
+    lines = []
+    for name, part in sorted(by_program.items(), key=lambda pair: (-len(pair[1]), pair[0])):
+        replies = sum(turn.speaker == "model" for talk in part for turn in talk.turns)
+        parts = [f"{len(part)} talks, {replies} replies", _thumbs([thumb.up for talk in part for thumb in talk.thumbs])]
+        for question in dict.fromkeys(question for talk in part for question in talk.ratings):
+            answers = [talk.ratings[question] for talk in part if question in talk.ratings]
+            parts.append(f"{question} {sum(answers) / len(answers):.2f} ({len(answers)} talks)")
+        lines.append(f"  {name}: {'; '.join(parts)}")
+    return ["imported talks, by program", *lines] if lines else []
+
+
+def thumbs_by_turn(talks: list[Talk]) -> list[str]:
+    """Return a line for each place among a program's replies: the thumbs on its first reply, its second, ..."""
+    places: dict[int, list[bool]] = {}
+    for talk in talks:
+        replies = [number for number, turn in enumerate(talk.turns) if turn.speaker == "model"]
+        for thumb in talk.thumbs:
+            places.setdefault(min(replies.index(thumb.turn) + 1, LATER), []).append(thumb.up)
+    names = {LATER: f"{LATER} and later"}
+    lines = [f"  reply {names.get(place, place)}: {_thumbs(ups)}" for place, ups in sorted(places.items())]
+    return ["thumbs, by the number of the program's reply", *lines] if lines else []
+
+
+def _thumbs(ups: list[bool]) -> str:
+    down = ups.count(False)
+    share = f" ({100 * down / len(ups):.0f}% down)" if ups else ""
+    return f"{ups.count(True)} thumbs up, {down} down{share}"
 
 
 def count_flags(talks: list[Talk]) -> list[str]:

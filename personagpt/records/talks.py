@@ -4,12 +4,17 @@
      "sampling": {"top_k": 10, ..., "seed": 7}, "persona": [fact, ...], "partner": "human", "partner_persona": [],
      "turns": [{"speaker": "human", "text": ..., "time": ..., "goal": null, "replaced": null, "corrected": false,
                 "chosen": false}, ...],
-     "flags": [{"turn": 1, "kind": "inconsistent", "note": ...}], "ratings": {"fluency": 4}, "twin": null}
+     "flags": [{"turn": 1, "kind": "inconsistent", "note": ...}], "ratings": {"fluency": 4}, "twin": null,
+     "thumbs": [{"turn": 1, "up": false}]}
 
 A person ("human") talks first. In a self-play the model under another persona ("partner") talks first, and in some
 talks of a study the model does. In a study two people also talk with each other (partner "person"). Each of them has an
 own talk, and the two talks are twins: they have the same turns, but in each talk its participant is the human and the
 other person is the partner. There `persona` is the persona of the other person.
+
+Talks between people and other programs are imported (import_dialogues.py --talks). There `model` is the program's id,
+`model_checksum` is empty, and `source` is "convai2:FILE". Of their times the files tell a talk's start and end, so that
+the turns between have the day alone.
 """
 
 from __future__ import annotations
@@ -38,6 +43,8 @@ NO_ANSWERS = {"ended", "waited"}  # ratings that the program itself records
 DELETED = "(deleted)"  # replaces the partner's words in a person's talk when the partner has deleted the twin
 SPEAKERS = {"human": ("human", "model"), "partner": ("partner", "model"), "person": ("human", "partner")}
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+IMPORTED = "convai2"  # the source of an imported talk is "convai2:FILE"
+UNKNOWN_DAY = "1970-01-01"  # of an imported talk whose file has no times
 STUDY = "study:"  # the source of a study's talk is "study:STUDY:CONDITION"
 STUDY_SOURCE = re.compile(r"study:[A-Za-z0-9_-]{1,40}:[^/:\\]{1,100}")  # STUDY stands in names of files
 
@@ -87,6 +94,14 @@ class Flag:
 
 
 @dataclass
+class Thumb:
+    """A person's judgement on a reply. A reply of several messages may have several thumbs."""
+
+    turn: int  # index of the reply
+    up: bool
+
+
+@dataclass
 class Talk:
     """The utterances of a talk, the two speakers, and the flags and ratings that it got."""
 
@@ -104,6 +119,7 @@ class Talk:
     participant: str | None = None  # the key of the person who talked, if known
     ratings: dict[str, Any] = field(default_factory=dict)  # question -> answer
     twin: str | None = None  # the id of the other person's talk
+    thumbs: list[Thumb] = field(default_factory=list)
     # The talk on record that this talk changes or goes on from, as this program last saw it. It is not recorded.
     base: Talk | None = field(default=None, compare=False, repr=False)
 
@@ -129,8 +145,9 @@ class Talk:
         """
         kept = len(self.turns) - count
         flags = [flag for flag in self.flags if flag.turn < kept]
+        thumbs = [thumb for thumb in self.thumbs if thumb.turn < kept]
         changed = {"id": self.id if len(flags) == len(self.flags) else new_id()}
-        return replace(self, turns=self.turns[:kept], flags=flags, **changed)
+        return replace(self, turns=self.turns[:kept], flags=flags, thumbs=thumbs, **changed)
 
     def set_base(self, is_stored: bool) -> None:
         """Note that the present state is on record, or that nothing of it is."""
@@ -178,6 +195,11 @@ def has_answers(talk: Talk) -> bool:
     return not talk.ratings.keys() <= NO_ANSWERS
 
 
+def is_imported(talk: Talk) -> bool:
+    """Return whether another program than ours recorded the talk, with a program that is not here."""
+    return talk.source.split(":")[0] == IMPORTED
+
+
 def branches_of(talks: Iterable[Talk]) -> dict[tuple[str, ...], list[Talk]]:
     """The talks of each origin, in order."""
     branches: dict[tuple[str, ...], list[Talk]] = {}
@@ -196,19 +218,23 @@ def talks_by_study(talks: Iterable[Talk]) -> dict[str, list[Talk]]:
 
 
 def public_model(talk: Talk) -> str:
-    """Return the model's name without a path of this machine: a hub name, or a folder's last name and the checksum."""
-    if not talk.model or (HUB_NAME.fullmatch(talk.model) and not Path(talk.model).is_dir()):
+    """Return the model's name without a path of this machine: a hub name, or a folder's last name and the checksum.
+
+    The name of a program behind an API, api://HOST/MODEL, has no path.
+    """
+    if "://" in talk.model or not talk.model or (HUB_NAME.fullmatch(talk.model) and not Path(talk.model).is_dir()):
         return talk.model
-    return f"{Path(talk.model).name}-{talk.model_checksum[:12]}"
+    name = Path(talk.model).name
+    return f"{name}-{talk.model_checksum[:12]}" if talk.model_checksum else name
 
 
 def program_of(talk: Talk) -> str:
     """Return what made the replies: the model's checksum, and how its replies were drawn, as a line of JSON.
 
-    It is the same for all talks of two people.
+    It is the same for all talks of two people. A program without a checksum has its name in place of it.
     """
     sampling = {name: value for name, value in talk.sampling.items() if name != "seed"}
-    return json.dumps([talk.model_checksum, sampling], sort_keys=True)
+    return json.dumps([talk.model_checksum or talk.model, sampling], sort_keys=True)
 
 
 def check_study(talk: Talk) -> None:
@@ -241,7 +267,7 @@ def is_scale(answer: object) -> bool:
 
 # By annotation, the types that JSON gives a field of a talk, a turn or a flag.
 TYPES = {"str": (str,), "str | None": (str, type(None)), "int": (int,), "bool": (bool,), "dict[str, Any]": (dict,)}
-TYPES |= {"list[str]": (list,), "list[Turn]": (list,), "list[Flag]": (list,)}
+TYPES |= dict.fromkeys(("list[str]", "list[Turn]", "list[Flag]", "list[Thumb]"), (list,))
 
 
 def parse_talk(line: bytes) -> Talk:
@@ -252,8 +278,9 @@ def parse_talk(line: bytes) -> Talk:
     if raw.get("partner") == "person" and "twin" not in raw:
         raw["twin"] = twin_before_stored(raw["id"])
     turns, flags = [Turn(**turn) for turn in raw.pop("turns")], [Flag(**flag) for flag in raw.pop("flags")]
-    talk = Talk(**raw, turns=turns, flags=flags)
-    for part in (talk, *turns, *flags):
+    thumbs = [Thumb(**thumb) for thumb in raw.pop("thumbs", [])]
+    talk = Talk(**raw, turns=turns, flags=flags, thumbs=thumbs)
+    for part in (talk, *turns, *flags, *thumbs):
         for member in fields(part):
             if member.name != "base" and type(getattr(part, member.name)) not in TYPES[member.type]:
                 raise ValueError(f"{member.name} is not of the type {member.type}")
@@ -268,5 +295,7 @@ def parse_talk(line: bytes) -> Talk:
     for flag in flags:
         if flag.kind not in FLAGS or not 0 <= flag.turn < len(turns):
             raise ValueError(f"unknown flag {flag}")
+    if not all(0 <= thumb.turn < len(turns) and turns[thumb.turn].speaker == "model" for thumb in thumbs):
+        raise ValueError("a thumb on what is no reply")
     check_study(talk)
     return talk

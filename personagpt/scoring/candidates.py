@@ -145,8 +145,7 @@ def pass_scores(model: PreTrainedModel, choice_pass: ChoicePass) -> list[list[fl
 
 def _choice_scores(model: PreTrainedModel, choice: Choice, context: DynamicCache, last_hidden: Tensor) -> list[float]:
     """Score one choice after the cached `context`, whose last hidden state is `last_hidden` (1, 1, C)."""
-    sizes = [len(ids) for ids in choice.candidates]
-    count, width = len(sizes), max(sizes)
+    count, width = len(choice.candidates), max(map(len, choice.candidates))
     hidden = last_hidden.expand(count, -1, -1)  # predicts every first token
     if width > 1:
         # The last token predicts nothing, so it is no input. A causal model never looks at padding to its right.
@@ -155,9 +154,18 @@ def _choice_scores(model: PreTrainedModel, choice: Choice, context: DynamicCache
         cache.batch_repeat_interleave(count)
         after = decode(model, torch.tensor(ids, device=model.device), cache=cache)
         hidden = torch.cat([hidden, after], dim=1)  # (K, L, C)
+    return [-float(nll.double().mean()) for nll in candidates_nll(model, hidden, choice.candidates)]
+
+
+def candidates_nll(model: PreTrainedModel, hidden: Tensor, candidates: list[list[int]]) -> list[Tensor]:
+    """Return the negative log-likelihood (n,) of the n tokens of each of K candidates, on the CPU, in nats.
+
+    hidden (K, L, C) are the last hidden states before each token of the longest candidate.
+    """
+    sizes = [len(ids) for ids in candidates]
     # Counted on the CPU, because to count rows on a GPU is to wait for it.
-    rows = (torch.arange(width) < torch.tensor(sizes)[:, None]).flatten().nonzero()[:, 0]  # of (K * L)
-    targets = torch.tensor([token for ids in choice.candidates for token in ids], device=model.device)
+    rows = (torch.arange(max(sizes)) < torch.tensor(sizes)[:, None]).flatten().nonzero()[:, 0]  # of (K * L)
+    targets = torch.tensor([token for ids in candidates for token in ids], device=model.device)
     wanted = for_output_matrix(model, hidden.flatten(0, 1)[rows.to(hidden.device)])
     nll, _ = score_hidden(wanted, output_matrix(model), targets)
-    return [-float(part.double().mean()) for part in nll.cpu().split(sizes)]
+    return list(nll.cpu().split(sizes))

@@ -17,10 +17,12 @@ from personagpt.scoring.entries import Entries
 from personagpt.scoring.generated import generated_metrics, greedy_replies
 from personagpt.scoring.goals import goal_metrics
 from personagpt.scoring.identification import identify
+from personagpt.scoring.interview import interview_figures
+from personagpt.scoring.interview_plan import InterviewPlan
 from personagpt.scoring.metrics import figures, figures_by_turn, order_spread, teacher_forced
 from personagpt.scoring.nli import Classifier, nli_metrics
 from personagpt.scoring.published import has_published_vocabulary, is_published_text
-from personagpt.scoring.report import DISTRUST, table, table_by_turn, table_of_differences
+from personagpt.scoring.report import DISTRUST, table, table_by_turn, table_of_differences, table_of_interviews
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, open_tensors
 from personagpt.sequences.format import tokenizer_checksum
 from personagpt.sequences.goals import Goal
@@ -42,6 +44,7 @@ class EvaluationPlan:
     orders: int = 0  # of the facts, the text's own included; 0: no order_spread
     nli: Classifier | None = None  # reads the replies
     dnli: tuple[str, Corpus] | None = None  # a ranking set of Dialogue NLI, and its file
+    interview: InterviewPlan | None = None
 
 
 def score_model(
@@ -76,6 +79,9 @@ def score_model(
     if plan.by_turn:
         result["by_turn"] = figures_by_turn(entries)
         say("\n" + table_by_turn(result["by_turn"]))
+    if plan.interview:
+        result["interviews"] = interview_figures(trained, dataset, plan.interview, settings.seed)
+        say("\n" + table_of_interviews(result["interviews"]))
     if not title:  # of two models once, at the end
         say(f"\n{DISTRUST}")
     return entries, result
@@ -144,6 +150,8 @@ def with_earlier(figures: dict[str, Any], earlier: dict[str, Any] | None) -> dic
     if "by_turn" in both:
         rows = {row["turn"]: row for row in earlier.get("by_turn", ())}
         both["by_turn"] = [rows.get(row["turn"], {}) | row for row in both["by_turn"]]
+    if "interviews" in both:
+        both["interviews"] = earlier.get("interviews", {}) | both["interviews"]
     return both
 
 

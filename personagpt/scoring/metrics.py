@@ -99,7 +99,8 @@ def figures(entries: dict[str, Entries]) -> dict[str, float]:
     with a goal, `rankings` of Dialogue NLI, `identified` sides.
     """
     result = {metric.name: metric.figure(entries[metric.name]) for metric in METRICS if metric.name in entries}
-    result |= {"responses": len(entries["loss"]), "response_tokens": int(entries["loss"].weights.sum())}
+    if "loss" in entries:  # not of a program behind an API
+        result |= {"responses": len(entries["loss"]), "response_tokens": int(entries["loss"].weights.sum())}
     counted = {"generated": "word_f1", "nli_replies": "contradicts_self", "goal_replies": "goal_hit"}
     counted |= {"rankings": "dnli_hits", "identified": "persona_at_1"}
     return result | {count: len(entries[name]) for count, name in counted.items() if name in entries}
@@ -107,11 +108,11 @@ def figures(entries: dict[str, Entries]) -> dict[str, float]:
 
 def figures_by_turn(entries: dict[str, Entries]) -> list[dict[str, float]]:
     """Return for each turn with a response its number from 1, its `responses`, and the metrics of these alone."""
-    rows = []
-    for turn in np.unique(entries["loss"].places.turns).tolist():
+    rows, counted = [], "loss" if "loss" in entries else "word_f1"
+    for turn in np.unique(entries[counted].places.turns).tolist():
         here = {name: all_turns[all_turns.places.turns == turn] for name, all_turns in entries.items()}
         found = {metric.name: metric.figure(here[metric.name]) for metric in METRICS if len(here.get(metric.name, ()))}
-        rows.append({"turn": turn, "responses": len(here["loss"])} | found)
+        rows.append({"turn": turn, "responses": len(here[counted])} | found)
     return rows
 
 

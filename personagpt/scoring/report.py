@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from personagpt.scoring.bootstrap import PERCENT, RESAMPLES
 from personagpt.scoring.definitions import METRICS, shown
 from personagpt.scoring.identification import PERSONAS
+from personagpt.scoring.posterior import MEASURES
 from personagpt.scoring.published import PUBLISHED, Published
 
 COMPARED = ("turn_perplexity", "token_f1", "word_f1", "hits_at_1")  # the metrics that published figures count
@@ -30,7 +33,7 @@ def table(figures: dict[str, Any], comparable: bool) -> str:
     ]
     whose = f", of the speaker who talks {figures['side']}" if "side" in figures else ""
     meanings = {
-        "responses": f"of {figures['response_tokens']:,} tokens{whose}",
+        "responses": f"of {figures.get('response_tokens', 0):,} tokens{whose}",
         "generated": "replies, greedy",
         "nli_replies": f"replies, greedy, read by {figures.get('nli')}",
         "goal_replies": "replies, greedy, with a goal and without it",
@@ -77,6 +80,43 @@ def table_by_turn(rows: list[dict[str, float]]) -> str:
         ]
         lines.append((f"{row['turn']:>4}  {row['responses']:>9,}" + "".join(cells)).rstrip())
     return "\n".join(lines)
+
+
+def table_of_interviews(interviews: dict[str, dict[str, Any]]) -> str:
+    """Return a line for each number of questions and order, and the differences from random questions below."""
+    if not interviews:
+        return "interviews: none, because there are no two personas, or all recorded talks are too short"
+    first = next(iter(interviews.values()))
+    among = first["among"]
+    chance = f"{100 / among:.1f} %, {np.mean(1 / np.arange(1, among + 1)):.2f} and {np.log(among):.2f} nats"
+    left_out = f"; {first['left_out']} talks left out" if first.get("left_out") else ""
+    lines = [f"interviews: {first['interviews']:,}, each among {among} personas: chance {chance}{left_out}"]
+    width = max(map(len, ("partner and order", *interviews)))
+    heads = "".join(f"{name:>26}" for name in MEASURES)
+    lines += ["", f"questions  {'partner and order':<{width}}{heads}"]
+    numbered = [
+        (row, name)
+        for rows in zip(*(each["by_question"] for each in interviews.values()), strict=True)
+        for row, name in zip(rows, interviews, strict=True)
+    ]
+    lines += [_interview_line(row["questions"], f"{name:<{width}}", row) for row, name in numbered]
+    compared = [(row, name) for row, name in numbered if "over_random" in row]
+    if compared:
+        lines += ["", "less the same interviews with random questions"]
+        lines += [
+            _interview_line(row["questions"], f"{name:<{width}}", row["over_random"], "+") for row, name in compared
+        ]
+    return "\n".join([*lines, "", f"In brackets: {PERCENT} % intervals, {RESAMPLES:,} resamples of the interviews"])
+
+
+def _interview_line(questions: int, name: str, row: dict[str, Any], sign: str = "") -> str:
+    """Return the measures of a row with their intervals."""
+    line = f"{questions:>9}  {name}"
+    for measure in MEASURES:
+        unit, factor, digits = (" %", 100, 1) if measure == "persona_at_1" else ("", 1, 2)
+        value, *interval = (f"{factor * number:{sign}.{digits}f}" for number in row[measure].values())
+        line += f"{value + unit + (' (' + ' to '.join(interval) + ')' if interval else ''):>26}"
+    return line
 
 
 def table_of_differences(

@@ -25,7 +25,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from personagpt.errors import UserError, shorten
+from personagpt.model.api_settings import Api
 from personagpt.output import warn
+from personagpt.page.api_replies import ApiQueue
 from personagpt.page.replies import ReplyQueue
 from personagpt.records.database import Recordings
 from personagpt.records.talks import Talk, new_id, now, program_of
@@ -36,8 +38,11 @@ from personagpt.talking.persona import Persona
 FRESH = 5.0  # seconds since the page was last there, within which a waiting participant can be joined
 ROOM = 20  # tokens of the context that a persona must leave for the participant's last utterance
 
+Queue = ReplyQueue | ApiQueue
+Queues = dict[str | Api, Queue]  # of every program of a study, by the condition's model
 
-def with_usable_personas(study: Study, queues: dict[str, ReplyQueue]) -> Study:
+
+def with_usable_personas(study: Study, queues: Queues) -> Study:
     """Return the study without the personas that do not fit the context of every program.
 
     Such a persona is left out for people, too, because else it would tell that the partner is a person. Each persona
@@ -45,7 +50,7 @@ def with_usable_personas(study: Study, queues: dict[str, ReplyQueue]) -> Study:
     """
     problems: dict[tuple[str, ...], str] = {}
     for persona in study.personas:
-        for condition in study.programs:
+        for condition in study.local_programs:
             if not _fits(persona, condition, queues[condition.model]):
                 problems.setdefault(persona, condition.name)
     personas = tuple(persona for persona in study.personas if persona not in problems)
@@ -79,16 +84,17 @@ def _fits(persona: Sequence[str], condition: Condition, queue: ReplyQueue) -> bo
 def program_settings(condition: Condition) -> dict[str, Any]:
     """Return how the replies of the condition's program are drawn, as a talk records it with the seed."""
     history = {} if condition.history is None else {"max_history": condition.history}
-    return asdict(condition.sampling) | history
+    how = condition.model.recorded if isinstance(condition.model, Api) else asdict(condition.sampling)
+    return how | history
 
 
-def tell_changes(study: Study, queues: dict[str, ReplyQueue], recordings: Recordings) -> None:
+def tell_changes(study: Study, queues: Queues, recordings: Recordings) -> None:
     """Tell the operator of each condition whose talks on record are another program's."""
     talks = [talk for talk in recordings.talks() if study.has(talk)]
     for condition in study.conditions:
         checksum, sampling = "", {}
         if condition.model is not None:
-            checksum, sampling = queues[condition.model].trained.checksum, program_settings(condition)
+            checksum, sampling = queues[condition.model].checksum, program_settings(condition)
         program = program_of(Talk("", checksum, sampling, []))
         own = [talk for talk in talks if talk.source == study.source(condition)]
         if others := sum(program_of(talk) != program for talk in own):
@@ -115,7 +121,7 @@ class Pairing:
     def __init__(
         self,
         study: Study,
-        queues: dict[str, ReplyQueue],
+        queues: Queues,
         recordings: Recordings,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

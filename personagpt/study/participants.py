@@ -169,11 +169,11 @@ class StudyPage:
         self.recordings.save(replace(talk, ratings=talk.ratings | ratings))
 
     def _check_length(self, talk: Talk) -> None:
-        """Raise Refused where one of the study's programs could not read the talk.
+        """Raise Refused where one of the study's models on this machine could not read the talk.
 
         Utterances to a person have the same limit, because the limit would tell what the partner is.
         """
-        for condition in self.study.programs:
+        for condition in self.study.local_programs:
             sampling = asdict(condition.sampling) | {"seed": 0}
             try:
                 self.pairing.queues[condition.model].request(replace(talk, sampling=sampling))

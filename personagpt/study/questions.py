@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from personagpt.errors import UserError
+from personagpt.model.tables import NAME, NAME_ALLOWED, Keys, check_table
 from personagpt.records.talks import ANSWERS, SCALES
-from personagpt.study.tables import NAME, NAME_ALLOWED, Keys, check_table
 
 PARTNERS: list[str] = ANSWERS["partner"]  # a person, a program
 

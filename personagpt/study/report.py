@@ -98,6 +98,16 @@ def shown(figure: Figure, form: str, end_form: str = "") -> str:
     return form.format(figure["value"]) + (f" ({' to '.join(ends)})" if ends else "")
 
 
+def columns(rows: list[tuple[object, ...]]) -> list[str]:
+    """Return the lines of a table; the first cell of a row is its name."""
+    widths = [max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for name, *cells in rows:
+        shown_cells = [f"{cell!s:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([f"{name!s:<{widths[0]}}", *shown_cells]))
+    return lines
+
+
 def draw(name: str, figures: dict[str, Any]) -> Drawing:
     """Return a drawing of the ratings, the shares, the flags by kind and the flags by turn, with their intervals."""
     import matplotlib.figure
@@ -109,18 +119,18 @@ def draw(name: str, figures: dict[str, Any]) -> Drawing:
     drawing.supxlabel(f"Bars: {figures['percent']} % intervals{narrow}. {WITHOUT.capitalize()}.", fontsize="small")
     (ratings, shares), (kinds, turns) = drawing.subplots(2, 2)
     rated = {key: each["ratings"] for key, each in conditions.items()}
-    _draw_points(ratings, next(iter(rated.values())), {key: [*scales.values()] for key, scales in rated.items()})
+    draw_points(ratings, next(iter(rated.values())), {key: [*scales.values()] for key, scales in rated.items()})
     ratings.set(ylim=(0.9, 5.1), ylabel="mean rating")
     ratings.legend(fontsize="small")
     guesses = {key: [each["persona_guessed"], each["taken_for_person"]] for key, each in conditions.items()}
-    _draw_points(shares, ("persona guessed", "taken for a person"), guesses)
+    draw_points(shares, ("persona guessed", "taken for a person"), guesses)
     shares.axhline(0.5, linestyle="--", color="gray", linewidth=1)
     shares.set(ylim=(-0.02, 1.02), ylabel="share of the answers")
     by_kind = {key: each["flags_by_kind"] for key, each in conditions.items()}
-    _draw_points(kinds, next(iter(by_kind.values())), {key: [*rates.values()] for key, rates in by_kind.items()})
+    draw_points(kinds, next(iter(by_kind.values())), {key: [*rates.values()] for key, rates in by_kind.items()})
     kinds.tick_params(axis="x", rotation=20)
     longest = max(len(each["flags_by_turn"]) for each in conditions.values())
-    _draw_points(turns, range(1, longest + 1), {key: each["flags_by_turn"] for key, each in conditions.items()})
+    draw_points(turns, range(1, longest + 1), {key: each["flags_by_turn"] for key, each in conditions.items()})
     turns.set_xlabel("the partner's turn")
     for axes in (kinds, turns):
         if any(rate["flags"] for rates in by_kind.values() for rate in rates.values()):
@@ -133,7 +143,7 @@ def draw(name: str, figures: dict[str, Any]) -> Drawing:
     return drawing
 
 
-def _draw_points(axes: Any, places: Collection[Any], columns: dict[str, list[Figure]]) -> None:
+def draw_points(axes: Any, places: Collection[Any], columns: dict[str, list[Figure]]) -> None:
     """Draw a point with its interval for each place and column."""
     axes.set_xticks(range(len(places)), list(places))
     axes.set_xlim(-0.5, len(places) - 0.5)

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from personagpt.page.problems import FAULTS, tell_operator
 from personagpt.page.routes import STATIC as COMMON
-from personagpt.page.routes import Event, endpoint, event_stream, static_routes
+from personagpt.page.routes import Event, endpoint, event_stream, own_talks_routes, static_routes
 from personagpt.study.participants import StudyPage
 
 STATIC = Path(__file__).with_name("static")
@@ -36,6 +36,7 @@ def study_routes(page: StudyPage) -> list[Route]:
         *static_routes(STATIC / "study.html", COMMON / "page.css", COMMON / "text.js", STATIC / "study.js"),
         Route("/api/study", views),
         *(Route("/api/study/" + action.__name__, endpoint(action), methods=["POST"]) for action in actions),
+        *own_talks_routes(page),
     ]
 
 

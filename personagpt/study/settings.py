@@ -10,6 +10,11 @@
     [[condition]]
     name = "person"
     partner = "person"            # another participant
+    [[condition]]
+    name = "large"
+    url = "https://api.example.com/v1"      # a program behind an OpenAI-style API (docs/api.md)
+    api_model = "large-1"
+    key_env = "EXAMPLE_KEY"
 
 questions.py reads its [[question]] tables. docs/study.md explains every key.
 
@@ -27,25 +32,30 @@ from typing import Any
 
 from personagpt.errors import UserError
 from personagpt.files import read_text
+from personagpt.model.api_settings import API_KEYS, NAMED, Api, api_of
 from personagpt.model.folders import named_model
 from personagpt.model.sampling import Sampling
+from personagpt.model.tables import NAME, NAME_ALLOWED, Keys, check_table
 from personagpt.records.talks import Talk
 from personagpt.study.questions import FIVE, Question, read_questions
-from personagpt.study.tables import NAME, NAME_ALLOWED, Keys, check_table
 from personagpt.text.convai2 import read_corpus
+from personagpt.text.dialogues import Corpus
+from personagpt.text.style import Writing, measure_style
 
 FEWEST_PERSONAS = 3  # the participant's, the partner's, and a false persona to choose from
 MOST_LETTERS = 50_000  # of a consent text
 TRIAL_WAIT = 3.0  # seconds
+STYLE_TURNS = 20  # utterances of a dialogue that show how people write
 
 
 @dataclass(frozen=True)
 class Condition:
-    """The partner of a participant: a model, with the way its replies are drawn, or another participant."""
+    """The partner of a participant: a model, with the way its replies are drawn, a program behind an API, or another
+    participant."""
 
     name: str
-    model: str | None  # a folder's path or a hub name; None: another participant
-    sampling: Sampling
+    model: str | Api | None  # a folder's path or a hub name; a program behind an API; None: another participant
+    sampling: Sampling  # of a model; an Api has its own
     history: int | None  # most utterances that the model sees (0: as many as fit its context; None: its own number)
 
 
@@ -64,6 +74,7 @@ class Study:
     talks: int | None = None  # a participant's talks with answers, at most
     closing: str = ""  # what a participant reads after the last answers
     language: str = "en"  # of the title, the consent, the questions and the closing text
+    writing: Writing | None = None  # of the text with the personas, where every program is behind an API
     is_trial: bool = False  # without pauses
 
     def for_trial(self) -> Study:
@@ -74,6 +85,11 @@ class Study:
     @property
     def programs(self) -> list[Condition]:
         return [condition for condition in self.conditions if condition.model is not None]
+
+    @property
+    def local_programs(self) -> list[Condition]:
+        """The conditions with a model on this machine."""
+        return [condition for condition in self.conditions if isinstance(condition.model, str)]
 
     @property
     def with_person(self) -> Condition | None:
@@ -123,7 +139,8 @@ PARTNER_KEYS: Keys = {
     "history": (int, lambda value: value >= 0, "0 (as many as fit the model's context), or how many utterances"),
 }
 SAMPLING = {field.name for field in fields(Sampling)}  # Sampling checks their values
-CONDITION_KEYS = {*PARTNER_KEYS, *SAMPLING}
+API_CONDITION_KEYS = {key: PARTNER_KEYS[key] for key in ("name", "history")} | API_KEYS
+CONDITION_KEYS = {*PARTNER_KEYS, *SAMPLING, *API_KEYS}
 
 
 def read_study(path: Path, valid_text: Path, default_model: Callable[[], str]) -> Study:
@@ -147,8 +164,11 @@ def read_study(path: Path, valid_text: Path, default_model: Callable[[], str]) -
     others: dict[str, Any] = {key: float(table[key]) for key in TIMES if key in table}
     others |= {key: table[key] for key in ("talks", "closing", "language") if key in table}
     others["questions"] = read_questions(table.get("question"), path, KEYS)
-    consent, personas = _consent(path, table["consent"]), _personas(path, table.get("personas"), valid_text)
-    return Study(table["name"], table["title"].strip(), consent, table["turns"], tuple(conditions), personas, **others)
+    consent, (personas, corpus) = _consent(path, table["consent"]), _personas(path, table.get("personas"), valid_text)
+    study = Study(table["name"], table["title"].strip(), consent, table["turns"], tuple(conditions), personas, **others)
+    if study.programs and not study.local_programs:
+        study = replace(study, writing=measure_style(corpus, STYLE_TURNS).utterances)
+    return study
 
 
 def study_names(path: Path) -> tuple[str, list[str]]:
@@ -175,7 +195,11 @@ def _condition(table: Any, number: int, path: Path, default_model: Callable[[], 
         raise UserError(f"{where}: expected a [[condition]] table")
     check_table({key: value for key, value in table.items() if key == "name"}, PARTNER_KEYS, ("name",), where)
     name, where = table["name"], f"{path}: condition '{table['name']}'"
-    check_table(table, PARTNER_KEYS, (), where, SAMPLING, KEYS.keys() - CONDITION_KEYS)
+    if any(key in table for key in NAMED):
+        return Condition(name, _api(table, path, where), Sampling(), table.get("history"))
+    if others := [key for key in table if key in API_KEYS and key not in SAMPLING]:
+        raise UserError(f"{where}: {others[0]} goes with url and api_model: add both, or leave it out")
+    check_table(table, PARTNER_KEYS, (), where, {*SAMPLING, *API_KEYS}, KEYS.keys() - CONDITION_KEYS)
     if "partner" in table:
         if others := [key for key in table if key not in ("name", "partner")]:
             raise UserError(f"{where}: {others[0]} is about a model's replies, and here the partner is a person")
@@ -186,6 +210,19 @@ def _condition(table: Any, number: int, path: Path, default_model: Callable[[], 
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     return Condition(name, model, sampling, table.get("history"))
+
+
+def _api(table: dict[str, Any], path: Path, where: str) -> Api:
+    """Return the condition's program behind an API, whose key the environment must hold."""
+    if others := [key for key in table if key in CONDITION_KEYS and key not in API_CONDITION_KEYS]:
+        raise UserError(f"{where}: {others[0]} is about a model or a person, and here the partner is behind an API")
+    check_table(table, API_CONDITION_KEYS, NAMED, where, (), KEYS.keys() - CONDITION_KEYS)
+    api = api_of({key: value for key, value in table.items() if key in API_KEYS}, path, where)
+    try:
+        api.key()
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    return api
 
 
 def _model(name: str, path: Path) -> str:
@@ -205,14 +242,16 @@ def _consent(path: Path, name: str) -> str:
     return text
 
 
-def _personas(path: Path, name: str | None, valid_text: Path) -> tuple[tuple[str, ...], ...]:
-    """Return the different personas of the text. Raises UserError where they are too few."""
+def _personas(path: Path, name: str | None, valid_text: Path) -> tuple[tuple[tuple[str, ...], ...], Corpus]:
+    """Return the different personas of the text, and the text. Raises UserError where they are too few."""
     text = valid_text if name is None else path.parent / name
     key = f"{path}: personas = '{name}'" if name is not None else f"{path}: personas missing"
     if not text.is_file():
         raise UserError(f"{key}: there is no file {text}; expected {KEYS['personas'][2]}")
-    dialogues = read_corpus(text).dialogues
-    personas = tuple(dict.fromkeys(tuple(facts) for dialogue in dialogues for facts in dialogue.personas if facts))
+    corpus = read_corpus(text)
+    personas = tuple(
+        dict.fromkeys(tuple(facts) for dialogue in corpus.dialogues for facts in dialogue.personas if facts)
+    )
     if len(personas) < FEWEST_PERSONAS:
         raise UserError(f"{key}: {text} has {len(personas)} different personas; at least {FEWEST_PERSONAS} are needed")
-    return personas
+    return personas, corpus

@@ -18,9 +18,8 @@ from dataclasses import dataclass, replace
 
 from personagpt.errors import UserError
 from personagpt.page.problems import QueueFull
-from personagpt.page.replies import ReplyQueue
 from personagpt.records.talks import Talk, Turn, has_answers, is_blind, now
-from personagpt.study.pairing import Assignment, Pairing
+from personagpt.study.pairing import Assignment, Pairing, Queue
 from personagpt.study.pauses import Pauses
 
 
@@ -74,13 +73,18 @@ class Stages:
         """Return whether the other participant has left, or the page has started again with another model."""
         if talk.partner == "person":
             return self.pairing.is_twin_gone(self.twins(participant, talk))
-        return not self.queue_of(talk).is_own(talk)
+        return not self.queue_of(talk).is_own(talk) or self._has_left(talk)
+
+    def _has_left(self, talk: Talk) -> bool:
+        """Return whether a program behind an API gave no reply, so that it counts as gone."""
+        reply = None if talk.partner == "person" else self.queue_of(talk).reply_of(talk.id)
+        return reply is not None and reply.has_left
 
     def _assigned(self, participant: str, assignment: Assignment) -> Position:
         talk = assignment.talk
         if talk is None or self.pairing.clock() < assignment.begins:
             return Position("waiting")
-        if self.pairing.is_partner_gone(participant):
+        if self.pairing.is_partner_gone(participant) or self._has_left(talk):
             return Position("gone", talk)
         return self._talking(talk, [], assignment.opens)
 
@@ -136,7 +140,7 @@ class Stages:
             with contextlib.suppress(UserError):
                 self.ask(talk)
 
-    def queue_of(self, talk: Talk) -> ReplyQueue:
+    def queue_of(self, talk: Talk) -> Queue:
         return self.pairing.queues[self.study.condition_of(talk.source).model]
 
     def twins(self, participant: str, talk: Talk) -> list[Talk]:

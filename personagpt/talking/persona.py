@@ -26,7 +26,7 @@ from personagpt.scoring.entries import perplexity
 from personagpt.scoring.metrics import score_batch
 from personagpt.sequences.batches import collate
 from personagpt.sequences.format import DataError
-from personagpt.text.style import Style
+from personagpt.text.style import Style, newest
 
 # A reply leans on a fact if it is at least so many nats less likely (7 times) with any other fact in the fact's place.
 # In the demo's validation text, 85% of the facts that a reply names reach this loss, and 0.2% of the others. To leave
@@ -234,7 +234,7 @@ class Persona:
         if room <= 0:
             raise DataError(f"a reply of {len(ids)} tokens: the model's context is {self.model.context_length} tokens")
         for facts in personas:
-            context = encoder.context(len(before) % 2, facts, self._shown(before), room)
+            context = encoder.context(len(before) % 2, facts, newest(before, self.max_history), room)
             spans = np.array([[len(context), len(context) + len(ids)]])
             sequences.append((np.array([*context, *ids], np.int64), spans))
         with torch.inference_mode(), self.model.autocast:
@@ -252,18 +252,13 @@ class Persona:
             raise UserError("an empty utterance: give the text that is to be answered")
         return list(map(self.restyled, said))
 
-    def _shown(self, utterances: list[str]) -> list[str]:
-        """Return the last utterances, as many as the model is shown. The first of them keeps its speaker."""
-        left_out = max(0, len(utterances) - (self.max_history or len(utterances)))
-        return utterances[left_out + left_out % 2 if left_out + 1 < len(utterances) else left_out :]
-
     def _request(self, utterances: list[str], goal: str | None, avoid: Sequence[str] = ()) -> ReplyRequest:
         """Return the request for the persona's next utterance, other than its last utterance and those in `avoid`."""
         room = self.model.context_length - self.sampling.max_new_tokens
         speaker, facts = len(utterances) % 2, self.facts
         if goal and self.model.goals is None:  # as the published model learned goals, whoever talks
             speaker, facts = 0, []
-        context = self.model.encoder.context(speaker, facts, self._shown(utterances), room, goal or None)
+        context = self.model.encoder.context(speaker, facts, newest(utterances, self.max_history), room, goal or None)
         return ReplyRequest(context, self.sampling, self._random, ("", *avoid), tuple(utterances[-2::-2]))
 
     def _add(self, said: list[str], reply: str) -> None:

@@ -1,4 +1,7 @@
-"""Talks of the model with itself: a single talk that is printed, or many talks at once for a detector."""
+"""Talks of the model with itself, or with a program behind an API.
+
+A single talk is printed. Many talks are made at once, for a detector.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
+from personagpt.model.api import ApiError
 from personagpt.output import say
 from personagpt.records.talks import Talk, Turn
+from personagpt.talking.api_persona import ApiPersona
 from personagpt.talking.persona import Persona
 from personagpt.talking.session import Session
 
@@ -28,7 +33,8 @@ def play(session: Session, pairs: list[tuple[list[str], list[str]]], count: int,
     """Yield `count` talks between drawn `pairs` of personas, TOGETHER at a time.
 
     The first persona of a pair is the partner's. The session's goal is for the other persona's replies. A talk ends
-    after `turns` utterances, or where a speaker has nothing to say.
+    after `turns` utterances, or where a speaker has nothing to say. Raises ApiError where the session's program fails,
+    after the talks so far.
     """
     chance = random.Random(session.seed)
     for first in range(0, count, TOGETHER):
@@ -40,7 +46,12 @@ def play(session: Session, pairs: list[tuple[list[str], list[str]]], count: int,
             name = SPEAKERS[turn % 2]
             goal = session.goal if name == "model" else None
             asked = [(speakers[name], talk.texts[-1] if turn else None) for talk, speakers in going]
-            replies = Persona.replies(asked, goal=goal)
+            try:
+                is_far = name == "partner" and session.program is not None
+                replies = ApiPersona.replies(asked) if is_far else Persona.replies(asked, goal=goal)
+            except ApiError:
+                yield [talk for talk in talks if talk.turns]
+                raise
             for (talk, _), reply in zip(going, replies, strict=True):
                 talk.turns += [Turn(name, reply, goal=goal)] if reply else []
             going = [pair for pair, reply in zip(going, replies, strict=True) if reply]

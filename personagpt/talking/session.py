@@ -10,6 +10,7 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from personagpt.errors import UserError, printable
+from personagpt.model.api import ApiProgram
 from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import RANGES, Sampling
 from personagpt.output import say
@@ -17,10 +18,11 @@ from personagpt.records.database import Recordings, TalkDeleted
 from personagpt.records.talks import Talk, Turn, new_id
 from personagpt.sequences.format import DataError
 from personagpt.signals import first_ctrl_c
+from personagpt.talking.api_persona import ApiPersona
 from personagpt.talking.persona import Persona
 from personagpt.talking.terminal import name_before
 
-Speakers = dict[str, Persona]  # "model", and in a self-play "partner"
+Speakers = dict[str, Persona | ApiPersona]  # "model", and in a self-play "partner"
 
 
 class Session:
@@ -33,14 +35,17 @@ class Session:
         seed: int | None,
         recordings: Recordings,
         goal: str | None = None,
+        program: ApiProgram | None = None,
         **options: Any,
     ) -> None:
-        """`seed` makes the talks repeatable; each talk adds 1 to it. `goal` is for the model's replies.
+        """`seed` makes the talks repeatable; each talk adds 1 to it. `goal` is for the model's replies. `program` is
+        the partner in a self-play, in place of the model.
 
         `options` are Persona's, such as as_typed. Raises UserError if no reply fits the context.
         """
         Persona(trained, keep_facts=True, **options, **asdict(sampling))  # raises before somebody types a persona
         self.trained, self.sampling, self.recordings = trained, sampling, recordings
+        self.program, self.program_seed = program, seed
         self.seed = secrets.randbits(32) if seed is None else seed
         self.options = options
         self.set_goal(goal)
@@ -63,12 +68,22 @@ class Session:
         self.talks += 1
         options = self.options | asdict(self.sampling)
         # A seed of its own: talks have seeds below 2**62.
-        partner = Persona(self.trained, partner_facts or [], seed=seed + 2**62, keep_facts=True, **options)
+        if self.program is None:
+            partner = Persona(self.trained, partner_facts or [], seed=seed + 2**62, keep_facts=True, **options)
+        else:
+            partner = ApiPersona(self.program, partner_facts or [], self._restyled, self.program_seed)
         model = Persona(self.trained, facts, seed=seed, keep_facts=keep_facts, **options)
         sampling = asdict(self.sampling) | {"seed": seed}
+        if self.program is not None:
+            api = self.program.api
+            sampling["partner"] = {"model": api.name, "model_checksum": api.checksum, **api.recorded}
         kind = "human" if partner_facts is None else "partner"
         talk = Talk(self.trained.name, self.trained.checksum, sampling, list(model.facts), kind, list(partner.facts))
         return talk, {"partner": partner, "model": model}
+
+    def _restyled(self, text: str) -> str:
+        """Return a program's words in the style of the model's training text."""
+        return self.trained.style.utterances.bring(text) if self.trained.style else text
 
     def begin(self, facts: list[str], keep_facts: bool = False, partner_facts: list[str] | None = None) -> None:
         """Start a talk as `new_talk` makes it, and print the personas."""

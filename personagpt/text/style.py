@@ -94,6 +94,15 @@ class Style:
         return asdict(self)
 
 
+def newest(utterances: list[str], count: int) -> list[str]:
+    """Return the last `count` utterances of a talk, or all for 0.
+
+    Where more than a single utterance is left, the first speaker of the talk says the first of them: so up to one less.
+    """
+    left_out = max(0, len(utterances) - (count or len(utterances)))
+    return utterances[left_out + left_out % 2 if left_out + 1 < len(utterances) else left_out :]
+
+
 def measure_style(corpus: Corpus, max_turns: int) -> Style:
     """Return the style of a corpus, of whose dialogues the first `max_turns` utterances are used."""
     dialogues = corpus.dialogues

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -125,3 +126,39 @@ def check(data: bytes, wanted: str | None = None, columns: str | None = None) ->
     assert not re.search("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
     mirrorless = [d for d, _ in parse_corpus(text.encode(), "")]
     assert all(d.utterances in [other.utterances for other in dialogues] for d in mirrorless)
+
+
+def wild(*messages: tuple[int, str], thumbs: dict[int, int] | None = None, **changes: object) -> dict[str, object]:
+    """Return a record of ConvAI2's site: each message is 1, the person, or 2, the program, and a text.
+
+    `thumbs` are by the message's number from 0; a key whose change is None is not in the record.
+    """
+    dialog = [
+        {
+            "id": number,
+            "sender": f"participant{who}",
+            "text": text,
+            "evaluation_score": (thumbs or {}).get(number),
+            "sender_class": ("Human", "Bot")[who - 1],
+        }
+        for number, (who, text) in enumerate(messages)
+    ]
+    record = {
+        "dialog": dialog,
+        "start_time": "2018-10-30 08:29:23.340000",
+        "end_time": "2018-10-30 08:43:19",
+        "bot_profile": ["i like tacos.", "i sing."],
+        "user_profile": ["i take walks."],
+        "eval_score": 3,
+        "profile_match": 1,
+        "participant1_id": {"class": "User", "user_id": "User 7"},
+        "participant2_id": {"class": "Bot", "user_id": "Bot 6"},
+    }
+    return {key: value for key, value in (record | changes).items() if value is not None}
+
+
+def older(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record of ConvAI2's site as an older export has it: without classes, thumbs, times and ids."""
+    dialog = [{key: message[key] for key in ("id", "sender", "text")} for message in record["dialog"]]
+    kept = ("bot_profile", "user_profile", "eval_score", "profile_match")
+    return {"dialog_id": "0x35", "dialog": dialog} | {key: record[key] for key in kept}

@@ -86,7 +86,7 @@ def test_replies_stay_greedy_whatever_the_model_s_defaults(tiny_model, encoder, 
 
 def test_generation_stops_at_eos(tiny_model, encoder) -> None:
     calls = []
-    tiny_model.transformer.register_forward_hook(lambda *_: calls.append(1))
+    tiny_model.transformer.ln_f.register_forward_hook(lambda *_: calls.append(1))
     with torch.no_grad():  # every hidden state ends as the same vector, whose largest logit is eos's
         tiny_model.transformer.ln_f.weight.zero_()
         tiny_model.transformer.ln_f.bias.copy_(100 * tiny_model.lm_head.weight[encoder.eos])
@@ -138,7 +138,7 @@ def test_a_character_left_incomplete_is_shown_at_the_end(tiny_model, encoder, mo
 
 def test_streaming_yields_a_piece_before_the_next_token_is_computed(tiny_model, encoder, monkeypatch) -> None:
     calls = []
-    tiny_model.transformer.register_forward_hook(lambda *_: calls.append(1))
+    tiny_model.transformer.ln_f.register_forward_hook(lambda *_: calls.append(1))
     spell(monkeypatch, encoder.texts(["a"])[0])
     assert [reply.shown for reply in next(stream_replies(tiny_model, encoder, greedy([[5]]), PLAIN))] == ["a"]
     assert len(calls) == 1

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+from personagpt.model.api import ApiProgram
 from personagpt.model.loading import TrainedModel
 from personagpt.page import replies
+from personagpt.page.api_replies import ApiQueue
 from personagpt.page.replies import ReplyQueue
 from personagpt.page.routes import make_server, talk_routes
 from personagpt.page.visitors import Limits, Page
@@ -57,8 +59,12 @@ class ServedPage:
         self.recordings = Recordings(folder)
         limits, self.clock = Limits(**limits), Clock()
         self.queue = ReplyQueue(trained, self.recordings, limits.waiting)
+        self.api_queue: ApiQueue | None = None
         if study:
-            queues = {program.model: self.queue for program in study.programs}
+            queues = {program.model: self.queue for program in study.local_programs}
+            for api in {program.model for program in study.programs} - queues.keys():
+                given = self.recordings, limits.waiting, study.away, self.queue.restyled
+                self.api_queue = queues[api] = ApiQueue(ApiProgram(api), *given)
             page = StudyPage(Pairing(study, queues, self.recordings, self.clock), limits)
             self.study, self.stages, routes = page.study, page.stages, study_routes(page)
         else:
@@ -77,6 +83,8 @@ class ServedPage:
         self.server.should_exit = True
         self.thread.join()
         self.queue.close()
+        if self.api_queue is not None:
+            self.api_queue.close()
         self.recordings.close()
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from personagpt.errors import RunError, UserError
 from personagpt.records.database import NAME, Recordings, TalkChanged, TalkDeleted
-from personagpt.records.talks import DELETED, Flag, Talk, Turn
+from personagpt.records.talks import DELETED, Flag, Talk, Thumb, Turn
 from tests.helpers import ROOT
 from tests.records.making import make_talk, make_twins
 
@@ -46,6 +46,7 @@ def test_a_talk_comes_back_as_it_was(recordings, tmp_path) -> None:
     talk = make_talk("hi", "日本\n😀\0", flags=((1, "off-topic", "no answer"),), participant="p", source="app.py")
     talk.turns[1] = replace(talk.turns[1], goal="ask about pets.", replaced="日", corrected=True)
     talk.ratings = {"fluency": 4, "partner": "a person"}
+    talk.thumbs = [Thumb(1, False), Thumb(1, True)]
     recordings.save(talk)
     assert recordings.talks() == [talk]
     assert read_talks(tmp_path) == [talk]  # another connection
@@ -56,10 +57,10 @@ def test_a_talk_is_saved_as_it_is_now(recordings) -> None:
     recordings.save(talk)
     talk.turns[1] = Turn("model", "good morning", replaced="hello", corrected=True)
     del talk.turns[2:]
-    talk.flags = [Flag(1, "repetitive")]
+    talk.flags, talk.thumbs = [Flag(1, "repetitive")], [Thumb(1, True)]
     recordings.save(talk)
     assert recordings.talks() == [talk]
-    del talk.turns[:], talk.flags[:]
+    del talk.turns[:], talk.flags[:], talk.thumbs[:]
     recordings.save(talk)
     assert recordings.talks() == []
     talk.turns.append(Turn("human", "again"))
@@ -72,6 +73,14 @@ def test_an_answer_that_changes_is_saved_as_it_is_now(recordings) -> None:
     recordings.save(talk)
     recordings.save(replace(talk, ratings={"fluency": 4}))
     assert recordings.talks()[0].ratings == {"engagement": 2, "fluency": 4}
+
+
+def test_talks_are_added_once(recordings) -> None:
+    one, two = make_talk("a", "b"), make_talk("c", "d")
+    assert recordings.add([one, one]) == 1
+    one.turns.pop()
+    assert recordings.add([one, two]) == 1
+    assert [talk.texts for talk in recordings.talks()] == [["a", "b"], ["c", "d"]]
 
 
 def test_nothing_is_created_before_something_is_said(recordings, tmp_path) -> None:
@@ -219,7 +228,7 @@ WRITER = """
 import random, sys
 from pathlib import Path
 from personagpt.records.database import Recordings
-from personagpt.records.talks import Talk, Turn
+from personagpt.records.talks import Talk, Thumb, Turn
 recordings, name = Recordings(Path(sys.argv[1])), sys.argv[2]
 for talk_number in range(int(sys.argv[3])):
     talk = Talk("m", "c", {}, ["i am old ."], id=f"{name}-{talk_number}")
@@ -373,7 +382,7 @@ def test_a_full_disk_that_prevents_a_deletion_says_so(recordings) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recordings, "_transaction", fail)
+        patch.setattr(recordings, "transaction", fail)
         with pytest.raises(RunError, match="no talk is deleted, because the disk is full: make room"):
             recordings.delete(ids=[talk.id])
     assert recordings.talks() == [talk]

@@ -185,6 +185,9 @@ def test_training_goes_on_slowly_from_the_model_that_talked_last(tmp_path, old_t
     talks = [make_talk("a", "b", started="2"), make_talk("a", "b", started="1")]
     talks[0].model, talks[1].model = "me/last", "me/first"
     assert model_of(talks, old_text) == "me/last"
+    imported = make_talk("a", "b", started="3", source="convai2:data")
+    imported.model = "Bot 6"  # nobody can train on from it
+    assert model_of([*talks, imported], old_text) == "me/last"
     changed = settings_to_train(tmp_path / "out", old_text, "me/last")
     places = {"data_path": tmp_path / "out", "save_path": tmp_path / "out" / "save"}
     slowly = {"epochs": 1, "learn_rate": "8.33333e-07"}
@@ -210,6 +213,11 @@ def test_peoples_talks_unless_asked(capsys) -> None:
     assert choose(talks, ["self-play"]) == [played, many]
     assert choose(talks, ["study", "interact.py"]) == [typed, study]
     assert choose(talks, ["study:first"]) == choose(talks, ["study:first:bot"]) == [study]
+    imported = make_talk("k", "l", source="convai2:data")
+    assert choose([typed, imported], None) == [typed]
+    said = "left out: 1 imported talks with other programs; --source convai2 exports them\n"
+    assert capsys.readouterr().out.endswith(said)
+    assert choose([typed, imported], ["convai2"]) == [imported]
     with pytest.raises(
         UserError, match=r"--source study:fir: no talk on record is from there; .*: self-play \(2 talks\)"
     ):

@@ -7,8 +7,9 @@ import pytest
 
 from personagpt.errors import UserError
 from personagpt.records.database import NAME, Recordings
+from personagpt.records.reviews import Reviews
 from personagpt.records.schema import VERSION
-from personagpt.records.talks import DELETED, Flag, Talk, Turn
+from personagpt.records.talks import DELETED, Flag, Talk, Thumb, Turn
 from tests.records.making import make_talk, make_twins
 
 
@@ -87,6 +88,21 @@ def test_in_a_file_of_version_2_no_reply_was_chosen(tmp_path, recordings) -> Non
     talk.turns[1] = talk.turns[1].instead("hello", corrected=False)
     recordings.save(talk)
     assert recordings.talks(ids=["0a"])[0].turns[1] == Turn("model", "hello", "t", replaced="ho", chosen=True)
+
+
+def test_a_file_of_version_3_gets_thumbs_and_reviews(tmp_path, recordings) -> None:
+    talk = make_talk("hi", "ho")
+    recordings.save(talk)
+    recordings.close()
+    old = sqlite3.connect(tmp_path / NAME)
+    old.executescript("DROP TABLE thumbs; DROP TABLE labels; DROP TABLE reviews; PRAGMA user_version = 3;")
+    old.close()
+    assert recordings.talks() == [talk]
+    talk.thumbs.append(Thumb(1, False))
+    recordings.save(talk)
+    assert recordings.talks() == [talk]
+    Reviews(recordings).begin(talk.id, "ann", "random")
+    assert [review.talk for review in Reviews(recordings).all()] == [talk.id]
 
 
 def test_a_newer_versions_file_is_left_alone(tmp_path, recordings) -> None:

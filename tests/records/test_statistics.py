@@ -1,7 +1,7 @@
 """statistics.py: the counts that --stats prints."""
 
 from personagpt.records.statistics import statistics
-from personagpt.records.talks import Flag, Turn
+from personagpt.records.talks import UNKNOWN_DAY, Flag, Thumb, Turn
 from tests.records.making import make_talk, make_twins
 
 
@@ -73,3 +73,27 @@ def test_what_branches_of_a_talk_share_counts_once() -> None:
 
 def test_an_utterance_of_twins_counts_once() -> None:
     assert "2 utterances" in statistics(list(make_twins("hi", "ho")))
+
+
+def test_programs_of_imported_talks_and_thumbs_by_turn() -> None:
+    imported = {"source": "convai2:data", "started": "2018-10-30T08:00:00.000"}
+    one = make_talk("hi", "b", "c", "d", **imported, ratings={"eval_score": 2})
+    one.thumbs = [Thumb(1, True), Thumb(3, False), Thumb(3, True)]
+    two = make_talk("hi", "b", **imported | {"started": UNKNOWN_DAY}, ratings={"eval_score": 5, "profile_match": 1})
+    for talk in (one, two):
+        talk.model, talk.model_checksum = "Bot 6", ""
+    long = make_talk(*["x"] * 46, **imported)  # its replies 21 and 23 are counted together
+    long.model, long.model_checksum, long.thumbs = "Bot 1", "", [Thumb(41, False), Thumb(45, False)]
+    printed = [" ".join(line.split()) for line in statistics([one, two, long])]
+    assert printed[0] == "3 talks, 2018-10-30 to 2018-10-30"
+    assert "Bot 6 2" in printed
+    assert printed[printed.index("imported talks, by program") :] == [
+        "imported talks, by program",
+        "Bot 6: 2 talks, 3 replies; 2 thumbs up, 1 down (33% down); eval_score 3.50 (2 talks); "
+        "profile_match 1.00 (1 talks)",
+        "Bot 1: 1 talks, 23 replies; 0 thumbs up, 2 down (100% down)",
+        "thumbs, by the number of the program's reply",
+        "reply 1: 1 thumbs up, 0 down (0% down)",
+        "reply 2: 1 thumbs up, 1 down (50% down)",
+        "reply 21 and later: 0 thumbs up, 2 down (100% down)",
+    ]

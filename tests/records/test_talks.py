@@ -4,13 +4,14 @@ import json
 
 import pytest
 
-from personagpt.records.talks import is_blind, parse_talk, public_model, talks_by_study
+from personagpt.records.talks import Thumb, is_blind, parse_talk, program_of, public_model, talks_by_study
 from tests.records.making import make_talk, make_twins
 
 
 def test_a_line_is_the_talk() -> None:
     talk = make_talk("hi", "日本\n😀", flags=((1, "off-topic", "not an answer"),), ratings={"fluency": 4})
     talk.turns[1].replaced = "no"
+    talk.thumbs = [Thumb(1, False)]
     assert talk.line().count("\n") == 1
     assert parse_talk(talk.line().encode()) == talk
     for twin in make_twins("hi", "ho"):
@@ -19,7 +20,7 @@ def test_a_line_is_the_talk() -> None:
 
 def test_a_line_may_lack_fields_that_came_later() -> None:
     raw = make_talk("hi", "hello").content()
-    for key in ("source", "participant", "ratings", "twin"):
+    for key in ("source", "participant", "ratings", "twin", "thumbs"):
         del raw[key]
     raw["turns"] = [{key: turn[key] for key in ("speaker", "text", "time")} for turn in raw["turns"]]
     talk = parse_talk(json.dumps(raw).encode())
@@ -55,6 +56,10 @@ def test_twins_of_old_lines_differ_in_the_last_bit_of_their_ids() -> None:
         lambda raw: raw["flags"].append({"turn": 1, "kind": "other", "note": None}),
         lambda raw: raw["flags"].append({"turn": 1.0, "kind": "other"}),
         lambda raw: raw["flags"].append({"turn": True, "kind": "other"}),
+        lambda raw: raw.update(thumbs=[{"turn": 0, "up": True}]),  # a person's utterance
+        lambda raw: raw.update(thumbs=[{"turn": 3, "up": True}]),
+        lambda raw: raw.update(thumbs=[{"turn": 1, "up": 1}]),
+        lambda raw: raw.update(thumbs=None),
         lambda raw: raw.update(persona=[""]),
         lambda raw: raw.update(persona=[7]),
         lambda raw: raw.update(persona=None),
@@ -157,3 +162,11 @@ def test_without_the_last_turns_a_flagged_talk_is_another_talk() -> None:
     assert shorter.id != talk.id
     talk.flags = talk.flags[:1]
     assert talk.without(2).id == talk.id
+
+
+def test_a_program_without_a_checksum_is_told_by_its_name() -> None:
+    one, two = make_talk("a", "b"), make_talk("a", "b")
+    assert program_of(one) == program_of(two)
+    one.model_checksum = two.model_checksum = ""
+    two.model = "another"
+    assert program_of(one) != program_of(two)

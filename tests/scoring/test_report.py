@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from personagpt.scoring.report import COMPARABLE, table, table_by_turn, table_of_differences
+from personagpt.scoring.report import COMPARABLE, table, table_by_turn, table_of_differences, table_of_interviews
 
 FIGURES = {
     "loss": 2.34567,
@@ -94,3 +94,43 @@ Intervals: 2,000 resamples of the text's dialogues; where 0 lies outside, it is 
 The two models cut text into different tokens, so figures per token have no difference here.
 word_perplexity, of the same words for both models, compares them."""
     assert table_of_differences(ours, theirs, differences, False) == expected + words
+
+
+def test_interviews_by_question_and_order() -> None:
+    def row(number: int, **over: object) -> dict[str, object]:
+        first, mrr = {"value": 0.5, "low": 0.4, "high": 0.6}, {"value": 0.75, "low": 0.7, "high": 0.8}
+        return {
+            "questions": number,
+            "persona_at_1": first,
+            "persona_mrr": mrr,
+            "persona_entropy": {"value": 1.5},
+        } | over
+
+    over = {name: {"value": 0.25, "low": -0.125, "high": 0.5} for name in ("persona_mrr", "persona_entropy")}
+    over |= {"persona_at_1": {"value": 0.25, "low": -0.1, "high": 0.5}}
+    counts = {"interviews": 1000, "among": 20}
+    found = {
+        "own model, random": counts | {"by_question": [row(1), row(2)]},
+        "own model, chosen": counts | {"by_question": [row(1, over_random=over), row(2, over_random=over)]},
+    }
+    lines = table_of_interviews(found).splitlines()
+    assert lines[0] == "interviews: 1,000, each among 20 personas: chance 5.0 %, 0.18 and 3.00 nats"
+    cells = "     50.0 % (40.0 to 60.0)       0.75 (0.70 to 0.80)                      1.50"
+    assert lines[2:7] == [
+        "questions  partner and order              persona_at_1               persona_mrr           persona_entropy",
+        f"        1  own model, random{cells}",
+        f"        1  own model, chosen{cells}",
+        f"        2  own model, random{cells}",
+        f"        2  own model, chosen{cells}",
+    ]
+    differences = "  +25.0 % (-10.0 to +50.0)    +0.25 (-0.12 to +0.50)    +0.25 (-0.12 to +0.50)"
+    assert lines[8:11] == [
+        "less the same interviews with random questions",
+        f"        1  own model, chosen{differences}",
+        f"        2  own model, chosen{differences}",
+    ]
+    assert lines[-1] == "In brackets: 95 % intervals, 2,000 resamples of the interviews"
+    recorded = {"talks.jsonl, recorded": counts | {"left_out": 7, "by_question": [row(1)]}}
+    assert table_of_interviews(recorded).splitlines()[0].endswith("3.00 nats; 7 talks left out")
+    assert "random" not in table_of_interviews(recorded)
+    assert table_of_interviews({}).startswith("interviews: none, because there are no two personas")

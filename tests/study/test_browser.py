@@ -7,8 +7,13 @@ from dataclasses import replace
 import pytest
 
 import app
+from personagpt.model.api_settings import Api
+from personagpt.model.sampling import Sampling
 from personagpt.records.talks import DELETED
+from personagpt.study import pairing
 from personagpt.study.questions import Question
+from personagpt.study.settings import Condition
+from tests.api_server import serving, streamed
 from tests.page.served import Clock, ServedPage
 from tests.study.participation import PEOPLE, PROGRAM, study_of
 
@@ -116,6 +121,44 @@ def test_two_people_from_consent_to_report_and_deletion(serve_page, browse, run,
     expect(second.locator(".seen .words")).to_have_text([DELETED, "hello", DELETED, "bye"])
     folder = page.recordings.path.parent
     assert b"secret" not in b"".join(path.read_bytes() for path in folder.iterdir())
+
+
+def test_a_person_a_model_and_a_program_behind_an_api(serve_page, browse, monkeypatch) -> None:
+    """Two participants go through all three conditions. Nothing that they see tells a condition before the answers."""
+    with serving(streamed("Hello There! I like *tea*.")) as server:
+        far = Condition("far", Api(server.url, "large-1"), Sampling(), None)
+        drawn = [PEOPLE, PROGRAM, far, far, PROGRAM]  # the second participant joins the first one who waits
+        monkeypatch.setattr(pairing.random.SystemRandom, "choice", lambda self, given: drawn.pop(0))
+        monkeypatch.setattr(pairing.random.SystemRandom, "uniform", lambda self, least, most: least)
+        monkeypatch.setattr(pairing.random.SystemRandom, "random", lambda self: 0.1)  # the participant begins
+        page = serve_page(study=study_of(PEOPLE, PROGRAM, far, turns=1, wait=1000.0))
+        first, second = joined(page, browse)
+        say(first, "hi")
+        expect(second.locator("#send")).to_be_enabled()
+        say(second, "hello")
+        truths = []
+        for _ in range(3):
+            for shown in (first, second):
+                visible(shown, "questions")
+                expect(shown.locator("#talk > li")).to_have_count(2)
+                assert not {"large-1", "api", "model"} & {*shown.inner_text("main").lower().split()}
+                answer(shown, "person")
+                visible(shown, "result")
+                truths.append(shown.text_content("#truth"))
+                if drawn:
+                    shown.click("#again")
+                    expect(shown.locator("#send")).to_be_enabled()
+                    say(shown, "who ?")
+    assert truths == ["a person"] * 2 + ["a program"] * 4
+    talks = page.recordings.talks()
+    assert [talk.source.rpartition(":")[2] for talk in talks] == ["people"] * 2 + [
+        "program-1",
+        "far",
+        "far",
+        "program-1",
+    ]
+    assert [talk.texts[1] for talk in talks if talk.source.endswith("far")] == ["Hello There! I like tea."] * 2
+    assert all(talk.ratings["partner"] == "person" for talk in talks)
 
 
 def test_own_questions_in_their_language_and_the_closing_text(serve_page, browse) -> None:

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from personagpt.errors import UserError
+from personagpt.model.api_settings import Api, Drawing
 from personagpt.model.sampling import Sampling
 from personagpt.study.questions import FIVE
 from personagpt.study.settings import read_study
@@ -18,6 +19,7 @@ from tests.helpers import ROOT, SAMPLE, keep_from_the_hub
 VALID = SAMPLE / "valid_both_original_no_cands.txt"
 TOP = 'name = "s"\ntitle = "A study"\nconsent = "consent.txt"\nturns = 2\n'
 ONE = '[[condition]]\nname = "a"\n'
+API = 'url = "http://127.0.0.1:8000/v1"\napi_model = "large-1"\n'
 
 
 @pytest.fixture
@@ -83,6 +85,18 @@ def test_a_condition_has_a_model_and_how_it_replies(read, tmp_path, monkeypatch)
     assert study.with_person is None
 
 
+def test_a_condition_behind_an_api(read, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "sk-1")
+    (tmp_path / "prompt.txt").write_text("Play {facts}")
+    (far,) = read(TOP + ONE + API + 'key_env = "SOME_KEY"\nprompt = "prompt.txt"\nhistory = 4\ntop_p = 1\n').conditions
+    told = "SOME_KEY", "Play {facts}", "", Drawing(top_p=1)
+    assert far.model == Api("http://127.0.0.1:8000/v1", "large-1", *told)
+    assert far.history == 4
+    # How people's words are written follows the first model on this machine, or else the personas' text.
+    assert read(TOP + ONE + API).writing.bring("Hi! I am Bob.") == "hi ! i am bob ."
+    assert read(TOP + ONE + API + ONE.replace('"a"', '"b"')).writing is None
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -137,6 +151,14 @@ def test_a_condition_has_a_model_and_how_it_replies(read, tmp_path, monkeypatch)
         (TOP + ONE + "model = 5\n", "condition 'a': model = 5 is not allowed"),
         (TOP + ONE + 'partner = "human"\n', "condition 'a': partner = 'human' is not allowed; expected 'person'"),
         (TOP + ONE + 'partner = "person"\ntop_k = 5\n', "condition 'a': top_k is about a model's replies"),
+        (TOP + ONE + API + "top_k = 5\n", "condition 'a': top_k is about a model or a person, and here the partner"),
+        (TOP + ONE + API + "model = 'x'\n", "condition 'a': model is about a model or a person"),
+        (TOP + ONE + 'url = "http://x"\n', "condition 'a': api_model missing; add api_model = ..."),
+        (TOP + ONE + API + 'key_env = "NO_SUCH_KEY"\n', "condition 'a': key_env: the environment has no variable"),
+        (TOP + ONE + API + 'prompt = "empty.txt"\n', "condition 'a': prompt = 'empty.txt': the file has no {facts}"),
+        (TOP + ONE + API + "temperature = 3\n", "condition 'a': temperature = 3 is not allowed; expected 0 to 2"),
+        (TOP + ONE + API + "wait = 3\n", "condition 'a': wait is a key of the study"),
+        (TOP + ONE + "prompt = 'x'\n", "condition 'a': prompt goes with url and api_model"),
         (
             TOP + ONE + 'partner = "person"\n[[condition]]\nname = "b"\npartner = "person"\n',
             "condition 'b': partner = 'person': only one condition may have it",

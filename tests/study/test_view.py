@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 
+from personagpt.model.api_settings import Api
+from personagpt.model.sampling import Sampling
 from personagpt.study import pairing
+from personagpt.study.settings import Condition
 from personagpt.study.view import persona_choices
-from tests.page.served import Answer, wait_until
+from personagpt.text.style import Style, Writing
+from tests.api_server import serving, streamed
+from tests.page.served import Answer, script, wait_until
 from tests.records.making import make_talk
-from tests.study.participation import ANSWERS, COLD, PROGRAM, Participant, study_of
+from tests.study.participation import ANSWERS, COLD, PEOPLE, PROGRAM, Participant, study_of
+
+CHANCE = re.compile(r'i (have|like) \w+( a lot)? \.|"time": [\d.e-]+|"(id|participant)": ?"[0-9a-f]+"|visitor=[\w-]+')
+STYLE = Style(Writing(1.0, 0.0, 1.0), Writing(1.0, 1.0, 0.5), 2, 8)
 
 
 def test_no_answer_says_who_the_partner_is_before_the_questions_are_answered(serve_page) -> None:
@@ -44,6 +54,46 @@ def test_no_answer_says_who_the_partner_is_before_the_questions_are_answered(ser
     who.do("rate", **ANSWERS)
     assert json.loads(who.ask("GET", "/api/talks.jsonl").text)["source"] == "study:s:program-2"
     assert who.ask("GET", f"/api/talks/{running.id}").json["partner"] == "program"
+
+
+def test_the_bytes_are_the_same_whoever_the_partner_is(serve_page, monkeypatch) -> None:
+    """A person, a model, and a program behind an API say the same words: only ids, times and personas differ."""
+    words = ["Hi!", "I’m fine , and you ?"]
+    monkeypatch.setattr(pairing.random.SystemRandom, "random", lambda self: 0.1)  # the participant begins
+    monkeypatch.setattr(pairing.random.SystemRandom, "sample", lambda self, given, count: list(given)[:count])
+    monkeypatch.setattr(pairing.random.SystemRandom, "uniform", lambda self, least, most: least)  # nobody waits long
+    seen = []
+    with serving(lambda handler: streamed(words[len(handler.body["messages"]) // 4])(handler)) as server:
+        conditions = PEOPLE, PROGRAM, Condition("far", Api(server.url, "m"), Sampling(), None)
+        for condition in conditions:
+            monkeypatch.setattr(pairing.random.SystemRandom, "choice", lambda self, given, drawn=condition: drawn)
+            study = replace(study_of(*conditions, wait=1000.0), name=condition.name)
+            seen.append(_seen(serve_page(study=study), words, condition, monkeypatch))
+    assert len(seen[0]) > 10
+    assert seen[0] == seen[1] == seen[2]
+    assert any("i'm fine , and you ?" in text for text in seen[0])
+
+
+def _seen(page, words: list[str], condition: Condition, monkeypatch) -> list[str]:
+    """Return all that the browser of a participant gets in a talk, without what chance decides."""
+    page.queue.trained = replace(page.queue.trained, style=STYLE)
+    script(monkeypatch, "hi !", "i'm fine , and you ?")
+    other, who, views = Participant(page), Participant(page), []
+    if condition is PEOPLE:
+        other.begin()
+    who.begin()
+    for word in words:
+        views.append(who.until())
+        views.append(who.do("say", text="Who?").json["stage"])
+        if condition is PEOPLE:
+            other.until()
+            other.do("say", text=word.replace("’", "'"))
+    views.append(who.until("questions"))
+    answers = [who.ask("GET", f"/api/{path}") for path in ("talks", "talks.jsonl", "start", "none")]
+    answers += [who.do("say", text="hi"), who.do("rate", fluency=9)]
+    page.close()
+    heard = [f"{answer.status} {sorted(answer.headers)} {answer.text}" for answer in answers]
+    return [CHANCE.sub("-", text) for text in [*map(json.dumps, views), *heard]]
 
 
 def test_a_reply_is_shown_whole_and_not_at_once(serve_page, monkeypatch) -> None:

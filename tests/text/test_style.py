@@ -7,7 +7,7 @@ import pytest
 
 from personagpt.errors import UserError
 from personagpt.text.convai2 import parse_corpus
-from personagpt.text.style import STYLE, Style, Writing, measure_style, parse_style, read_style
+from personagpt.text.style import STYLE, Style, Writing, measure_style, newest, parse_style, read_style
 
 SPACED = Writing(lower=1.0, spaced=1.0, ended=0.6)  # as ConvAI2's utterances
 CLOSE = Writing(lower=1.0, spaced=0.0, ended=1.0)  # as its facts
@@ -41,6 +41,13 @@ def test_how_far_back_a_talk_is_shown() -> None:
     assert measured("".join(dialogues)).max_history == 5
     assert measured("".join(dialogues[:19])).utterances_a_dialogue == 2
     assert measured("".join(dialogues[:19])).max_history == 3
+
+
+def test_the_newest_utterances_begin_with_the_first_speaker() -> None:
+    talk = ["a", "b", "c", "d", "e"]
+    assert [newest(talk, count) for count in (0, 5, 4, 3, 2)] == [talk, talk, talk[2:], talk[2:], talk[4:]]
+    assert newest(talk[:4], 1) == ["d"]  # the last utterance stays, whoever said it
+    assert newest([], 3) == []
 
 
 def test_letters_without_capitals_get_no_full_stop() -> None:

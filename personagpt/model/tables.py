@@ -1,4 +1,4 @@
-"""Check the tables of study.toml. Each mistake is one line that names the file, the key and the allowed values."""
+"""Check the tables of a TOML file, such as study.toml. A mistake gives one line: file, key, and allowed values."""
 
 from __future__ import annotations
 

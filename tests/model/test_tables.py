@@ -1,11 +1,11 @@
-"""personagpt/study/tables.py: the tables of study.toml, checked key by key; test_settings.py has more."""
+"""personagpt/model/tables.py: the tables of a TOML file, checked key by key; tests/study/test_settings.py has more."""
 
 from __future__ import annotations
 
 import pytest
 
 from personagpt.errors import UserError
-from personagpt.study.tables import Keys, check_table
+from personagpt.model.tables import Keys, check_table
 
 KEYS: Keys = {"count": (int, lambda value: value > 0, "1 or more"), "open": (bool, lambda value: value, "true")}
 

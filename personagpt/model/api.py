@@ -1,0 +1,298 @@
+"""Ask a program behind an OpenAI-style API for replies: streamed chat completions, and what to do about each fault.
+
+    program = ApiProgram(read_api(Path("program.toml")))
+    program.reply(["i have two dogs."], ["hi ! any pets ?"])
+
+Whatever may pass is tried again, at most TRIES times within the caller's patience: no connection, a time-out, half a
+stream, too many requests (after the wait that the server asks for), a fault of the server, an answer that is no
+completion, an empty reply. What cannot pass is an error at once: a wrong key, an unknown model, a refused request, a
+redirect (the key would travel to another address), an untrusted certificate. Either way the error is one line, and the
+key is in no line.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import random
+import re
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx2
+
+from personagpt.errors import UserError, printable
+from personagpt.model.api_settings import PATH, Api, Drawing
+
+TRIES = 5
+TOGETHER = 8  # replies asked for at once
+CONNECT_SECONDS, SILENT_SECONDS = 10.0, 60.0  # for a connection; without a byte of the reply
+PATIENCE = 300.0  # seconds for a reply, with all its tries
+MOST_BYTES = 1 << 20  # of an answer
+LONGEST_NOTE = 200  # characters of a server's own words in a line
+THOUGHT = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)  # some servers leave a model's thoughts in its reply
+
+Asked = tuple[Sequence[str], Sequence[str]]  # facts and history
+
+
+class ApiError(UserError):
+    """The program gave no reply. The message is one line without the key."""
+
+
+class EmptyReply(ApiError):
+    """Every try gave an empty reply."""
+
+
+class Fault(Exception):
+    """Why a try gave no reply, and whether another try may give one, after `wait` seconds (None: as usual)."""
+
+    def __init__(self, line: str, passes: bool, wait: float | None = None, is_empty: bool = False) -> None:
+        super().__init__(line)
+        self.passes, self.wait, self.is_empty = passes, wait, is_empty
+
+
+class ApiProgram:
+    """A program behind an API. Threads may share it."""
+
+    def __init__(self, api: Api) -> None:
+        """Raises UserError where the environment has no key of this name, or the network's settings cannot be used."""
+        key = api.key()
+        self.api, self._key = api, key
+        self._closed = threading.Event()
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        try:
+            limits = httpx2.Limits(max_connections=None)
+            self._client = httpx2.Client(headers=headers, limits=limits, follow_redirects=False)
+        except (ImportError, ValueError, OSError) as error:  # a proxy or a file of certificates in the environment
+            raise ApiError(self._line(f"the network's settings in the environment cannot be used: {error}")) from None
+
+    def reply(
+        self,
+        facts: Sequence[str],
+        history: Sequence[str],
+        drawing: Drawing | None = None,
+        seed: int | None = None,
+        patience: float = PATIENCE,
+        tries: int = TRIES,
+    ) -> str:
+        """Return the program's next utterance as the speaker with the persona `facts`, on one line.
+
+        The last utterance of `history` is the other speaker's, the utterance before it the program's, and so on; with
+        no utterance the program opens the talk. `drawing` takes the place of the API's own. `patience` is in seconds,
+        for all tries together. Raises ApiError.
+        """
+        messages, end = self.api.messages(facts, history), time.monotonic() + patience
+        drawing, common = drawing or self.api.drawing, {"model": self.api.api_model, "messages": messages}
+        for attempt in range(tries):
+            # Another try has another seed, or it would give the same empty reply.
+            drawn = drawing.fields(None if seed is None else (seed + attempt) % 2**31)
+            try:
+                return self._try(common | {"stream": True} | drawn, end)
+            except Fault as fault:
+                last = fault
+            wait = last.wait if last.wait is not None else 2.0**attempt * random.uniform(1.0, 1.25)
+            left = end - time.monotonic()
+            if not last.passes or attempt == tries - 1 or wait >= left or self._closes_within(wait):
+                break
+        tried = f" ({attempt + 1} tries)" if attempt else ""
+        raise (EmptyReply if last.is_empty else ApiError)(self._line(f"{last}{tried}"))
+
+    def replies(
+        self,
+        asked: Sequence[tuple[Sequence[str], Sequence[str]]],
+        drawing: Drawing | None = None,
+        seed: int | None = None,
+    ) -> Iterator[str]:
+        """Yield the reply to each pair of facts and history, in order. Empty replies are empty. Raises ApiError.
+
+        TOGETHER replies are asked for at once.
+        """
+
+        def ask(pair: Asked) -> str:
+            try:
+                return self.reply(*pair, drawing, seed)
+            except EmptyReply:
+                return ""
+
+        pool = ThreadPoolExecutor(TOGETHER)
+        try:
+            yield from pool.map(ask, asked)
+        except BaseException:
+            self.close()  # or the other replies would hold up the end of the script
+            raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def check(self) -> None:
+        """Ask for a short reply once, so that a mistake is told before anybody waits. Raises ApiError."""
+        try:
+            self.reply(["i like tea."], ["hi !"], Drawing(max_new_tokens=16), tries=1)
+        except EmptyReply:
+            return  # of a model that thinks first, 16 tokens show nothing
+
+    def close(self) -> None:
+        """End the waits between tries, and the connections."""
+        self._closed.set()
+        self._client.close()
+
+    def _closes_within(self, seconds: float) -> bool:
+        """Wait, and return whether the program was closed meanwhile."""
+        return self._closed.wait(seconds)
+
+    def _try(self, body: dict[str, Any], end: float) -> str:
+        """Return the reply of one request, which ends at `end`, a time of time.monotonic(). Raises Fault."""
+        try:
+            left = max(0.001, end - time.monotonic())
+            timeout = httpx2.Timeout(min(SILENT_SECONDS, left), connect=min(CONNECT_SECONDS, left))
+            with self._client.stream("POST", self.api.url + PATH, json=body, timeout=timeout) as answer:
+                answer.stream = _Limited(answer.stream, end)
+                if answer.status_code != 200:
+                    answer.read()
+                    raise self._refusal(answer)
+                text = one_line(_read_reply(answer))
+        except httpx2.HTTPError as error:
+            raise _connection_fault(error) from None
+        except (httpx2.StreamError, httpx2.InvalidURL, RuntimeError) as error:  # RuntimeError: closed meanwhile
+            raise Fault(f"the request failed: {error}", passes=False) from None
+        if not text:
+            raise Fault("an empty reply; a higher max_new_tokens may help", passes=True, is_empty=True)
+        return text
+
+    def _refusal(self, answer: httpx2.Response) -> Fault:
+        """Return the fault of an answer with another status than 200."""
+        status, note = answer.status_code, _note(answer)
+        if 300 <= status < 400:
+            target = answer.headers.get("location", "").partition("?")[0]
+            return Fault(f"a redirect to {target or 'nowhere'} (HTTP {status}): set url to the right address", False)
+        if status in (401, 403):
+            reason = "a key is wanted: set key_env" if self._key is None else "the key of key_env is not accepted"
+            return Fault(f"{reason} (HTTP {status}){note}", passes=False)
+        if status == 404:
+            return Fault(f"no such model, or no such address: check api_model and url (HTTP 404){note}", passes=False)
+        if status in (408, 409, 425, 429) or status >= 500:
+            reason = "too many requests" if status == 429 else "a fault of the server"
+            wait = seconds_to_wait(answer.headers.get("retry-after", ""))
+            asked = "" if wait is None else f", asked to wait {wait:.0f} s"
+            return Fault(f"{reason} (HTTP {status}{asked}){note}", passes=True, wait=wait)
+        return Fault(f"the request is refused (HTTP {status}){note}", passes=False)
+
+    def _line(self, problem: str) -> str:
+        line = printable(f"{self.api.host}, model {self.api.api_model}: {problem}")
+        return line if self._key is None else line.replace(self._key, "***")
+
+
+class _Limited(httpx2.SyncByteStream):
+    """The bytes of an answer until `end`, and no more than MOST_BYTES: a server that drips would hold us for ever."""
+
+    def __init__(self, stream: httpx2.SyncByteStream, end: float) -> None:
+        self.stream, self.end = stream, end
+
+    def __iter__(self) -> Iterator[bytes]:
+        count = 0
+        for chunk in self.stream:
+            count += len(chunk)
+            if count > MOST_BYTES:
+                raise Fault("the answer does not end", passes=False)
+            if time.monotonic() > self.end:
+                raise Fault("no whole answer in time", passes=False)
+            yield chunk
+
+    def close(self) -> None:
+        self.stream.close()
+
+
+def _read_reply(answer: httpx2.Response) -> str:
+    """Return the text of a completion: streamed, or in one piece from a server that does not stream. Raises Fault."""
+    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "text/event-stream":
+        answer.read()
+        return _piece(_parsed(answer.text, kind), "message")
+    pieces, is_whole = [], False
+    for event in httpx2.EventSource(answer, MOST_BYTES):
+        if event.data.strip() == "[DONE]":
+            is_whole = True
+            break
+        content = _parsed(event.data, kind)
+        if content.get("choices") == []:  # the count of tokens
+            continue
+        pieces.append(_piece(content, "delta"))
+        is_whole = is_whole or content["choices"][0].get("finish_reason") is not None
+    if not is_whole:
+        raise Fault("the stream ended in the middle of the reply", passes=True)
+    return "".join(pieces)
+
+
+def _parsed(text: str, kind: str) -> dict[str, Any]:
+    """Return the JSON object of a text. Raises Fault where it is none, or says that something failed."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        hint = "is there a /v1 missing at the end of url?" if kind == "text/html" else "is url an OpenAI-style API?"
+        raise Fault(f"no chat completion, but {kind or 'something else'}: {hint}", passes=True)
+    if content.get("error"):
+        raise Fault(f"the server says that it failed{_quoted(content)}", passes=True)
+    return content
+
+
+def _piece(content: dict[str, Any], place: str) -> str:
+    """Return the text in the first choice's `message` or `delta`. Raises Fault where there is no such place."""
+    try:
+        text = content["choices"][0][place].get("content")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        text = 0
+    if text is not None and not isinstance(text, str):
+        raise Fault("JSON that is no chat completion: is url an OpenAI-style API?", passes=True)
+    return text or ""
+
+
+def _note(answer: httpx2.Response) -> str:
+    """Return what a server says of its refusal, cut short; of a page nothing."""
+    try:
+        content = json.loads(answer.text)
+    except (ValueError, RecursionError):
+        return ""
+    return _quoted(content)
+
+
+def _quoted(content: Any) -> str:
+    """Return the message of a JSON error: {"error": {"message": ...}}, {"error": ...}, {"detail": ...}."""
+    for key in ("error", "message", "detail"):
+        content = content.get(key, content) if isinstance(content, dict) else content
+    text = content if isinstance(content, str) else json.dumps(content)
+    return f": {text if len(text) <= LONGEST_NOTE else text[:LONGEST_NOTE] + '...'}" if text else ""
+
+
+def _connection_fault(error: httpx2.HTTPError) -> Fault:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            reason = getattr(cause, "verify_message", "") or cause.reason or cause
+            return Fault(f"no trusted connection (TLS: {reason}): check url, and the server's certificate", False)
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, httpx2.ConnectTimeout | httpx2.ConnectError):
+        return Fault(f"no connection: is the program running at url? ({error})", passes=True)
+    if isinstance(error, httpx2.TimeoutException):
+        return Fault("no answer in time", passes=True)
+    return Fault(f"the connection broke: {error}", passes=not isinstance(error, httpx2.UnsupportedProtocol))
+
+
+def seconds_to_wait(value: str) -> float | None:
+    """Return the seconds of a Retry-After header, a number or a date; None where it is neither."""
+    if re.fullmatch(r"\s*\d{1,9}(\.\d*)?\s*", value):
+        return float(value)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def one_line(text: str) -> str:
+    """Return a program's text as an utterance: on one line, without thoughts and without what no file can hold."""
+    text = THOUGHT.sub(" ", text).encode(errors="ignore").decode()
+    return " ".join("".join(letter if letter >= " " else " " for letter in text).split())

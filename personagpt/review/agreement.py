@@ -1,0 +1,99 @@
+"""How far reviewers agree: Krippendorff's alpha for each kind of failure, with an interval, and where they disagree.
+
+A unit is a reply of a talk that at least two reviewers have finished; its values are 0 or 1, whether each of them gave
+the label. alpha = 1 - D_o / D_e, the observed over the expected disagreement (Krippendorff 2018, chapter 12): 1 if they
+always agree, 0 if they agree no more than chance. The library krippendorff computes it. Its interval comes from
+resamples of the talks, because the replies of a talk are not independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import krippendorff
+import numpy as np
+
+from personagpt.records.reviews import Review
+from personagpt.records.talks import FLAGS, Talk
+from personagpt.review.order import judged_turns
+from personagpt.scoring.bootstrap import percentile_interval, resamples
+
+ANY = "any"  # a label of any kind
+
+
+def finished_by_two(reviews: list[Review]) -> list[Review]:
+    """Return the finished reviews of the talks that at least two reviewers have finished."""
+    by_talk = reviews_by_talk(reviews)
+    return [review for part in by_talk.values() if len(part) > 1 for review in part]
+
+
+def reviews_by_talk(reviews: list[Review]) -> dict[str, list[Review]]:
+    """Return the finished reviews of each talk."""
+    by_talk: dict[str, list[Review]] = {}
+    for review in reviews:
+        if review.finished:
+            by_talk.setdefault(review.talk, []).append(review)
+    return by_talk
+
+
+def has_label(kinds: set[str], kind: str) -> bool:
+    return bool(kinds) if kind == ANY else kind in kinds
+
+
+def agreement(reviews: list[Review], talks: Mapping[str, Talk], seed: int) -> dict[str, dict[str, Any]]:
+    """Return for each kind, and for ANY, alpha, its interval, and the number of replies with and without agreement.
+
+    `reviews` come from `finished_by_two`; `talks` has their talks by id. There is no alpha of a kind that everybody
+    gave to every reply, or nobody to any, and no interval where every resample has the same alpha.
+    """
+    by_talk = {talk: part for talk, part in reviews_by_talk(reviews).items() if talk in talks}
+    drawn = np.array(list(resamples(len(by_talk), seed))) if by_talk else np.empty((0, 0))  # (R, K)
+    return {kind: _agreement(kind, by_talk, talks, drawn) for kind in (*FLAGS, ANY)}
+
+
+def _agreement(
+    kind: str, by_talk: dict[str, list[Review]], talks: Mapping[str, Talk], drawn: np.ndarray
+) -> dict[str, Any]:
+    counts = [value_counts(kind, talks[talk], part) for talk, part in by_talk.items()]  # for each talk (T, 2)
+    units = np.concatenate([np.empty((0, 2), int), *counts])  # (U, 2)
+    figure: dict[str, Any] = {
+        "replies": len(units),
+        "labelled": int((units[:, 1] > 0).sum()),
+        "disagreed": int((units > 0).all(1).sum()),
+    }
+    if not (units.sum(0) > 0).all():
+        return figure
+    figure["alpha"] = float(krippendorff.alpha(value_counts=units, level_of_measurement="nominal"))
+    low, high = percentile_interval(alphas(counts, drawn))
+    return figure | ({"low": low, "high": high} if low < high else {})
+
+
+def value_counts(kind: str, talk: Talk, reviews: list[Review]) -> np.ndarray:
+    """Return for each reply of a talk how many reviewers did not give the label, and how many did: (T, 2)."""
+    given = [sum(has_label(review.labels.get(turn, set()), kind) for review in reviews) for turn in judged_turns(talk)]
+    return np.array([(len(reviews) - count, count) for count in given], int).reshape(-1, 2)
+
+
+def alphas(counts: list[np.ndarray], drawn: np.ndarray) -> np.ndarray:
+    """Return the alpha (R,) of each resample; `drawn` (R, K) says how often it has each talk. nan where there is none.
+
+    With two values, n_0 and n_1 times in all, alpha is 1 - (n - 1) sum_u n_u0 n_u1 / (m_u - 1) / (n_0 n_1), where the
+    m_u values of unit u are n_u0 times 0 and n_u1 times 1, and n = n_0 + n_1.
+    """
+    apart = np.array([(part.prod(1) / (part.sum(1) - 1)).sum() for part in counts])  # (K,)
+    zeros, ones = (drawn @ np.array([part.sum(0) for part in counts])).T  # (R,) each
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return 1 - (zeros + ones - 1) * (drawn @ apart) / np.where(zeros * ones > 0, zeros * ones, np.nan)
+
+
+def disagreements(reviews: list[Review], reviewer: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Yield the talk and turn of each reply that a reviewer labelled otherwise than another one, with all labels."""
+    for talk, part in reviews_by_talk(reviews).items():
+        own = [review for review in part if review.reviewer == reviewer]
+        others = [review for review in part if review.reviewer != reviewer]
+        for turn in sorted({turn for review in part for turn in review.labels}) if own else ():
+            yours = sorted(own[0].labels.get(turn, ()))
+            theirs = [sorted(review.labels.get(turn, ())) for review in others]
+            if any(labels != yours for labels in theirs):
+                yield talk, turn, {"yours": yours, "theirs": theirs}

@@ -1,0 +1,179 @@
+// The review of recorded talks: label replies with the keyboard, and at the end see where reviewers disagree.
+"use strict";
+
+let kinds = {}; // the kinds of failure and their meanings
+let state = null; // the talk that is read, and how far the reviewer is
+let judged = []; // the numbers of the turns that are labelled
+let place = 0; // the index in `judged` of the reply that is labelled now
+let done = []; // for each step in this talk, {turn, kinds}: the labels before it
+let busy = Promise.resolve(); // actions one after another, however fast the keys are
+
+const title = (names) => (names.length ? names.join(", ") : "fine");
+const given = (turn) => state.talk.labels[turn] || [];
+
+function show(next) {
+  const isNew = !state || !next.talk || !state.talk || next.talk.id !== state.talk.id;
+  state = next;
+  element("progress").max = Math.max(state.total, 1);
+  element("progress").value = state.done;
+  element("count").textContent = `${state.done} of ${state.total} talks`;
+  element("reading").hidden = !state.talk;
+  element("done").hidden = Boolean(state.talk) || state.closed;
+  if (!state.talk) {
+    element("reopen").hidden = !state.can_reopen;
+    element("thanks").hidden = element("look").hidden = !state.done;
+    element("done-title").textContent = state.done ? "You have read all talks" : "There is no talk left for you to read";
+    return state.closed ? look() : element("done-title").focus();
+  }
+  if (isNew) {
+    done = [];
+    judged = state.talk.turns.map((turn, number) => (turn.judged ? number : -1)).filter((number) => number >= 0);
+    place = 0;
+    const facts = state.talk.persona.map((text) => make("li", { dir: "auto", textContent: plain(text) }));
+    element("persona").replaceChildren(...facts);
+    element("persona").parentElement.hidden = !facts.length;
+  }
+  draw();
+}
+
+function draw() {
+  const now = judged[place];
+  element("talk").replaceChildren(...state.talk.turns.map((turn, number) => turnItem(turn, number, now)));
+  const labels = given(now);
+  const focused = [...element("kinds").children].indexOf(document.activeElement);
+  element("kinds").replaceChildren(...Object.entries(kinds).map(([kind, meaning], number) => {
+    const button = make("button", { type: "button", title: meaning }, make("kbd", { textContent: number + 1 }), ` ${kind}`);
+    button.append(make("span", { className: "meaning", textContent: ` (${meaning})` }));
+    button.setAttribute("aria-pressed", String(labels.includes(kind)));
+    button.addEventListener("click", () => toggle(kind));
+    return button;
+  }));
+  if (focused >= 0) element("kinds").children[focused].focus();
+  element("place").textContent = `Reply ${place + 1} of ${judged.length}: ${labels.join(", ") || "no label"}`;
+  const isLast = place === judged.length - 1;
+  element("next").textContent = isLast ? "Finish this talk (Enter)" : "Next reply (Enter)";
+  element("back").disabled = place === 0;
+  element("undo").disabled = !done.length && !state.can_reopen;
+  const current = element("talk").querySelector("[aria-current]");
+  element("log").scrollTop = current.offsetTop - element("log").offsetTop - 100;
+}
+
+function turnItem(turn, number, now) {
+  const item = make("li", { className: turn.judged ? "model" : "human" });
+  item.append(make("span", { className: "who", textContent: turn.judged ? "The speaker" : "The other" }), words(turn.text));
+  if (number === now) item.setAttribute("aria-current", "true");
+  if (turn.judged && given(number).length) {
+    item.append(make("p", { className: "labels", textContent: title(given(number)) }));
+  }
+  return item;
+}
+
+// Do actions one after another: a key that comes while the server still answers waits.
+function queue(action) {
+  busy = busy.then(() => act(action));
+  return busy;
+}
+
+async function set(turn, labels) {
+  await ask("POST", "review/label", { talk: state.talk.id, turn, kinds: labels });
+  state.talk.labels[turn] = labels;
+  draw();
+}
+
+function toggle(kind) {
+  queue(async () => {
+    if (!state.talk) return;
+    const turn = judged[place];
+    const before = given(turn);
+    const labels = before.includes(kind) ? before.filter((other) => other !== kind) : [...before, kind];
+    await set(turn, labels);
+    done.push({ turn, kinds: before });
+    element("undo").disabled = false;
+  });
+}
+
+function next() {
+  queue(async () => {
+    if (!state.talk) return;
+    if (place < judged.length - 1) {
+      place += 1;
+      return draw();
+    }
+    show(await ask("POST", "review/finish", { talk: state.talk.id }));
+  });
+}
+
+function back() {
+  queue(async () => {
+    if (!state.talk || place === 0) return;
+    place -= 1;
+    draw();
+  });
+}
+
+// Take back the last label; where there is none in this talk, go back to the end of the talk before.
+function undo() {
+  queue(async () => {
+    if (state.talk && done.length) {
+      const { turn, kinds: before } = done[done.length - 1];
+      place = judged.indexOf(turn);
+      await set(turn, before);
+      done.pop();
+      return draw();
+    }
+    if (!state.can_reopen) return;
+    show(await ask("POST", "review/reopen", {}));
+    place = judged.length - 1;
+    draw();
+  });
+}
+
+async function look() {
+  const found = await ask("POST", "review/result", {});
+  element("done").hidden = true;
+  element("result").hidden = false;
+  const number = (value) => (value === undefined ? "-" : value.toFixed(2));
+  element("agreement").tBodies[0].replaceChildren(...Object.entries(found.agreement).map(([kind, figure]) => {
+    const interval = figure.low === undefined ? "-" : `${number(figure.low)} to ${number(figure.high)}`;
+    const cells = [figure.labelled, figure.disagreed, number(figure.alpha), interval];
+    const name = make("th", { scope: "row", textContent: kind });
+    return make("tr", {}, name, ...cells.map((cell) => make("td", { textContent: cell })));
+  }));
+  element("agreement").hidden = !found.talks;
+  element("summary").textContent = found.talks
+    ? `Of the talks that you read, ${found.talks} have been read by another reviewer, too. Replies with different labels: `
+      + `${found.disagreements.length}.`
+    : "No other reviewer has finished one of your talks yet. Open this page again later.";
+  element("disagreements").replaceChildren(...found.disagreements.map((reply) => {
+    const theirs = reply.theirs.map((labels) => title(labels)).join("; ");
+    const item = make("li", {});
+    if (reply.before) item.append(make("span", { className: "who", textContent: "The other" }), words(reply.before));
+    item.append(make("span", { className: "who", textContent: "The speaker" }), words(reply.text));
+    item.append(make("p", { className: "labels", textContent: `You: ${title(reply.yours)}. Others: ${theirs}.` }));
+    return item;
+  }));
+  element("result-title").focus();
+}
+
+function pressed(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const onButton = event.target instanceof HTMLButtonElement && !element("kinds").contains(event.target);
+  const kind = Object.keys(kinds)[Number(event.key) - 1];
+  const keys = { ArrowRight: next, ArrowLeft: back, u: undo, U: undo };
+  if (!onButton) keys.Enter = next; // Enter presses such a button; a label's button has the space bar
+  const action = kind ? () => toggle(kind) : keys[event.key];
+  if (!action || !element("result").hidden) return;
+  event.preventDefault();
+  action();
+}
+
+act(async () => {
+  kinds = (await ask("GET", "start")).kinds;
+  element("next").addEventListener("click", next);
+  element("back").addEventListener("click", back);
+  element("undo").addEventListener("click", undo);
+  element("reopen").addEventListener("click", undo);
+  element("look").addEventListener("click", () => queue(look));
+  document.addEventListener("keydown", pressed);
+  show(await ask("GET", "review"));
+});
