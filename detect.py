@@ -1,14 +1,16 @@
-"""Tell programs from people: by markers of how they talk, and by the model's own surprise at their words.
+"""Tell programs from people: by n-grams, by named markers of how they talk, and by a model's surprise at their words.
 
     python detect.py --people FILE             people: a ConvAI2 text; programs: the recorded talks' (interact.py)
     python detect.py                           recorded talks alone: their humans are the people
     python detect.py --talks talks.jsonl       talks that interact.py --export wrote, in place of the recorded talks
+    python detect.py --baseline                beside it the AUC of five lines of scikit-learn
+    python detect.py --leave-out program       judge each program without having learnt from it
     python detect.py --people FILE --shuffle   a check: with shuffled labels nothing can be told apart
     python detect.py --people FILE --by-place  a check: people who talk second cannot be told from people who talk first
     python detect.py --score FILE              judge other talks, a talks.jsonl or a ConvAI2 text
 
-Reads   save_path/conversations/talks.sqlite, the text, and save_path/checkpoint/model (or --model).
-Writes  save_path/samples/detector.json (or --detector), which --score reads.
+Reads   save_path/conversations/talks.sqlite, the text, and save_path/checkpoint/model (or --model, any decoder).
+Writes  save_path/samples/detector.json (or --detector), which --score reads, and beside it detector.png and .pdf.
 Needs scikit-learn: pip install -r requirements/detect.txt
 """
 
@@ -20,11 +22,13 @@ import importlib.util
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from personagpt.detection.sides import (
+    FEWEST,
     LeftOut,
     TalkSide,
+    alike,
     is_exported,
     long_enough,
     read_exported,
@@ -34,7 +38,7 @@ from personagpt.detection.sides import (
     utterances_seen,
 )
 from personagpt.errors import UserError, printable
-from personagpt.files import read_json, write_json
+from personagpt.files import read_json, write_figure, write_json
 from personagpt.model.folders import find_model
 from personagpt.output import say
 from personagpt.records.database import Recordings
@@ -45,7 +49,12 @@ from personagpt.text.convai2 import read_corpus
 if TYPE_CHECKING:
     import numpy as np
 
-    from personagpt.detection.detectors import SavedDetector
+    from personagpt.detection.detectors import SavedDetector, SavedView
+    from personagpt.detection.learning import Material
+    from personagpt.detection.validation import Validated
+    from personagpt.model.loading import TrainedModel
+
+LEARNING = ("people", "recorded_people", "talks", "shuffle", "by_place", "leave_out", "baseline", "utterances")
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,9 @@ class Options:
     talks: Path | None
     shuffle: bool
     by_place: bool
+    leave_out: str | None
+    baseline: bool
+    utterances: int | None
     score: Path | None
     detector: Path | None
 
@@ -72,6 +84,9 @@ def command_line(arguments: list[str] | None = None) -> Options:
     add_check = checks.add_argument
     add_check("--shuffle", action="store_true", help="learn from shuffled labels 100 times, and save nothing")
     add_check("--by-place", action="store_true", help="call the second speakers of --people programs; save nothing")
+    add_check("--leave-out", choices=("program",), help="judge each program without learning from it; save nothing")
+    add("--baseline", action="store_true", help="print the AUC of TF-IDF and a logistic regression beside it")
+    add("--utterances", metavar="N", type=int, help="look at N utterances of a side (default: what 3/4 of them have)")
     add("--score", metavar="FILE", type=Path, help="judge the talks of a file")
     add("--detector", metavar="FILE", type=Path, help="default: save_path/samples/detector.json")
     options = parse_options(parser, Options, arguments)
@@ -79,13 +94,15 @@ def command_line(arguments: list[str] | None = None) -> Options:
         path = getattr(options, name)
         if path is not None and not path.is_file():
             raise UserError(f"--{name} {path}: there is no such file")
-    for name in ("people", "recorded_people", "talks", "shuffle", "by_place") if options.score else ():
-        if getattr(options, name):
+    for name in LEARNING if options.score else ():
+        if getattr(options, name) not in (None, False):
             raise UserError(f"--{name.replace('_', '-')} is for learning: leave it out beside --score")
     for name in ("recorded_people", "by_place") if not options.people else ():
         if getattr(options, name):
             raise UserError(f"--{name.replace('_', '-')} needs --people FILE")
-    if options.score is None and importlib.util.find_spec("sklearn") is None:
+    if options.utterances is not None and options.utterances < 1:
+        raise UserError(f"--utterances {options.utterances}: expected a whole number from 1")
+    if importlib.util.find_spec("sklearn") is None:
         raise UserError("detect.py needs scikit-learn: pip install -r requirements/detect.txt")
     return options
 
@@ -126,8 +143,9 @@ def learn(options: Options, settings: Settings, path: Path) -> int:
     if path.is_dir():
         raise UserError(f"{path}: there is a folder of this name; name another file with --detector")
     sides, left_out = sides_to_learn_from(options, settings)
-    count = utterances_seen(sides)
+    count = options.utterances or utterances_seen(sides)
     chosen, left_out = long_enough(sides, left_out, count)
+    check_enough(chosen)
     is_program = [side.is_program for side in chosen]
     programs, people = is_program.count(True), is_program.count(False)
     kinds = ("people who talk second", "people who talk first") if options.by_place else ("programs", "people")
@@ -135,51 +153,87 @@ def learn(options: Options, settings: Settings, path: Path) -> int:
     say(f"of each side its utterances 2 to {count + 1} count" if count > 1 else "of each side its utterance 2 counts")
     say_left_out(left_out)
     with importing():
-        from personagpt.detection.detectors import Detector
-        from personagpt.detection.markers import MARKERS, available_markers, marker_values, token_losses
-        from personagpt.model.loading import load_trained
+        from personagpt.detection.markers import available_markers
+        from personagpt.detection.parts import FOLDS
+        from personagpt.detection.tables import baseline_aucs, say_programs, say_rows
+        from personagpt.detection.validation import cross_validate, validate_shuffled
+        from personagpt.model.loading import load_reader
 
     markers = available_markers(chosen)
     with_personas = "persona_words" in markers
     if not with_personas:
         say("not every side has a persona: no marker looks at it")
-    trained = load_trained(options.model, settings)
-    losses = token_losses(trained, chosen, count, with_personas)
-    values = {seen: marker_values(chosen, losses, seen, markers) for seen in range(1, count + 1)}
-    by_utterances = validate(options, chosen, markers, values, settings.seed)
-    if options.shuffle or options.by_place:
+    trained = load_reader(options.model, settings)
+    shuffled = ", labels shuffled" if options.shuffle else ""
+    say(f"\n{FOLDS} parts that share no talk, no persona and no participant{shuffled}:")
+    views, found = {}, {}
+    for view, viewed in (("as written", chosen), ("made alike", [alike(side) for side in chosen])):
+        views[view] = material_of(trained, viewed, markers, count, with_personas)
+        if options.leave_out:
+            say_programs(view, views[view], options.baseline, settings.seed)
+        elif options.shuffle:
+            found[view] = say_rows(view, validate_shuffled(views[view], settings.seed), [])
+        else:
+            rows = cross_validate(views[view], settings.seed)
+            baseline = baseline_aucs(views[view], settings.seed) if options.baseline else []
+            found[view] = say_rows(view, rows, baseline)
+    if options.shuffle or options.by_place or options.leave_out:
         return 0
-
-    detector = Detector.fit(markers, values[count], is_program)
-    say("\nmarker             weight   a program's, if above 0")
-    for name, weight in sorted(zip(markers, detector.weights.tolist(), strict=True), key=lambda pair: -abs(pair[1])):
-        say(f"{name:<16}{weight:>+9.2f}   {MARKERS[name]}")
     about = {"model": trained.name, "model_checksum": trained.checksum, "utterances": count}
-    about |= {"with_personas": with_personas, "programs": programs, "people": people}
-    about |= {"seed": settings.seed} | detector.plain() | {"by_utterances": by_utterances}
-    write_json(path, about | {"learnt_from": sorted(set().union(*(side.digests for side in chosen)))})
-    say(f"\ndetector in {path}")
+    about |= {"with_personas": with_personas, "programs": programs, "people": people, "seed": settings.seed}
+    save(path, about, views, found)
     return 0
 
 
-def validate(
-    options: Options, sides: list[TalkSide], markers: list[str], values: dict[int, np.ndarray], seed: int
-) -> list[dict[str, object]]:
-    """Print and return a row for each number of utterances seen; `values` (S, M) are those of that number."""
-    with importing():
-        from personagpt.detection.validation import FOLDS, cross_validate, validate_shuffled
-        from personagpt.scoring.bootstrap import PERCENT
+def check_enough(sides: list[TalkSide]) -> None:
+    """Raise UserError where --utterances N leaves too few sides of a kind."""
+    for is_program, kind in ((True, "programs"), (False, "people")):
+        count = sum(side.is_program == is_program for side in sides)
+        if count < FEWEST:
+            raise UserError(
+                f"{count} sides of {kind} are long enough: at least {FEWEST} are needed; lower --utterances"
+            )
 
-    shared = "talk, no persona and no participant"
-    say(f"\n{FOLDS} parts that share no {shared}{', labels shuffled' if options.shuffle else ''}:")
-    say(f"utterances seen   accuracy     AUC   {PERCENT} % interval")
-    rows = []
-    for seen in values:
-        result = (validate_shuffled if options.shuffle else cross_validate)(sides, markers, values[seen], seed)
-        rows.append({"utterances": seen} | vars(result))
-        interval = "none" if result.low is None else f"{result.low:.3f} to {result.high:.3f}"
-        say(f"{seen:>15}{100 * result.accuracy:>9.1f} %{result.auc:>8.3f}   {interval}")
-    return rows
+
+def material_of(
+    trained: TrainedModel, sides: list[TalkSide], markers: list[str], count: int, with_personas: bool
+) -> Material:
+    """Return what there is to learn from of the sides, for 1 to `count` utterances seen."""
+    with importing():
+        from personagpt.detection.learning import Material
+        from personagpt.detection.markers import marker_values
+        from personagpt.detection.surprise import surprises_of
+
+    surprises = surprises_of(trained, sides, count, with_personas)
+    values = {seen: marker_values(sides, surprises, seen, markers) for seen in range(1, count + 1)}
+    return Material.of(sides, markers, values)
+
+
+def save(path: Path, about: dict[str, Any], views: dict[str, Material], found: dict[str, dict[int, Validated]]) -> None:
+    """Save detectors that learnt from all sides, and a drawing of the figures; print the markers' weights."""
+    with importing():
+        import numpy as np
+
+        from personagpt.detection.learning import learn as learn_from
+        from personagpt.detection.markers import MARKERS
+        from personagpt.detection.plots import draw
+        from personagpt.detection.validation import labels_of
+
+    plain = {}
+    for view, material in views.items():
+        learnt = learn_from(material, np.arange(len(material.sides)), labels_of(material.sides), about["seed"])
+        detector = learnt.detectors[about["utterances"]]
+        rows = [{"utterances": seen} | vars(row) for seen, row in found[view].items()]
+        plain[view] = detector.plain() | {"ngrams": learnt.ngrams.plain(material.counted.names), "by_utterances": rows}
+        say(f"\n{f'marker, {view}':<20}weight   a program's, if above 0")
+        weights = zip(detector.markers, detector.weights.tolist(), strict=True)
+        for name, weight in sorted(weights, key=lambda pair: -abs(pair[1])):
+            say(f"{name:<17}{weight:>+9.2f}   {MARKERS.get(name, 'what the n-grams of the utterances say')}")
+    digests = sorted(set().union(*(side.digests for side in views["as written"].sides)))
+    written, made_alike = plain.values()
+    write_json(path, about | written | {"alike": made_alike, "learnt_from": digests})
+    write_figure(path.with_suffix(".png"), draw(found))
+    say(f"\ndetector in {path}, its calibration and accuracy in {path.with_suffix('.png').name} and .pdf")
 
 
 def judge(options: Options, settings: Settings, path: Path) -> int:
@@ -190,8 +244,8 @@ def judge(options: Options, settings: Settings, path: Path) -> int:
     sides, left_out = read_file(options.score)
     with importing():
         from personagpt.detection.detectors import SavedDetector
-        from personagpt.detection.markers import MARKERS, available_markers, marker_values, token_losses
-        from personagpt.model.loading import load_trained
+        from personagpt.detection.markers import MARKERS, available_markers
+        from personagpt.model.loading import load_reader
 
     try:
         saved = SavedDetector.of_plain(raw, set(MARKERS))
@@ -203,29 +257,47 @@ def judge(options: Options, settings: Settings, path: Path) -> int:
     if not sides:
         needed = saved.utterances + 1
         raise UserError(f"{options.score}: no side to judge; the detector needs {needed} utterances of a speaker")
-    lacking = set(saved.detector.markers) - set(available_markers(sides))
+    lacking = set(saved.markers) - set(available_markers(sides))
     if lacking:
         what = "times" if "seconds" in lacking else "a persona for every side"
         raise UserError(f"{options.score}: {what} missing, but the detector uses them ({', '.join(sorted(lacking))})")
-    trained = load_trained(model, settings)
+    trained = load_reader(model, settings)
     if trained.checksum != saved.model_checksum:
         raise UserError(f"{trained.name}: not the model that the detector was trained with; train one again")
-    losses = token_losses(trained, sides, saved.utterances, saved.with_personas)
-    values = marker_values(sides, losses, saved.utterances, saved.detector.markers)
-    say_judged(sides, saved, values, is_exported(options.score))
+    written = chances_of(saved, saved.written, trained, sides)
+    made_alike = chances_of(saved, saved.alike, trained, [alike(side) for side in sides])
+    say_judged(sides, saved, written, made_alike, is_exported(options.score))
     say_left_out(left_out)
     return 0
 
 
-def say_judged(sides: list[TalkSide], saved: SavedDetector, values: np.ndarray, is_known: bool) -> None:
+def chances_of(saved: SavedDetector, view: SavedView, trained: TrainedModel, sides: list[TalkSide]) -> np.ndarray:
+    """Return the probability (S,) of each side, in the texts of this view, that a program spoke."""
+    with importing():
+        import numpy as np
+
+        from personagpt.detection.markers import marker_values
+        from personagpt.detection.ngrams import count_ngrams
+        from personagpt.detection.surprise import surprises_of
+
+    seen = saved.utterances
+    surprises = surprises_of(trained, sides, seen, saved.with_personas)
+    counted = count_ngrams([text for side in sides for text in side.counted[:seen]], view.names)
+    means = view.ngrams.logits(counted.counts).reshape(-1, seen).mean(1)
+    return view.detector.probabilities(np.c_[means, marker_values(sides, surprises, seen, saved.markers)])
+
+
+def say_judged(
+    sides: list[TalkSide], saved: SavedDetector, chances: np.ndarray, made_alike: np.ndarray, is_known: bool
+) -> None:
     """Print the judgement of each side and, if the file says who spoke (`is_known`), how many are right."""
-    chances = saved.detector.probabilities(values)
-    say(f"program   {'in truth   ' if is_known else ''}talk")
-    for side, chance in zip(sides, chances.tolist(), strict=True):
+    say(f"program   made alike   {'in truth   ' if is_known else ''}talk")
+    for side, chance, other in zip(sides, chances.tolist(), made_alike.tolist(), strict=True):
         speaker = "first" if side.speaker == 0 else "second"
         truth = f"{'program' if side.is_program else 'person':<11}" if is_known else ""
         said = side.counted[0][:60]
-        say(printable(f"{100 * chance:>5.1f} %   {truth}{side.talk}, {speaker} speaker: {said}"))
+        judged = f"{100 * chance:>5.1f} %{100 * other:>11.1f} %   "
+        say(printable(f"{judged}{truth}{side.talk}, {speaker} speaker: {said}"))
     say(f"\n{sum(chances > 0.5)} of {len(sides)} sides are likelier a program's")
     for is_program, kind in ((True, "programs"), (False, "people")) if is_known else ():
         right = [

@@ -6,6 +6,7 @@ import re
 import pytest
 
 import detect
+from personagpt.detection import validation
 from personagpt.records.database import Recordings
 from personagpt.settings import TEXT_NAMES, read_settings
 from personagpt.text.convai2 import read_corpus
@@ -38,6 +39,13 @@ def played(tmp_path_factory, base, tokenizer, sample):  # noqa: ANN201
     return env
 
 
+@pytest.fixture(autouse=True)
+def one_cut(monkeypatch) -> None:
+    """Cut the sides into parts once, and shuffle three times: the tests need no narrow figures."""
+    monkeypatch.setattr(validation, "CUTS", 1)
+    monkeypatch.setattr(validation, "SHUFFLES", 3)
+
+
 @pytest.fixture
 def text(sample):  # noqa: ANN201
     return sample / TEXT_NAMES["valid"]
@@ -55,16 +63,22 @@ def test_programs_are_told_from_people_and_the_detector_judges_others(run, playe
     assert saved["by_utterances"][1]["low"] <= saved["by_utterances"][1]["auc"] <= saved["by_utterances"][1]["high"]
     assert "seconds" not in saved["markers"]  # nobody knows them of the text
     assert {"persona_words", "surprise", "questions"} < set(saved["markers"])
-    listed = re.findall(r"^(\w+) +([+-]\d\.\d\d)   ", found.out, re.MULTILINE)
+    first_view = found.out.split("marker, made alike")[0]
+    listed = re.findall(r"^(\w+) +([+-]\d\.\d\d)   ", first_view, re.MULTILINE)
     assert {name: float(weight) for name, weight in listed} == {
         name: pytest.approx(part["weight"], abs=0.006) for name, part in saved["markers"].items()
     }
+    assert set(saved["alike"]["markers"]) == set(saved["markers"])
+    assert "\nthe text as written\n" in found.out
+    assert "\nthe text made alike\n" in found.out
+    assert path.with_suffix(".png").stat().st_size > 10_000
+    assert path.with_suffix(".pdf").is_file()
     sizes = [abs(float(weight)) for _, weight in listed]
     assert sizes == sorted(sizes, reverse=True)
 
     judged = run(detect.main, "--env", played, "--score", text)
     assert judged.status == 0
-    shares = [float(share) for share in re.findall(r"^ *([\d.]+) %   valid_both", judged.out, re.MULTILINE)]
+    shares = [float(share) for share in re.findall(r"^ *([\d.]+) % +[\d.]+ %   valid_both", judged.out, re.MULTILINE)]
     assert len(shares) == 160
     assert sum(share > 50 for share in shares) <= 8
     assert f"{sum(share > 50 for share in shares)} of 160 sides are likelier a program's" in judged.out
@@ -76,7 +90,7 @@ def test_programs_are_told_from_people_and_the_detector_judges_others(run, playe
     person = make_talk("hi", "hello", *["i ski a lot .", "so do i ."] * 2, partner_persona=["i ski ."])
     (tmp_path / "talks.jsonl").write_text("".join(talk.line() for talk in [*talks, person]))
     judged = run(detect.main, "--env", played, "--score", tmp_path / "talks.jsonl")
-    rows = re.findall(r"^ *([\d.]+) %   (program|person) +\w+, (\w+) speaker: ", judged.out, re.MULTILINE)
+    rows = re.findall(r"^ *([\d.]+) % +[\d.]+ %   (program|person) +\w+, (\w+) speaker: ", judged.out, re.MULTILINE)
     programs = [float(share) for share, truth, _ in rows if truth == "program"]
     assert [(truth, speaker) for _, truth, speaker in rows[-2:]] == [("person", "first"), ("program", "second")]
     assert len(programs) == 19  # of 10 self-plays 18, and the person's partner
@@ -107,11 +121,14 @@ def test_programs_are_told_from_people_and_the_detector_judges_others(run, playe
         "{",
         json.dumps(saved | {"utterances": float("inf")}),
         json.dumps(saved | {"model": "\0"}),
+        json.dumps(saved | {"ngrams": {"intercept": 0.0, "grams": {"char a": [1e300, 1.0]}}}),
+        json.dumps(saved | {"alike": None}),
     ):
         path.write_text(hostile)
         told = run(detect.main, "--env", played, "--score", text)
         assert (told.status, told.err.count("\n")) == (2, 1)
-    path.write_text(json.dumps(saved | {"markers": saved["markers"] | {"seconds": saved["markers"]["words"]}}))
+    with_seconds = {"markers": saved["markers"] | {"seconds": saved["markers"]["words"]}}
+    path.write_text(json.dumps(saved | with_seconds | {"alike": saved["alike"] | with_seconds}))
     lacking = run(detect.main, "--env", played, "--score", text).err
     assert "times missing, but the detector uses them (seconds)" in lacking
 
@@ -121,7 +138,7 @@ def test_shuffled_labels_tell_nothing_and_save_nothing(run, played, text, tmp_pa
     found = run(detect.main, "--env", played, "--people", text, "--shuffle", "--detector", out)
     assert found.status == 0
     assert "no participant, labels shuffled:" in found.out
-    low, high = map(float, re.findall(r"^ +2 .*   ([\d.]+) to ([\d.]+)$", found.out, re.MULTILINE)[0])
+    low, high = map(float, re.findall(r"^ +2 .*   ([\d.]+) to ([\d.]+) ", found.out, re.MULTILINE)[0])
     assert low < 0.5 < high
     assert not out.exists()
 
@@ -152,8 +169,29 @@ def test_the_check_by_place_saves_nothing(run, played, text, tmp_path) -> None:
     found = run(detect.main, "--env", played, "--people", text, "--by-place", "--detector", out)
     assert found.status == 0
     assert re.search(r"^\d+ sides of people who talk second, \d+ of people who talk first$", found.out, re.MULTILINE)
-    low, high = map(float, re.findall(r"^ +1 .*   ([\d.]+) to ([\d.]+)$", found.out, re.MULTILINE)[0])
+    low, high = map(float, re.findall(r"^ +1 .*   ([\d.]+) to ([\d.]+) ", found.out, re.MULTILINE)[0])
     assert low < 0.5 < high
+    assert not out.exists()
+
+
+def test_each_program_is_judged_by_detectors_that_never_saw_it(run, played, text, tmp_path) -> None:
+    """Two programs that say much the same: what was learnt of the other tells each from people."""
+    talks = []
+    for number in range(24):
+        said = ["hello", f"who are you {number % 5} !?", "i ski", f"i am a robot {number % 7} !?"] * 2
+        talks.append(make_talk(*said, id=f"t{number}", persona=[f"i am {number} ."]))
+        talks[-1].model = f"robot-{number % 2}"
+    (tmp_path / "talks.jsonl").write_text("".join(talk.line() for talk in talks))
+    out = tmp_path / "d.json"
+    arguments = ["--env", played, "--people", text, "--talks", tmp_path / "talks.jsonl", "--detector", out]
+    found = run(detect.main, *arguments, "--leave-out", "program", "--baseline", "--utterances", "2")
+    assert found.status == 0
+    assert "\nthe text as written, 2 utterances seen\nprogram left out   sides   accuracy " in found.out
+    rows = re.findall(r"^robot-([01]) +(\d+) +[\d.]+ % +([\d.]+) .* ([\d.]+)$", found.out, re.MULTILINE)
+    assert [(name, count) for name, count, _, _ in rows] == [("0", "12"), ("1", "12")] * 2
+    assert min(float(auc) for _, _, auc, _ in rows) > 0.9
+    assert "\nall programs: AUC " in found.out
+    assert "of 20 sides or more" not in found.out
     assert not out.exists()
 
 
@@ -173,6 +211,7 @@ def test_recorded_people_join_a_text_only_when_asked(run, played, text, tmp_path
     (tmp_path / "talks.jsonl").write_text("".join(talk.line() for talk in recorded_talks()))
     arguments = ["--env", played, "--people", text, "--talks", tmp_path / "talks.jsonl", "--detector", tmp_path / "d"]
     found = run(detect.main, *arguments)
+    assert (found.status, found.err) == (0, "")
     assert (
         "20 sides of people in the talks are left out; --recorded-people adds them\n20 sides of programs, 160 of"
         in (found.out)
@@ -192,7 +231,7 @@ def test_recorded_talks_alone(run, played, tmp_path) -> None:
     found = run(detect.main, "--env", played, "--talks", tmp_path / "talks.jsonl", "--detector", out)
     assert found.status == 0
     assert "of each side its utterance 2 counts\nnot every side has a persona: no marker looks at it\n" in found.out
-    assert re.search(r"^ +1 +100.0 % +1.000   none$", found.out, re.MULTILINE)
+    assert re.search(r"^ +1 +100.0 % +1.000   none +", found.out, re.MULTILINE)
     saved = json.loads(out.read_text())
     assert "seconds" in saved["markers"]
     assert "persona_words" not in saved["markers"]
@@ -220,6 +259,11 @@ def test_recorded_talks_alone(run, played, tmp_path) -> None:
         (["--score", "{text}", "--detector", "{text}"], "not a detector of this version of detect.py; train one again"),
         (["--score", "{text}", "--shuffle"], "--shuffle is for learning: leave it out beside --score"),
         (["--people", "{text}", "--detector", "."], ".: there is a folder of this name; name another file"),
+        (["--score", "{text}", "--leave-out", "program"], "--leave-out is for learning: leave it out beside --score"),
+        (["--score", "{text}", "--utterances", "3"], "--utterances is for learning: leave it out beside --score"),
+        (["--people", "{text}", "--utterances", "0"], "--utterances 0: expected a whole number from 1"),
+        (["--people", "{text}", "--utterances", "9"], "long enough: at least 20 are needed; lower --utterances"),
+        (["--people", "{text}", "--leave-out", "program"], "there is no other program to learn from"),
         (["--by-place"], "--by-place needs --people FILE"),
         (["--recorded-people"], "--recorded-people needs --people FILE"),
         (["--model", "./nowhere", "--people", "{text}"], "there is no such folder"),

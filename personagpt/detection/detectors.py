@@ -1,14 +1,13 @@
-"""Program or person? A logistic regression on the markers of a side, and its form as JSON."""
+"""Program or person? A logistic regression on the markers of a side, n-grams among them, and its form as JSON."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-LARGEST = 1e9  # of a saved number, or of its inverse for a scale: beyond it sums may overflow
+from personagpt.detection.ngrams import LARGEST, NGRAMS, Ngrams, number
 
 
 @dataclass(frozen=True)
@@ -50,23 +49,31 @@ class Detector:
     def of_plain(cls, raw: dict[str, Any]) -> Detector:
         """Return the detector that `plain` gave. Raises KeyError, TypeError, ValueError or AttributeError otherwise."""
         rows = raw["markers"].values()
-        mean, scale, weights = (np.array([_number(row[key]) for row in rows]) for key in ("mean", "scale", "weight"))
+        mean, scale, weights = (np.array([number(row[key]) for row in rows]) for key in ("mean", "scale", "weight"))
         if not len(rows) or (scale < 1 / LARGEST).any():
             raise ValueError("no marker, or a scale that is not above 0")
-        return cls(list(raw["markers"]), mean, scale, weights, _number(raw["intercept"]))
+        return cls(list(raw["markers"]), mean, scale, weights, number(raw["intercept"]))
 
 
-def _number(value: object) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > LARGEST:
-        raise ValueError(f"{value} is no number of a detector")
-    return float(value)
+class SavedView(NamedTuple):
+    """The detector of one view of the text: the regression, and the n-grams whose logit is one of its markers."""
+
+    detector: Detector
+    ngrams: Ngrams
+    names: list[str]  # of the n-grams
+
+    @classmethod
+    def of_plain(cls, raw: dict[str, Any]) -> SavedView:
+        """Return what the JSON holds. Raises KeyError, TypeError, ValueError or AttributeError otherwise."""
+        return cls(Detector.of_plain(raw), *Ngrams.of_plain(raw["ngrams"]))
 
 
 @dataclass(frozen=True)
 class SavedDetector:
     """A detector with what it needs to judge, as detector.json holds it."""
 
-    detector: Detector
+    written: SavedView
+    alike: SavedView
     model: str
     model_checksum: str
     utterances: int  # that it looks at, after each speaker's first
@@ -77,13 +84,20 @@ class SavedDetector:
     def of_plain(cls, raw: dict[str, Any], known_markers: set[str]) -> SavedDetector:
         """Return what the JSON holds. Raises what `Detector.of_plain` raises if it holds no detector."""
         saved = cls(
-            Detector.of_plain(raw), raw["model"], raw["model_checksum"], raw["utterances"], raw["with_personas"],
-            frozenset(raw["learnt_from"]),
+            SavedView.of_plain(raw), SavedView.of_plain(raw["alike"]), raw["model"], raw["model_checksum"],
+            raw["utterances"], raw["with_personas"], frozenset(raw["learnt_from"]),
         )  # fmt: skip
         types = (str, str, int, bool)
         given = (saved.model, saved.model_checksum, saved.utterances, saved.with_personas)
         if tuple(map(type, given)) != types or saved.utterances < 1 or not saved.model.strip():
             raise ValueError("not the types of a detector")
-        if unknown := set(saved.detector.markers) - known_markers:
-            raise ValueError(f"unknown markers {unknown}")
+        for view in (saved.written, saved.alike):
+            names = view.detector.markers
+            if names[0] != NGRAMS or set(names[1:]) - known_markers or names != [NGRAMS, *saved.markers]:
+                raise ValueError(f"unknown markers in {names}")
         return saved
+
+    @property
+    def markers(self) -> list[str]:
+        """The markers that both views look at, without the n-grams."""
+        return self.written.detector.markers[1:]

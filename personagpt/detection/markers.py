@@ -8,10 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from personagpt.detection.sides import TalkSide
-from personagpt.model.loading import TrainedModel
+from personagpt.detection.surprise import Surprise
 from personagpt.scoring.generated import repeats, words
-from personagpt.scoring.metrics import LabelledTokens, score
-from personagpt.sequences.format import side_sequences
 from personagpt.text.words import asks
 
 MARKERS = {
@@ -27,6 +25,9 @@ MARKERS = {
     "seconds": "logarithm of the median time to answer",
     "surprise": "nats per token under the model",
     "surprise_spread": "standard deviation of the nats per token over utterances",
+    "rank": "logarithm of a token's rank among the tokens that the model expects",
+    "curvature": "surprise above what the model expects of its own draws (Fast-DetectGPT)",
+    "end": "nats of the end of an utterance",
 }
 FIRST_PERSON = {"i", "me", "my", "mine", "myself", "im"}
 OTHER_FUNCTION_WORDS = (
@@ -50,17 +51,17 @@ def available_markers(sides: list[TalkSide]) -> list[str]:
     return [name for name in MARKERS if name not in lacking]
 
 
-def marker_values(sides: list[TalkSide], losses: list[np.ndarray], count: int, markers: list[str]) -> np.ndarray:
+def marker_values(sides: list[TalkSide], surprises: list[list[Surprise]], count: int, markers: list[str]) -> np.ndarray:
     """Return the values of the markers (S, M) for the first `count` counted utterances of each side.
 
-    `losses` has the nats per token of each side's counted utterances (N,), N at least `count`.
+    `surprises` has the model's surprise at each side's counted utterances, at least `count` of them.
     """
-    measured = [measure(side, count, nats) for side, nats in zip(sides, losses, strict=True)]
+    measured = [measure(side, count, surprise) for side, surprise in zip(sides, surprises, strict=True)]
     return np.array([[values[name] for name in markers] for values in measured])
 
 
-def measure(side: TalkSide, count: int, losses: np.ndarray) -> dict[str, float]:
-    """Return all markers of a side's first `count` counted utterances, whose nats per token are `losses` (N,).
+def measure(side: TalkSide, count: int, surprises: list[Surprise]) -> dict[str, float]:
+    """Return all markers of a side's first `count` counted utterances, at which the model has these `surprises`.
 
     No marker looks at the speaker's first utterance, because it differs between who speaks first and second.
     """
@@ -88,8 +89,11 @@ def measure(side: TalkSide, count: int, losses: np.ndarray) -> dict[str, float]:
         "function_words": _share(word in FUNCTION_WORDS for word in all_words),
         "first_person": _share(word in FIRST_PERSON for word in all_words),
         "seconds": _log_seconds(side, count),
-        "surprise": float(np.mean(losses[:count])),
-        "surprise_spread": float(np.std(losses[:count])),
+        "surprise": float(np.mean([surprise.nats for surprise in surprises[:count]])),
+        "surprise_spread": float(np.std([surprise.nats for surprise in surprises[:count]])),
+        "rank": float(np.mean([surprise.rank for surprise in surprises[:count]])),
+        "curvature": float(np.mean([surprise.curvature for surprise in surprises[:count]])),
+        "end": float(np.mean([surprise.end for surprise in surprises[:count]])),
     }
 
 
@@ -103,37 +107,3 @@ def _log_seconds(side: TalkSide, count: int) -> float:
     ends = range(side.speaker + 2, len(side.seconds), 2)[:count]
     waits = [side.seconds[end] - side.seconds[end - 1] for end in ends]
     return math.log(max(1e-3, float(np.median(waits)))) if waits else 0.0
-
-
-def token_losses(trained: TrainedModel, sides: list[TalkSide], count: int, with_personas: bool) -> list[np.ndarray]:
-    """Return for each side the nats per token (N,) of each of its first `count` counted utterances.
-
-    The model gets each side's persona, or no persona without `with_personas`, and the talk from the speaker's first
-    utterance on, as if every speaker talked first. Otherwise its surprise would tell who did. Where a persona or an
-    utterance exceeds the context, its end is cut.
-    """
-    sequences, sizes = [], []
-    for side in sides:
-        parts = _sequences(trained, side, count, with_personas)
-        sequences += parts
-        sizes.append(len(parts))
-    scores = iter(score(trained.model, sequences, trained.autocast, "score"))
-    losses = []
-    for size in sizes:
-        responses = [response for _ in range(size) for response in next(scores)]
-        losses.append(np.array([response.nll.mean(dtype=np.float64) for response in responses[1:]]))
-    return losses
-
-
-def _sequences(trained: TrainedModel, side: TalkSide, count: int, with_personas: bool) -> list[LabelledTokens]:
-    """Return a side's sequences up to counted utterance number `count`. The first utterance is labelled, too."""
-    encoder, limit = trained.encoder, trained.context_length
-    facts = encoder.texts(list(side.persona)) if with_personas else []
-    prefix = encoder.prefix(0, facts)
-    if len(prefix) > limit // 2:
-        *_, sep, start = prefix
-        prefix = [*prefix[: limit // 2 - 2], sep, start]
-    room = limit - len(prefix) - 1  # for an utterance without its <eos>
-    utterances = [ids[:room] for ids in encoder.texts(list(side.utterances[side.speaker :][: 2 * count + 1]))]
-    parts = side_sequences(prefix, utterances, 0, encoder.eos, limit)
-    return [(np.array(tokens), np.array(spans)) for tokens, spans in parts]

@@ -6,12 +6,13 @@ import codecs
 import datetime
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from personagpt.errors import UserError, printable
-from personagpt.records.talks import DELETED, Talk, parse_talk
+from personagpt.records.talks import DELETED, Talk, parse_talk, public_model
 from personagpt.text.convai2 import Corpus, read_corpus
+from personagpt.text.words import split_words
 
 FEWEST = 20  # sides of each kind, programs and people
 LONGEST_REASON = 150  # characters of an error that a message repeats
@@ -35,6 +36,7 @@ class TalkSide:
     seconds: tuple[float, ...] = ()  # of each utterance, since the talk began; empty if they cannot be compared
     clock: str = ""  # the source whose times `seconds` are
     participant: str | None = None  # the key of the person who spoke, if known
+    program: str = ""  # the name of the program that spoke; empty for a person
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -67,6 +69,14 @@ class TalkSide:
         return {hashlib.sha256(key.encode()).hexdigest()[:16] for key in self.keys.values()}
 
 
+def alike(side: TalkSide) -> TalkSide:
+    """Return the side with case, spacing and punctuation of all its texts made alike: words in lower case, spaces."""
+    persona, utterances = (
+        tuple(" ".join(split_words(text)) for text in texts) for texts in (side.persona, side.utterances)
+    )
+    return replace(side, persona=persona, utterances=utterances)
+
+
 def sides_of_talks(talks: list[Talk]) -> tuple[list[TalkSide], LeftOut]:
     """Return both sides of each recorded talk, and why others were left out.
 
@@ -93,7 +103,8 @@ def sides_of_talks(talks: list[Talk]) -> tuple[list[TalkSide], LeftOut]:
                 persona, participant = tuple(talk.facts_of(name)), talk.participant if name == "human" else None
                 seconds, is_program = _seconds(talk), name != "human"
                 side = (name_of_talk, speaker, is_program, persona, tuple(talk.texts), seconds)
-                sides.append(TalkSide(*side, talk.source if seconds else "", participant))
+                program = public_model(talk) if is_program else ""
+                sides.append(TalkSide(*side, talk.source if seconds else "", participant, program))
     return sides, left_out
 
 

@@ -206,6 +206,7 @@ class TrainedModel:
     checksum: str  # of its weights
     step: int | None  # the optimizer step after which a run saved it; None: no run of this repository did
     style: Style | None = None  # how its training text is written, where a file beside the model says so
+    knows_format: bool = True  # False: a base that was never trained on personas
 
     @property
     def context_length(self) -> int:
@@ -246,7 +247,12 @@ def load_trained(wanted: str | None, settings: Settings) -> TrainedModel:
     return _read_unchanging(find_model(wanted, settings), settings.precision)
 
 
-def _read_unchanging(wanted: str, precision: str) -> TrainedModel:
+def load_reader(wanted: str | None, settings: Settings) -> TrainedModel:
+    """Return what `load_trained` does, or a base that was never trained on personas: it reads text all the same."""
+    return _read_unchanging(find_model(wanted, settings), settings.precision, any_base=True)
+
+
+def _read_unchanging(wanted: str, precision: str, any_base: bool = False) -> TrainedModel:
     """Return the model of a folder or hub name, all of its files from one checkpoint.
 
     A training run that goes on meanwhile moves the link to a newer checkpoint, and later removes the old one. So the
@@ -255,11 +261,11 @@ def _read_unchanging(wanted: str, precision: str) -> TrainedModel:
     while True:
         name = named_model(wanted)
         if not Path(name).is_dir():
-            return _read_trained(name, None, precision)
+            return _read_trained(name, None, precision, any_base)
         folder, failure = Path(name).resolve(), None
         before = _file_names(folder)
         try:
-            trained = _read_trained(name, folder, precision)
+            trained = _read_trained(name, folder, precision, any_base)
         except Exception as error:
             failure = error
         if folder.is_dir() and before <= _file_names(folder):
@@ -272,12 +278,12 @@ def _file_names(folder: Path) -> set[str]:
     return set(os.listdir(folder)) if folder.is_dir() else set()
 
 
-def _read_trained(name: str, folder: Path | None, precision: str) -> TrainedModel:
+def _read_trained(name: str, folder: Path | None, precision: str, any_base: bool) -> TrainedModel:
     place = str(folder or name)
     tokenizer = load_bare_tokenizer(place)
     missing = [token for token in SPECIAL_TOKENS if token not in tokenizer.get_vocab()]
     config = load_config(place)
-    if missing or config.vocab_size < len(tokenizer):
+    if not (any_base and missing) and (missing or config.vocab_size < len(tokenizer)):
         reason = f"its tokenizer has no {missing[0]}" if missing else "too few embeddings"
         raise ModelError(
             f"{name}: not trained on personas ({reason}): set model_name to it, run preprocess_dataset.py "
@@ -300,6 +306,7 @@ def _read_trained(name: str, folder: Path | None, precision: str) -> TrainedMode
         weights_checksum(place),
         step if isinstance(step, int) else None,
         read_style(_style_folder(name, folder)),
+        knows_format=not missing,
     )
 
 

@@ -5,7 +5,7 @@ Figures are fractions (F1 0.434). A metric that cannot be computed is absent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -25,6 +25,8 @@ from personagpt.sequences.fact_order import FactOrder
 from personagpt.sequences.format import Encoder
 
 LabelledTokens = tuple[np.ndarray, np.ndarray]  # a sequence's tokens (T,), start and end of each response (R, 2)
+
+OfBatch = Callable[[torch.nn.Module, Batch], tuple[np.ndarray, ...]]  # arrays with an entry for each label, in order
 
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 32768, "mps": 8192}  # padded; larger batches are no faster
 
@@ -57,18 +59,20 @@ def score(
     return scores
 
 
-def score_in_memory(model: torch.nn.Module, sequences: list[LabelledTokens]) -> tuple[np.ndarray, ...]:
-    """Return `score_batch` of the sequences. Where memory gives out, score one half and then the other.
+def score_in_memory(
+    model: torch.nn.Module, sequences: list[LabelledTokens], of_batch: OfBatch | None = None
+) -> tuple[np.ndarray, ...]:
+    """Return `of_batch` (default: `score_batch`) of the sequences. Where memory gives out, score half after half.
 
     Training may have left little memory, and the setting `batch_size` has no effect here.
     """
     try:
-        return score_batch(model, collate(sequences).to(model.device))
+        return (of_batch or score_batch)(model, collate(sequences).to(model.device))
     except Exception as error:
         if len(sequences) == 1 or not is_out_of_memory(error):
             raise
     middle = len(sequences) // 2
-    halves = [score_in_memory(model, half) for half in (sequences[:middle], sequences[middle:])]
+    halves = [score_in_memory(model, half, of_batch) for half in (sequences[:middle], sequences[middle:])]
     return tuple(np.concatenate(parts) for parts in zip(*halves, strict=True))
 
 

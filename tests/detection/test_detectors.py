@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from personagpt.detection.detectors import Detector, SavedDetector
+from personagpt.detection.ngrams import NGRAMS
 
 FOUR = np.array([[0.0, 5.0], [1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])
 KINDS = np.array([False, False, True, True])
@@ -45,15 +46,22 @@ def test_a_marker_that_is_the_same_for_all_never_counts() -> None:
 
 def plain() -> dict:
     about = {"model": "m", "model_checksum": "c", "utterances": 2, "with_personas": True, "learnt_from": ["d"]}
-    return about | Detector.fit(["a", "b"], FOUR, KINDS).plain()
+    view = Detector.fit([NGRAMS, "a"], FOUR, KINDS).plain()
+    view |= {"ngrams": {"intercept": 0.5, "grams": {"char a": [1.5, -2.0], "word hi you": [1.0, 3.0]}}}
+    return about | view | {"alike": view}
 
 
 def test_a_saved_detector() -> None:
     saved = SavedDetector.of_plain(plain(), {"a", "b", "c"})
     assert (saved.model, saved.model_checksum, saved.utterances, saved.with_personas) == ("m", "c", 2, True)
     assert saved.learnt_from == {"d"}
+    assert saved.markers == ["a"]
+    for view in (saved.written, saved.alike):
+        assert view.names == ["char a", "word hi you"]
+        assert (view.ngrams.idf.tolist(), view.ngrams.weights.tolist()) == ([1.5, 1.0], [-2.0, 3.0])
 
 
+GOOD = {"mean": 0.0, "scale": 1.0, "weight": 1.0}
 NUMBERS = [float("inf"), float("-inf"), float("nan"), 1e300, "1", None, True, [1.0]]
 
 
@@ -67,11 +75,24 @@ NUMBERS = [float("inf"), float("-inf"), float("nan"), 1e300, "1", None, True, [1
         *({"with_personas": value} for value in (None, 1, "yes")),
         *({"learnt_from": value} for value in (None, 3, [["d"]])),
         *({"markers": value} for value in ({}, [], None, "a", {"a": 1}, {"a": {}}, {"b": None})),
-        *({"markers": {"a": {"mean": 0.0, "scale": 0 * 1.0, "weight": 1.0}}} for _ in range(1)),
-        *({"markers": {"a": {"mean": 0.0, "scale": scale, "weight": 1.0}}} for scale in (-1.0, 1e-300, *NUMBERS)),
-        *({"markers": {"a": {"mean": 0.0, "scale": 1.0, "weight": weight}}} for weight in NUMBERS),
-        *({"markers": {"a": {"mean": mean, "scale": 1.0, "weight": 1.0}}} for mean in NUMBERS),
-        {"markers": {"z": {"mean": 0.0, "scale": 1.0, "weight": 1.0}}},
+        *({"markers": {NGRAMS: GOOD, "a": {"mean": 0.0, "scale": 0 * 1.0, "weight": 1.0}}} for _ in range(1)),
+        *(
+            {"markers": {NGRAMS: GOOD, "a": {"mean": 0.0, "scale": scale, "weight": 1.0}}}
+            for scale in (-1.0, 1e-300, *NUMBERS)
+        ),
+        *({"markers": {NGRAMS: GOOD, "a": {"mean": 0.0, "scale": 1.0, "weight": weight}}} for weight in NUMBERS),
+        *({"markers": {NGRAMS: GOOD, "a": {"mean": mean, "scale": 1.0, "weight": 1.0}}} for mean in NUMBERS),
+        {"markers": {NGRAMS: GOOD, "z": {"mean": 0.0, "scale": 1.0, "weight": 1.0}}},
+        *({"ngrams": value} for value in (None, [], {}, {"grams": {}}, {"intercept": 0.0, "grams": []})),
+        *(
+            {"ngrams": {"intercept": 0.0, "grams": {"char a": pair}}}
+            for pair in (None, 1.0, [], [1.0], "ab", [1.0] * 3)
+        ),
+        *({"ngrams": {"intercept": 0.0, "grams": {"char a": [value, 1.0]}}} for value in NUMBERS),
+        *({"ngrams": {"intercept": value, "grams": {}}} for value in NUMBERS),
+        *({"ngrams": {"intercept": 0.0, "grams": {name: [1.0, 1.0]}}} for name in ("", "char ", "line a", "word")),
+        *({"alike": value} for value in (None, [], {}, {"markers": {}})),
+        *({name: ...} for name in ("alike", "ngrams")),
         *({name: ...} for name in ("markers", "intercept", "model", "model_checksum", "utterances", "learnt_from")),
     ],
     ids=repr,

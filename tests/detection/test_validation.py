@@ -1,41 +1,36 @@
-"""validation.py: parts that share nothing, the cross-validation and its interval."""
+"""validation.py: the cross-validation, its figures and its interval."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from personagpt.detection import validation
-from personagpt.detection.validation import cross_validate, groups_of, interval, parts, shuffled, validate_shuffled
+from personagpt.detection.learning import Material
+from personagpt.detection.sides import TalkSide
+from personagpt.detection.validation import (
+    Validated,
+    calibration,
+    cut_without,
+    interval,
+    leave_out,
+    shuffled,
+    threshold,
+)
 from personagpt.errors import UserError
 from tests.detection.making import side
 
 
-def test_parts_share_no_talk_no_persona_and_no_participant() -> None:
-    random = np.random.RandomState(0)
-    sides = [
-        side(number // 2, bool(number % 2), random.randint(60), participant=f"p{random.randint(40)}")
-        for number in range(200)
-    ]
-    is_program = np.array([side.is_program for side in sides])
-    judged_once = []
-    for learnt, judged in parts(sides, is_program, np.random.RandomState(3)):
-        assert not {sides[i].talk for i in learnt} & {sides[i].talk for i in judged}
-        assert not {sides[i].persona for i in learnt} & {sides[i].persona for i in judged}
-        assert not {sides[i].participant for i in learnt} & {sides[i].participant for i in judged}
-        assert len(learnt)
-        judged_once += judged.tolist()
-    assert sorted(judged_once) == list(range(200))
+def cross_validate(sides: list[TalkSide], markers: list[str], values: np.ndarray, seed: int) -> Validated:
+    """Cross-validate a table of markers (S, M) of one number of utterances, without n-grams."""
+    return validation.cross_validate(Material(sides, markers, {1: values}), seed, 2)[0]
 
 
-def test_each_part_has_its_share_of_each_kind() -> None:
-    sides = [side(number, number < 10, number) for number in range(30)]
-    is_program = np.array([side.is_program for side in sides])
-    for seed in range(5):
-        for _, judged in parts(sides, is_program, np.random.RandomState(seed)):
-            assert (sum(is_program[judged]), len(judged)) == (2, 6)
+def validate_shuffled(sides: list[TalkSide], markers: list[str], values: np.ndarray, seed: int) -> Validated:
+    return validation.validate_shuffled(Material(sides, markers, {1: values}), seed)[0]
 
 
 def test_the_seed_decides_the_parts(monkeypatch) -> None:
@@ -44,24 +39,11 @@ def test_the_seed_decides_the_parts(monkeypatch) -> None:
     values = np.random.RandomState(0).normal(size=(40, 1))
     one, again, other = (cross_validate(sides, ["x"], values, seed) for seed in (1, 1, 2))
     assert one == again
-    assert one.auc != other.auc
+    assert one != other
     one, again, other = (validate_shuffled(sides, ["x"], values, seed) for seed in (1, 1, 2))
     assert one == again
-    assert one.auc != other.auc
+    assert one != other
     cross_validate(sides, ["x"], values, 2**32 - 1)  # the largest seed
-
-
-def test_groups_are_personas_or_participants_whichever_are_fewer() -> None:
-    """Four people play two personas; three programs have a persona each, a fourth none."""
-    people = [side(number, False, number % 2, participant=f"p{number}") for number in range(4)]
-    programs = [side(number, True, number) for number in range(5, 8)] + [side(8, True)]
-    assert groups_of(people + programs) == [
-        *["persona fact 0", "persona fact 1"] * 2,
-        *[f"persona fact {number}" for number in range(5, 8)],
-        "talk talk 8",
-    ]
-    people = [side(number, False, number, participant=f"p{number % 2}") for number in range(4)]
-    assert groups_of(people) == ["participant p0", "participant p1"] * 2
 
 
 def test_auc_of_what_can_and_what_cannot_be_told() -> None:
@@ -160,3 +142,67 @@ def test_labels_go_to_other_talks_as_they_are() -> None:
         assert labels[12:].sum() == 1
         seen.add(tuple(labels.tolist()))
     assert len(seen) > 30
+
+
+def test_a_threshold_by_hand() -> None:
+    """Of people's logits 0 to 100, 5 % lie above 95; a rate needs five people beyond its threshold."""
+    logits = np.arange(101.0)
+    assert threshold(logits, 0.05, 100) == 95
+    assert threshold(logits, 0.01, 500) == 99
+    assert math.isnan(threshold(logits, 0.05, 99))
+    assert math.isnan(threshold(logits, 0.01, 499))
+    assert math.isnan(threshold(np.array([]), 0.05, 1000))
+
+
+def test_programs_caught_and_people_accused() -> None:
+    """Programs lie 3 above people: 3 - 1.645 = 1.355 above the threshold that 5 % of people exceed."""
+    random = np.random.RandomState(0)
+    sides = [side(number, number % 2 == 0, number) for number in range(800)]
+    values = random.normal(size=(800, 1)) + 3 * np.array([[each.is_program] for each in sides])
+    told = cross_validate(sides, ["x"], values, 0)
+    (caught, accused), at_1 = told.caught
+    assert caught == pytest.approx(0.912, abs=0.04)
+    assert accused == pytest.approx(0.05, abs=0.02)
+    assert at_1 is None  # 320 people to learn from: three lie beyond
+    assert 0.03 < told.brier < 0.07
+    chances, shares = zip(*told.calibration, strict=True)
+    assert np.abs(np.subtract(chances, shares))[[0, -1]].max() < 0.05
+
+
+def test_a_calibration_by_hand() -> None:
+    """Three programs and one person count as if both were as many: each program weighs 1/3."""
+    points = calibration(np.array([0.91, 0.99, 0.05, 0.93]), np.array([True, True, True, False]))
+    assert points == (
+        pytest.approx((0.05, 1.0)),
+        pytest.approx(((0.91 / 3 + 0.99 / 3 + 0.93) / (5 / 3), 2 / 5)),
+    )
+
+
+def of_programs() -> list[TalkSide]:
+    """Forty people, and forty sides of two programs; each program talks with half of the people."""
+    people = [side(number, False, participant=f"p{number}") for number in range(40)]
+    return people + [replace(side(number, True), program="ab"[number % 2]) for number in range(40)]
+
+
+def test_a_program_that_is_left_out_is_not_learnt_from() -> None:
+    sides = of_programs()
+    left_out = np.array([index for index, each in enumerate(sides) if each.program == "a"])
+    cut = cut_without(sides, left_out, 0)
+    people = []
+    for learnt, judged in cut:
+        assert {sides[i].program for i in learnt} == {"", "b"}
+        assert not {sides[i].talk for i in learnt} & {sides[i].talk for i in judged}
+        assert set(left_out.tolist()) <= set(judged.tolist())
+        people += [i for i in judged if not sides[i].is_program]
+    assert sorted(people) == list(range(40))
+
+
+def test_a_program_unlike_the_others_is_not_told() -> None:
+    """Program a lies above people in the one marker, program b below."""
+    sides, random = of_programs(), np.random.RandomState(0)
+    place = {"": 0.0, "a": 5.0, "b": -5.0}
+    values = np.array([[place[each.program] + random.normal()] for each in sides])
+    found = leave_out(Material(sides, ["x"], {1: 0 * values, 2: values}), 0)
+    assert {name: count for name, (count, _) in found.items()} == {"a": 20, "b": 20}
+    assert max(told.auc for _, told in found.values()) < 0.1
+    assert leave_out(Material(sides[:41], ["x"], {1: values[:41]}), 0) == {}
