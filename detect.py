@@ -82,7 +82,7 @@ def command_line(arguments: list[str] | None = None) -> Options:
     add("--talks", metavar="FILE", type=Path, help="recorded talks as interact.py --export writes them")
     checks = parser.add_mutually_exclusive_group()
     add_check = checks.add_argument
-    add_check("--shuffle", action="store_true", help="learn from shuffled labels 100 times, and save nothing")
+    add_check("--shuffle", action="store_true", help="learn from shuffled labels, 20 times, and save nothing")
     add_check("--by-place", action="store_true", help="call the second speakers of --people programs; save nothing")
     add_check("--leave-out", choices=("program",), help="judge each program without learning from it; save nothing")
     add("--baseline", action="store_true", help="print the AUC of TF-IDF and a logistic regression beside it")

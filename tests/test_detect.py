@@ -6,10 +6,11 @@ import re
 import pytest
 
 import detect
-from personagpt.detection import validation
+from personagpt.detection import learning, validation
 from personagpt.records.database import Recordings
 from personagpt.settings import TEXT_NAMES, read_settings
 from personagpt.text.convai2 import read_corpus
+from tests.helpers import copy_base, write_data
 from tests.records.making import make_talk
 
 
@@ -23,7 +24,7 @@ def played(tmp_path_factory, base, tokenizer, sample):  # noqa: ANN201
 
     folder = tmp_path_factory.mktemp("detect")
     model = folder / "save" / "checkpoint" / "model"
-    load_model(str(base), len(tokenizer)).save_pretrained(model)
+    load_model(str(copy_base(folder / "base", 0.0)), len(tokenizer)).save_pretrained(model)
     tokenizer.save_pretrained(model)
     env = folder / ".env"
     values = {"save_path": folder / "save", "data_path": sample, "model_name": base, "epochs": 1, "learn_rate": 1e-3}
@@ -40,15 +41,23 @@ def played(tmp_path_factory, base, tokenizer, sample):  # noqa: ANN201
 
 
 @pytest.fixture(autouse=True)
-def one_cut(monkeypatch) -> None:
-    """Cut the sides into parts once, and shuffle three times: the tests need no narrow figures."""
+def quick_figures(monkeypatch) -> None:
+    """Cut the sides into parts once, shuffle eight times, try one strength: the tests need no narrow figures."""
     monkeypatch.setattr(validation, "CUTS", 1)
-    monkeypatch.setattr(validation, "SHUFFLES", 3)
+    monkeypatch.setattr(validation, "SHUFFLES", 8)
+    monkeypatch.setattr(learning, "STRENGTHS", (10.0,))
 
 
 @pytest.fixture
 def text(sample):  # noqa: ANN201
     return sample / TEXT_NAMES["valid"]
+
+
+@pytest.fixture
+def short_text(tmp_path):  # noqa: ANN201
+    """The first 30 dialogues of that text: 60 sides."""
+    write_data(tmp_path, valid=30)
+    return tmp_path / TEXT_NAMES["valid"]
 
 
 def test_programs_are_told_from_people_and_the_detector_judges_others(run, played, text, tmp_path) -> None:
@@ -59,8 +68,9 @@ def test_programs_are_told_from_people_and_the_detector_judges_others(run, playe
     path = played.parent / "save" / "samples" / "detector.json"
     saved = json.loads(path.read_text())
     assert [row["utterances"] for row in saved["by_utterances"]] == [1, 2]
-    assert saved["by_utterances"][1]["auc"] > 0.95
-    assert saved["by_utterances"][1]["low"] <= saved["by_utterances"][1]["auc"] <= saved["by_utterances"][1]["high"]
+    told = saved["by_utterances"][1]
+    assert told["auc"] > 0.95
+    assert told["low"] is None or told["low"] <= told["auc"] <= told["high"]  # None: every pair is won
     assert "seconds" not in saved["markers"]  # nobody knows them of the text
     assert {"persona_words", "surprise", "questions"} < set(saved["markers"])
     first_view = found.out.split("marker, made alike")[0]
@@ -133,9 +143,9 @@ def test_programs_are_told_from_people_and_the_detector_judges_others(run, playe
     assert "times missing, but the detector uses them (seconds)" in lacking
 
 
-def test_shuffled_labels_tell_nothing_and_save_nothing(run, played, text, tmp_path) -> None:
+def test_shuffled_labels_tell_nothing_and_save_nothing(run, played, short_text, tmp_path) -> None:
     out = tmp_path / "d.json"
-    found = run(detect.main, "--env", played, "--people", text, "--shuffle", "--detector", out)
+    found = run(detect.main, "--env", played, "--people", short_text, "--shuffle", "--detector", out)
     assert found.status == 0
     assert "no participant, labels shuffled:" in found.out
     low, high = map(float, re.findall(r"^ +2 .*   ([\d.]+) to ([\d.]+) ", found.out, re.MULTILINE)[0])
@@ -144,9 +154,9 @@ def test_shuffled_labels_tell_nothing_and_save_nothing(run, played, text, tmp_pa
 
 
 def test_people_who_talk_second_are_not_told_from_people_who_talk_first(run, played, shared, tmp_path) -> None:
-    """400 real dialogues of people as recorded talks, in which the second speaker passes for a model."""
+    """200 real dialogues of people as recorded talks, in which the second speaker passes for a model."""
     talks = []
-    for number, dialogue in enumerate(read_corpus(shared / "convai2" / TEXT_NAMES["train"]).dialogues):
+    for number, dialogue in enumerate(read_corpus(shared / "convai2" / TEXT_NAMES["train"]).dialogues[:200]):
         first, second = dialogue.personas
         said = dialogue.utterances[:6]
         talks.append(make_talk(*said, partner_persona=first, persona=second, id=f"t{number}"))
@@ -158,15 +168,15 @@ def test_people_who_talk_second_are_not_told_from_people_who_talk_first(run, pla
     assert "seconds" not in saved["markers"]
     assert [row["utterances"] for row in saved["by_utterances"]] == [1, 2]
     for row in saved["by_utterances"]:
-        assert row["low"] < 0.5 < row["high"] < row["low"] + 0.15
+        assert row["low"] < 0.5 < row["high"] < row["low"] + 0.25
 
 
-def test_the_check_by_place_saves_nothing(run, played, text, tmp_path) -> None:
-    options = detect.command_line(["--people", str(text), "--by-place"])
+def test_the_check_by_place_saves_nothing(run, played, short_text, tmp_path) -> None:
+    options = detect.command_line(["--people", str(short_text), "--by-place"])
     sides, _ = detect.sides_to_learn_from(options, read_settings(played))
     assert {(side.speaker, side.is_program) for side in sides} == {(0, False), (1, True)}
     out = tmp_path / "d.json"
-    found = run(detect.main, "--env", played, "--people", text, "--by-place", "--detector", out)
+    found = run(detect.main, "--env", played, "--people", short_text, "--by-place", "--detector", out)
     assert found.status == 0
     assert re.search(r"^\d+ sides of people who talk second, \d+ of people who talk first$", found.out, re.MULTILINE)
     low, high = map(float, re.findall(r"^ +1 .*   ([\d.]+) to ([\d.]+) ", found.out, re.MULTILINE)[0])
@@ -174,7 +184,7 @@ def test_the_check_by_place_saves_nothing(run, played, text, tmp_path) -> None:
     assert not out.exists()
 
 
-def test_each_program_is_judged_by_detectors_that_never_saw_it(run, played, text, tmp_path) -> None:
+def test_each_program_is_judged_by_detectors_that_never_saw_it(run, played, short_text, tmp_path) -> None:
     """Two programs that say much the same: what was learnt of the other tells each from people."""
     talks = []
     for number in range(24):
@@ -183,7 +193,7 @@ def test_each_program_is_judged_by_detectors_that_never_saw_it(run, played, text
         talks[-1].model = f"robot-{number % 2}"
     (tmp_path / "talks.jsonl").write_text("".join(talk.line() for talk in talks))
     out = tmp_path / "d.json"
-    arguments = ["--env", played, "--people", text, "--talks", tmp_path / "talks.jsonl", "--detector", out]
+    arguments = ["--env", played, "--people", short_text, "--talks", tmp_path / "talks.jsonl", "--detector", out]
     found = run(detect.main, *arguments, "--leave-out", "program", "--baseline", "--utterances", "2")
     assert found.status == 0
     assert "\nthe text as written, 2 utterances seen\nprogram left out   sides   accuracy " in found.out
@@ -201,26 +211,29 @@ def recorded_talks() -> list:
     for number in range(20):
         said = ["hello", "i ski", f"what else {number}", "i swim"]
         talk = make_talk(*said, id=f"t{number}", source="elsewhere", persona=[f"i am {number} ."])
+        talk.started = f"2026-01-01T10:{number:02}:00+00:00"  # talks with the same start may go on from each other
         for second, turn in enumerate(talk.turns):
             turn.time = f"2026-01-01T10:00:{second:02}+00:00"
         talks.append(talk)
     return talks
 
 
-def test_recorded_people_join_a_text_only_when_asked(run, played, text, tmp_path) -> None:
+def test_recorded_people_join_a_text_only_when_asked(run, played, short_text, tmp_path) -> None:
     (tmp_path / "talks.jsonl").write_text("".join(talk.line() for talk in recorded_talks()))
-    arguments = ["--env", played, "--people", text, "--talks", tmp_path / "talks.jsonl", "--detector", tmp_path / "d"]
+    out = tmp_path / "d"
+    arguments = ["--env", played, "--people", short_text, "--talks", tmp_path / "talks.jsonl", "--detector", out]
     found = run(detect.main, *arguments)
     assert (found.status, found.err) == (0, "")
-    assert (
-        "20 sides of people in the talks are left out; --recorded-people adds them\n20 sides of programs, 160 of"
-        in (found.out)
+    assert "20 sides of people in the talks are left out; --recorded-people adds them\n20 sides of programs, 60 of" in (
+        found.out
     )
-    assert "persona_words" in json.loads((tmp_path / "d").read_text())["markers"]
+    assert "persona_words" in json.loads(out.read_text())["markers"]
     found = run(detect.main, *arguments, "--recorded-people")
-    assert found.out.startswith(f"20 sides of people in the talks join those of {text}\n20 sides of programs, 180 of")
+    assert found.status == 0
+    joined = f"20 sides of people in the talks join those of {short_text}\n"
+    assert found.out.startswith(f"{joined}20 sides of programs, 80 of")
     assert "not every side has a persona: no marker looks at it\n" in found.out
-    assert "persona_words" not in json.loads((tmp_path / "d").read_text())["markers"]
+    assert "persona_words" not in json.loads(out.read_text())["markers"]
 
 
 def test_recorded_talks_alone(run, played, tmp_path) -> None:

@@ -54,7 +54,8 @@ def learn(material: Material, learnt: np.ndarray, is_program: np.ndarray, seed: 
     """
     random = np.random.RandomState(seed)
     inner = list(parts([material.sides[index] for index in learnt], is_program[learnt], random, INNER))
-    inner = [(others, held) for others, held in inner if len(set(is_program[learnt[others]].tolist())) == 2]
+    # Where personas or participants are few, a part may be empty, or leave a single kind to learn from.
+    inner = [part for part in inner if len(set(is_program[learnt[part[0]]].tolist())) == 2 and len(part[1])]
     ngrams, strangers = None, {seen: np.zeros(len(learnt)) for seen in material.values}
     if material.counted is not None:
         tried = {strength: _strangers(material, learnt, is_program, inner, strength) for strength in STRENGTHS}

@@ -49,6 +49,15 @@ def test_ngrams_of_first_utterances_are_not_learnt() -> None:
     assert not [name for name in given.counted.names if "hell" in name]
 
 
+def test_two_personas_leave_inner_parts_without_sides() -> None:
+    """Programs share a persona, and so do people: of three inner parts only one has both kinds, and nobody to judge."""
+    given = material(20)
+    sides = [replace(each, persona=(f"program {each.is_program}",)) for each in given.sides]
+    found = learn(replace(given, sides=sides), np.arange(20), labels_of(sides), 0)
+    assert found.detectors[2].weights[0] == 0  # no stranger was judged by n-grams
+    assert [len(people) for people in found.people.values()] == [0, 0]
+
+
 def test_what_was_learnt_knows_nothing_of_the_judged_sides() -> None:
     """The text of a judged side changes: a detector that did not learn from it stays the same."""
     given = material()
