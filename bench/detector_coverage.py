@@ -14,6 +14,7 @@ import math
 import numpy as np
 
 from personagpt.detection.detectors import Detector
+from personagpt.detection.learning import Material
 from personagpt.detection.sides import TalkSide
 from personagpt.detection.validation import cross_validate
 from personagpt.output import say
@@ -65,7 +66,7 @@ def main() -> None:
         random = np.random.RandomState(1)
         truth = true_auc(*case, random)
         results = [
-            cross_validate(sides, MARKERS, values, 1)
+            cross_validate(Material(sides, MARKERS, {1: values}), 1)[0]
             for sides, values in (simulated(*case, random) for _ in range(tables))
         ]
         found = [result for result in results if result.low is not None]
