@@ -14,7 +14,7 @@ from personagpt.scoring.bootstrap import PERCENT
 
 
 def _heading(first: str, has_baseline: bool) -> str:
-    columns = f"   accuracy     AUC   {PERCENT} % interval   caught at 5 %    caught at 1 %   Brier"
+    columns = f"   accuracy     AUC   {PERCENT} % interval     caught at 5 %    caught at 1 %   Brier"
     return first + columns + "   baseline's AUC" * has_baseline
 
 
