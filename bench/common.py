@@ -20,7 +20,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from personagpt.device import Processes, configure_cuda, resolve_precision
 from personagpt.model.cpu_products import onednn_product, should_use_onednn
 from personagpt.model.decoders import context_length, output_matrix
-from personagpt.model.loading import draw_model, load_bare_tokenizer, load_config, load_tokenizer
+from personagpt.model.loading import (
+    TrainedModel,
+    draw_model,
+    load_bare_tokenizer,
+    load_config,
+    load_model,
+    load_tokenizer,
+)
 from personagpt.sequences.batches import StepPlan
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus, tensor_metadata
 from personagpt.sequences.format import Encoder
@@ -224,3 +231,9 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
         products(multiply)
     fastest = min(seconds(functools.partial(products, multiply), device) for _ in range(10) for multiply in libraries)
     return 2 * size**3 * repeats / fastest
+
+
+def to_train(trained: TrainedModel) -> TrainedModel:
+    """Return the model of a folder with the weights of its file: those that it holds for use cannot be trained."""
+    model = load_model(str(trained.folder), len(trained.tokenizer)).to(trained.model.device)
+    return dataclasses.replace(trained, model=model.eval())

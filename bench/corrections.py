@@ -34,7 +34,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.common import ROOT
+from bench.common import ROOT, to_train
 from data.sample import make_sample
 from personagpt.device import Processes, autocast
 from personagpt.model.decoders import context_length
@@ -163,7 +163,7 @@ class Experiment:
 
     def train_on(self, way: str, items: list[Preference], seed: int) -> TrainedModel:
         """Return the model after an epoch more of the text."""
-        options, trained = self.options, load(self.options.model, "fp32")
+        options, trained = self.options, to_train(load(self.options.model, "fp32"))
         longest, pairs = context_length(trained.model.config), None
         items = swap_half(items, seed) if way == "swapped" else items
         encoded, _ = encode_preferences(items, trained.encoder, longest, "corrections")

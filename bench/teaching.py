@@ -23,6 +23,7 @@ import sys
 
 import numpy as np
 
+from bench.common import to_train
 from bench.persona_recall import chosen_model, model_parser
 from data.sample import make_sample
 from data.sample.templates import FACT_KINDS, NOT_IN_PERSONA, SMALL_TALK
@@ -112,6 +113,7 @@ def fine_tuned(
     model: TrainedModel, data: PersonaChatDataset, settings: Settings, pairs: list[Preference]
 ) -> TrainedModel:
     """Return the model after STEPS steps on the old text and the pairs, of which each comes equally often."""
+    model = to_train(model)
     net = copy.deepcopy(model.model).train()
     changed = dataclasses.replace(settings, batch_size=8, compile="False")
     trainer = Trainer(changed, Processes(0, 1, net.device), "fp32", net)

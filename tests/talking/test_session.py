@@ -1,7 +1,6 @@
 """session.py: what is printed and recorded of a talk, with a real (tiny) model."""
 
 import contextlib
-import os
 import signal
 from dataclasses import replace
 
@@ -136,7 +135,7 @@ def test_ctrl_c_during_a_reply_stops_that_reply_only(session, recorded, says, mo
     def press_at_the_third_token(*arguments: object) -> torch.Tensor:
         drawn.append(len(drawn))
         if len(drawn) == 3:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)  # to this thread, at once
         return draw(*arguments)
 
     monkeypatch.setattr(Sampling, "draw", press_at_the_third_token)
