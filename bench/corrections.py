@@ -4,10 +4,9 @@
     python preprocess_dataset.py --env .env.demo && python train.py --env .env.demo
     python -m bench.corrections --model save/one/checkpoint/model [--pairs 300] [--runs 3]
 
-The weak point is a fact that changes within a talk: somebody has told it, then it is exchanged in their persona, and
-they are asked again. The model then repeats what was said, and that is another persona's fact. A correction is a pair
-of replies to such a question: the corpus's answer with the new value, and with the old value. The personas are none of
-the demo's training text. Training goes on with a part of that text, in these ways:
+A correction is a pair of replies to a question about a fact that nobody has told yet: the corpus's answer with the
+persona's value, and the same answer with another persona's value. The personas are none of the demo's training text.
+Training goes on with a part of that text, in these ways:
 
     text alone       without corrections
     corrections      with the pairs (DPO)
@@ -15,10 +14,9 @@ the demo's training text. Training goes on with a part of that text, in these wa
     swapped          with the pairs, of which half have chosen and rejected exchanged, by lot
 
 Prints for each way, and for the model before, the shares of replies to further personas that name another persona's
-value after the change ("wrong fact"), and the new value ("new fact"). Then the share of replies that name the value,
-to questions about facts that did not change and that nobody has told ("recall"), and the perplexity of the demo's
-validation text. The replies are drawn as in a talk. The runs differ in the personas that are corrected, in the order
-of the text, and in the random numbers that draw the replies.
+value ("wrong fact") and the persona's own ("recall"), and the perplexity of the demo's validation text. The replies are
+drawn as in a talk. The runs differ in the personas that are corrected, in the order of the text, and in the random
+numbers that draw the replies.
 """
 
 from __future__ import annotations
@@ -54,7 +52,7 @@ from personagpt.training.preferences import log_likelihoods
 
 FACTS = [4, 5, 6]  # of a persona that is asked
 DIALOGUES = 100  # made at a time
-Figures = tuple[float, float, float, float]
+Figures = tuple[float, float, float]
 WAYS = ("text alone", "corrections", "chosen alone", "swapped")
 
 
@@ -68,7 +66,6 @@ class Asked:
     kind: str
     value: str  # the persona's
     answer: str  # the corpus's, with that value
-    told: str | None  # the value that was told before the fact changed; None: nobody has told the fact
 
     def names_own(self, reply: str) -> bool:
         return make_sample.names(reply, self.value)
@@ -80,25 +77,15 @@ class Asked:
 
 
 def draw_questions(chance: random.Random, held_out: set[frozenset[str]]) -> list[Asked]:
-    """Return the questions of DIALOGUES new dialogues, whose personas are not in `held_out`, and then are.
-
-    A fact that was told changes before the question.
-    """
+    """Return the questions of DIALOGUES new dialogues, whose personas are not in `held_out`, and then are."""
     corpus = make_sample.make_corpus(chance, DIALOGUES, held_out, FACTS)
     held_out |= make_sample.persona_values(corpus)
     found = []
     for question in make_sample.persona_questions(corpus):
         (personas, utterances), end = corpus[question.dialogue], question.utterance + 1
-        if end == len(utterances):
-            continue
-        facts, before, answer, value = personas[question.speaker], utterances[:end], utterances[end], question.value
-        told = None
-        if question.uttered:
-            said = " ".join([*personas[0], *personas[1], *utterances])
-            others = make_sample.FACT_KINDS[question.kind].values
-            told, value = value, chance.choice([each for each in others if not make_sample.names(said, each)])
-            facts, answer = make_sample.with_value(facts, question.kind, value), with_word(answer, told, value)
-        found.append(Asked(facts, before, question.speaker, question.kind, value, answer, told))
+        if end < len(utterances) and not question.uttered:
+            facts, before, answer = personas[question.speaker], utterances[:end], utterances[end]
+            found.append(Asked(facts, before, question.speaker, question.kind, question.value, answer))
     return found
 
 
@@ -119,12 +106,13 @@ def draw_replies(trained: TrainedModel, questions: list[Asked], seed: int) -> li
 
 
 def correct(count: int, seed: int, held_out: set[frozenset[str]]) -> list[Preference]:
-    """Return `count` corrections of facts that changed."""
+    """Return `count` corrections: the right value chosen, another value of its kind rejected."""
     chance, items = random.Random(f"corrections {seed}"), []
     while len(items) < count:
         for asked in draw_questions(chance, held_out):
-            if asked.told:
-                wrong = with_word(asked.answer, asked.value, asked.told)
+            others = [value for value in make_sample.FACT_KINDS[asked.kind].values if value != asked.value]
+            wrong = with_word(asked.answer, asked.value, chance.choice(others))
+            if wrong != asked.answer:
                 items.append(Preference(0, asked.facts, asked.utterances, asked.speaker, None, asked.answer, wrong))
     return items[:count]
 
@@ -188,17 +176,16 @@ class Experiment:
         return trained
 
     def measure(self, trained: TrainedModel, seed: int) -> Figures:
-        """Return the shares of wrong, new and recalled facts, and the validation perplexity."""
-        changed, kept = [], []
-        for asked, reply in zip(self.questions, draw_replies(trained, self.questions, seed), strict=True):
-            if asked.told:
-                changed.append((asked.names_other(reply), asked.names_own(reply)))
-            else:
-                kept.append(asked.names_own(reply))
+        """Return the shares of wrong and of recalled facts, and the validation perplexity."""
+        replies = draw_replies(trained, self.questions, seed)
+        named = [
+            (asked.names_other(reply), asked.names_own(reply))
+            for asked, reply in zip(self.questions, replies, strict=True)
+        ]
         sequences = [self.valid.sequence(index) for index in range(len(self.valid))]
         scores = score(trained.model, sequences, autocast("fp32", trained.model.device))
         nll = np.concatenate([response.nll for responses in scores for response in responses])
-        return *np.mean(changed, axis=0), np.mean(kept), math.exp(nll.mean(dtype=np.float64))
+        return *np.mean(named, axis=0), math.exp(nll.mean(dtype=np.float64))
 
 
 def prepare(options: argparse.Namespace, held_out: set[frozenset[str]]) -> Experiment:
@@ -211,19 +198,17 @@ def prepare(options: argparse.Namespace, held_out: set[frozenset[str]]) -> Exper
         corpus = dataclasses.replace(corpus, dialogues=corpus.dialogues[:count], sides=corpus.sides[:count])
         tensors[split] = encode_corpus(corpus, trained.encoder, turns, longest, split)
     valid = PersonaChatDataset.from_tensors(tensors["valid"], longest)
-    chance, changed, kept = random.Random("held back"), [], []
-    while min(len(changed), len(kept)) < options.questions:
-        for asked in draw_questions(chance, held_out):
-            (changed if asked.told else kept).append(asked)
-    questions = changed[: options.questions] + kept[: options.questions]
-    return Experiment(options, tensors["train"], valid, questions)
+    chance, questions = random.Random("held back"), []
+    while len(questions) < options.questions:
+        questions += draw_questions(chance, held_out)
+    return Experiment(options, tensors["train"], valid, questions[: options.questions])
 
 
 def line(name: str, figures: list[Figures]) -> str:
     """Return the means of some runs, and the wrong facts of each."""
-    wrong, new, recalled, perplexity = np.mean(figures, axis=0)
+    wrong, recalled, perplexity = np.mean(figures, axis=0)
     each = ", ".join(f"{run[0]:.1%}" for run in figures)
-    return f"{name:16}{wrong:>12.1%}{new:>10.1%}{recalled:>10.1%}{perplexity:>12.4f}    ({each})"
+    return f"{name:16}{wrong:>12.1%}{recalled:>10.1%}{perplexity:>12.4f}    ({each})"
 
 
 def main() -> int:
@@ -233,13 +218,13 @@ def main() -> int:
     parser.add_argument("--dialogues", type=int, default=400, help="of the text to go on with (default: 400)")
     parser.add_argument("--learn-rate", type=float, default=3e-4, help="default: 3e-4, a tenth of the demo's")
     parser.add_argument("--beta", type=float, default=0.1, help="preference_beta (default: 0.1)")
-    parser.add_argument("--questions", type=int, default=500, help="of each kind, to further personas (default: 500)")
+    parser.add_argument("--questions", type=int, default=500, help="to further personas (default: 500)")
     parser.add_argument("--runs", type=int, default=3, help="default: 3")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="default: all")
     options = parser.parse_args()
     trained_on = make_sample.persona_values(make_sample.read_corpus(make_sample.TRAIN_FILE))
     experiment = prepare(options, trained_on)
-    print(f"{'':16}{'wrong fact':>12}{'new fact':>10}{'recall':>10}{'perplexity':>12}    (wrong fact in each run)")
+    print(f"{'':16}{'wrong fact':>12}{'recall':>10}{'perplexity':>12}    (wrong fact in each run)")
     results: dict[str, list[Figures]] = {}
     for seed in range(options.runs):
         items = correct(options.pairs, seed, set(trained_on))
