@@ -1,4 +1,4 @@
-"""Which recorded talks are reviewed, and in which order.
+"""Which recorded talks are reviewed, and in which order. Talks that another reviewer began come first: reviewers.py.
 
     doubt     the talks first about which least is known: nobody has judged them, or the judgements contradict
     random    every talk is as likely to come first as any other

@@ -137,6 +137,6 @@ def distinct(replies: Iterable[str], n: int) -> float:
 
 
 def repeats(reply: str, earlier: Iterable[str], n: int = 4) -> bool:
-    """Return whether `reply` has n words in a row of one of the utterances `earlier`."""
+    """Return whether `reply` has n words in a row of one of the utterances `earlier`: repeat_rate is the mean."""
     said = {gram for utterance in earlier for gram in grams(words(utterance), n)}
     return not said.isdisjoint(grams(words(reply), n))

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -128,7 +129,15 @@ def test_a_reply_cannot_control_the_terminal(session, recorded, says, capsys) ->
     assert recorded()[0].texts == ["hi", "[2Jhi you there"]
 
 
-def test_ctrl_c_during_a_reply_stops_that_reply_only(session, recorded, says, monkeypatch) -> None:
+@pytest.fixture
+def heard_ctrl_c() -> Iterator[None]:
+    """Ctrl-C as in a terminal: a shell lets its jobs in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_during_a_reply_stops_that_reply_only(session, recorded, says, monkeypatch, heard_ctrl_c) -> None:
     says("i am fine . and you ?")
     draw, drawn = Sampling.draw, []
 
