@@ -16,11 +16,13 @@ from transformers.utils.import_utils import is_serve_available
 from personagpt.model.api import ApiError, ApiProgram
 from personagpt.model.api_settings import Api, Drawing
 from personagpt.model.generation import set_generation_defaults
+from personagpt.model.loading import load_model, load_tokenizer
 from personagpt.model.sampling import GREEDY
 from personagpt.scoring.api import asked_of
 from personagpt.scoring.generated import greedy_replies
 from personagpt.sequences.format import Encoder
 from personagpt.text.convai2 import parse_corpus
+from tests.families import write_base
 from tests.helpers import free_port
 from tests.scoring.helpers import PLAIN, dataset_of
 
@@ -42,10 +44,15 @@ PATIENCE = 90  # seconds for the server to start on a busy machine
 
 @pytest.fixture
 def folder(tmp_path, tiny_model, tokenizer) -> Path:
-    set_generation_defaults(tiny_model, tokenizer)
-    tiny_model.save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
-    return tmp_path / "model"
+    return saved(tmp_path, tiny_model, tokenizer)
+
+
+def saved(place: Path, model, tokenizer) -> Path:
+    """Return the folder of the model, as training writes it."""
+    set_generation_defaults(model, tokenizer)
+    model.save_pretrained(place / "model")
+    tokenizer.save_pretrained(place / "model")
+    return place / "model"
 
 
 def test_the_pipeline_chats_from_the_folder_alone(folder) -> None:
@@ -66,8 +73,13 @@ def test_the_pipeline_takes_a_goal(folder, tokenizer) -> None:
 
 
 @pytest.mark.skipif(not is_serve_available(), reason="needs the extra: pip install 'transformers[serving]'")
-def test_the_server_answers_an_openai_style_request(folder, tiny_model, tokenizer) -> None:
-    port = free_port()
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_the_server_answers_an_openai_style_request(family, tmp_path, tiny_model, tokenizer) -> None:
+    if family != "gpt2":
+        base = str(write_base(tmp_path / "base", family))
+        tokenizer = load_tokenizer(base)
+        tiny_model = load_model(base, len(tokenizer)).eval()
+    folder, port = saved(tmp_path, tiny_model, tokenizer), free_port()
     command = [
         Path(sys.executable).with_name("transformers"),
         "serve",
