@@ -56,11 +56,13 @@ def learn(material: Material, learnt: np.ndarray, is_program: np.ndarray, seed: 
     inner = list(parts([material.sides[index] for index in learnt], is_program[learnt], random, INNER))
     # Where personas or participants are few, a part may be empty, or leave a single kind to learn from.
     inner = [part for part in inner if len(set(is_program[learnt[part[0]]].tolist())) == 2 and len(part[1])]
+    from sklearn.metrics import roc_auc_score
+
     ngrams, strangers = None, {seen: np.zeros(len(learnt)) for seen in material.values}
     if material.counted is not None:
         tried = {strength: _strangers(material, learnt, is_program, inner, strength) for strength in STRENGTHS}
         last = max(material.values)
-        aucs = {strength: _auc(means[last], is_program[learnt]) for strength, means in tried.items()}
+        aucs = {strength: roc_auc_score(is_program[learnt], means[last]) for strength, means in tried.items()}
         best = max(STRENGTHS, key=aucs.__getitem__)
         strangers = tried[best]
         ngrams = _fit_ngrams(material, learnt, is_program, best)
@@ -114,11 +116,3 @@ def _strangers(
         for seen, judged in _means(ngrams, material, learnt[held]).items():
             means[seen][held] = judged
     return means
-
-
-def _auc(logits: np.ndarray, is_program: np.ndarray) -> float:
-    """Return the share of pairs in which the program has the higher logit."""
-    from scipy.stats import rankdata
-
-    programs = int(is_program.sum())
-    return (rankdata(logits)[is_program].sum() - programs * (programs + 1) / 2) / (programs * sum(~is_program))

@@ -153,7 +153,7 @@ class ApiProgram:
                 if answer.status_code != 200:
                     answer.read()
                     raise self._refusal(answer)
-                text = one_line(_read_reply(answer))
+                text = as_utterance(_read_reply(answer))
         except httpx2.HTTPError as error:
             raise _connection_fault(error) from None
         except (httpx2.StreamError, httpx2.InvalidURL, RuntimeError) as error:  # RuntimeError: closed meanwhile
@@ -292,7 +292,7 @@ def seconds_to_wait(value: str) -> float | None:
         return None
 
 
-def one_line(text: str) -> str:
+def as_utterance(text: str) -> str:
     """Return a program's text as an utterance: on one line, without thoughts and without what no file can hold."""
     text = THOUGHT.sub(" ", text).encode(errors="ignore").decode()
     return " ".join("".join(letter if letter >= " " else " " for letter in text).split())

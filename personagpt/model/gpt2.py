@@ -102,17 +102,17 @@ def decode(
     gpt2, new, earlier = model.transformer, input_ids.shape[1], cache.get_seq_length()
     if positions is None:
         positions = torch.arange(earlier, earlier + new, device=input_ids.device)
-    visible = None  # a single token sees all columns; the first tokens need no mask either, because sdpa is causal
+    seen = None  # a single token sees all columns; the first tokens need no mask either, because sdpa is causal
     if mask is not None or (earlier and new > 1):
-        visible = torch.ones(new, earlier + new, dtype=torch.bool, device=input_ids.device).tril(earlier)
-        visible = visible if mask is None else visible & mask[:, None, None].bool()  # (B, 1, T, all columns so far)
-    is_causal = visible is None and new > 1
+        seen = torch.ones(new, earlier + new, dtype=torch.bool, device=input_ids.device).tril(earlier)
+        seen = seen if mask is None else seen & mask[:, None, None].bool()  # (B, 1, T, all columns so far)
+    is_causal = seen is None and new > 1
     hidden = gpt2.wte(input_ids) + gpt2.wpe(positions)
     for number, block in enumerate(gpt2.h):
         query, key, value = queries_keys_values(block, hidden)
         keys, values = cache.update(key, value, number)
         attended = scaled_dot_product_attention(
-            query, keys, values, visible, is_causal=is_causal, scale=block.attn.scaling
+            query, keys, values, seen, is_causal=is_causal, scale=block.attn.scaling
         )
         hidden = hidden + block.attn.c_proj(attended.transpose(1, 2).flatten(2))
         hidden = hidden + block.mlp(block.ln_2(hidden))

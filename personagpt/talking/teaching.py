@@ -25,12 +25,12 @@ from personagpt.talking.commands import Commands
 from personagpt.talking.persona import Persona, Score
 from personagpt.talking.terminal import name_before
 from personagpt.text.convai2 import Corpus
+from personagpt.text.words import QUESTION_MARKS
 
 # From so many places, so many are asked: a person's time goes to a quarter, and the replies come soon.
 POOL, ASKED = 48, 12
 DRAWS = 3  # replies at a place
 OTHERS = 4  # personas that a reply is scored under beside its own
-QUESTION_MARKS = ("?", "？")
 SHOWN_ANSWERS = 40  # in the bar
 HOW = """\
 Enter accepts reply 1; a number picks another reply; any other line is the better reply that you type.
@@ -67,7 +67,7 @@ def places(trained: TrainedModel, corpus: Corpus | None, talks: list[Talk], samp
         for speaker in sides:
             asked = dialogue.utterances[1 - speaker :: 2]
             facts = list(dialogue.personas[speaker])
-            for text in dict.fromkeys(text for text in asked if text.endswith(QUESTION_MARKS)):
+            for text in dict.fromkeys(text for text in asked if text.endswith(tuple(QUESTION_MARKS))):
                 found.append(Talk(sampling={}, persona=facts, turns=[Turn("human", text)], source=TEACH, **model))
     return found
 

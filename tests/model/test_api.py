@@ -11,7 +11,7 @@ import pytest
 
 from personagpt.errors import UserError
 from personagpt.model import api
-from personagpt.model.api import ApiError, ApiProgram, EmptyReply, one_line, seconds_to_wait
+from personagpt.model.api import ApiError, ApiProgram, EmptyReply, as_utterance, seconds_to_wait
 from personagpt.model.api_settings import Api, Drawing
 from tests.api_server import KEY, dripping, event, hanging_up, refusing, serving, streamed, telling
 from tests.helpers import free_port
@@ -255,5 +255,5 @@ def test_a_closed_program_waits_no_more(monkeypatch) -> None:
 
 
 def test_a_reply_is_one_line() -> None:
-    assert one_line('  "Hi!"\r\n\n* I like\ttea \x00\x1b[2J\ud83d') == '"Hi!" * I like tea [2J'
-    assert one_line("<think>\nhm\n</think>Yes.") == "Yes."
+    assert as_utterance('  "Hi!"\r\n\n* I like\ttea \x00\x1b[2J\ud83d') == '"Hi!" * I like tea [2J'
+    assert as_utterance("<think>\nhm\n</think>Yes.") == "Yes."
