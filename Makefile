@@ -46,7 +46,7 @@ database: .venv/installed
 	$(BIN)/python interact.py --env .env.demo --export --publish save/demo/database --source self-play
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
