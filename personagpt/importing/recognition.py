@@ -9,7 +9,7 @@ from pathlib import Path
 from personagpt.errors import UserError, shorten
 from personagpt.importing.layouts.columns import Mapping, nearest_mapping, read_columns, written
 from personagpt.importing.sources import Source, read_source
-from personagpt.importing.table import LAYOUTS
+from personagpt.importing.table import LAYOUTS, read
 from personagpt.importing.talks import ImportedTalk, RecordError
 
 MOST_NAMED = 12  # columns or keys in a message
@@ -27,8 +27,7 @@ def read_talks(path: Path, wanted: str | None, mapping: Mapping | None, left_out
     if mapping:
         return f"columns ({written(mapping)})", read_columns(source, mapping, left_out)
     name = wanted or recognise(source)
-    layout = LAYOUTS[name]
-    talks = layout.read(source, left_out)
+    talks = read(name, source, left_out)
     return f"columns ({written(nearest_mapping(source))})" if name == "columns" else name, talks
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from personagpt.errors import shorten
 
+SPEAKERS = ("first speaker", "second speaker")  # where a file does not name them
+
 
 class RecordError(Exception):
     """A record that is no dialogue. The message is the reason; `place` is where the record stands in its file."""
@@ -70,12 +72,13 @@ class ImportedTalk:
 
 
 def parse_each(
-    records: Iterable[Record], parse: Callable[[Record], ImportedTalk]
+    records: Iterable[Record], parse: Callable[[Record], ImportedTalk | None]
 ) -> Iterator[ImportedTalk | RecordError]:
-    """Yield the talk of each record, or why the record has none."""
+    """Yield the talk of each record, or why the record has none. A record of which `parse` returns None is left out."""
     for record in records:
         try:
-            yield parse(record)
+            if talk := parse(record):
+                yield talk
         except RecordError as error:
             yield RecordError(str(error), record.place)
 

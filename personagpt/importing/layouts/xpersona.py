@@ -16,15 +16,7 @@ from typing import Any
 from personagpt.errors import shorten
 from personagpt.importing.chats import list_at
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import (
-    ImportedTalk,
-    ImportedTurn,
-    Record,
-    RecordError,
-    parse_each,
-    texts_of,
-    value_of,
-)
+from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, texts_of, value_of
 
 PARTNER, YOU = "partner", "you"
 
@@ -42,11 +34,7 @@ def _is_pair(pair: Any) -> bool:
     return isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
 
 
-def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | RecordError]:
-    return parse_each(source.records(left_out), _talk)
-
-
-def _talk(record: Record) -> ImportedTalk:
+def talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
     facts = texts_of(record.content, "persona")
     turns: list[ImportedTurn] = []
     for number, pair in enumerate(value_of(record.content, "dialogue", list), start=1):
