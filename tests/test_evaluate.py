@@ -13,10 +13,10 @@ import evaluate
 import preprocess_dataset
 from personagpt.files import file_checksum
 from personagpt.model.loading import STATE, load_model
-from personagpt.scoring import evaluation
+from personagpt.scoring import evaluation, metrics
 from personagpt.scoring.definitions import METRICS
 from personagpt.scoring.entries import Entries
-from personagpt.scoring.metrics import teacher_forced, teacher_forced_metrics
+from personagpt.scoring.metrics import teacher_forced
 from personagpt.scoring.report import DISTRUST
 from personagpt.sequences.dataset import tensor_metadata
 from personagpt.settings import TEXT_NAMES, read_settings
@@ -61,7 +61,8 @@ def test_evaluate_prints_and_writes_what_the_functions_compute(
     assert (outcome.status, outcome.err.split("\r")[-1].strip()) == (0, "")
     found = json.loads((tmp_path / "save" / "samples" / "eval.json").read_text())
     text = tmp_path / "data" / "valid_both_original_no_cands.txt"
-    expected = teacher_forced_metrics(tiny_model, dataset_of(text.read_bytes(), encoder, 320), encoder, PLAIN)
+    data = dataset_of(text.read_bytes(), encoder, 320)
+    expected = metrics.figures(teacher_forced(tiny_model, data, encoder, PLAIN))
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
     assert set(found) - set(expected) == {"model", "model_checksum", "text", "text_sha256"}
     assert f"perplexity{found['perplexity']:>15.2f}" in outcome.out

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from personagpt.errors import UserError
 from personagpt.files import write_atomically
-from personagpt.output import say
+from personagpt.output import markdown, say
 from personagpt.records.consents import kept_consents
 from personagpt.records.export import export
 from personagpt.records.talks import FLAGS, STUDY, Talk, new_id, public_model, talks_by_study
@@ -96,10 +96,10 @@ def card(talks: list[Talk], folder: Path, only_flagged: bool) -> str:
         size=next((name for most, name in SIZES.items() if len(talks) < most), "100K<n<1M"),
         extent="whole" if only_flagged else "up to its\nfirst flagged reply",
         days=f"{talks[0].started} to {talks[-1].started}",
-        sources=_table(("source", "talks"), sources),
-        models=_table(("model", "checksum", "talks"), [(*model, count) for model, count in models]),
+        sources=markdown(("source", "talks"), *sources),
+        models=markdown(("model", "checksum", "talks"), *((*model, count) for model, count in models)),
         consent=_consent(sorted(talks_by_study(talks)), folder),
-        counts=_table(("what", "how many"), counts),
+        counts=markdown(("what", "how many"), *counts),
         kinds=", ".join(f"`{kind}` ({meaning})" for kind, meaning in FLAGS.items()),
     )
 
@@ -113,8 +113,3 @@ def _consent(studies: list[str], folder: Path) -> str:
         parts.append(f"Participants of the study `{study}` agreed to this first:")
         parts += ["\n".join(f"    {line}".rstrip() for line in text.splitlines()) for text in texts]
     return "\n\n".join(parts) or "No talk of a study is among them."
-
-
-def _table(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
-    cells = [header, ("---",) * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in cells)

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from personagpt.output import columns
 from personagpt.records.reviews import Review
 from personagpt.records.talks import FLAGS, Talk, public_model
 from personagpt.review.agreement import ANY, agreement, finished_by_two, has_label, reviews_by_talk
 from personagpt.review.order import judged_turns
 from personagpt.scoring.bootstrap import PERCENT, RESAMPLES
-from personagpt.study.report import columns, draw_points, shown
+from personagpt.study.report import draw_points, shown
 from personagpt.study.results import Figure, Sample
 
 if TYPE_CHECKING:

@@ -6,21 +6,15 @@ and the metadata says how many of the last items are held back.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
 from personagpt.sequences.batches import Batch
-from personagpt.sequences.dataset import AGAIN, PersonaChatDataset, open_tensors
+from personagpt.sequences.dataset import AGAIN, PersonaChatDataset
 from personagpt.sequences.format import DataError, Encoder
 from personagpt.sequences.preferences import Preference, held_back_personas
 from personagpt.sequences.tensors import Tensors
 from personagpt.text.lines import Mistakes
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 
 def encode_preferences(
@@ -113,10 +107,3 @@ def collate_branches(sequences: list[tuple[np.ndarray, np.ndarray]], pairs: int,
         targets.append(tokens[start:end])
     index = np.array(label_index, dtype=np.int64)
     return Batch(*map(torch.from_numpy, (input_ids, index, np.concatenate(targets), branches)))
-
-
-def open_preferences(
-    path: Path, file: Path, tokenizer: PreTrainedTokenizerFast, max_turns: int, context_length: int
-) -> PreferenceData:
-    """Return the items at `path`. Raises DataError where they were not made from `file` and what else is given."""
-    return PreferenceData(open_tensors(path, file, tokenizer, max_turns, context_length))

@@ -8,9 +8,9 @@ import pytest
 from personagpt.errors import UserError
 from personagpt.files import file_checksum
 from personagpt.records.export import export
-from personagpt.sequences.dataset import tensor_metadata
+from personagpt.sequences.dataset import open_tensors, tensor_metadata
 from personagpt.sequences.format import DataError, Encoder
-from personagpt.sequences.preference_tensors import collate_branches, encode_preferences, open_preferences
+from personagpt.sequences.preference_tensors import PreferenceData, collate_branches, encode_preferences
 from personagpt.sequences.preferences import read_preferences
 from tests.records.making import make_talk
 from tests.sequences.pairs import messages, pair, said, written
@@ -76,7 +76,7 @@ def test_tensors_of_another_file_and_tensors_that_are_no_preferences(tmp_path, t
     tensors, held_back = encode_preferences(read_preferences(file), Encoder(tokenizer), 100, str(file))
     metadata = tensor_metadata(file_checksum(file), tokenizer, 20, 100) | {"held_back": str(held_back)}
     tensors.save(path, metadata)
-    data = open_preferences(path, file, tokenizer, 20, 100)
+    data = PreferenceData(open_tensors(path, file, tokenizer, 20, 100))
     assert (len(data), data.trained, data.starts.tolist(), data.sizes.tolist()) == (2, 2, [0, 2], [2, 2])
     assert data.lengths().tolist() == [max(data.dataset.lengths[:2]), max(data.dataset.lengths[2:])]
     for damaged, changes in (
@@ -87,11 +87,11 @@ def test_tensors_of_another_file_and_tensors_that_are_no_preferences(tmp_path, t
     ):
         damaged.save(path, metadata | changes)
         with pytest.raises(DataError, match="not of preferences"):
-            open_preferences(path, file, tokenizer, 20, 100)
+            PreferenceData(open_tensors(path, file, tokenizer, 20, 100))
     tensors.save(path, metadata)
     written(tmp_path, pair())
     with pytest.raises(DataError, match=r"made from another text than .*preferences.jsonl; run preprocess_dataset.py"):
-        open_preferences(path, file, tokenizer, 20, 100)
+        PreferenceData(open_tensors(path, file, tokenizer, 20, 100))
 
 
 def test_the_replies_of_a_pair_follow_their_context_in_one_row() -> None:

@@ -10,7 +10,6 @@ The persona is that of the speaker who replies.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from personagpt.errors import shorten
@@ -22,12 +21,8 @@ PARTNER, YOU = "partner", "you"
 
 
 def recognises(source: Source) -> bool:
-    return any("persona" in record and _is_pair(pair) for record, pair in _first_pairs(source))
-
-
-def _first_pairs(source: Source) -> Iterator[tuple[Any, Any]]:
-    for record in source.first_records:
-        yield from ((record, pair) for pair in list_at(record, "dialogue")[:1])
+    firsts = ((record, pair) for record in source.first_records for pair in list_at(record, "dialogue")[:1])
+    return any("persona" in record and _is_pair(pair) for record, pair in firsts)
 
 
 def _is_pair(pair: Any) -> bool:
