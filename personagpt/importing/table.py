@@ -8,7 +8,8 @@ tests/importing/layouts/test_NAME.py. The module has
   sample (`first_records`, `columns`, `first_lines`; where the kind is "JSON" also at the keys of `document`), so that
   it is quick on a file of any size. It asks for what no other layout has, because the first match is taken;
 - `talk(record, left_out)`: return the ImportedTalk of a record of JSON or a row of a table, oldest turn first. Raise
-  RecordError, with the reason, for a record that is no talk. Return None where the reason is in `left_out`;
+  RecordError, with the reason, for a record that is no talk. Return None where the reason is in `left_out`. `COLUMNS`
+  may name the columns without which a table has no talk;
 - or, where talks and records differ, `read(source, left_out)`: yield an ImportedTalk for each talk, or a RecordError
   with `place` and reason. `parse_each(records, parse)` does this for a function that raises RecordError. Raise
   UserError where the whole file is wrong.
@@ -35,6 +36,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from types import ModuleType
 
+from personagpt.errors import UserError
 from personagpt.importing.sources import Source
 from personagpt.importing.talks import ImportedTalk, RecordError, parse_each
 
@@ -56,4 +58,6 @@ def read(name: str, source: Source, left_out: Counter[str]) -> Iterator[Imported
     layout = LAYOUTS[name]
     if hasattr(layout, "read"):
         return layout.read(source, left_out)
+    if (needed := getattr(layout, "COLUMNS", ())) and not layout.recognises(source):
+        raise UserError(f"{source.name}: expected a CSV with the columns {', '.join(needed)}")
     return parse_each(source.records(left_out), lambda record: layout.talk(record, left_out))
