@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from personagpt.errors import UserError
 from personagpt.text.dialogues import Dialogue
 
-IN_BOTH_PARTS = "personas are in both parts: validation says how well a model plays personas that it knows, not new ones"
+IN_BOTH = "personas are in both parts: validation says how well a model plays personas that it knows, not new ones"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def split_dialogues(dialogues: list[Dialogue], share: float) -> Split:
     parts = ([dialogues[number] for number in sorted(numbers)] for numbers in (train, valid, left_out))
     validating, training = (set().union(*(personas[number] for number in part)) for part in (valid, train))
     held_back = len(validating - training)
-    return Split(*parts, held_back, None if held_back else IN_BOTH_PARTS)
+    return Split(*parts, held_back, None if held_back else IN_BOTH)
 
 
 def _by_persona(personas: list[set[str]], wanted: int) -> tuple[set[int], set[int]]:
