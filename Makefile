@@ -45,8 +45,9 @@ database: .venv/installed
 	$(BIN)/python interact.py --env .env.demo --self-play --talks 200 --seed 42
 	$(BIN)/python interact.py --env .env.demo --export --publish save/demo/database --source self-play
 
+# Three workers for two cores, because tests wait for processes and browsers. With bytecode, these processes start sooner.
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist worksteal
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
