@@ -47,7 +47,7 @@ from personagpt.importing.steps import (
     usual_gap,
 )
 from personagpt.importing.table import LAYOUTS
-from personagpt.importing.talks import ImportedTalk, RecordError
+from personagpt.importing.talks import PERSON, PROGRAM, ImportedTalk, RecordError
 from personagpt.output import counted, say, warn
 from personagpt.records.database import Recordings
 from personagpt.records.talks import IMPORTED, UNKNOWN_DAY, Talk, Thumb, Turn
@@ -197,9 +197,9 @@ def recorded_talk(talk: ImportedTalk) -> Talk:
     start, end = (time.isoformat(timespec="milliseconds") if time else "" for time in (about.started, about.ended))
     day = start[: len(UNKNOWN_DAY)] or UNKNOWN_DAY
     times = [start or day, *[day] * (len(talk.turns) - 2), end or day]
-    speakers = {about.person: "human", about.program: "model"}
+    speakers = {PERSON: "human", PROGRAM: "model"}
     turns = [Turn(speakers[turn.speaker], turn.text, time) for turn, time in zip(talk.turns, times, strict=True)]
-    personas = talk.facts.get(about.program, []), talk.facts.get(about.person, [])
+    personas = talk.facts.get(PROGRAM, []), talk.facts.get(PERSON, [])
     content = json.dumps([[(turn.speaker, turn.text) for turn in turns], personas])
     return Talk(
         about.model, "", {}, personas[0], partner_persona=personas[1], turns=turns,

@@ -10,6 +10,7 @@ from typing import Any
 from personagpt.errors import shorten
 
 SPEAKERS = ("first speaker", "second speaker")  # where a file does not name them
+PERSON, PROGRAM = "person", "program"  # of an Encounter
 
 
 class RecordError(Exception):
@@ -42,10 +43,8 @@ class ImportedTurn:
 
 @dataclass(frozen=True, slots=True)
 class Encounter:
-    """What a file says about a talk between a person and a program, beside the words."""
+    """What a file says beside the words about a talk between a person and a program, PERSON and PROGRAM."""
 
-    person: str  # the person's name as a speaker
-    program: str  # the program's name as a speaker
     model: str  # which program it was
     participant: str | None  # which person it was, if the file tells
     started: datetime.datetime | None  # when the first message was sent

@@ -98,11 +98,8 @@ def collate_branches(sequences: list[tuple[np.ndarray, np.ndarray]], pairs: int,
     label_index, targets = [], []
     for (tokens, ((start, end),)), (row, branch, shift) in zip(sequences, places, strict=True):
         reply = slice(start + shift, end - 1 + shift)
-        input_ids[row, :start], input_ids[row, reply], branches[row, reply] = (
-            tokens[:start],
-            tokens[start : end - 1],
-            branch,
-        )
+        input_ids[row, :start], input_ids[row, reply] = tokens[:start], tokens[start : end - 1]
+        branches[row, reply] = branch
         label_index += [row * width + start - 1, *range(row * width + reply.start, row * width + reply.stop)]
         targets.append(tokens[start:end])
     index = np.array(label_index, dtype=np.int64)

@@ -25,6 +25,8 @@ from personagpt.errors import shorten
 from personagpt.importing.chats import list_at
 from personagpt.importing.sources import Source
 from personagpt.importing.talks import (
+    PERSON,
+    PROGRAM,
     Encounter,
     ImportedTalk,
     ImportedTurn,
@@ -34,7 +36,6 @@ from personagpt.importing.talks import (
     value_of,
 )
 
-PERSON, PROGRAM = "person", "program"
 CLASSES = {"human": PERSON, "user": PERSON, "bot": PROGRAM}
 USUAL = {"participant1": PERSON, "participant2": PROGRAM}  # where a file does not say the classes
 PROFILES = {PERSON: "user_profile", PROGRAM: "bot_profile"}
@@ -70,8 +71,6 @@ def talk(record: Record, left_out: Counter[str]) -> ImportedTalk | None:
     ids = {CLASSES.get(kind.lower(), ""): name for kind, name in names.values()}
     ratings = {SCORE: _one_of(content, SCORE, range(1, 6)), MATCH: _one_of(content, MATCH, (0, 1))}
     encounter = Encounter(
-        person=PERSON,
-        program=PROGRAM,
         model=ids.get(PROGRAM) or UNKNOWN,
         participant=ids.get(PERSON),
         started=_time(content, "start_time"),
