@@ -38,7 +38,6 @@ from typing import TYPE_CHECKING, Any
 
 from personagpt.errors import UserError
 from personagpt.files import write_figure, write_json
-from personagpt.model.api_settings import Api
 from personagpt.model.folders import find_classifier, find_model
 from personagpt.model.sampling import Sampling
 from personagpt.output import say, warn
@@ -60,7 +59,6 @@ if TYPE_CHECKING:
 
     from personagpt.page.listening import Door
     from personagpt.page.routes import AnyPage
-    from personagpt.study.pairing import Queues
 
 PATIENCE = 2.0  # seconds that a visitor waits while another program keeps the file of recorded talks
 
@@ -187,7 +185,7 @@ def serve(options: Options, settings: Settings, content: Content, door: Door) ->
         from personagpt.page.replies import ReplyQueue
         from personagpt.page.routes import talk_routes
         from personagpt.page.visitors import Limits, Page
-        from personagpt.study.pairing import Pairing
+        from personagpt.study.pairing import Pairing, api_queues
         from personagpt.study.participants import StudyPage
         from personagpt.study.routes import study_routes
 
@@ -281,25 +279,6 @@ def serve_teaching(options: Options, settings: Settings, material: Material, nli
         recordings = Recordings(settings.save_path / "conversations", PATIENCE)
         page = TeachPage(queue, recordings, restyled, options.goal, Limits())
         return run_page(page, teach_routes(page), door, "the teaching session is")
-
-
-def api_queues(study: Study, queues: Queues, recordings: Recordings, most: int) -> Queues:
-    """Return a queue for each of the study's programs behind an API. Each program is asked for a reply first.
-
-    Their replies are restyled as people's words are: to the text of the first model, or of the personas. Raises
-    UserError where a program gives no reply.
-    """
-    apis = dict.fromkeys(program.model for program in study.programs if isinstance(program.model, Api))
-    if not apis:
-        return {}
-    from personagpt.model.api import ApiProgram
-    from personagpt.page.api_replies import ApiQueue
-
-    restyled = queues[study.local_programs[0].model].restyled if queues else study.writing.bring
-    programs = {api: ApiProgram(api) for api in apis}
-    for program in programs.values():
-        program.check()
-    return {api: ApiQueue(programs[api], recordings, most, study.away, restyled) for api in apis}
 
 
 def report(settings: Settings, name: str | None = None, order: Sequence[str] = ()) -> int:
