@@ -218,7 +218,12 @@ def progress(answers: list[bool]) -> str:
 
 
 def shares(answers: list[bool]) -> str:
-    """Return the number of answers, and how many replies were accepted: of all, and of the last ten."""
+    """Return the number of answers, and how many replies were accepted: of all, and of the last ten.
+
+    Without an answer there is no text.
+    """
+    if not answers:
+        return ""
     last = answers[-10:]
-    accepted, lately = (100 * sum(part) / max(len(part), 1) for part in (answers, last))
+    accepted, lately = (100 * sum(part) / len(part) for part in (answers, last))
     return f"{len(answers)} asked, {accepted:.0f}% accepted, of the last {len(last)} {lately:.0f}%"

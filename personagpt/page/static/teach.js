@@ -73,7 +73,7 @@ function draw() {
   const typed = question.replies.includes(question.text) ? "" : question.text;
   element("better").value = sessionStorage.getItem(question.id) ?? typed;
   const form = flagForm(kinds, place, question.flags, send);
-  if (!isFlagged) form.firstElementChild.textContent = "No reply is right: flag them";
+  if (!isFlagged) form.firstElementChild.textContent = "No reply is right: flag reply 1";
   element("flagging").replaceChildren(form);
   element("skip").textContent = question.answer ? "Take the answer back (S)" : "Skip (S)";
   element("back").disabled = place === 0;
