@@ -30,11 +30,12 @@ def encode_preferences(
     items = sorted(items, key=lambda item: tuple(item.facts) in held_back)
     for number, item in enumerate(items):
         replies = [[*ids, encoder.eos] for ids in encoder.texts(item.replies)]
-        room = context_length - max(map(len, replies))
+        longest = max(map(len, replies))
+        room = max(0, context_length - longest)
         try:
             context = encoder.context(item.speaker, item.facts, item.utterances, room, item.goal)
         except DataError as error:
-            mistakes.note(item.line, f"beside the reply, {error}")
+            mistakes.note(item.line, f"beside a reply of {longest} tokens, {error}")
             continue
         sequences += [(number, context, reply) for reply in replies]
     mistakes.raise_noted()

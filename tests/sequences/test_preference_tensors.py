@@ -56,9 +56,14 @@ def test_the_context_is_the_same_and_the_oldest_utterances_go(tmp_path, tokenize
     middle = cut.offsets[1]
     assert encoder.decode(cut.tokens[:middle].tolist())[2] == ["two", "three", "good"]
     assert encoder.decode(cut.tokens[middle:].tolist())[2] == ["two", "three", "a much longer reply"]
-    expected = r"preferences.jsonl:1: beside the reply, the persona \(\d+ tokens\) and the last utterance do not fit"
-    with pytest.raises(UserError, match=expected):
-        encode_preferences(read_preferences(path), encoder, 20, str(path))
+    reply = len(encoder.texts(["a much longer reply"])[0]) + 1
+    for context_length in (reply + 2, reply - 1):  # too small for the context, and for the reply alone
+        expected = (
+            rf"preferences.jsonl:1: beside a reply of {reply} tokens, the persona \(\d+ tokens\) and the last "
+            rf"utterance do not fit into {max(0, context_length - reply)} tokens: shorten them"
+        )
+        with pytest.raises(UserError, match=expected):
+            encode_preferences(read_preferences(path), encoder, context_length, str(path))
 
 
 def test_held_back_pairs_come_last(tmp_path, tokenizer) -> None:
