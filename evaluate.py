@@ -35,7 +35,7 @@ from argparse import ArgumentParser
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from personagpt.detection.sides import read_exported, sides_of_talks
 from personagpt.errors import UserError
@@ -52,6 +52,9 @@ from personagpt.signals import importing
 from personagpt.text.convai2 import Corpus, read_corpus
 from personagpt.text.dialogue_nli import read_rankings
 from personagpt.text.dialogues import SIDES
+
+if TYPE_CHECKING:
+    from personagpt.model.api import ApiProgram
 
 
 @dataclass(frozen=True)
@@ -178,8 +181,9 @@ def main(arguments: list[str] | None = None) -> int:
         return show_runs(options)
     settings = read_settings(options.env)
     goals = read_goals(settings.goals)
-    api = None if options.api is None or options.interview else read_api(options.api)
-    for name in [] if api else options.compare or [options.model]:
+    api = None if options.api is None else read_api(options.api)
+    judges_words = api is not None and not options.interview  # without a model on this machine
+    for name in [] if judges_words else options.compare or [options.model]:
         find_model(name, settings, command("train.py", options.env))
     if options.nli is not None:
         options = replace(options, nli=find_classifier(options.nli))
@@ -191,18 +195,33 @@ def main(arguments: list[str] | None = None) -> int:
         corpus = read_corpus(path)
         if options.side != "both" and not corpus.has_response_of(SIDES.index(options.side)):
             raise UserError(f"{path}: no response of the speaker who talks {options.side}; leave out --side")
-    elif api is not None:
+    elif judges_words:
         raise UserError(f"{path}: no such file; name the text of a program behind an API with --text FILE")
     else:
         corpus = None
         check_present(settings.tensors("valid"), command("preprocess_dataset.py", options.env))
-    if api is not None:
-        return evaluate_api(api, options, settings, path, corpus)
-    interview = plan_interview(options, goals) if options.interview else None
-    return evaluate(options, settings, path, corpus, goals, rankings, interview)
+    program = None if api is None else keeping_program(api, options, settings)
+    if judges_words:
+        evaluate_api(program, options, settings, path, corpus)
+    else:
+        interview = plan_interview(options, goals, program) if options.interview else None
+        evaluate(options, settings, path, corpus, goals, rankings, interview)
+    if program is not None:
+        program.kept.remove()
+    return 0
 
 
-def plan_interview(options: Options, goals: list[Goal]) -> InterviewPlan:
+def keeping_program(api: Api, options: Options, settings: Settings) -> ApiProgram:
+    """Return the program behind an API. Its replies are kept until the figures are written."""
+    from personagpt.model.api import ApiProgram
+    from personagpt.model.api_kept import KeptReplies
+
+    api.key()
+    name = f"replies-{options.api.stem}-{api.checksum[:8]}-{'interview' if options.interview else 'generate'}.jsonl"
+    return ApiProgram(api, KeptReplies(settings.save_path / "samples" / name))
+
+
+def plan_interview(options: Options, goals: list[Goal], program: ApiProgram | None) -> InterviewPlan:
     """Return whom to interview. Raises UserError for a file that cannot be used, and if a program does not reply."""
     asked = options.interview, tuple(goal.text for goal in goals), tuple(options.ask or ORDERS)
     told = {"with_facts": not options.without_facts}
@@ -212,11 +231,8 @@ def plan_interview(options: Options, goals: list[Goal]) -> InterviewPlan:
         talks = [RecordedTalk(list(side.persona), list(side.utterances), side.speaker) for side in programs]
         return InterviewPlan(*asked, options.talks.name, talks=tuple(talks))
     without = " without facts" if options.without_facts else ""
-    if options.api is None:
+    if program is None:
         return InterviewPlan(*asked, f"own model{without}", **told)
-    from personagpt.model.api import ApiProgram
-
-    program = ApiProgram(read_api(options.api))
     plan = InterviewPlan(
         *asked,
         f"{program.api.name}{without}",
@@ -257,7 +273,7 @@ def evaluate(
     goals: list[Goal],
     rankings: tuple[str, Corpus] | None,
     interview: InterviewPlan | None,
-) -> int:
+) -> None:
     """Score one model, or compare two, on the text `path`, and write the figures."""
     with importing():
         from personagpt.model.loading import load_trained
@@ -279,19 +295,15 @@ def evaluate(
         update_card(trained, settings, with_earlier(figures, read_json(usual)))
     write_json(out, with_earlier(figures, read_json(out)))
     say(f"\nfigures in {out}")
-    return 0
 
 
-def evaluate_api(api: Api, options: Options, settings: Settings, path: Path, corpus: Corpus) -> int:
+def evaluate_api(program: ApiProgram, options: Options, settings: Settings, path: Path, corpus: Corpus) -> None:
     """Score the replies of a program behind an API to the text `path`, and write the figures."""
-    api.key()
     with importing():
-        from personagpt.model.api import ApiProgram
         from personagpt.scoring.api import score_api
         from personagpt.scoring.evaluation import EvaluationPlan, with_earlier
         from personagpt.scoring.nli import load_classifier
 
-    program = ApiProgram(api)
     program.check()
     classifier = load_classifier(options.nli) if options.nli else None
     plan = EvaluationPlan(path, corpus, [], options.side, options.generate, by_turn=options.by_turn, nli=classifier)
@@ -299,7 +311,6 @@ def evaluate_api(api: Api, options: Options, settings: Settings, path: Path, cor
     out = options.out or settings.save_path / "samples" / file_name(options, figures)
     write_json(out, with_earlier(figures, read_json(out)))
     say(f"\nfigures in {out}")
-    return 0
 
 
 def file_name(options: Options, figures: dict[str, Any]) -> str:

@@ -458,20 +458,32 @@ def test_models_of_different_vocabularies_compare_by_words(run, settings_file, t
     assert re.search(r"^perplexity +[\d.]+ +[\d.]+$", outcome.out, re.MULTILINE)
 
 
-def test_a_program_behind_an_api(run, settings_file, tmp_path, text, monkeypatch) -> None:
+def test_a_program_behind_an_api(run, settings_file, tmp_path, text, nli_folder, monkeypatch) -> None:
     monkeypatch.setenv("TEST_KEY", KEY)
+    monkeypatch.setattr("personagpt.model.api.TOGETHER", 1)
     file = tmp_path / "large.toml"
     options = "--env", settings_file, "--api", file, "--text", text, "--generate", 3, "--by-turn"
     with serving(streamed("i like rap music")) as server:
         file.write_text(f'url = "{server.url}"\napi_model = "m"\nkey_env = "TEST_KEY"\n')
         outcome = run(evaluate.main, *options)
-        server.answers = [refusing(404, "no such model")]
+        server.answers = [streamed("ok"), streamed("i like rap music"), refusing(404, "no such model")]
         failed = run(evaluate.main, *options)
+        (kept,) = (tmp_path / "save" / "samples").glob("replies-*.jsonl")
+        assert KEY not in kept.read_text()
+        server.answers = [streamed("i am old")]
+        server.requests.clear()
+        more = run(evaluate.main, *options, "--nli", nli_folder)
+        asked = len(server.requests)
         monkeypatch.delenv("TEST_KEY")
         keyless = run(evaluate.main, *options)
     assert (outcome.status, outcome.err.split("\r")[-1].strip()) == (0, "")
+    # The second run asks for a check and for the two replies that the first run has not got.
+    assert (more.status, asked, kept.exists()) == (0, 3, False)
+    assert "going on with 1 kept reply of a run that did not end" in more.out
     written = (tmp_path / "save" / "samples" / "eval-api-large-cands.json").read_text()
     figures = json.loads(written)
+    assert (figures["nli"], figures["nli_replies"]) == (str(nli_folder), 3)
+    assert -1 <= figures["c_score_pair"] <= 1
     assert figures["model"] == f"api://127.0.0.1:{server.server_port}/m"
     assert {"word_f1", "bleu_4", "generated", "prompt_sha256", "by_turn"} <= figures.keys()
     assert KEY not in written + outcome.out
