@@ -53,6 +53,7 @@ def review_results(reviews: list[Review], talks: list[Talk], seed: int) -> dict[
         "programs": {name: rates(part, by_talk, sample, ANY) | {"talks": len(part)} for name, part in programs.items()},
         "labels": [
             {"talk": review.talk, "reviewer": names[review.reviewer], "turn": turn, "kinds": sorted(kinds)}
+            | ({"note": review.notes[turn]} if turn in review.notes else {})
             for review in finished
             for turn, kinds in sorted(review.labels.items())
         ],
