@@ -17,6 +17,7 @@
     python evaluate.py --interview 3                   three questions: which of 20 personas is behind the model?
     python evaluate.py --interview 3 --api FILE        behind a program elsewhere? docs/api.md explains the file
     python evaluate.py --interview 3 --talks FILE      behind recorded talks? as interact.py --export writes them
+    python evaluate.py --interview 3 --record          ... and record the interviews as talks, as interact.py does
     python evaluate.py --out scores.json               another file for the figures
 
 Reads   the model, and data_path/valid_both_original_no_cands.txt (without it, save_path/valid_data.safetensors).
@@ -32,8 +33,10 @@ from utils import command, new_parser, parse_options, run_script
 
 import hashlib
 from argparse import ArgumentParser
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +45,11 @@ from personagpt.errors import UserError
 from personagpt.files import check_present, expanded, read_json, write_json
 from personagpt.model.api_settings import Api, read_api
 from personagpt.model.folders import find_classifier, find_model
+from personagpt.model.sampling import GREEDY
 from personagpt.output import say
+from personagpt.records.database import Recordings
 from personagpt.records.preferences import FEEDBACK, PAIRS
+from personagpt.records.talks import INTERVIEW, Talk, Turn, new_id, public_model
 from personagpt.scoring.interview_plan import ORDERS, InterviewPlan, RecordedTalk
 from personagpt.sequences.failures import Failures, read_failures
 from personagpt.sequences.goals import Goal, read_goals
@@ -55,6 +61,8 @@ from personagpt.text.dialogues import SIDES
 
 if TYPE_CHECKING:
     from personagpt.model.api import ApiProgram
+    from personagpt.model.loading import TrainedModel
+    from personagpt.scoring.interview import Interview
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,7 @@ class Options:
     api: Path | None
     talks: Path | None
     without_facts: bool
+    record: bool
     out: Path | None
 
 
@@ -99,6 +108,7 @@ def command_line(arguments: list[str] | None = None) -> Options:
     parser.add_argument("--ask", choices=ORDERS, nargs="+", help="orders of the questions (default: all three)")
     parser.add_argument("--talks", metavar="FILE", type=Path, help="judge the first K replies of recorded talks")
     parser.add_argument("--without-facts", action="store_true", help="a check: the partner has no facts: chance")
+    parser.add_argument("--record", action="store_true", help="record the interviews among the talks of interact.py")
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="default: save_path/samples/eval.json, or a file beside it"
     )
@@ -135,7 +145,7 @@ def check_options(options: Options) -> None:
 
 def check_interview(options: Options) -> None:
     """Raise UserError where an option of interviews cannot be right, or stands without --interview."""
-    given = [name for name in ("ask", "talks", "without_facts") if getattr(options, name)]
+    given = [name for name in ("ask", "talks", "without_facts", "record") if getattr(options, name)]
     if options.interview < 0:
         raise UserError(f"--interview {options.interview}: expected a number of questions, 1 or more")
     if given and not options.interview:
@@ -144,7 +154,7 @@ def check_interview(options: Options) -> None:
         raise UserError("--interview needs one judge: leave out --compare, and name the judge with --model")
     if options.talks is not None and not options.talks.is_file():
         raise UserError(f"--talks {options.talks}: there is no such file")
-    for name in ("ask", "without_facts", "api") if options.talks is not None else ():
+    for name in ("ask", "without_facts", "record", "api") if options.talks is not None else ():
         if getattr(options, name):
             raise UserError(f"--talks: recorded talks are over, nobody is asked: leave out --{name.replace('_', '-')}")
     if options.interview and options.api is not None and options.generate:
@@ -205,6 +215,8 @@ def main(arguments: list[str] | None = None) -> int:
         evaluate_api(program, options, settings, path, corpus)
     else:
         interview = plan_interview(options, goals, program) if options.interview else None
+        if options.record:
+            interview = replace(interview, record=recorder(settings, program, interview.with_facts))
         evaluate(options, settings, path, corpus, goals, rankings, interview)
     if program is not None:
         program.kept.remove()
@@ -241,6 +253,34 @@ def plan_interview(options: Options, goals: list[Goal], program: ApiProgram | No
     )
     program.check()
     return plan
+
+
+def recorder(
+    settings: Settings, program: ApiProgram | None, with_facts: bool
+) -> Callable[[TrainedModel, list[Interview]], None]:
+    """Return a function that records interviews as talks: the judge is the partner, with the goals of its questions."""
+
+    def record(judge: TrainedModel, interviews: list[Interview]) -> None:
+        talk = Talk(judge.name, judge.checksum, asdict(GREEDY), [], partner="partner", source=INTERVIEW)
+        if program is not None:
+            judged_by = {"model": public_model(talk), "model_checksum": judge.checksum}
+            api = program.api
+            talk = replace(talk, model=api.name, model_checksum=api.checksum)
+            talk.sampling = {**api.recorded, "partner": judged_by}
+        talks = []
+        for interview in interviews:
+            said = list(takewhile(bool, interview.utterances))  # an empty reply ends a talk
+            turns = [Turn("model" if place % 2 else "partner", text) for place, text in enumerate(said)]
+            for turn, goal in zip(turns[::2], interview.asked, strict=False):
+                turn.goal = goal
+            facts = interview.personas[interview.own] if with_facts else []
+            talks.append(replace(talk, id=new_id(), persona=facts, turns=turns))
+        recordings = Recordings(settings.save_path / "conversations")
+        recordings.save(*talks)
+        recordings.close()
+        say(f"{len(talks)} interviews recorded in {recordings.path}\n")
+
+    return record
 
 
 def show_runs(options: Options) -> int:
