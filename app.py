@@ -96,7 +96,7 @@ def command_line(arguments: list[str] | None = None) -> Options:
         help="print and draw the results of all recorded studies and imported talks, or of --study",
     )
     add("--review", action="store_true", help="let several people label the replies of recorded talks")
-    add("--order", choices=ORDERS, help="... the talks first about which least is known (doubt), or any (random)")
+    add("--order", choices=ORDERS, help="... what comes first: least known (doubt), a detector's doubt, any talk")
     add("--source", metavar="SOURCE", action="append", help="... only talks from here: convai2, study:NAME; repeat it")
     add(
         "--teach",
@@ -230,10 +230,17 @@ def talks_to_review(options: Options, settings: Settings) -> list[Talk]:
     talks = recordings.talks()
     people = [talk for talk in talks if talk.partner != "partner"]  # a self-play only where it is asked for
     talks = choose(talks, options.source) if options.source else people
-    talks = in_order(to_review(talks), options.order or ORDERS[0], settings.seed)
+    talks = to_review(talks)
     if not talks:
         raise UserError(f"{recordings.path}: no talk to review; record some with interact.py or app.py first")
-    return talks
+    doubts = None
+    if options.order == "detector":
+        with importing():
+            from personagpt.review.detector import detector_doubts
+
+        doubts = detector_doubts(settings.save_path / "samples" / "detector.json", talks, settings)
+        say(f"the detector can judge {len(doubts)} of {len(talks)} talks; the others come last")
+    return in_order(talks, options.order or ORDERS[0], settings.seed, doubts)
 
 
 def serve_review(options: Options, settings: Settings, talks: list[Talk], door: Door) -> int:

@@ -12,6 +12,7 @@
     python interact.py --export FOLDER [--only-flagged]         recorded talks -> text for preprocess_dataset.py
     python interact.py --export FOLDER --source self-play       ... talks of the model with itself
     python interact.py --export --publish FOLDER --study NAME   ... of a study -> a database for others, without names
+    python interact.py --export --publish FOLDER --license FILE ... with its license, and your reasons, in the card
     python interact.py --stats                                  count the recorded talks and flags
     python interact.py --delete-talk ID                         ... or --delete-participant KEY: delete recorded talks
 
@@ -47,7 +48,7 @@ from personagpt.records.export import (
     settings_to_train,
     with_corrections,
 )
-from personagpt.records.publishing import publish, without_private
+from personagpt.records.publishing import publish, read_license, without_private
 from personagpt.records.statistics import statistics
 from personagpt.records.talks import STUDY, Talk
 from personagpt.sequences.goals import Goal, read_goals
@@ -86,6 +87,7 @@ class Options:
     nli: str | None
     export: str | None  # a folder; empty if --publish names the folder
     publish: Path | None
+    license: Path | None
     study: str | None
     source: list[str] | None
     only_flagged: bool
@@ -125,6 +127,7 @@ def command_line(arguments: list[str] | None = None) -> Options:
     records.add_argument("--delete-talk", metavar="ID", action="append", help="delete a recorded talk; repeat it")
     records.add_argument("--delete-participant", metavar="KEY", help="delete all talks of a participant")
     add("--publish", metavar="FOLDER", type=Path, help="... for others: without keys, times and paths, with a card")
+    add("--license", metavar="FILE", type=Path, help="... its license and the reasons, for the card (docs/study.md)")
     source = "... only talks from here: self-play, interact.py, app.py, study:NAME; repeat it (people's talks)"
     add("--study", metavar="NAME", help="... only talks of this study")
     add("--source", metavar="SOURCE", action="append", help=source)
@@ -157,6 +160,7 @@ def check_options(options: Options) -> None:
         ("nli", options.nli is None or options.teach, "used together with --teach"),
         ("seed", options.seed is None or 0 <= options.seed < 2**62, "0 or more, below 2**62"),
         ("publish", not options.publish or options.export == "", "--export --publish FOLDER, with this folder only"),
+        ("license", options.publish or not options.license, "used together with --publish"),
         ("study", options.export is not None or not options.study, "used together with --export"),
         ("study", not (options.study and options.source), "used without --source, which chooses the talks, too"),
         ("source", options.export is not None or not options.source, "used together with --export FOLDER"),
@@ -219,7 +223,8 @@ def use_records(options: Options, settings: Settings) -> int:
         talks = with_corrections(choose(recordings.talks(), sources))
         if options.publish:
             talks = talks if sources else without_private(talks)
-            publish(talks, recordings.path.parent, options.publish, options.only_flagged)
+            license = read_license(options.license) if options.license else None
+            publish(talks, recordings.path.parent, options.publish, options.only_flagged, license)
         else:
             export_to_train(talks, options, settings)
     else:

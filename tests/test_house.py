@@ -23,7 +23,7 @@ STATIONS["training"] = STATIONS["scoring"] | {"scoring"}
 STATIONS["talking"] = STATIONS["detection"] = STATIONS["scoring"] | {"scoring", "records"}
 STATIONS["page"] = STATIONS["talking"] | {"talking"}
 STATIONS["study"] = STATIONS["page"] | {"page"}
-STATIONS["review"] = STATIONS["study"] | {"study"}
+STATIONS["review"] = STATIONS["study"] | {"study", "detection"}
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
 MODULES = sorted((ROOT / "personagpt").rglob("*.py"))
 MOST_LINES, MOST_FUNCTION_LINES, MOST_NESTING = 350, 60, 4

@@ -164,4 +164,17 @@ def _scores(evaluation: dict[str, Any] | None, comparable: bool) -> str:
         f"{markdown(('metric', 'value'), *rows.items())}\n\n{published if comparable else ''}"
         "On `token_f1` an untrained model, which predicts the token that it has just read, scores about 0.7, and a "
         "trained model may score less. The figure to trust is `word_f1`, of generated replies."
+        f"{_interviews(evaluation.get('interviews', {}))}"
     )
+
+
+def _interviews(interviews: dict[str, Any]) -> str:
+    """Return in a table how often an interviewer knew the partner's persona at the end; nothing without interviews."""
+    rows = {}
+    for name, figures in interviews.items():
+        last = figures["by_question"][-1]
+        rows[f"{name}, {last['questions']} questions, 1 of {figures['among']}"] = f"{last['persona_at_1']['value']:.4g}"
+    if not rows:
+        return ""
+    table = markdown(("interview", "persona_at_1"), *rows.items())
+    return f"\n\nHow often an interviewer tells the partner's persona from others:\n\n{table}"
