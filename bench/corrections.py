@@ -150,7 +150,7 @@ class Experiment:
     questions: list[Asked]
 
     def train_on(self, way: str, items: list[Preference], seed: int) -> TrainedModel:
-        """Return the model after an epoch more of the text."""
+        """Return the model after `epochs` more of the text."""
         options, trained = self.options, to_train(load(self.options.model, "fp32"))
         longest, pairs = context_length(trained.model.config), None
         items = swap_half(items, seed) if way == "swapped" else items
@@ -168,8 +168,9 @@ class Experiment:
             pairs = PreferenceData(replies)
             trainer.reference = log_likelihoods(trained.model, pairs, autocast("fp32", processes.device))
         plan = StepPlan(dataset.lengths, seed, settings.batch_size)
-        for step in range(1, plan.steps_per_epoch + 1):
-            learn_rate = settings.learn_rate * schedule(step, plan.steps_per_epoch, 0)
+        steps = plan.steps_per_epoch * options.epochs
+        for step in range(1, steps + 1):
+            learn_rate = settings.learn_rate * schedule(step, steps, 0)
             batches = trainer.batches(dataset, plan.group(step))
             learned = trainer.items(pairs, plan.share(len(items), step))
             training_step(trainer, batches, step_seed(seed, step, 0), learn_rate, learned)
@@ -218,6 +219,7 @@ def main() -> int:
     parser.add_argument("--dialogues", type=int, default=400, help="of the text to go on with (default: 400)")
     parser.add_argument("--learn-rate", type=float, default=3e-4, help="default: 3e-4, a tenth of the demo's")
     parser.add_argument("--beta", type=float, default=0.1, help="preference_beta (default: 0.1)")
+    parser.add_argument("--epochs", type=int, default=1, help="of that text and of the corrections (default: 1)")
     parser.add_argument("--questions", type=int, default=500, help="to further personas (default: 500)")
     parser.add_argument("--runs", type=int, default=3, help="default: 3")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="default: all")
