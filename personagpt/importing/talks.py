@@ -44,7 +44,7 @@ class Encounter:
 
     person: str  # the person's name as a speaker
     program: str  # the program's name as a speaker
-    model: str  # which program it was
+    model: str | None  # which program it was, if the file tells
     participant: str | None  # which person it was, if the file tells
     started: datetime.datetime | None  # when the first message was sent
     ended: datetime.datetime | None  # ... and the last

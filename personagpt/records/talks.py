@@ -45,6 +45,7 @@ SPEAKERS = {"human": ("human", "model"), "partner": ("partner", "model"), "perso
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 IMPORTED = "convai2"  # the source of an imported talk is "convai2:FILE"
 UNKNOWN_DAY = "1970-01-01"  # of an imported talk whose file has no times
+UNKNOWN_PROGRAM = "unknown program"  # the model of an imported talk whose file does not name it
 TEACH = "teach"  # the source of a talk that only asks a person about one reply
 STUDY = "study:"  # the source of a study's talk is "study:STUDY:CONDITION"
 STUDY_SOURCE = re.compile(r"study:[A-Za-z0-9_-]{1,40}:[^/:\\]{1,100}")  # STUDY stands in names of files
@@ -171,6 +172,24 @@ class Talk:
     def ending_with(self, turn: Turn) -> Talk:
         """This talk with `turn` in the place of its last one."""
         return replace(self, turns=[*self.turns[:-1], turn])
+
+    def filled_from(self, other: Talk) -> Talk:
+        """Return this imported talk with what it lacks and another copy of it has.
+
+        That is the program, the participant, the times, the ratings, and the thumbs on replies without thumbs.
+        """
+        timed = other if self.started == UNKNOWN_DAY else self
+        turns = [replace(turn, time=same.time) for turn, same in zip(self.turns, timed.turns, strict=True)]
+        judged = {thumb.turn for thumb in self.thumbs}
+        return replace(
+            self,
+            model=other.model if self.model == UNKNOWN_PROGRAM else self.model,
+            participant=self.participant or other.participant,
+            started=timed.started,
+            turns=turns,
+            ratings=other.ratings | self.ratings,
+            thumbs=self.thumbs + [thumb for thumb in other.thumbs if thumb.turn not in judged],
+        )
 
     def line(self) -> str:
         """Return the talk as one line of JSON."""

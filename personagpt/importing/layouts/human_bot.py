@@ -40,7 +40,6 @@ USUAL = {"participant1": PERSON, "participant2": PROGRAM}  # where a file does n
 PROFILES = {PERSON: "user_profile", PROGRAM: "bot_profile"}
 NONE = (None, "", -1)
 SCORE, MATCH = "eval_score", "profile_match"  # the person's ratings of a talk
-UNKNOWN = "unknown program"
 
 
 def recognises(source: Source) -> bool:
@@ -84,7 +83,7 @@ def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
     encounter = Encounter(
         person=PERSON,
         program=PROGRAM,
-        model=ids.get(PROGRAM) or UNKNOWN,
+        model=ids.get(PROGRAM),
         participant=ids.get(PERSON),
         started=_time(content, "start_time"),
         ended=_time(content, "end_time"),
