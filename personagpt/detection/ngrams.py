@@ -79,7 +79,8 @@ class Ngrams:
         if not len(columns):
             return empty
         _, places, sizes = np.unique(sides, return_inverse=True, return_counts=True)
-        regression = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000, tol=1e-3)
+        # The default solver, lbfgs, needs a tolerance of 1e-5 for the same AUC, and many times as long.
+        regression = LogisticRegression(C=strength, class_weight="balanced", solver="liblinear", tol=1e-2)
         fitted = regression.fit(empty.vectors(counts), is_program, sample_weight=1 / sizes[places])
         return cls(columns, idf, fitted.coef_[0], float(fitted.intercept_[0]))
 
