@@ -1,6 +1,7 @@
 # make demo    install, preprocess, train the small demo model, talk to it; no network after installation
 # make page    talk to the demo model in a browser
-# make database  talks of the demo model with itself, with a dataset card (after make demo)
+# make database  self-play and interviews of the demo model, as a data set with a card (after make demo);
+#              MODEL=save/RUN adds a model that was trained on the same text
 # make test    install, run the whole test suite
 # make lint    check style and format
 # make bench   measure speed on this machine, in minutes; make bench-gpu on a machine with a CUDA GPU
@@ -41,12 +42,27 @@ demo: .venv/installed
 page: .venv/installed-page
 	$(BIN)/python app.py --env .env.demo
 
+MODEL ?=
+TALKS ?= 100
+# A run's model goes by the name of the run. The database of an earlier call stays until the new one is whole.
 database: .venv/installed
-	$(BIN)/python interact.py --env .env.demo --self-play --talks 200 --seed 42
-	$(BIN)/python interact.py --env .env.demo --export --publish save/demo/database --source self-play
+	rm -rf save/database.new
+	mkdir -p save/database.new/models
+	set -e; export save_path=save/database.new; for run in save/demo $(MODEL); do \
+		model=save/database.new/models/$$(basename $$run); \
+		ln -s "$$(realpath $$run)/checkpoint/model" $$model; \
+		$(BIN)/python interact.py --env .env.demo --model $$model --self-play --talks $(TALKS) --seed 42; \
+		$(BIN)/python evaluate.py --env .env.demo --model $$model --interview 3 --ask random --record; \
+	done
+	save_path=save/database.new $(BIN)/python interact.py --env .env.demo --export --publish save/database.new/published \
+		--source self-play --license data/sample/license.md
+	rm -rf save/database
+	mv save/database.new save/database
+	@echo "The database is save/database/published/; read its README.md"
 
+# Three workers for two cores, because tests wait for processes and browsers. With bytecode, these processes start sooner.
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist worksteal
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -6,6 +6,8 @@
     python app.py --study data/study.toml                       a blind study: people talk with models and people
     python app.py --study data/study.toml --dry-run             try it: without pauses, and nothing is kept
     python app.py --review                                      several people label the replies of recorded talks
+    python app.py --teach                                       they judge the replies that the model is least sure of,
+                                                                as in interact.py --teach
     python app.py --report                                      the results of studies, of reviews, and of imported
                                                                 talks with other programs
 
@@ -14,7 +16,7 @@ Reads   save_path/checkpoint/model, or the folder or hub name that --model gives
 Writes  save_path/conversations/talks.sqlite, like interact.py: every utterance when it is said.
         Beside it: the text that a study's participants agreed to, consent.STUDY.CHECKSUM.txt; with --report,
         report-STUDY.json and report-STUDY.png (and .pdf, for papers), and so imported.json and review.json.
-        With --review: what reviewers say, in talks.sqlite
+        With --review and --teach: what people say of the replies, in talks.sqlite
 
 Many visitors can talk at once. Ctrl-C ends the page.
 """
@@ -24,19 +26,20 @@ from __future__ import annotations
 from utils import closed_pipe_output, command, new_parser, parse_options, run_script
 
 import contextlib
-import socket
+import secrets
 import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personagpt.errors import UserError
-from personagpt.files import read_text, write_figure, write_json
-from personagpt.model.api_settings import Api
-from personagpt.model.folders import find_model
+from personagpt.files import write_figure, write_json
+from personagpt.model.folders import find_classifier, find_model
+from personagpt.model.sampling import Sampling
 from personagpt.output import say, warn
 from personagpt.records.database import NAME, Recordings
 from personagpt.records.export import choose
@@ -47,14 +50,16 @@ from personagpt.sequences.goals import read_goals
 from personagpt.settings import Settings, read_settings
 from personagpt.signals import importing
 from personagpt.study.settings import Study, read_study, study_names
+from personagpt.talking.places import Material, places, read_material
 from personagpt.text.convai2 import read_corpus
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
+    from starlette.routing import Route
 
-    from personagpt.study.pairing import Queues
+    from personagpt.page.listening import Door
+    from personagpt.page.routes import AnyPage
 
-SHORTEST_PASSWORD = 8
 PATIENCE = 2.0  # seconds that a visitor waits while another program keeps the file of recorded talks
 
 
@@ -71,6 +76,9 @@ class Options:
     review: bool
     order: str | None
     source: list[str] | None
+    teach: bool
+    goal: str | None
+    nli: str | None
 
 
 def command_line(arguments: list[str] | None = None) -> Options:
@@ -88,8 +96,15 @@ def command_line(arguments: list[str] | None = None) -> Options:
         help="print and draw the results of all recorded studies and imported talks, or of --study",
     )
     add("--review", action="store_true", help="let several people label the replies of recorded talks")
-    add("--order", choices=ORDERS, help="... the talks first about which least is known (doubt), or any (random)")
+    add("--order", choices=ORDERS, help="... what comes first: least known (doubt), a detector's doubt, any talk")
     add("--source", metavar="SOURCE", action="append", help="... only talks from here: convai2, study:NAME; repeat it")
+    add(
+        "--teach",
+        action="store_true",
+        help="let people judge replies: those that the model is least sure of come first",
+    )
+    add("--goal", metavar="GOAL", help="... a goal for the replies: 'ask about pets.' (a model trained with goals)")
+    add("--nli", metavar="MODEL", help="... first those that contradict a fact, by this NLI classifier")
     options = parse_options(parser, Options, arguments)
     check_options(options)
     return options
@@ -102,9 +117,13 @@ def check_options(options: Options) -> None:
     for name in ("study", "report", "model") if options.review else ():
         if getattr(options, name):
             raise UserError(f"--{name} is not for --review, which shows recorded talks: leave it out")
-    for name in ("order", "source") if not options.review else ():
+    for name in ("study", "report", "review") if options.teach else ():
         if getattr(options, name):
-            raise UserError(f"--{name} needs --review")
+            raise UserError(f"--{name} is not for --teach, which asks about single replies: leave it out")
+    for mode, names in (("review", ("order", "source")), ("teach", ("goal", "nli"))):
+        for name in names if not getattr(options, mode) else ():
+            if getattr(options, name):
+                raise UserError(f"--{name} needs --{mode}")
 
 
 @dataclass(frozen=True)
@@ -122,15 +141,19 @@ def main(arguments: list[str] | None = None) -> int:
     if options.report:
         return report(settings, *(study_names(options.study) if options.study else ()))
     check_installed("page", "starlette", "uvicorn")
-    password = read_password(options)
+    from personagpt.page.access import is_loopback
+    from personagpt.page.listening import Door, listen, read_password
+
+    password = read_password(options.password_file, options.host)
     if options.review:
         check_installed("review", "krippendorff")
-        talks = talks_to_review(options, settings)
-        with closed_pipe_output(), listen(options.host, options.port) as listener:
-            return serve_review(options, settings, talks, password, listener)
-    content = read_content(options, settings)
+        begin = partial(serve_review, options, settings, talks_to_review(options, settings))
+    elif options.teach:
+        begin = partial(serve_teaching, options, settings, *to_teach(options, settings))
+    else:
+        begin = partial(serve, options, settings, read_content(options, settings))
     with closed_pipe_output(), listen(options.host, options.port) as listener:
-        return serve(options, settings, content, password, listener)
+        return begin(Door(listener, password, is_loopback(options.host)))
 
 
 def check_installed(requirements: str, *modules: str) -> None:
@@ -138,21 +161,6 @@ def check_installed(requirements: str, *modules: str) -> None:
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
         raise UserError(f"app.py needs {' and '.join(missing)}: pip install -r requirements/{requirements}.txt")
-
-
-def read_password(options: Options) -> str | None:
-    """Return the first line of --password-file. Raises UserError where other machines need a password and have none."""
-    from personagpt.page.access import is_loopback
-
-    path = options.password_file
-    if path is None:
-        if is_loopback(options.host):
-            return None
-        raise UserError(f"--host {options.host}: other machines can reach the page there; add --password-file FILE")
-    password = read_text(path).partition("\n")[0].strip()
-    if len(password) < SHORTEST_PASSWORD:
-        raise UserError(f"--password-file {path}: its first line must be a password of {SHORTEST_PASSWORD} letters")
-    return password
 
 
 def read_content(options: Options, settings: Settings) -> Content:
@@ -169,27 +177,15 @@ def read_content(options: Options, settings: Settings) -> Content:
     return Content(None, [facts for dialogue in dialogues for facts in dialogue.personas if facts], goals)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens there. The port is taken before the model is loaded."""
-    if not 0 <= port <= 65535:
-        raise UserError(f"--port {port}: expected 0 (any that is free) to 65535")
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
-    except (OSError, UnicodeError) as error:
-        raise UserError(f"--host {host} --port {port}: cannot listen there: {error}; try another --port") from None
-
-
-def serve(options: Options, settings: Settings, content: Content, password: str | None, listener: socket.socket) -> int:
+def serve(options: Options, settings: Settings, content: Content, door: Door) -> int:
     """Load the models, and serve the page until Ctrl-C."""
     warn("loading ...")
     with importing():
         from personagpt.model.loading import load_trained
-        from personagpt.page.access import is_loopback
         from personagpt.page.replies import ReplyQueue
-        from personagpt.page.routes import make_server, talk_routes
+        from personagpt.page.routes import talk_routes
         from personagpt.page.visitors import Limits, Page
-        from personagpt.study.pairing import Pairing
+        from personagpt.study.pairing import Pairing, api_queues
         from personagpt.study.participants import StudyPage
         from personagpt.study.routes import study_routes
 
@@ -215,15 +211,17 @@ def serve(options: Options, settings: Settings, content: Content, password: str 
         else:
             page = Page(queues[options.model], content.personas, content.goals, limits)
             routes, title = talk_routes(page), "talk"
-        server = make_server(page, routes, password, is_loopback(options.host))
-        say(f"{title} on {address(listener)}   (Ctrl-C ends it)")
-        server.run(sockets=[listener])
+        return run_page(page, routes, door, title)
+
+
+def run_page(page: AnyPage, routes: list[Route], door: Door, title: str) -> int:
+    """Serve the page until Ctrl-C."""
+    from personagpt.page.routes import make_server
+
+    server = make_server(page, routes, door.password, door.local)
+    say(f"{title} on {door.address}   (Ctrl-C ends it)")
+    server.run(sockets=[door.listener])
     return 0
-
-
-def address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def talks_to_review(options: Options, settings: Settings) -> list[Talk]:
@@ -232,48 +230,62 @@ def talks_to_review(options: Options, settings: Settings) -> list[Talk]:
     talks = recordings.talks()
     people = [talk for talk in talks if talk.partner != "partner"]  # a self-play only where it is asked for
     talks = choose(talks, options.source) if options.source else people
-    talks = in_order(to_review(talks), options.order or ORDERS[0], settings.seed)
+    talks = to_review(talks)
     if not talks:
         raise UserError(f"{recordings.path}: no talk to review; record some with interact.py or app.py first")
-    return talks
+    doubts = None
+    if options.order == "detector":
+        with importing():
+            from personagpt.review.detector import detector_doubts
+
+        doubts = detector_doubts(settings.save_path / "samples" / "detector.json", talks, settings)
+        say(f"the detector can judge {len(doubts)} of {len(talks)} talks; the others come last")
+    return in_order(talks, options.order or ORDERS[0], settings.seed, doubts)
 
 
-def serve_review(
-    options: Options, settings: Settings, talks: list[Talk], password: str | None, listener: socket.socket
-) -> int:
-    """Serve the review of the talks until Ctrl-C."""
+def serve_review(options: Options, settings: Settings, talks: list[Talk], door: Door) -> int:
+    """Serve the review of the talks."""
     with importing():
-        from personagpt.page.access import is_loopback
-        from personagpt.page.routes import make_server
         from personagpt.page.visitors import Limits
         from personagpt.review.reviewers import ReviewPage
         from personagpt.review.routes import review_routes
 
     recordings = Recordings(settings.save_path / "conversations", PATIENCE)
     page = ReviewPage(recordings, talks, options.order or ORDERS[0], Limits(), settings.seed)
-    server = make_server(page, review_routes(page), password, is_loopback(options.host))
-    say(f"the review of {len(talks)} talks is on {address(listener)}   (Ctrl-C ends it)")
-    server.run(sockets=[listener])
-    return 0
+    return run_page(page, review_routes(page), door, f"the review of {len(talks)} talks is")
 
 
-def api_queues(study: Study, queues: Queues, recordings: Recordings, most: int) -> Queues:
-    """Return a queue for each of the study's programs behind an API. Each program is asked for a reply first.
+def to_teach(options: Options, settings: Settings) -> tuple[Material, str | None]:
+    """Return what a teaching session asks about, and the classifier of --nli. Raises UserError as they do."""
+    find_model(options.model, settings, command("train.py", options.env))
+    nli = None if options.nli is None else find_classifier(options.nli)
+    return read_material(settings, Recordings(settings.save_path / "conversations")), nli
 
-    Their replies are restyled as people's words are: to the text of the first model, or of the personas. Raises
-    UserError where a program gives no reply.
-    """
-    apis = dict.fromkeys(program.model for program in study.programs if isinstance(program.model, Api))
-    if not apis:
-        return {}
-    from personagpt.model.api import ApiProgram
-    from personagpt.page.api_replies import ApiQueue
 
-    restyled = queues[study.local_programs[0].model].restyled if queues else study.writing.bring
-    programs = {api: ApiProgram(api) for api in apis}
-    for program in programs.values():
-        program.check()
-    return {api: ApiQueue(programs[api], recordings, most, study.away, restyled) for api in apis}
+def serve_teaching(options: Options, settings: Settings, material: Material, nli: str | None, door: Door) -> int:
+    """Load the model, and serve the page that asks about its replies."""
+    warn("loading ...")
+    with importing():
+        from personagpt.model.loading import load_trained
+        from personagpt.page.teaching import QuestionQueue, TeachPage, teach_routes
+        from personagpt.page.visitors import Limits
+        from personagpt.scoring.nli import load_classifier
+        from personagpt.talking.persona import Persona
+        from personagpt.talking.session import goal_notice
+        from personagpt.talking.teaching import questions_of
+
+    trained, sampling = load_trained(options.model, settings), Sampling()
+    found = places(trained, material, sampling)
+    classifier = None if nli is None else load_classifier(nli)
+    restyled = Persona(trained, keep_facts=True).restyled
+    if notice := goal_notice(trained, options.goal):
+        say(f"({notice})")
+    seed = secrets.randbits(32)
+    queue = QuestionQueue(partial(questions_of, trained, found, sampling, options.goal, seed, classifier))
+    with contextlib.closing(queue):
+        recordings = Recordings(settings.save_path / "conversations", PATIENCE)
+        page = TeachPage(queue, recordings, restyled, options.goal, Limits())
+        return run_page(page, teach_routes(page), door, "the teaching session is")
 
 
 def report(settings: Settings, name: str | None = None, order: Sequence[str] = ()) -> int:

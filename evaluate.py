@@ -17,6 +17,7 @@
     python evaluate.py --interview 3                   three questions: which of 20 personas is behind the model?
     python evaluate.py --interview 3 --api FILE        behind a program elsewhere? docs/api.md explains the file
     python evaluate.py --interview 3 --talks FILE      behind recorded talks? as interact.py --export writes them
+    python evaluate.py --interview 3 --record          ... and record the interviews as talks, as interact.py does
     python evaluate.py --out scores.json               another file for the figures
 
 Reads   the model, and data_path/valid_both_original_no_cands.txt (without it, save_path/valid_data.safetensors).
@@ -32,18 +33,23 @@ from utils import command, new_parser, parse_options, run_script
 
 import hashlib
 from argparse import ArgumentParser
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from personagpt.detection.sides import read_exported, sides_of_talks
 from personagpt.errors import UserError
 from personagpt.files import check_present, expanded, read_json, write_json
 from personagpt.model.api_settings import Api, read_api
 from personagpt.model.folders import find_classifier, find_model
+from personagpt.model.sampling import GREEDY
 from personagpt.output import say
+from personagpt.records.database import Recordings
 from personagpt.records.preferences import FEEDBACK, PAIRS
+from personagpt.records.talks import INTERVIEW, Talk, Turn, new_id, public_model
 from personagpt.scoring.interview_plan import ORDERS, InterviewPlan, RecordedTalk
 from personagpt.sequences.failures import Failures, read_failures
 from personagpt.sequences.goals import Goal, read_goals
@@ -52,6 +58,11 @@ from personagpt.signals import importing
 from personagpt.text.convai2 import Corpus, read_corpus
 from personagpt.text.dialogue_nli import read_rankings
 from personagpt.text.dialogues import SIDES
+
+if TYPE_CHECKING:
+    from personagpt.model.api import ApiProgram
+    from personagpt.model.loading import TrainedModel
+    from personagpt.scoring.interview import Interview
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,7 @@ class Options:
     api: Path | None
     talks: Path | None
     without_facts: bool
+    record: bool
     out: Path | None
 
 
@@ -96,6 +108,7 @@ def command_line(arguments: list[str] | None = None) -> Options:
     parser.add_argument("--ask", choices=ORDERS, nargs="+", help="orders of the questions (default: all three)")
     parser.add_argument("--talks", metavar="FILE", type=Path, help="judge the first K replies of recorded talks")
     parser.add_argument("--without-facts", action="store_true", help="a check: the partner has no facts: chance")
+    parser.add_argument("--record", action="store_true", help="record the interviews among the talks of interact.py")
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="default: save_path/samples/eval.json, or a file beside it"
     )
@@ -132,7 +145,7 @@ def check_options(options: Options) -> None:
 
 def check_interview(options: Options) -> None:
     """Raise UserError where an option of interviews cannot be right, or stands without --interview."""
-    given = [name for name in ("ask", "talks", "without_facts") if getattr(options, name)]
+    given = [name for name in ("ask", "talks", "without_facts", "record") if getattr(options, name)]
     if options.interview < 0:
         raise UserError(f"--interview {options.interview}: expected a number of questions, 1 or more")
     if given and not options.interview:
@@ -141,7 +154,7 @@ def check_interview(options: Options) -> None:
         raise UserError("--interview needs one judge: leave out --compare, and name the judge with --model")
     if options.talks is not None and not options.talks.is_file():
         raise UserError(f"--talks {options.talks}: there is no such file")
-    for name in ("ask", "without_facts", "api") if options.talks is not None else ():
+    for name in ("ask", "without_facts", "record", "api") if options.talks is not None else ():
         if getattr(options, name):
             raise UserError(f"--talks: recorded talks are over, nobody is asked: leave out --{name.replace('_', '-')}")
     if options.interview and options.api is not None and options.generate:
@@ -178,8 +191,9 @@ def main(arguments: list[str] | None = None) -> int:
         return show_runs(options)
     settings = read_settings(options.env)
     goals = read_goals(settings.goals)
-    api = None if options.api is None or options.interview else read_api(options.api)
-    for name in [] if api else options.compare or [options.model]:
+    api = None if options.api is None else read_api(options.api)
+    judges_words = api is not None and not options.interview  # without a model on this machine
+    for name in [] if judges_words else options.compare or [options.model]:
         find_model(name, settings, command("train.py", options.env))
     if options.nli is not None:
         options = replace(options, nli=find_classifier(options.nli))
@@ -191,18 +205,35 @@ def main(arguments: list[str] | None = None) -> int:
         corpus = read_corpus(path)
         if options.side != "both" and not corpus.has_response_of(SIDES.index(options.side)):
             raise UserError(f"{path}: no response of the speaker who talks {options.side}; leave out --side")
-    elif api is not None:
+    elif judges_words:
         raise UserError(f"{path}: no such file; name the text of a program behind an API with --text FILE")
     else:
         corpus = None
         check_present(settings.tensors("valid"), command("preprocess_dataset.py", options.env))
-    if api is not None:
-        return evaluate_api(api, options, settings, path, corpus)
-    interview = plan_interview(options, goals) if options.interview else None
-    return evaluate(options, settings, path, corpus, goals, rankings, interview)
+    program = None if api is None else keeping_program(api, options, settings)
+    if judges_words:
+        evaluate_api(program, options, settings, path, corpus)
+    else:
+        interview = plan_interview(options, goals, program) if options.interview else None
+        if options.record:
+            interview = replace(interview, record=recorder(settings, program, interview.with_facts))
+        evaluate(options, settings, path, corpus, goals, rankings, interview)
+    if program is not None:
+        program.kept.remove()
+    return 0
 
 
-def plan_interview(options: Options, goals: list[Goal]) -> InterviewPlan:
+def keeping_program(api: Api, options: Options, settings: Settings) -> ApiProgram:
+    """Return the program behind an API. Its replies are kept until the figures are written."""
+    from personagpt.model.api import ApiProgram
+    from personagpt.model.api_kept import KeptReplies
+
+    api.key()
+    name = f"replies-{options.api.stem}-{api.checksum[:8]}-{'interview' if options.interview else 'generate'}.jsonl"
+    return ApiProgram(api, KeptReplies(settings.save_path / "samples" / name))
+
+
+def plan_interview(options: Options, goals: list[Goal], program: ApiProgram | None) -> InterviewPlan:
     """Return whom to interview. Raises UserError for a file that cannot be used, and if a program does not reply."""
     asked = options.interview, tuple(goal.text for goal in goals), tuple(options.ask or ORDERS)
     told = {"with_facts": not options.without_facts}
@@ -212,11 +243,8 @@ def plan_interview(options: Options, goals: list[Goal]) -> InterviewPlan:
         talks = [RecordedTalk(list(side.persona), list(side.utterances), side.speaker) for side in programs]
         return InterviewPlan(*asked, options.talks.name, talks=tuple(talks))
     without = " without facts" if options.without_facts else ""
-    if options.api is None:
+    if program is None:
         return InterviewPlan(*asked, f"own model{without}", **told)
-    from personagpt.model.api import ApiProgram
-
-    program = ApiProgram(read_api(options.api))
     plan = InterviewPlan(
         *asked,
         f"{program.api.name}{without}",
@@ -225,6 +253,34 @@ def plan_interview(options: Options, goals: list[Goal]) -> InterviewPlan:
     )
     program.check()
     return plan
+
+
+def recorder(
+    settings: Settings, program: ApiProgram | None, with_facts: bool
+) -> Callable[[TrainedModel, list[Interview]], None]:
+    """Return a function that records interviews as talks: the judge is the partner, with the goals of its questions."""
+
+    def record(judge: TrainedModel, interviews: list[Interview]) -> None:
+        talk = Talk(judge.name, judge.checksum, asdict(GREEDY), [], partner="partner", source=INTERVIEW)
+        if program is not None:
+            judged_by = {"model": public_model(talk), "model_checksum": judge.checksum}
+            api = program.api
+            talk = replace(talk, model=api.name, model_checksum=api.checksum)
+            talk.sampling = {**api.recorded, "partner": judged_by}
+        talks = []
+        for interview in interviews:
+            said = list(takewhile(bool, interview.utterances))  # an empty reply ends a talk
+            turns = [Turn("model" if place % 2 else "partner", text) for place, text in enumerate(said)]
+            for turn, goal in zip(turns[::2], interview.asked, strict=False):
+                turn.goal = goal
+            facts = interview.personas[interview.own] if with_facts else []
+            talks.append(replace(talk, id=new_id(), persona=facts, turns=turns))
+        recordings = Recordings(settings.save_path / "conversations")
+        recordings.save(*talks)
+        recordings.close()
+        say(f"{len(talks)} interviews recorded in {recordings.path}\n")
+
+    return record
 
 
 def show_runs(options: Options) -> int:
@@ -257,7 +313,7 @@ def evaluate(
     goals: list[Goal],
     rankings: tuple[str, Corpus] | None,
     interview: InterviewPlan | None,
-) -> int:
+) -> None:
     """Score one model, or compare two, on the text `path`, and write the figures."""
     with importing():
         from personagpt.model.loading import load_trained
@@ -279,19 +335,15 @@ def evaluate(
         update_card(trained, settings, with_earlier(figures, read_json(usual)))
     write_json(out, with_earlier(figures, read_json(out)))
     say(f"\nfigures in {out}")
-    return 0
 
 
-def evaluate_api(api: Api, options: Options, settings: Settings, path: Path, corpus: Corpus) -> int:
+def evaluate_api(program: ApiProgram, options: Options, settings: Settings, path: Path, corpus: Corpus) -> None:
     """Score the replies of a program behind an API to the text `path`, and write the figures."""
-    api.key()
     with importing():
-        from personagpt.model.api import ApiProgram
         from personagpt.scoring.api import score_api
         from personagpt.scoring.evaluation import EvaluationPlan, with_earlier
         from personagpt.scoring.nli import load_classifier
 
-    program = ApiProgram(api)
     program.check()
     classifier = load_classifier(options.nli) if options.nli else None
     plan = EvaluationPlan(path, corpus, [], options.side, options.generate, by_turn=options.by_turn, nli=classifier)
@@ -299,7 +351,6 @@ def evaluate_api(api: Api, options: Options, settings: Settings, path: Path, cor
     out = options.out or settings.save_path / "samples" / file_name(options, figures)
     write_json(out, with_earlier(figures, read_json(out)))
     say(f"\nfigures in {out}")
-    return 0
 
 
 def file_name(options: Options, figures: dict[str, Any]) -> str:

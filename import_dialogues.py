@@ -47,14 +47,14 @@ from personagpt.importing.steps import (
     usual_gap,
 )
 from personagpt.importing.table import LAYOUTS
-from personagpt.importing.talks import ImportedTalk, RecordError
+from personagpt.importing.talks import PERSON, PROGRAM, ImportedTalk, RecordError
 from personagpt.output import counted, say, warn
 from personagpt.records.database import Recordings
 from personagpt.records.talks import IMPORTED, UNKNOWN_DAY, UNKNOWN_PROGRAM, Talk, Thumb, Turn
 from personagpt.settings import TEXT_NAMES, Settings, read_settings
 from personagpt.text.convai2 import Dialogue, write_corpus
 from personagpt.text.persona_file import read_persona_file
-from personagpt.text.splitting import split_dialogues
+from personagpt.text.splitting import Split, split_dialogues
 
 MOST_FAILED = 0.01  # of the records
 SHOWN = 10  # of those that fail
@@ -77,17 +77,6 @@ class Options:
     valid: float | None
     add: bool
     keep_going: bool
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What is written, and what is not."""
-
-    train: list[Dialogue]
-    valid: list[Dialogue]
-    crossing: int = 0  # dialogues that are left out because their two personas fell into different parts
-    held_back: int = 0  # personas of which no dialogue is trained
-    warning: str | None = None
 
 
 @dataclass
@@ -213,9 +202,9 @@ def recorded_talk(talk: ImportedTalk) -> Talk:
     start, end = (time.isoformat(timespec="milliseconds") if time else "" for time in (about.started, about.ended))
     day = start[: len(UNKNOWN_DAY)] or UNKNOWN_DAY
     times = [start or day, *[day] * (len(talk.turns) - 2), end or day]
-    speakers = {about.person: "human", about.program: "model"}
+    speakers = {PERSON: "human", PROGRAM: "model"}
     turns = [Turn(speakers[turn.speaker], turn.text, time) for turn, time in zip(talk.turns, times, strict=True)]
-    personas = talk.facts.get(about.program, []), talk.facts.get(about.person, [])
+    personas = talk.facts.get(PROGRAM, []), talk.facts.get(PERSON, [])
     content = json.dumps([[(turn.speaker, turn.text) for turn in turns], personas])
     return Talk(
         about.model or UNKNOWN_PROGRAM, "", {}, personas[0], partner_persona=personas[1], turns=turns,
@@ -347,7 +336,7 @@ def check_failed(reading: Reading, parsed: int, keep_going: bool) -> None:
         raise UserError(f"{count}, more than 1%: nothing was written; --keep-going leaves them out")
 
 
-def split(reading: Reading, share: float | None) -> Parts:
+def split(reading: Reading, share: float | None) -> Split:
     """Return the training and validation part. Without a `share` a file's own parts stay, if it has both."""
     train, valid, pool = [], [], []
     for talk, dialogue in zip(reading.talks, reading.dialogues, strict=True):
@@ -355,20 +344,20 @@ def split(reading: Reading, share: float | None) -> Parts:
     if share is None and not (train and valid):
         train, valid, pool = [], [], train + valid + pool
     if share in (0, 1):
-        return Parts(pool * (share == 0), pool * (share == 1))
+        return Split(pool * (share == 0), pool * (share == 1))
     if not pool:
-        return Parts(train, valid)
+        return Split(train, valid)
     more = split_dialogues(pool, 0.1 if share is None else share)
     train, valid = train + more.train, valid + more.valid
     held_back = _personas(valid) - _personas(train)
-    return Parts(train, valid, len(more.left_out), len(held_back), more.warning)
+    return Split(train, valid, more.left_out, len(held_back), more.warning)
 
 
 def _personas(dialogues: list[Dialogue]) -> set[tuple[str, ...]]:
     return {tuple(facts) for dialogue in dialogues for facts in dialogue.personas if facts}
 
 
-def write_texts(texts: dict[str, Path], parts: Parts) -> None:
+def write_texts(texts: dict[str, Path], parts: Split) -> None:
     """Write each split's text, after what its file holds already."""
     written = {}
     for split, path in texts.items():
@@ -379,7 +368,7 @@ def write_texts(texts: dict[str, Path], parts: Parts) -> None:
         write_atomically(path, data)
 
 
-def summary(reading: Reading, parts: Parts | None = None) -> str:
+def summary(reading: Reading, parts: Split | None = None) -> str:
     """Return the line that says what became of the records, and a line for each note."""
     dialogues = reading.dialogues
     line = f"{', '.join(reading.formats)}: "
@@ -388,8 +377,8 @@ def summary(reading: Reading, parts: Parts | None = None) -> str:
     else:
         line += counted(len(dialogues), "dialogues")
     line += what_is_left_out(reading)
-    if parts and parts.crossing:
-        line += f"; {counted(parts.crossing, 'dialogues')} left out whose two personas fell into different parts"
+    if parts and parts.left_out:
+        line += f"; {counted(len(parts.left_out), 'dialogues')} left out whose two personas fell into different parts"
     if parts and parts.held_back:
         line += f"; {counted(parts.held_back, 'personas')} only for validation, not trained"
     given = [sum(map(bool, dialogue.personas)) for dialogue in dialogues]

@@ -7,10 +7,12 @@
     python interact.py --self-play --talks 200                  many such talks, made together, for detect.py
     python interact.py --self-play --talks 20 --api FILE        ... the partner is a program behind an API (docs/api.md)
     python interact.py --teach                                  judge the replies that the model is least sure of
+    python interact.py --teach --nli MODEL                      ... first those that contradict a fact (docs/talk.md)
     echo "hi ! how are you ?" | python interact.py --random-persona
     python interact.py --export FOLDER [--only-flagged]         recorded talks -> text for preprocess_dataset.py
     python interact.py --export FOLDER --source self-play       ... talks of the model with itself
     python interact.py --export --publish FOLDER --study NAME   ... of a study -> a database for others, without names
+    python interact.py --export --publish FOLDER --license FILE ... with its license, and your reasons, in the card
     python interact.py --stats                                  count the recorded talks and flags
     python interact.py --delete-talk ID                         ... or --delete-participant KEY: delete recorded talks
 
@@ -32,7 +34,7 @@ from pathlib import Path
 
 from personagpt.errors import RunError, UserError
 from personagpt.model.api_settings import Api, read_api
-from personagpt.model.folders import find_model
+from personagpt.model.folders import find_classifier, find_model
 from personagpt.model.sampling import RANGES, Sampling
 from personagpt.output import say, warn
 from personagpt.records.database import Recordings
@@ -46,12 +48,13 @@ from personagpt.records.export import (
     settings_to_train,
     with_corrections,
 )
-from personagpt.records.publishing import publish, without_private
+from personagpt.records.publishing import publish, read_license, without_private
 from personagpt.records.statistics import statistics
 from personagpt.records.talks import STUDY, Talk
 from personagpt.sequences.goals import Goal, read_goals
 from personagpt.settings import Settings, read_settings
 from personagpt.signals import importing
+from personagpt.talking.places import places, read_material
 from personagpt.talking.terminal import typed_lines
 from personagpt.text.convai2 import read_corpus
 from personagpt.text.persona_file import read_persona_file
@@ -81,8 +84,10 @@ class Options:
     talks: int | None
     api: Path | None
     teach: bool
+    nli: str | None
     export: str | None  # a folder; empty if --publish names the folder
     publish: Path | None
+    license: Path | None
     study: str | None
     source: list[str] | None
     only_flagged: bool
@@ -114,6 +119,7 @@ def command_line(arguments: list[str] | None = None) -> Options:
     add("--talks", metavar="N", type=int, help="... N talks between personas of the validation text, not printed")
     add("--api", metavar="FILE", type=Path, help="... the partner is a program behind an API, as this file names it")
     add("--teach", action="store_true", help="judge replies: those that the model is least sure of come first")
+    add("--nli", metavar="MODEL", help="... before them those that contradict a fact, by this NLI classifier")
     records = parser.add_mutually_exclusive_group()
     write = "write the recorded talks: ConvAI2 text, JSON, flags"
     records.add_argument("--export", metavar="FOLDER", nargs="?", const="", help=write)
@@ -121,6 +127,7 @@ def command_line(arguments: list[str] | None = None) -> Options:
     records.add_argument("--delete-talk", metavar="ID", action="append", help="delete a recorded talk; repeat it")
     records.add_argument("--delete-participant", metavar="KEY", help="delete all talks of a participant")
     add("--publish", metavar="FOLDER", type=Path, help="... for others: without keys, times and paths, with a card")
+    add("--license", metavar="FILE", type=Path, help="... its license and the reasons, for the card (docs/study.md)")
     source = "... only talks from here: self-play, interact.py, app.py, study:NAME; repeat it (people's talks)"
     add("--study", metavar="NAME", help="... only talks of this study")
     add("--source", metavar="SOURCE", action="append", help=source)
@@ -150,8 +157,10 @@ def check_options(options: Options) -> None:
             not options.teach or not (facts_given or options.random_persona or options.self_play),
             "without a persona and --self-play: it asks about personas of the validation text and recorded talks",
         ),
+        ("nli", options.nli is None or options.teach, "used together with --teach"),
         ("seed", options.seed is None or 0 <= options.seed < 2**62, "0 or more, below 2**62"),
         ("publish", not options.publish or options.export == "", "--export --publish FOLDER, with this folder only"),
+        ("license", options.publish or not options.license, "used together with --publish"),
         ("study", options.export is not None or not options.study, "used together with --export"),
         ("study", not (options.study and options.source), "used without --source, which chooses the talks, too"),
         ("source", options.export is not None or not options.source, "used together with --export FOLDER"),
@@ -214,7 +223,8 @@ def use_records(options: Options, settings: Settings) -> int:
         talks = with_corrections(choose(recordings.talks(), sources))
         if options.publish:
             talks = talks if sources else without_private(talks)
-            publish(talks, recordings.path.parent, options.publish, options.only_flagged)
+            license = read_license(options.license) if options.license else None
+            publish(talks, recordings.path.parent, options.publish, options.only_flagged, license)
         else:
             export_to_train(talks, options, settings)
     else:
@@ -306,30 +316,27 @@ def talk(
 
 def teach_model(options: Options, settings: Settings, goals: list[Goal]) -> int:
     """Load the model, and ask the person about its replies."""
-    path, recordings = settings.text("valid"), Recordings(settings.save_path / "conversations")
-    corpus, talks = read_corpus(path) if path.is_file() else None, recordings.talks()
-    if corpus is None and not talks:
-        raise UserError(f"{path} not found, and no talk is recorded: --teach asks about personas and talks from there")
+    nli = None if options.nli is None else find_classifier(options.nli)
+    recordings = Recordings(settings.save_path / "conversations")
+    material = read_material(settings, recordings)
     warn("loading ...")
     with importing():
         from personagpt.model.loading import load_trained
+        from personagpt.scoring.nli import load_classifier
         from personagpt.talking.commands import Commands, completions
         from personagpt.talking.session import Session
-        from personagpt.talking.teaching import places, questions_of, teach
+        from personagpt.talking.teaching import questions_of, teach
 
     trained = load_trained(options.model, settings)
     sampling = Sampling(**{name: getattr(options, name) for name in RANGES})
     shown = {"max_history": options.history, "as_typed": options.as_typed}
     session = Session(trained, sampling, options.seed, recordings, options.goal, **shown)
-    found = places(trained, corpus, talks, sampling)
-    if not found:
-        raise UserError(
-            f"{path} has no question, and no recorded talk has a reply to ask about: talk to the model first"
-        )
+    found = places(trained, material, sampling)
+    classifier = None if nli is None else load_classifier(nli)
     try:
         lines = typed_lines(recordings.path.with_name(TYPED), partial(completions, goals))
         commands = Commands(session, goals, partial(known_personas, settings))
-        teach(commands, lines, questions_of(trained, found, sampling, session.goal, session.seed, **shown))
+        teach(commands, lines, questions_of(trained, found, sampling, session.goal, session.seed, classifier, **shown))
     finally:
         say_recorded(recordings, session.recorded)
     return 0

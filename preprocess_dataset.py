@@ -100,10 +100,8 @@ def write_tensors(
         draws[split] = draw
     paths = {split: settings.tensors(split) for split in corpora}
     if preferences:
-        name, made = (
-            settings.preferences,
-            tensor_metadata(file_checksum(Path(settings.preferences)), tokenizer, max_turns, longest),
-        )
+        name = settings.preferences
+        made = tensor_metadata(file_checksum(Path(name)), tokenizer, max_turns, longest)
         tensors["preferences"], held_back = encode_preferences(preferences, encoder, longest, name)
         metadata["preferences"] = made | {"held_back": str(held_back)}
         paths["preferences"] = settings.preference_tensors
@@ -112,14 +110,9 @@ def write_tensors(
         for split, path in paths.items():
             tensors[split].write(stack.enter_context(replacing(path)), metadata[split])
     say("\n".join(summaries))
-    for warning in warnings(corpora["train"], corpora["valid"], draws["train"]):
+    found = [*warnings(corpora["train"], corpora["valid"], draws["train"]), unfamiliar(corpora["train"], encoder)]
+    for warning in filter(None, [*found, unknown_personas(preferences, corpora.values(), settings.preferences)]):
         warn(f"warning: {warning}")
-    for warning in (
-        unfamiliar(corpora["train"], encoder),
-        unknown_personas(preferences, corpora.values(), settings.preferences),
-    ):
-        if warning:
-            warn(f"warning: {warning}")
     say(f"tensors in {settings.save_path}; next: {command('train.py', options.env)}")
     return 0
 

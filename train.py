@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from personagpt.errors import Stopped
 from personagpt.files import check_present
 from personagpt.model.folders import named_model
-from personagpt.output import say
+from personagpt.output import counted, say
 from personagpt.sequences.goals import Goal, read_goals
 from personagpt.settings import Settings, read_settings
 from personagpt.signals import StopSignals, importing
@@ -79,8 +79,8 @@ def train(options: Options, settings: Settings, goals: list[Goal]) -> int:
             check_same_run(state, identity, settings)
             if state.step >= plan.total_steps:
                 draw_stale_plots(settings.save_path / "samples")
-                epochs = counted(state.step / plan.steps.steps_per_epoch, "epoch")
-                say(f"already finished: {counted(state.step, 'step')}, {epochs}")
+                epochs = counted(state.step / plan.steps.steps_per_epoch, "epochs")
+                say(f"already finished: {counted(state.step, 'steps')}, {epochs}")
                 say(closing_words(settings, options.env, state))
                 return 0
             trainer = load_trainer(settings, processes, precision, plan, checkpoint, state)
@@ -125,11 +125,6 @@ def take_steps(plan: RunPlan, trainer: Trainer, recorder: Recorder, stop: StopSi
         if stopped and not is_last:
             line = f"stopped after step {step} of {total_steps} and saved; the same command goes on from there"
             raise Stopped(line, stop.status or 143)
-
-
-def counted(number: float, noun: str) -> str:
-    """Return `number` with its noun: "1 epoch", "1.5 epochs"."""
-    return f"{round(number, 2):.10g} {noun}" + ("s" if number != 1 else "")
 
 
 def closing_words(settings: Settings, env_file: Path, state: RunState) -> str:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from utils import exit_status
 
 import argparse
+import functools
 import random
 import re
 import sys
@@ -49,6 +50,7 @@ def sentences(text: str) -> list[str]:
     return re.split(r"(?<=[.!?]) ", slots)
 
 
+@functools.cache
 def known_sentences() -> set[str]:
     """Return the sentences that are said in the training text."""
     uttered = [said for dialogue in make_sample.read_corpus(make_sample.TRAIN_FILE) for said in dialogue.utterances]

@@ -23,7 +23,7 @@ import torch
 from bench.common import SIZES, Material, Training, prepare, run_steps
 from bench.reference_loop import PAIRS_PER_STEP, dialogue_pairs, train_pairs
 from personagpt.device import autocast
-from personagpt.scoring.metrics import teacher_forced_metrics
+from personagpt.scoring.metrics import figures, teacher_forced
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import read_corpus
@@ -65,7 +65,7 @@ def main() -> int:
         for seed in range(options.seeds):
             for name, train in (("this project", train_ours), ("reference loop", train_reference)):
                 model = train(material, seed, options.epochs)
-                metrics = teacher_forced_metrics(model, valid, material.encoder, autocast("fp32", model.device))
+                metrics = figures(teacher_forced(model, valid, material.encoder, autocast("fp32", model.device)))
                 perplexities.setdefault(name, []).append(metrics["perplexity"])
                 print(f"seed {seed}, {name}: validation perplexity {perplexities[name][-1]:.2f}", flush=True)
         for name, values in perplexities.items():

@@ -37,7 +37,7 @@ from personagpt.model.loading import TrainedModel, draw_model, load_model, load_
 from personagpt.model.sampling import GREEDY, Sampling
 from personagpt.records.database import Recordings
 from personagpt.scoring.identification import identify
-from personagpt.scoring.metrics import teacher_forced_metrics
+from personagpt.scoring.metrics import figures, teacher_forced
 from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.format import Encoder
 from personagpt.settings import read_settings
@@ -90,7 +90,7 @@ def measure_scoring(
     trainer = Trainer(settings, Processes(0, 1, device), precision, model)
     training, scoring = best_of(
         lambda: train_once(trainer, dataset),
-        lambda: teacher_forced_metrics(trained.model, dataset, encoder, trained.autocast),
+        lambda: figures(teacher_forced(trained.model, dataset, encoder, trained.autocast)),
     )
     train, score = tokens / training, 2 * tokens / scoring  # each text is read with true and with exchanged personas
     print(f"train      {train:>10,.0f} tokens/s")

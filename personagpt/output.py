@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 from personagpt.errors import UserError, printable
 
@@ -52,14 +54,25 @@ def warn(text: str) -> None:
         sys.stderr.flush()
 
 
-def counted(count: int, plural: str) -> str:
+def counted(count: float, plural: str) -> str:
     """Return `3 messages of media`, and `1 message of media` for 1. The first word in -s is the plural."""
-    name = re.sub(r"(\w+?)(ies|s)\b", _singular, plural, count=1) if count == 1 else plural
-    return f"{count:,} {name}"
+    if count == 1:
+        plural = re.sub(r"(\w+?)(ies|s)\b", lambda word: word[1] + "y" * (word[2] == "ies"), plural, count=1)
+    return f"{round(count, 2):,.10g} {plural}"
 
 
-def _singular(word: re.Match[str]) -> str:
-    return f"{word[1]}y" if word[0].endswith("ies") else word[1]
+def columns(rows: Iterable[Sequence[object]], narrowest: int = 0) -> list[str]:
+    """Return the lines of a table: the first column to the left, the others to the right, `narrowest` or wider."""
+    first, *others = ([*map(str, column)] for column in zip(*rows, strict=True))
+    cells = [map(str.ljust, first, repeat(max(map(len, first))))]
+    cells += [map(str.rjust, column, repeat(max(narrowest, *map(len, column)))) for column in others]
+    return ["  ".join(row) for row in zip(*cells, strict=True)]
+
+
+def markdown(header: Sequence[object], *rows: Sequence[object]) -> str:
+    """Return a table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
 
 
 def _write(text: str, stream: object) -> None:

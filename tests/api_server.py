@@ -112,5 +112,21 @@ def dripping(handler: Handler) -> None:
         pass
 
 
+def creeping(start: bytes) -> Answer:
+    """Send `start`, and then a byte again and again: of a header or of a chunk's length that never ends."""
+
+    def answer(handler: Handler) -> None:
+        handler.close_connection = True
+        try:
+            handler.wfile.write(start)
+            for _ in range(500):
+                handler.wfile.write(b"0")
+                time.sleep(0.02)
+        except OSError:
+            pass
+
+    return answer
+
+
 def refusing(status: int, message: str, **headers: str) -> Answer:
     return telling(status, {"error": {"message": message, "type": "x"}}, **headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import threading
@@ -22,6 +23,8 @@ from personagpt.settings import VALUE_TYPES
 from tests.helpers import NINE_KEYS, ROOT, SAMPLE, SHARED, Outcome
 from tests.page.served import ServedPage
 
+# As in a script: with its default threshold, Python looks for garbage among the libraries' objects again and again.
+gc.set_threshold(100_000)
 # Time is no reason for a test to fail: the machine may be busy.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")

@@ -226,11 +226,39 @@ def test_a_review_and_its_report_need_no_model(tmp_path, write_settings, run, mo
         (["--review", "--report"], "--report is not for --review, which shows recorded talks: leave it out"),
         (["--order", "random"], "--order needs --review"),
         (["--source", "app.py", "--report"], "--source needs --review"),
+        (["--teach", "--review"], "--review is not for --teach, which asks about single replies: leave it out"),
+        (["--goal", "ask about pets."], "--goal needs --teach"),
+        (["--nli", "m", "--review"], "--nli needs --teach"),
     ],
 )
-def test_options_of_a_review(write_settings, run, options, problem) -> None:
+def test_options_that_do_not_go_together(write_settings, run, options, problem) -> None:
     outcome = run(app.main, "--env", write_settings(), *options)
     assert (outcome.status, outcome.line) == (2, f"error: {problem}")
+
+
+def test_a_teaching_session(settings_file, nli_folder, run, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("personagpt.talking.teaching.POOL", 2)
+
+    def teach(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        thread = threading.Thread(target=uvicorn_run, args=[server, sockets])
+        thread.start()
+        wait_until(lambda: server.started)
+        who = Visitor(SimpleNamespace(port=sockets[0].getsockname()[1]))
+        wait_until(lambda: who.ask("GET", "/api/teach").json["asked"])
+        (asked,) = who.ask("GET", "/api/teach").json["asked"]
+        assert who.ask("POST", "/api/teach/answer", {"id": asked["id"], "text": "I SKI"}).status == 200
+        server.should_exit = True
+        thread.join()
+
+    monkeypatch.setattr(uvicorn.Server, "run", teach)
+    options = "--port", 0, "--teach", "--goal", "ask about pets.", "--nli"
+    wrong = run(app.main, "--env", settings_file, *options, settings_file.parent / "save" / "checkpoint" / "model")
+    assert "expected a classifier of sentence pairs" in wrong.line
+    outcome = run(app.main, "--env", settings_file, *options, nli_folder)
+    assert outcome.status == 0, outcome.err
+    assert outcome.out.startswith("the teaching session is on http://127.0.0.1:")
+    (talk,) = Recordings(tmp_path / "save" / "conversations").talks()
+    assert (talk.source, talk.turns[1].text, talk.turns[1].goal) == ("teach", "I SKI", "ask about pets.")
 
 
 def test_the_report_of_imported_talks(tmp_path, write_settings, run) -> None:

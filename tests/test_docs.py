@@ -29,7 +29,7 @@ OTHERS = {  # options of other programs' commands
     "COPY": {"--chown"},
     "tensorboard": {"--logdir"},
     "curl": set(),
-    "pip": {"--no-cache-dir"},
+    "pip": {"--no-cache-dir", "--no-deps"},
 }
 OTHER_MODULES = {"venv", "pip", "pytest", "transformers"}
 

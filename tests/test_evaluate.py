@@ -13,10 +13,11 @@ import evaluate
 import preprocess_dataset
 from personagpt.files import file_checksum
 from personagpt.model.loading import STATE, load_model
-from personagpt.scoring import evaluation
+from personagpt.records.database import Recordings
+from personagpt.scoring import evaluation, metrics
 from personagpt.scoring.definitions import METRICS
 from personagpt.scoring.entries import Entries
-from personagpt.scoring.metrics import teacher_forced, teacher_forced_metrics
+from personagpt.scoring.metrics import teacher_forced
 from personagpt.scoring.report import DISTRUST
 from personagpt.sequences.dataset import tensor_metadata
 from personagpt.settings import TEXT_NAMES, read_settings
@@ -30,7 +31,7 @@ from tests.sequences.pairs import messages, pair, written
 OPTIONS = {"env": Path(".env"), "generate": 0, "identify": False, "by_turn": False, "out": None}
 OPTIONS |= {"model": None, "text": None, "side": "both", "compare": None}
 OPTIONS |= {"orders": 0, "nli": None, "dnli": None, "failures": None, "runs": None}
-OPTIONS |= {"interview": 0, "ask": None, "api": None, "talks": None, "without_facts": False}
+OPTIONS |= {"interview": 0, "ask": None, "api": None, "talks": None, "without_facts": False, "record": False}
 
 
 @pytest.fixture
@@ -61,7 +62,8 @@ def test_evaluate_prints_and_writes_what_the_functions_compute(
     assert (outcome.status, outcome.err.split("\r")[-1].strip()) == (0, "")
     found = json.loads((tmp_path / "save" / "samples" / "eval.json").read_text())
     text = tmp_path / "data" / "valid_both_original_no_cands.txt"
-    expected = teacher_forced_metrics(tiny_model, dataset_of(text.read_bytes(), encoder, 320), encoder, PLAIN)
+    data = dataset_of(text.read_bytes(), encoder, 320)
+    expected = metrics.figures(teacher_forced(tiny_model, data, encoder, PLAIN))
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
     assert set(found) - set(expected) == {"model", "model_checksum", "text", "text_sha256"}
     assert f"perplexity{found['perplexity']:>15.2f}" in outcome.out
@@ -415,11 +417,18 @@ def test_a_program_behind_an_api_and_recorded_talks_are_interviewed(
     options = ["--env", settings_file, "--text", text, "--out", out, "--interview", 1]
     with serving(streamed("I have two dogs.")) as server:
         (tmp_path / "api.toml").write_text(f'url = "{server.url}"\napi_model = "large-1"\n')
-        outcome = run(evaluate.main, *options, "--ask", "fixed", "--api", tmp_path / "api.toml")
+        outcome = run(evaluate.main, *options, "--ask", "fixed", "--api", tmp_path / "api.toml", "--record")
     assert outcome.status == 0
     assert len(server.requests) == 1 + 4  # a check before the model is loaded, and each of four personas
     systems = {request["messages"][0]["content"] for request in server.requests[1:]}
     assert systems == {"i have two dogs.\ni work as a nurse.", "i like rap music .", "i am old.", "i play the banjo."}
+    recorded = Recordings(tmp_path / "save" / "conversations").talks()
+    assert {tuple(talk.persona) for talk in recorded} == {tuple(system.split("\n")) for system in systems}
+    for talk in recorded:
+        assert (talk.source, talk.partner, talk.partner_persona) == ("self-play:interview", "partner", [])
+        assert [(turn.speaker, turn.goal) for turn in talk.turns] == [("partner", "ask about a."), ("model", None)]
+        assert talk.model == f"api://127.0.0.1:{server.server_port}/large-1"
+        assert talk.sampling["partner"]["model"].startswith("model-")
     with serving(refusing(401, "no")) as server:
         (tmp_path / "api.toml").write_text(f'url = "{server.url}"\napi_model = "large-1"\n')
         outcome = run(evaluate.main, *options, "--api", tmp_path / "api.toml")
@@ -458,20 +467,32 @@ def test_models_of_different_vocabularies_compare_by_words(run, settings_file, t
     assert re.search(r"^perplexity +[\d.]+ +[\d.]+$", outcome.out, re.MULTILINE)
 
 
-def test_a_program_behind_an_api(run, settings_file, tmp_path, text, monkeypatch) -> None:
+def test_a_program_behind_an_api(run, settings_file, tmp_path, text, nli_folder, monkeypatch) -> None:
     monkeypatch.setenv("TEST_KEY", KEY)
+    monkeypatch.setattr("personagpt.model.api.TOGETHER", 1)
     file = tmp_path / "large.toml"
-    options = "--env", settings_file, "--api", file, "--text", text, "--generate", 3, "--by-turn"
+    options = "--env", settings_file, "--api", file, "--text", text, "--generate", 2, "--by-turn"
     with serving(streamed("i like rap music")) as server:
         file.write_text(f'url = "{server.url}"\napi_model = "m"\nkey_env = "TEST_KEY"\n')
         outcome = run(evaluate.main, *options)
-        server.answers = [refusing(404, "no such model")]
+        server.answers = [streamed("ok"), streamed("i like rap music"), refusing(404, "no such model")]
         failed = run(evaluate.main, *options)
+        (kept,) = (tmp_path / "save" / "samples").glob("replies-*.jsonl")
+        assert KEY not in kept.read_text()
+        server.answers = [streamed("i am old")]
+        server.requests.clear()
+        more = run(evaluate.main, *options, "--nli", nli_folder)
+        asked = len(server.requests)
         monkeypatch.delenv("TEST_KEY")
         keyless = run(evaluate.main, *options)
     assert (outcome.status, outcome.err.split("\r")[-1].strip()) == (0, "")
+    # The second run asks for a check and for the reply that the first run has not got.
+    assert (more.status, asked, kept.exists()) == (0, 2, False)
+    assert "going on with 1 kept reply of a run that did not end" in more.out
     written = (tmp_path / "save" / "samples" / "eval-api-large-cands.json").read_text()
     figures = json.loads(written)
+    assert (figures["nli"], figures["nli_replies"]) == (str(nli_folder), 2)
+    assert -1 <= figures["c_score_pair"] <= 1
     assert figures["model"] == f"api://127.0.0.1:{server.server_port}/m"
     assert {"word_f1", "bleu_4", "generated", "prompt_sha256", "by_turn"} <= figures.keys()
     assert KEY not in written + outcome.out

@@ -138,6 +138,8 @@ def test_personas_from_everywhere(chat, recorded, tmp_path, sample) -> None:
         (["--self-play", "--api", "x.toml"], "x.toml: cannot read it: No such file"),
         (["--teach", "--random-persona"], "--teach: expected without a persona and --self-play: it asks about"),
         (["--teach", "--persona", "i ski."], "--teach: expected without a persona"),
+        (["--nli", "m"], "--nli m: expected used together with --teach"),
+        (["--teach", "--nli", "./nowhere"], "--nli ./nowhere: there is no such folder"),
         (["--model", "./nowhere"], "there is no such folder"),
         ([], "an empty persona: type at least one fact"),
     ],
@@ -216,10 +218,10 @@ def test_many_self_plays(chat, recorded, tmp_path, monkeypatch) -> None:
     assert [talk.texts for talk in recorded()[3:]] == [talk.texts for talk in talks]
 
 
-def test_a_person_teaches(chat, recorded, tmp_path, monkeypatch) -> None:
+def test_a_person_teaches(chat, recorded, tmp_path, nli_folder, monkeypatch) -> None:
     monkeypatch.setattr("personagpt.talking.teaching.POOL", 4)
     monkeypatch.setattr("personagpt.talking.teaching.ASKED", 2)
-    options = "--teach", "--seed", 3, "--max-new-tokens", 6, "--goal", "ask about pets."
+    options = "--teach", "--seed", 3, "--max-new-tokens", 6, "--goal", "ask about pets.", "--nli", nli_folder
     outcome = chat("\nI have two dogs\n/quit\n", *options)
     assert outcome.status == 0, outcome.err
     assert "[+-] 2 asked, 50% accepted, of the last 2 50%\n" in outcome.out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tqdm import tqdm
 
-from personagpt.output import counted, is_first_process, say, warn
+from personagpt.output import columns, counted, is_first_process, markdown, say, warn
 from tests.helpers import be_process
 
 
@@ -48,3 +48,11 @@ def test_one_is_no_plural(plural: str, singular: str) -> None:
     assert counted(1, plural) == f"1 {singular}"
     assert counted(1_200, plural) == f"1,200 {plural}"
     assert counted(0, plural) == f"0 {plural}"
+    assert counted(1.5, plural) == f"1.5 {plural}"
+
+
+def test_tables() -> None:
+    rows = [["name", "A", "B"], ["x", 1, "12345678901"]]
+    assert columns(rows, 10) == ["name           A            B", "x              1  12345678901"]
+    assert columns(rows) == ["name  A            B", "x     1  12345678901"]
+    assert markdown(*rows) == "| name | A | B |\n| --- | --- | --- |\n| x | 1 | 12345678901 |"

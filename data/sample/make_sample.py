@@ -18,6 +18,7 @@ questions in a corpus, and `value_of` and `with_value` read and change a persona
 """
 
 import argparse
+import functools
 import itertools
 import random
 import re
@@ -213,6 +214,7 @@ def read_corpus(path: Path) -> list[Dialogue]:
     return dialogues
 
 
+@functools.cache
 def match_fact(fact: str) -> tuple[str, str, str] | None:
     """Return the kind of a fact, its phrasing (an entry of `FACT_KINDS[kind].facts`) and its value, None if unknown."""
     for kind, table in FACT_KINDS.items():

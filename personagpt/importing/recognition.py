@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from personagpt.errors import UserError, shorten
+from personagpt.files import read_bytes
 from personagpt.importing.layouts.columns import Mapping, nearest_mapping, read_columns, written
-from personagpt.importing.sources import Source, read_source
-from personagpt.importing.table import LAYOUTS
+from personagpt.importing.sources import Source
+from personagpt.importing.table import LAYOUTS, read
 from personagpt.importing.talks import ImportedTalk, RecordError
 
 MOST_NAMED = 12  # columns or keys in a message
@@ -23,12 +24,11 @@ def read_talks(path: Path, wanted: str | None, mapping: Mapping | None, left_out
     `wanted` names the layout, `mapping` the columns of a table or keys of JSON; without either the content tells the
     layout. Raises UserError where the file cannot be read, now or while the talks are read.
     """
-    source = read_source(path)
+    source = Source(str(path), read_bytes(path))
     if mapping:
         return f"columns ({written(mapping)})", read_columns(source, mapping, left_out)
     name = wanted or recognise(source)
-    layout = LAYOUTS[name]
-    talks = layout.read(source, left_out)
+    talks = read(name, source, left_out)
     return f"columns ({written(nearest_mapping(source))})" if name == "columns" else name, talks
 
 

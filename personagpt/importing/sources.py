@@ -12,11 +12,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from personagpt.errors import UserError
-from personagpt.files import read_bytes
 from personagpt.importing.talks import Record
 
 PARTS = {"train": "train", "valid": "valid", "validation": "valid", "dev": "valid", "test": "test"}
@@ -169,11 +167,6 @@ class Source:
                 plain = csv.reader(io.StringIO(self.text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
                 return [row for row in plain if row][1:]
             raise UserError(f"{self.name}: line {reader.line_num}: not CSV from there on: {error}") from None
-
-
-def read_source(path: Path) -> Source:
-    """Read the file at `path`. Raises UserError where it cannot be read or is no text."""
-    return Source(str(path), read_bytes(path))
 
 
 def _way_on(data: bytes) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from itertools import pairwise
 
@@ -131,9 +131,7 @@ def any_seconds(written: Sequence[str]) -> list[float | None]:
 
 
 COMPILED = re.compile(STAMP, re.IGNORECASE)
-ISO = re.compile(
-    r"(?P<day>\d{4}-\d\d-\d\d)[T ](?P<clock>\d\d:\d\d(?::\d\d)?)(?:\.\d+)?(?P<zone>Z|[+-]\d\d:\d\d)?", re.ASCII
-)
+ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 
 
 def iso_seconds(text: object) -> float | None:
@@ -141,12 +139,11 @@ def iso_seconds(text: object) -> float | None:
 
     Parts of a second are dropped. A time without a zone is taken for one of Greenwich.
     """
-    parts = ISO.fullmatch(text) if isinstance(text, str) else None
-    if not parts:
+    if not isinstance(text, str) or not ISO.fullmatch(text):
         return None
-    zone = "+00:00" if parts["zone"] in (None, "Z") else parts["zone"]
     try:
-        return datetime.fromisoformat(f"{parts['day']}T{parts['clock']}{zone}").timestamp()
+        moment = datetime.fromisoformat(text).replace(microsecond=0)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
 

@@ -68,12 +68,11 @@ def mend_talk(talk: ImportedTalk, left_out: Counter[str]) -> ImportedTalk:
         if not text or text == SILENCE:
             raise RecordError(f"utterance {number} is {text or 'empty'}")
         turns.append(replace(turn, text=text, speaker=mend(turn.speaker, "a name")))
-    facts = {mend(who, "a name"): mend_facts(lines) for who, lines in talk.facts.items()}
+    facts = {
+        mend(who, "a name"): [fact for line in lines if (fact := mend(line, "a fact"))]
+        for who, lines in talk.facts.items()
+    }
     return replace(talk, turns=turns, facts=facts)
-
-
-def mend_facts(lines: Iterable[str]) -> list[str]:
-    return [text for fact in lines if (text := mend(fact, "a fact"))]
 
 
 def is_paragraph(facts: list[str]) -> bool:

@@ -9,6 +9,9 @@ from typing import Any
 
 from personagpt.errors import shorten
 
+SPEAKERS = ("first speaker", "second speaker")  # where a file does not name them
+PERSON, PROGRAM = "person", "program"  # of an Encounter
+
 
 class RecordError(Exception):
     """A record that is no dialogue. The message is the reason; `place` is where the record stands in its file."""
@@ -40,10 +43,8 @@ class ImportedTurn:
 
 @dataclass(frozen=True, slots=True)
 class Encounter:
-    """What a file says about a talk between a person and a program, beside the words."""
+    """What a file says beside the words about a talk between a person and a program, PERSON and PROGRAM."""
 
-    person: str  # the person's name as a speaker
-    program: str  # the program's name as a speaker
     model: str | None  # which program it was, if the file tells
     participant: str | None  # which person it was, if the file tells
     started: datetime.datetime | None  # when the first message was sent
@@ -70,12 +71,13 @@ class ImportedTalk:
 
 
 def parse_each(
-    records: Iterable[Record], parse: Callable[[Record], ImportedTalk]
+    records: Iterable[Record], parse: Callable[[Record], ImportedTalk | None]
 ) -> Iterator[ImportedTalk | RecordError]:
-    """Yield the talk of each record, or why the record has none."""
+    """Yield the talk of each record, or why the record has none. A record of which `parse` returns None is left out."""
     for record in records:
         try:
-            yield parse(record)
+            if talk := parse(record):
+                yield talk
         except RecordError as error:
             yield RecordError(str(error), record.place)
 

@@ -20,12 +20,14 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import httpx2
 
 from personagpt.errors import UserError, printable
+from personagpt.model.api_kept import KeptReplies
 from personagpt.model.api_settings import PATH, Api, Drawing
 
 TRIES = 5
@@ -58,11 +60,13 @@ class Fault(Exception):
 class ApiProgram:
     """A program behind an API. Threads may share it."""
 
-    def __init__(self, api: Api) -> None:
-        """Raises UserError where the environment has no key of this name, or the network's settings cannot be used."""
+    def __init__(self, api: Api, kept: KeptReplies | None = None) -> None:
+        """`kept` is for `replies`. Raises UserError where the environment has no key of this name, or the network's
+        settings cannot be used."""
         key = api.key()
-        self.api, self._key = api, key
+        self.api, self.kept, self._key = api, kept, key
         self._closed = threading.Event()
+        self._waiting: set[Future[str]] = set()  # requests under way
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
         try:
             limits = httpx2.Limits(max_connections=None)
@@ -85,13 +89,12 @@ class ApiProgram:
         no utterance the program opens the talk. `drawing` takes the place of the API's own. `patience` is in seconds,
         for all tries together. Raises ApiError.
         """
-        messages, end = self.api.messages(facts, history), time.monotonic() + patience
-        drawing, common = drawing or self.api.drawing, {"model": self.api.api_model, "messages": messages}
+        end = time.monotonic() + patience
         for attempt in range(tries):
             # Another try has another seed, or it would give the same empty reply.
-            drawn = drawing.fields(None if seed is None else (seed + attempt) % 2**31)
+            drawn = None if seed is None else (seed + attempt) % 2**31
             try:
-                return self._try(common | {"stream": True} | drawn, end)
+                return self._try(self._body(facts, history, drawing, drawn), end)
             except Fault as fault:
                 last = fault
             wait = last.wait if last.wait is not None else 2.0**attempt * random.uniform(1.0, 1.25)
@@ -109,20 +112,25 @@ class ApiProgram:
     ) -> Iterator[str]:
         """Yield the reply to each pair of facts and history, in order. Empty replies are empty. Raises ApiError.
 
-        TOGETHER replies are asked for at once.
+        TOGETHER replies are asked for at once, but for kept ones.
         """
 
         def ask(pair: Asked) -> str:
             try:
-                return self.reply(*pair, drawing, seed)
+                if self.kept is None:
+                    return self.reply(*pair, drawing, seed)
+                return self.kept.reply_to(self._body(*pair, drawing, seed), lambda: self.reply(*pair, drawing, seed))
             except EmptyReply:
                 return ""
 
         pool = ThreadPoolExecutor(TOGETHER)
         try:
             yield from pool.map(ask, asked)
-        except BaseException:
+        except ApiError as error:
             self.close()  # or the other replies would hold up the end of the script
+            raise ApiError(f"{error}{self.kept.hint if self.kept else ''}") from None
+        except BaseException:
+            self.close()
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -130,21 +138,53 @@ class ApiProgram:
     def check(self) -> None:
         """Ask for a short reply once, so that a mistake is told before anybody waits. Raises ApiError."""
         try:
-            self.reply(["i like tea."], ["hi !"], Drawing(max_new_tokens=16), tries=1)
+            self.reply(["i like tea."], ["hi !"], Drawing(max_new_tokens=16), patience=2 * SILENT_SECONDS, tries=1)
         except EmptyReply:
             return  # of a model that thinks first, 16 tokens show nothing
 
     def close(self) -> None:
-        """End the waits between tries, and the connections."""
+        """End the waits for replies and between tries, and the connections."""
         self._closed.set()
+        for future in list(self._waiting):
+            _settle(future, Fault("the request was ended", passes=False))
         self._client.close()
 
     def _closes_within(self, seconds: float) -> bool:
         """Wait, and return whether the program was closed meanwhile."""
         return self._closed.wait(seconds)
 
+    def _body(
+        self, facts: Sequence[str], history: Sequence[str], drawing: Drawing | None, seed: int | None
+    ) -> dict[str, Any]:
+        """Return the request for a reply."""
+        asked = {"model": self.api.api_model, "messages": self.api.messages(facts, history), "stream": True}
+        return asked | (drawing or self.api.drawing).fields(seed)
+
     def _try(self, body: dict[str, Any], end: float) -> str:
-        """Return the reply of one request, which ends at `end`, a time of time.monotonic(). Raises Fault."""
+        """Return the reply of one request, which ends at `end`, a time of time.monotonic(). Raises Fault.
+
+        The request has a thread of its own, because the library's time-outs are for each read: a name server without an
+        answer, or a server that sends its header byte by byte, would hold up the caller for ever.
+        """
+        future: Future[str] = Future()
+
+        def request() -> None:
+            try:
+                _settle(future, self._request(body, end))
+            except Exception as error:
+                _settle(future, error)
+
+        self._waiting.add(future)
+        threading.Thread(target=request, name="request", daemon=True).start()
+        try:
+            return future.result(max(0.0, end - time.monotonic()))
+        except TimeoutError:
+            raise Fault("no whole answer in time", passes=False) from None
+        finally:
+            self._waiting.discard(future)
+
+    def _request(self, body: dict[str, Any], end: float) -> str:
+        """Return the reply of one request. Raises Fault."""
         try:
             left = max(0.001, end - time.monotonic())
             timeout = httpx2.Timeout(min(SILENT_SECONDS, left), connect=min(CONNECT_SECONDS, left))
@@ -153,7 +193,7 @@ class ApiProgram:
                 if answer.status_code != 200:
                     answer.read()
                     raise self._refusal(answer)
-                text = as_utterance(_read_reply(answer))
+                text = self._without_key(as_utterance(_read_reply(answer)))
         except httpx2.HTTPError as error:
             raise _connection_fault(error) from None
         except (httpx2.StreamError, httpx2.InvalidURL, RuntimeError) as error:  # RuntimeError: closed meanwhile
@@ -181,12 +221,24 @@ class ApiProgram:
         return Fault(f"the request is refused (HTTP {status}){note}", passes=False)
 
     def _line(self, problem: str) -> str:
-        line = printable(f"{self.api.host}, model {self.api.api_model}: {problem}")
-        return line if self._key is None else line.replace(self._key, "***")
+        return self._without_key(printable(f"{self.api.host}, model {self.api.api_model}: {problem}"))
+
+    def _without_key(self, text: str) -> str:
+        """Return a text in which a server may have repeated the key."""
+        return text if self._key is None else text.replace(self._key, "***")
+
+
+def _settle(future: Future[str], outcome: str | Exception) -> None:
+    """Give a request its reply or its error, unless it has got one before."""
+    with suppress(InvalidStateError):
+        if isinstance(outcome, str):
+            future.set_result(outcome)
+        else:
+            future.set_exception(outcome)
 
 
 class _Limited(httpx2.SyncByteStream):
-    """The bytes of an answer until `end`, and no more than MOST_BYTES: a server that drips would hold us for ever."""
+    """The bytes of an answer until `end`, and no more than MOST_BYTES, so that the thread of a request ends."""
 
     def __init__(self, stream: httpx2.SyncByteStream, end: float) -> None:
         self.stream, self.end = stream, end

@@ -7,6 +7,7 @@ for (reply,) in stream_replies(model, encoder, [request], autocast):
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -203,8 +204,11 @@ def generate_replies(
     requests: list[ReplyRequest],
     autocast: AbstractContextManager,
     title: str = "",
+    stop: threading.Event | None = None,
 ) -> list[str]:
     """Return the texts of the replies, made in batches of similar length; a `title` shows a progress bar.
+
+    As soon as another thread sets `stop`, no further batch is made, and the texts that are left stay empty.
 
     In float32 a batch gives the same replies as one request at a time. In half precision a few replies differ, because
     products of other shapes round differently, which decides between two tokens that are almost equally likely.
@@ -214,6 +218,8 @@ def generate_replies(
     size = REPLIES_PER_BATCH[model.device.type]
     with tqdm(total=len(requests), desc=title, unit="reply", leave=False, disable=None if title else True) as bar:
         for batch in (order[start : start + size] for start in range(0, len(order), size)):
+            if stop and stop.is_set():
+                break
             *_, replies = stream_replies(model, encoder, [requests[index] for index in batch], autocast)
             for index, reply in zip(batch, replies, strict=True):
                 texts[index] = reply.text

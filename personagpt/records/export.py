@@ -17,7 +17,7 @@ from personagpt.files import write_atomically
 from personagpt.output import say
 from personagpt.records.preferences import FEEDBACK, PAIRS, preference_lines
 from personagpt.records.statistics import count_flags
-from personagpt.records.talks import DELETED, IMPORTED, TEACH, Talk, branches_of, is_imported
+from personagpt.records.talks import DELETED, IMPORTED, INTERVIEW, SELF_PLAY, TEACH, Talk, branches_of, is_imported
 from personagpt.settings import TEXT_NAMES, Settings
 from personagpt.text.convai2 import Dialogue, is_writable, read_corpus, write_corpus
 from personagpt.text.words import one_line
@@ -28,7 +28,6 @@ OLD_PER_TALK, OLD_LEAST = 20, 500  # dialogues of the old training text for each
 # became worse on its old validation text, with the old training text alone, too; docs/talk.md has the figures.
 SLOWER = 60
 EPOCHS = 1
-SELF_PLAY = "self-play"  # what `--source` calls the talks of a model with itself, whichever program recorded them
 FLAG_TABLE, LINES = "flags.csv", "talks.jsonl"
 NAMES = (*TEXT_NAMES.values(), FLAG_TABLE, LINES, PAIRS, FEEDBACK)
 
@@ -49,11 +48,11 @@ def choose(talks: list[Talk], sources: list[str] | None) -> list[Talk]:
     """
     counts = Counter(map(_source, talks))
     if sources is None:
-        if counts[SELF_PLAY]:
-            say(f"left out: {counts[SELF_PLAY]} talks of the model with itself; --source {SELF_PLAY} exports them")
+        if own := counts[SELF_PLAY] + counts[INTERVIEW]:
+            say(f"left out: {own} talks of the model with itself; --source {SELF_PLAY} exports them")
         if imported := sum(map(is_imported, talks)):
             say(f"left out: {imported} imported talks with other programs; --source {IMPORTED} exports them")
-        return [talk for talk in talks if _source(talk) != SELF_PLAY and not is_imported(talk)]
+        return [talk for talk in talks if talk.partner != "partner" and not is_imported(talk)]
     for wanted in sources:
         if not any(_is_from(talk, wanted) for talk in talks):
             known = ", ".join(f"{source} ({count} talks)" for source, count in counts.most_common()) or "none"
@@ -62,7 +61,8 @@ def choose(talks: list[Talk], sources: list[str] | None) -> list[Talk]:
 
 
 def _source(talk: Talk) -> str:
-    return SELF_PLAY if talk.partner == "partner" else talk.source
+    """Return the source of a talk. A single self-play has the source of its script."""
+    return SELF_PLAY if talk.partner == "partner" and talk.source != INTERVIEW else talk.source
 
 
 def _is_from(talk: Talk, wanted: str) -> bool:

@@ -12,22 +12,28 @@ from dataclasses import replace
 from pathlib import Path
 
 from personagpt.errors import UserError
-from personagpt.files import write_atomically
-from personagpt.output import say
+from personagpt.files import read_text, write_atomically
+from personagpt.output import markdown, say
 from personagpt.records.consents import kept_consents
 from personagpt.records.export import export
-from personagpt.records.talks import FLAGS, STUDY, Talk, new_id, public_model, talks_by_study
+from personagpt.records.talks import FLAGS, INTERVIEW, SELF_PLAY, STUDY, Talk, new_id, public_model, talks_by_study
 
 CARD = "README.md"
 TEMPLATE = Path(__file__).with_name("published_card.md")
-OWN = ("interact.py", "self-play")  # the sources of the operator's own talks
+OF_PROGRAMS = Path(__file__).with_name("published_card_programs.md")  # where no person took part
+CHOOSE = """\
+# license: choose one and write it here, such as cc-by-4.0 (https://huggingface.co/docs/hub/repositories-licenses)
+# language: write the codes of the talks' languages here, such as en"""
+OWN = ("interact.py", SELF_PLAY, INTERVIEW)  # the sources of the operator's own talks
 SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K"}  # the hub's names of sizes
 
 
-def publish(talks: list[Talk], folder: Path, target: Path, only_flagged: bool) -> None:
+def publish(
+    talks: list[Talk], folder: Path, target: Path, only_flagged: bool, license: tuple[str, str] | None = None
+) -> None:
     """Write the talks of the recordings in `folder` into the folder `target`, as export does, and a dataset card.
 
-    Raises UserError if no talk may be published, or if files are in the way.
+    `license` comes from `read_license`. Raises UserError if no talk may be published, or if files are in the way.
     """
     if (target / CARD).exists():
         raise UserError(f"{target / CARD}: there already, and not overwritten; publish into another folder")
@@ -40,8 +46,20 @@ def publish(talks: list[Talk], folder: Path, target: Path, only_flagged: bool) -
         say(f"left out, because nobody asked the people who talked: {counts}")
     published = anonymous([talk for talk in allowed if talk.flags or not only_flagged])
     export(published, target, only_flagged)
-    write_atomically(target / CARD, card(published, folder, only_flagged))
-    say(f"the card: {target / CARD}; before you share the folder, choose a license there, and read the talks")
+    write_atomically(target / CARD, card(published, folder, only_flagged, license))
+    todo = "" if license else "choose a license there, and "
+    say(f"the card: {target / CARD}; before you share the folder, {todo}read the talks")
+
+
+def read_license(path: Path) -> tuple[str, str]:
+    """Return the metadata and the words of a file about the license of the talks: lines, an empty line, a text.
+
+    Raises UserError where the file begins with no `license: NAME`, or says nothing after it.
+    """
+    metadata, _, words = read_text(path).strip().partition("\n\n")
+    if not metadata.startswith("license: ") or not words.strip():
+        raise UserError(f"--license {path}: expected a first line such as license: mit, an empty line, and the reasons")
+    return metadata, words.strip()
 
 
 def without_private(talks: list[Talk]) -> list[Talk]:
@@ -76,11 +94,14 @@ def _day(time: str) -> str:
     return time[: len("2026-01-01")]
 
 
-def card(talks: list[Talk], folder: Path, only_flagged: bool) -> str:
+def card(talks: list[Talk], folder: Path, only_flagged: bool, license: tuple[str, str] | None = None) -> str:
     """Return the README.md of published talks: metadata for the hub, and a description for readers."""
+    metadata, words = license or (CHOOSE, "")
+    template = OF_PROGRAMS if all(talk.partner == "partner" for talk in talks) else TEMPLATE
     turns = [turn for talk in talks for turn in talk.turns]
     sources = Counter(talk.source for talk in talks).most_common()
     models = Counter((talk.model, talk.model_checksum) for talk in talks if talk.model).most_common()
+    of_model = Counter((talk.source, talk.model) for talk in talks)
     ratings = Counter(question for talk in talks for question in talk.ratings).most_common()
     flags = Counter(flag.kind for talk in talks for flag in talk.flags).most_common()
     counts = [
@@ -92,14 +113,17 @@ def card(talks: list[Talk], folder: Path, only_flagged: bool) -> str:
         *((f"talks with `{question}`", count) for question, count in ratings),
         *((f"flags `{kind}`", count) for kind, count in flags),
     ]
-    return TEMPLATE.read_text("utf-8").format(
+    return template.read_text("utf-8").format(
+        metadata=metadata,
+        license=words or "(PUT HERE WHY YOU MAY GIVE THE TALKS AWAY, AND UNDER WHICH LICENSE.)",
         size=next((name for most, name in SIZES.items() if len(talks) < most), "100K<n<1M"),
         extent="whole" if only_flagged else "up to its\nfirst flagged reply",
         days=f"{talks[0].started} to {talks[-1].started}",
-        sources=_table(("source", "talks"), sources),
-        models=_table(("model", "checksum", "talks"), [(*model, count) for model, count in models]),
+        sources=markdown(("source", "talks"), *sources),
+        models=markdown(("model", "checksum", "talks"), *((*model, count) for model, count in models)),
+        by_model=markdown(("source", "model", "talks"), *((*pair, count) for pair, count in sorted(of_model.items()))),
         consent=_consent(sorted(talks_by_study(talks)), folder),
-        counts=_table(("what", "how many"), counts),
+        counts=markdown(("what", "how many"), *counts),
         kinds=", ".join(f"`{kind}` ({meaning})" for kind, meaning in FLAGS.items()),
     )
 
@@ -113,8 +137,3 @@ def _consent(studies: list[str], folder: Path) -> str:
         parts.append(f"Participants of the study `{study}` agreed to this first:")
         parts += ["\n".join(f"    {line}".rstrip() for line in text.splitlines()) for text in texts]
     return "\n\n".join(parts) or "No talk of a study is among them."
-
-
-def _table(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
-    cells = [header, ("---",) * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in cells)

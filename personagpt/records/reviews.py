@@ -26,6 +26,7 @@ class Review:
     finished: str | None = None
     closed: bool = False
     labels: dict[int, set[str]] = field(default_factory=dict)  # kinds by turn
+    notes: dict[int, str] = field(default_factory=dict)  # by turn, of turns with labels
 
 
 class Reviews:
@@ -51,15 +52,18 @@ class Reviews:
                 (talk, reviewer, ordering, now()),
             )
 
-    def label(self, talk: str, reviewer: str, turn: int, kinds: Iterable[str]) -> bool:
-        """Let `kinds` be the reviewer's labels on a turn. Return False where the review is not under way."""
+    def label(self, talk: str, reviewer: str, turn: int, kinds: Iterable[str], note: str = "") -> bool:
+        """Let `kinds` be the reviewer's labels on a turn, with a note. Return False where the review is not under way.
+
+        Without labels there is no note.
+        """
         with self.recordings.transaction() as database:
             under_way = "SELECT 1 FROM reviews WHERE talk = ? AND reviewer = ? AND finished IS NULL"
             if not database.execute(under_way, (talk, reviewer)).fetchone():
                 return False
             database.execute("DELETE FROM labels WHERE talk = ? AND reviewer = ? AND turn = ?", (talk, reviewer, turn))
-            rows = [(talk, reviewer, turn, kind) for kind in dict.fromkeys(kinds)]
-            database.executemany("INSERT INTO labels (talk, reviewer, turn, kind) VALUES (?, ?, ?, ?)", rows)
+            rows = [(talk, reviewer, turn, kind, note) for kind in dict.fromkeys(kinds)]
+            database.executemany("INSERT INTO labels (talk, reviewer, turn, kind, note) VALUES (?, ?, ?, ?, ?)", rows)
         return True
 
     def finish(self, talk: str, reviewer: str) -> bool:
@@ -87,6 +91,9 @@ def _read(database: sqlite3.Connection) -> list[Review]:
     for *values, closed in rows:
         review = Review(*values, closed=bool(closed))
         reviews[review.talk, review.reviewer] = review
-    for talk, reviewer, turn, kind in database.execute("SELECT talk, reviewer, turn, kind FROM labels"):
-        reviews[talk, reviewer].labels.setdefault(turn, set()).add(kind)
+    for talk, reviewer, turn, kind, note in database.execute("SELECT talk, reviewer, turn, kind, note FROM labels"):
+        review = reviews[talk, reviewer]
+        review.labels.setdefault(turn, set()).add(kind)
+        if note:
+            review.notes[turn] = note
     return list(reviews.values())

@@ -8,7 +8,7 @@ from pathlib import Path
 from personagpt.errors import UserError
 from personagpt.records.talks import twin_before_stored
 
-VERSION = 5  # of the schema; the file holds it as user_version
+VERSION = 6  # of the schema; the file holds it as user_version
 
 THUMBS = (  # a reply that was joined from several messages may have several thumbs
     """CREATE TABLE thumbs (
@@ -22,7 +22,7 @@ REVIEWS = (
         started TEXT NOT NULL, finished TEXT, closed INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (talk, reviewer))""",
     """CREATE TABLE labels (
         talk TEXT NOT NULL, reviewer TEXT NOT NULL, turn INTEGER NOT NULL, kind TEXT NOT NULL,
-        PRIMARY KEY (talk, reviewer, turn, kind),
+        note TEXT NOT NULL DEFAULT '', PRIMARY KEY (talk, reviewer, turn, kind),
         FOREIGN KEY (talk, reviewer) REFERENCES reviews (talk, reviewer) ON DELETE CASCADE,
         FOREIGN KEY (talk, turn) REFERENCES turns (talk, turn) ON DELETE CASCADE)""",
     "CREATE INDEX labels_of_turn ON labels (talk, turn)",
@@ -67,6 +67,8 @@ def bring_up_to_date(database: sqlite3.Connection, path: Path) -> None:
             database.execute("ALTER TABLE turns ADD COLUMN chosen INTEGER NOT NULL DEFAULT 0")
         for statement in (*(THUMBS if 0 < version < 4 else ()), *(REVIEWS if 0 < version < 5 else ())):
             database.execute(statement)
+        if version == 5:
+            database.execute("ALTER TABLE labels ADD COLUMN note TEXT NOT NULL DEFAULT ''")
         database.execute(f"PRAGMA user_version = {VERSION}")
 
 

@@ -1,6 +1,8 @@
 """Which recorded talks are reviewed, and in which order. Talks that another reviewer began come first: reviewers.py.
 
     doubt     the talks first about which least is known: nobody has judged them, or the judgements contradict
+    detector  the talks first of which a saved detector says least surely who speaks, a program or a person; talks that
+              it cannot judge come last (detector.py)
     random    every talk is as likely to come first as any other
 
 A judgement of a talk says how bad it is, from 0 to 1: a flag (1), a thumb (1 if it is down), or a rating from 1 to 5
@@ -11,10 +13,11 @@ succession. The doubt is p (1 - p), the largest at one half. Talks of equal doub
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 from personagpt.records.talks import DELETED, SCALES, Talk, branches_of, is_blind, is_scale
 
-ORDERS = ("doubt", "random")
+ORDERS = ("doubt", "detector", "random")
 RATINGS = (*SCALES, "eval_score")  # from 1, bad, to 5
 
 
@@ -42,10 +45,15 @@ def judged_turns(talk: Talk) -> list[int]:
     return [number for number, turn in enumerate(talk.turns) if turn.speaker == speaker and not turn.corrected]
 
 
-def in_order(talks: list[Talk], order: str, seed: int) -> list[Talk]:
-    """Return the talks in an order of ORDERS. The seed decides the random order."""
+def in_order(talks: list[Talk], order: str, seed: int, doubts: Mapping[str, float] | None = None) -> list[Talk]:
+    """Return the talks in an order of ORDERS. The seed decides the random order.
+
+    `doubts` has a detector's doubt by the talk's id, and takes the place of the judgements on record.
+    """
     at_random = sorted(talks, key=lambda talk: hashlib.sha256(f"{seed} {talk.id}".encode()).digest())
-    return at_random if order == "random" else sorted(at_random, key=doubt, reverse=True)
+    if order == "random":
+        return at_random
+    return sorted(at_random, key=doubt if doubts is None else lambda talk: doubts.get(talk.id, -1.0), reverse=True)
 
 
 def doubt(talk: Talk) -> float:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from personagpt.output import columns
 from personagpt.records.reviews import Review
 from personagpt.records.talks import FLAGS, Talk, public_model
 from personagpt.review.agreement import ANY, agreement, finished_by_two, has_label, reviews_by_talk
 from personagpt.review.order import judged_turns
 from personagpt.scoring.bootstrap import PERCENT, RESAMPLES
-from personagpt.study.report import columns, draw_points, shown
+from personagpt.study.report import draw_points, shown
 from personagpt.study.results import Figure, Sample
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 PLACES = 20  # replies of a talk that have a row of their own; later replies share a row
 SAYS = {"reviewed": "reviewers", "flagged": "flags in the talk"}
+ORDERED = {"doubt": "doubt first", "detector": "a detector's doubt first"}
 Rates = dict[str, Figure]  # "reviewed" and "flagged": failures for each 100 replies
 
 
@@ -53,6 +55,7 @@ def review_results(reviews: list[Review], talks: list[Talk], seed: int) -> dict[
         "programs": {name: rates(part, by_talk, sample, ANY) | {"talks": len(part)} for name, part in programs.items()},
         "labels": [
             {"talk": review.talk, "reviewer": names[review.reviewer], "turn": turn, "kinds": sorted(kinds)}
+            | ({"note": review.notes[turn]} if turn in review.notes else {})
             for review in finished
             for turn, kinds in sorted(review.labels.items())
         ],
@@ -86,7 +89,7 @@ def rates(
 
 def review_table(figures: dict[str, Any]) -> str:
     """Return the figures as tables of text."""
-    orders = ", ".join(f"{order} first" if order == "doubt" else order for order in figures["orders"])
+    orders = ", ".join(ORDERED.get(order, order) for order in figures["orders"])
     lines = [
         f"review: {figures['talks']} talks, of which {figures['by_two']} by at least two of {figures['reviewers']} "
         f"reviewers; order: {orders}",
@@ -110,7 +113,7 @@ def review_table(figures: dict[str, Any]) -> str:
         f"In brackets: {figures['percent']} % intervals from {figures['resamples']:,} resamples (seed "
         f"{figures['seed']}): of the participants, and for alpha of the talks."
     )
-    if "doubt" in figures["orders"]:
+    if ORDERED.keys() & figures["orders"].keys():
         lines.append("Talks in doubt came first: until all are read, these rates are not those of all talks.")
     return "\n".join(lines)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 
-from personagpt.page.visitors import Limits, Refused
+from personagpt.page.visitors import Limits, Refused, checked
 from personagpt.records.database import Recordings, TalkDeleted
 from personagpt.records.reviews import Review, Reviews
 from personagpt.records.talks import FLAGS, Talk
@@ -56,9 +56,10 @@ class ReviewPage:
             raise Refused(400, f"the kinds of failure are {', '.join(KINDS)}")
         if type(number) is not int or number not in judged_turns(talk):
             raise Refused(400, "no such reply")
-        if not self.reviews.label(talk.id, reviewer, number, kinds):
+        note = checked(data.get("note") or "", "the note", self.limits.letters, may_be_empty=True)
+        if not self.reviews.label(talk.id, reviewer, number, kinds, note):
             raise Refused(409, "you do not review this talk now")
-        return {"turn": number, "kinds": kinds}
+        return {"turn": number, "kinds": kinds, "note": note}
 
     def finish(self, reviewer: str, data: dict) -> dict:
         """Finish the talk, and return the next."""
@@ -135,6 +136,7 @@ class ReviewPage:
             "persona": talk.persona,
             "turns": [{"judged": number in judged, "text": turn.text} for number, turn in enumerate(talk.turns)],
             "labels": {turn: sorted(kinds) for turn, kinds in review.labels.items()},
+            "notes": review.notes,
         }
 
 

@@ -1,7 +1,7 @@
 """The addresses of the review, in addition to /api/start (page/routes.py).
 
     GET    /api/review            the talk that the reviewer reads now, and how far they are
-    POST   /api/review/ACTION     label {talk, turn, kinds}, finish {talk}, reopen, result
+    POST   /api/review/ACTION     label {talk, turn, kinds, note}, finish {talk}, reopen, result
 
 `finish` and `reopen` answer with the new state, `result` with the agreement and the disagreements.
 """

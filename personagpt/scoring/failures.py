@@ -76,13 +76,13 @@ def failure_contexts(trained: TrainedModel, failures: Failures) -> list[list[int
     """
     most, encoder, contexts = trained.style.max_history if trained.style else 0, trained.encoder, []
     for item, place in zip(failures.items, failures.places, strict=True):
-        longest = max(len(ids) + 1 for ids in encoder.texts(item.replies))
-        room = trained.context_length - max(longest, GREEDY.max_new_tokens)
+        longest = max(GREEDY.max_new_tokens, *(len(ids) + 1 for ids in encoder.texts(item.replies)))
+        room = max(0, trained.context_length - longest)
         utterances = last_utterances(item.utterances, most)
         try:
             contexts.append(encoder.context(item.speaker, item.facts, utterances, room, item.goal))
         except DataError as error:
-            raise TextError(f"{place}: beside the reply, {error}; leave this line out") from None
+            raise TextError(f"{place}: beside a reply of {longest} tokens, {error}; leave this line out") from None
     return contexts
 
 

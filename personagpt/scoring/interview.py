@@ -35,6 +35,7 @@ class Interview:
     own: int  # the partner's persona among them
     goals: list[str] = field(default_factory=list)  # not yet asked, in the order in which they come
     utterances: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)  # the goals of the questions so far
     nll: np.ndarray = field(init=False)  # (P,) of the replies so far under each persona, nats
 
     def __post_init__(self) -> None:
@@ -65,6 +66,8 @@ def interview_figures(
         else:
             interviews = new_interviews(personas, plan, order, seed)
             course = hold(trained, interviews, plan, is_chosen=order == "chosen")
+            if plan.record is not None:
+                plan.record(trained, interviews)
         if not interviews:
             return {}
         own = [interview.own for interview in interviews]
@@ -127,7 +130,9 @@ def hold(trained: TrainedModel, interviews: list[Interview], plan: InterviewPlan
 
 def ask_next(trained: TrainedModel, interviews: list[Interview]) -> list[str]:
     """Return each interview's next question, and take its goal from the list."""
-    return ask(trained, [(interview.utterances, interview.goals.pop(0)) for interview in interviews])
+    for interview in interviews:
+        interview.asked.append(interview.goals.pop(0))
+    return ask(trained, [(interview.utterances, interview.asked[-1]) for interview in interviews])
 
 
 def ask_chosen(trained: TrainedModel, interviews: list[Interview]) -> list[str]:
@@ -151,6 +156,7 @@ def ask_chosen(trained: TrainedModel, interviews: list[Interview]) -> list[str]:
     chosen = [best[state(interview)] for interview in interviews]
     for interview, (_, goal, _) in zip(interviews, chosen, strict=True):
         interview.goals.remove(goal)
+        interview.asked.append(goal)
     return [question for _, _, question in chosen]
 
 

@@ -34,6 +34,7 @@ class InterviewPlan:
     partner: Partner | None = None  # None: the judge's own model
     with_facts: bool = True  # False: the partner is told no persona, so nobody can find it out
     talks: tuple[RecordedTalk, ...] | None = None  # in place of a partner
+    record: Callable[..., None] | None = None  # gets the judge, and the interviews of an order when they are over
 
     def __post_init__(self) -> None:
         if self.talks is None and self.questions > len(self.goals):

@@ -116,13 +116,6 @@ def figures_by_turn(entries: dict[str, Entries]) -> list[dict[str, float]]:
     return rows
 
 
-def teacher_forced_metrics(
-    model: torch.nn.Module, dataset: PersonaChatDataset, encoder: Encoder, autocast: AbstractContextManager
-) -> dict[str, float]:
-    """Return the figures of `teacher_forced`, and the counts of `figures`."""
-    return figures(teacher_forced(model, dataset, encoder, autocast))
-
-
 def teacher_forced(
     model: torch.nn.Module, dataset: PersonaChatDataset, encoder: Encoder, autocast: AbstractContextManager
 ) -> dict[str, Entries]:

@@ -81,6 +81,13 @@ def load_classifier(name: str) -> Classifier:
     return Classifier(name, model.to(pick_device()).eval(), tokenizer)
 
 
+def contradicts_facts(replies: list[str], facts: list[list[str]], classifier: Classifier) -> list[bool]:
+    """Return whether each reply contradicts a fact of its own speaker's `facts`. The premise is the reply."""
+    rows = list(zip(replies, facts, strict=True))
+    scores = classifier.scores([(reply, fact) for reply, known in rows for fact in known])
+    return [any(scores[reply, fact] < 0 for fact in known) for reply, known in rows]
+
+
 def nli_metrics(replies: Replies, classifier: Classifier) -> dict[str, Entries]:
     """Return the entries of `c_score`, `c_score_pair` and `contradicts_self`.
 

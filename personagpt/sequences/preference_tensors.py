@@ -6,21 +6,15 @@ and the metadata says how many of the last items are held back.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
 from personagpt.sequences.batches import Batch
-from personagpt.sequences.dataset import AGAIN, PersonaChatDataset, open_tensors
+from personagpt.sequences.dataset import AGAIN, PersonaChatDataset
 from personagpt.sequences.format import DataError, Encoder
 from personagpt.sequences.preferences import Preference, held_back_personas
 from personagpt.sequences.tensors import Tensors
 from personagpt.text.lines import Mistakes
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 
 def encode_preferences(
@@ -36,11 +30,12 @@ def encode_preferences(
     items = sorted(items, key=lambda item: tuple(item.facts) in held_back)
     for number, item in enumerate(items):
         replies = [[*ids, encoder.eos] for ids in encoder.texts(item.replies)]
-        room = context_length - max(map(len, replies))
+        longest = max(map(len, replies))
+        room = max(0, context_length - longest)
         try:
             context = encoder.context(item.speaker, item.facts, item.utterances, room, item.goal)
         except DataError as error:
-            mistakes.note(item.line, f"beside the reply, {error}")
+            mistakes.note(item.line, f"beside a reply of {longest} tokens, {error}")
             continue
         sequences += [(number, context, reply) for reply in replies]
     mistakes.raise_noted()
@@ -104,19 +99,9 @@ def collate_branches(sequences: list[tuple[np.ndarray, np.ndarray]], pairs: int,
     label_index, targets = [], []
     for (tokens, ((start, end),)), (row, branch, shift) in zip(sequences, places, strict=True):
         reply = slice(start + shift, end - 1 + shift)
-        input_ids[row, :start], input_ids[row, reply], branches[row, reply] = (
-            tokens[:start],
-            tokens[start : end - 1],
-            branch,
-        )
+        input_ids[row, :start], input_ids[row, reply] = tokens[:start], tokens[start : end - 1]
+        branches[row, reply] = branch
         label_index += [row * width + start - 1, *range(row * width + reply.start, row * width + reply.stop)]
         targets.append(tokens[start:end])
     index = np.array(label_index, dtype=np.int64)
     return Batch(*map(torch.from_numpy, (input_ids, index, np.concatenate(targets), branches)))
-
-
-def open_preferences(
-    path: Path, file: Path, tokenizer: PreTrainedTokenizerFast, max_turns: int, context_length: int
-) -> PreferenceData:
-    """Return the items at `path`. Raises DataError where they were not made from `file` and what else is given."""
-    return PreferenceData(open_tensors(path, file, tokenizer, max_turns, context_length))

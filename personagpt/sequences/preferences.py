@@ -21,6 +21,7 @@ from personagpt.errors import UserError, shorten
 from personagpt.files import read_bytes
 from personagpt.text.dialogues import Corpus
 from personagpt.text.lines import Mistakes
+from personagpt.text.words import one_line
 
 SOURCES = ("corrected", "chosen", "flagged")
 HELD_BACK_EVERY = 10  # of the personas every tenth is held back, to be scored and not trained on
@@ -85,7 +86,7 @@ def _parse(number: int, raw: Any) -> Preference:
     if raw["source"] not in SOURCES:
         raise ValueError(f"the source {shorten(raw['source'])}; expected one of {', '.join(SOURCES)}")
     chosen, rejected = _reply(raw, "chosen"), _reply(raw, "rejected")
-    if chosen == rejected:
+    if one_line(chosen) == one_line(rejected):
         raise ValueError("the chosen and the rejected reply are equal; remove the line")
     return Preference(number, facts, utterances, is_first, goal, chosen, rejected)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from personagpt.output import columns
 from personagpt.records.talks import Talk
 from personagpt.scoring.bootstrap import PERCENT, RESAMPLES
-from personagpt.study.report import columns, draw_points, share, shown
+from personagpt.study.report import draw_points, share, shown
 from personagpt.study.results import Figure, Sample, partner_turns
 
 if TYPE_CHECKING:

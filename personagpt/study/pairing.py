@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from personagpt.errors import UserError, shorten
+from personagpt.model.api import ApiProgram
 from personagpt.model.api_settings import Api
 from personagpt.output import warn
 from personagpt.page.api_replies import ApiQueue
@@ -40,6 +41,22 @@ ROOM = 20  # tokens of the context that a persona must leave for the participant
 
 Queue = ReplyQueue | ApiQueue
 Queues = dict[str | Api, Queue]  # of every program of a study, by the condition's model
+
+
+def api_queues(study: Study, queues: Queues, recordings: Recordings, most: int) -> Queues:
+    """Return a queue for each of the study's programs behind an API. Each program is asked for a reply first.
+
+    Their replies are restyled as people's words are: to the text of the first model, or of the personas. Raises
+    UserError where a program gives no reply.
+    """
+    apis = dict.fromkeys(program.model for program in study.programs if isinstance(program.model, Api))
+    if not apis:
+        return {}
+    restyled = queues[study.local_programs[0].model].restyled if queues else study.writing.bring
+    programs = {api: ApiProgram(api) for api in apis}
+    for program in programs.values():
+        program.check()
+    return {api: ApiQueue(programs[api], recordings, most, study.away, restyled) for api in apis}
 
 
 def with_usable_personas(study: Study, queues: Queues) -> Study:

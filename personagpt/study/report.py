@@ -98,16 +98,6 @@ def shown(figure: Figure, form: str, end_form: str = "") -> str:
     return form.format(figure["value"]) + (f" ({' to '.join(ends)})" if ends else "")
 
 
-def columns(rows: list[tuple[object, ...]]) -> list[str]:
-    """Return the lines of a table; the first cell of a row is its name."""
-    widths = [max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
-    lines = []
-    for name, *cells in rows:
-        shown_cells = [f"{cell!s:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([f"{name!s:<{widths[0]}}", *shown_cells]))
-    return lines
-
-
 def draw(name: str, figures: dict[str, Any]) -> Drawing:
     """Return a drawing of the ratings, the shares, the flags by kind and the flags by turn, with their intervals."""
     import matplotlib.figure

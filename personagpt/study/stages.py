@@ -152,6 +152,7 @@ class Stages:
     def give_up(self, participant: str, talk: Talk | None) -> None:
         """End the participant's talk, or their wait, without answers."""
         self.pairing.drop(participant)
-        if talk is not None and talk.turns:
-            with contextlib.suppress(UserError):  # deleted meanwhile
-                self.recordings.save(replace(talk, ratings=talk.ratings | {"ended": "left"}))
+        with contextlib.suppress(UserError):  # deleted meanwhile
+            # Read again, because a program may have said its words a moment ago.
+            for recorded in self.recordings.talks(ids=[talk.id]) if talk else ():
+                self.recordings.save(replace(recorded, ratings=recorded.ratings | {"ended": "left"}))

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from personagpt.model.api import ApiError
 from personagpt.output import say
-from personagpt.records.talks import Talk, Turn
+from personagpt.records.talks import SELF_PLAY, Talk, Turn
 from personagpt.talking.api_persona import ApiPersona
 from personagpt.talking.persona import Persona
 from personagpt.talking.session import Session
@@ -40,7 +40,7 @@ def play(session: Session, pairs: list[tuple[list[str], list[str]]], count: int,
     for first in range(0, count, TOGETHER):
         drawn = [chance.choice(pairs) for _ in range(min(TOGETHER, count - first))]
         going = [session.new_talk(facts, True, partner_facts) for partner_facts, facts in drawn]
-        talks = [replace(talk, source="self-play") for talk, _ in going]
+        talks = [replace(talk, source=SELF_PLAY) for talk, _ in going]
         going = [(talk, speakers) for talk, (_, speakers) in zip(talks, going, strict=True)]
         for turn in range(turns):
             name = SPEAKERS[turn % 2]

@@ -178,10 +178,8 @@ class Session:
     def set_goal(self, goal: str | None) -> None:
         """Ask for replies that follow `goal` from now on. Print a notice if the model was not trained with the goal."""
         self.goal = goal
-        learned = self.trained.goals
-        if goal is not None and learned is not None and goal not in learned:
-            known = f"its goals are: {', '.join(learned)}" if learned else "it was trained without goals"
-            say(printable(f"(the model was not trained with the goal {goal!r}; {known})"))
+        if notice := goal_notice(self.trained, goal):
+            say(f"({notice})")
 
     def set(self, name: str, value: str) -> None:
         """Change how replies are drawn from now on. Raises UserError if there is no such name or value.
@@ -212,3 +210,11 @@ class Session:
         self.recorded_as = self.talk.id
         self.recorded = [talk_id for talk_id in self.recorded if talk_id != self.talk.id]
         self.recorded += [self.talk.id] if self.talk.turns else []
+
+
+def goal_notice(trained: TrainedModel, goal: str | None) -> str:
+    """Return a notice if the model is known to be trained without `goal`, else no text."""
+    if goal is None or trained.goals is None or goal in trained.goals:
+        return ""
+    known = f"its goals are: {', '.join(trained.goals)}" if trained.goals else "it was trained without goals"
+    return printable(f"the model was not trained with the goal {goal!r}; {known}")

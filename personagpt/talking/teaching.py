@@ -1,13 +1,14 @@
 """Teaching: which replies are worth a person's time, and what the person says of them at a terminal.
 
-A place is a talk up to an utterance that the model is to answer. The model draws replies there, and the replies that it
-is least sure are consistent with the persona come first. The person accepts a reply, picks another draw, or types a
-better one. Every answer is on record as in any talk, so that an export has the pairs.
+At each place (places.py) the model draws replies, and the replies that it is least sure are consistent with the persona
+come first. The person accepts a reply, picks another draw, or types a better reply. Every answer is on record as in any
+talk, so that an export has the pairs. page/teaching.py asks the same questions in a browser.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -19,13 +20,12 @@ from personagpt.model.generation import generate_replies
 from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import Sampling
 from personagpt.output import say, warn
-from personagpt.records.talks import STUDY, TEACH, Talk, Turn, new_id, now
+from personagpt.records.talks import TEACH, Talk, Turn, now
+from personagpt.scoring.nli import Classifier, contradicts_facts
 from personagpt.sequences.format import DataError
 from personagpt.talking.commands import Commands
 from personagpt.talking.persona import Persona, Score
 from personagpt.talking.terminal import name_before
-from personagpt.text.convai2 import Corpus
-from personagpt.text.words import QUESTION_MARKS
 
 # From so many places, so many are asked: a person's time goes to a quarter, and the replies come soon.
 POOL, ASKED = 48, 12
@@ -44,41 +44,27 @@ class Question:
     talk: Talk  # up to the utterance to answer
     replies: list[str]  # different draws; the first is the model's reply
     score: Score  # of the first reply, under the persona and on average under other personas
+    contradicts: bool = False  # an NLI model finds that the first reply contradicts a fact
 
-
-def places(trained: TrainedModel, corpus: Corpus | None, talks: list[Talk], sampling: Sampling) -> list[Talk]:
-    """Return all places as talks that are not recorded yet: in recorded `talks`, and questions of the validation text.
-
-    A recorded talk is asked again wherever the model replied, unless a person has already put another reply there. A
-    question of the validation text opens a talk with the persona of the speaker who was asked.
-    """
-    model = {"model": trained.name, "model_checksum": trained.checksum}
-    found = []
-    for talk in talks:
-        if talk.partner != "human" or talk.source == TEACH or talk.source.startswith(STUDY):
-            continue
-        # With the same seed it is the same talk that goes on another way, and its flags are this talk's, too.
-        drawn = asdict(sampling) | {"seed": talk.sampling.get("seed")}
-        for index, turn in enumerate(talk.turns):
-            if index and turn.speaker == "model" and not (turn.corrected or turn.chosen):
-                flags = [flag for flag in talk.flags if flag.turn < index]
-                found.append(replace(talk, id=new_id(), turns=talk.turns[:index], flags=flags, sampling=drawn, **model))
-    for dialogue, sides in corpus or ():
-        for speaker in sides:
-            asked = dialogue.utterances[1 - speaker :: 2]
-            facts = list(dialogue.personas[speaker])
-            for text in dict.fromkeys(text for text in asked if text.endswith(tuple(QUESTION_MARKS))):
-                found.append(Talk(sampling={}, persona=facts, turns=[Turn("human", text)], source=TEACH, **model))
-    return found
+    def answered(self, goal: str | None) -> Talk:
+        """Return the talk with the first reply in it, for the person to accept or to change."""
+        return replace(self.talk, turns=[*self.talk.turns, Turn("model", self.replies[0], goal=goal)])
 
 
 def make_questions(
-    trained: TrainedModel, talks: list[Talk], sampling: Sampling, goal: str | None, random: Random, **options: Any
+    trained: TrainedModel,
+    talks: list[Talk],
+    sampling: Sampling,
+    goal: str | None,
+    random: Random,
+    classifier: Classifier | None = None,
+    stop: threading.Event | None = None,
+    **options: Any,
 ) -> list[Question]:
     """Return a question for each of these places, in their order. The personas of the places are exchanged.
 
-    `options` are Persona's, such as max_history.
-    A place where the model says nothing, or where a persona does not fit the context, is left out.
+    `options` are Persona's, such as max_history. A place where the model says nothing, or where a persona does not fit
+    the context, is left out. As soon as another thread sets `stop`, the places that are left are left out, too.
     """
     asked, requests = [], []
     for talk in talks:
@@ -92,28 +78,34 @@ def make_questions(
             continue
         asked.append((talk, persona))
         requests += [request] * DRAWS
-    replies = generate_replies(trained.model, trained.encoder, requests, trained.autocast, "draw replies")
+    replies = generate_replies(trained.model, trained.encoder, requests, trained.autocast, "draw replies", stop)
     questions = []
     for number, (talk, persona) in enumerate(asked):
         drawn = [reply for reply in dict.fromkeys(replies[number * DRAWS : (number + 1) * DRAWS]) if reply]
-        if drawn:
+        if drawn and not (stop and stop.is_set()):
             exchanged = [random.choice(asked)[1].facts for _ in range(OTHERS)]
             with contextlib.suppress(DataError):
                 questions.append(Question(talk, drawn, persona.compare(drawn[0], talk.texts[-1], exchanged)))
-    return questions
+    if classifier is None:
+        return questions
+    firsts, facts = [question.replies[0] for question in questions], [question.talk.persona for question in questions]
+    found = contradicts_facts(firsts, facts, classifier)
+    return [replace(question, contradicts=each) for question, each in zip(questions, found, strict=True)]
 
 
 def by_doubt(questions: list[Question]) -> list[Question]:
     """Return the questions, the reply first that the model is least sure is consistent.
 
-    Doubt is the sum of two ranks among these questions: of the reply's perplexity, and of what the reply loses under
-    other personas. Each rank alone finds fewer wrong replies: small talk rests on no persona, and a fact that a persona
-    has may be said in rare words (`python -m bench.teaching --scores`).
+    Replies in which an NLI model finds a contradiction come before all others. Doubt is the sum of two ranks among
+    these questions: of the reply's perplexity, and of what the reply loses under other personas. Each rank alone finds
+    fewer wrong replies: small talk rests on no persona, and a fact that a persona has may be said in rare words
+    (`python -m bench.teaching --scores`).
     """
     perplexities = _ranks([question.score.perplexity for question in questions])
     losses = _ranks([question.score.other - question.score.own for question in questions])
     doubts = [sum(ranks) for ranks in zip(perplexities, losses, strict=True)]
-    return [questions[index] for index in sorted(range(len(questions)), key=lambda index: -doubts[index])]
+    order = sorted(range(len(questions)), key=lambda index: (not questions[index].contradicts, -doubts[index]))
+    return [questions[index] for index in order]
 
 
 def _ranks(values: list[float]) -> list[int]:
@@ -134,19 +126,26 @@ def persona_at(
 
 
 def questions_of(
-    trained: TrainedModel, found: list[Talk], sampling: Sampling, goal: str | None, seed: int, **options: Any
+    trained: TrainedModel,
+    found: list[Talk],
+    sampling: Sampling,
+    goal: str | None,
+    seed: int,
+    classifier: Classifier | None = None,
+    stop: threading.Event | None = None,
+    **options: Any,
 ) -> Iterator[Question]:
     """Yield the questions of the places `found`: of each POOL of them, in random order, the ASKED most doubtful.
 
-    `options` are Persona's.
+    `options` are Persona's. The questions end as soon as another thread sets `stop`.
     """
     random, waiting = Random(seed), list(found)
     random.shuffle(waiting)
     waiting.sort(key=lambda talk: talk.source == TEACH)  # recorded talks first: people said these things
     places_left = iter(waiting)
-    while pool := list(islice(places_left, POOL)):
+    while (pool := list(islice(places_left, POOL))) and not (stop and stop.is_set()):
         warn("drawing replies ...")
-        yield from by_doubt(make_questions(trained, pool, sampling, goal, random, **options))[:ASKED]
+        yield from by_doubt(make_questions(trained, pool, sampling, goal, random, classifier, stop, **options))[:ASKED]
 
 
 def teach(commands: Commands, lines: Iterator[str], questions: Iterator[Question]) -> None:
@@ -169,7 +168,7 @@ def begin_question(commands: Commands, question: Question) -> None:
     session, talk, (reply, *others) = commands.session, question.talk, question.replies
     persona = persona_at(session.trained, talk, session.sampling, **session.options)
     persona.history += [talk.texts[-1], reply]
-    session.talk = replace(talk, turns=[*talk.turns, Turn("model", reply, goal=session.goal)])
+    session.talk = question.answered(session.goal)
     session.speakers = {"model": persona}
     session.recorded_as = session.talk.id
     commands.alternatives, commands.shown_for = others, tuple(persona.history)
@@ -215,8 +214,16 @@ def progress(answers: list[bool]) -> str:
     The questions are those that the model is least sure of, so in talks more replies are right.
     """
     marks = "".join("-+"[accepted] for accepted in answers[-SHOWN_ANSWERS:])
+    return f"[{marks}] {shares(answers)}"
+
+
+def shares(answers: list[bool]) -> str:
+    """Return the number of answers, and how many replies were accepted: of all, and of the last ten.
+
+    Without an answer there is no text.
+    """
+    if not answers:
+        return ""
     last = answers[-10:]
-    shares = (
-        f"{100 * sum(answers) / len(answers):.0f}% accepted, of the last {len(last)} {100 * sum(last) / len(last):.0f}%"
-    )
-    return f"[{marks}] {len(answers)} asked, {shares}"
+    accepted, lately = (100 * sum(part) / len(part) for part in (answers, last))
+    return f"{len(answers)} asked, {accepted:.0f}% accepted, of the last {len(last)} {lately:.0f}%"

@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from personagpt.errors import shorten
 from personagpt.text.dialogues import NO_CANDIDATES, Corpus, Dialogue
-from personagpt.text.lines import Mistakes, TextError, no_number, no_tab, read_lines
+from personagpt.text.lines import Mistakes, TextError, no_tab, read_lines
 from personagpt.text.mirrors import find_mirrors
 
 SILENCE = "__SILENCE__"
@@ -122,7 +122,8 @@ def _read_drafts(lines: Iterable[tuple[int, str]], mistakes: Mistakes) -> Iterat
         number_text, _, rest = line.partition(" ")
         try:
             if not re.fullmatch("[0-9]{1,9}", number_text):
-                raise ValueError(no_number(line))
+                expected = "`N your persona: FACT` or `N PARTNER<TAB>YOU`"
+                raise ValueError(f"no line number; expected {expected}, got {shorten(line)}")
             number = int(number_text)
             if number == 1 or draft is None:
                 if draft and _is_whole(draft, mistakes):

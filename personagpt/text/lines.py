@@ -78,11 +78,6 @@ def _decode(data: bytes, number: int, mistakes: Mistakes) -> str:
     return text
 
 
-def no_number(line: str) -> str:
-    """Return the mistake of a line that does not start with a number."""
-    return f"no line number; expected `N your persona: FACT` or `N PARTNER<TAB>YOU`, got {shorten(line)}"
-
-
 def no_tab(rest: str) -> str:
     """Return the mistake of a line, given without its number, that is no persona line and has no tab."""
     # People write `Your Persona:`, a curly apostrophe or "my", and forget the colon or the space.

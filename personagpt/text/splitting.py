@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from personagpt.errors import UserError
 from personagpt.text.dialogues import Dialogue
+
+IN_BOTH = "personas are in both parts: validation says how well a model plays personas that it knows, not new ones"
 
 
 @dataclass(frozen=True)
@@ -17,15 +19,9 @@ class Split:
 
     train: list[Dialogue]
     valid: list[Dialogue]
-    left_out: list[Dialogue]  # between a persona of one part and a persona of the other part
-    held_back: int  # how many personas are not trained; 0 in a split by dialogue
-
-    @property
-    def warning(self) -> str | None:
-        """What a split by dialogue means for figures; None where the split is by persona."""
-        if self.held_back:
-            return None
-        return "personas are in both parts: validation says how well a model plays personas that it knows, not new ones"
+    left_out: list[Dialogue] = field(default_factory=list)  # between a persona of one part and one of the other part
+    held_back: int = 0  # how many personas are not trained; 0 in a split by dialogue
+    warning: str | None = None  # what a split by dialogue means for figures; None where the split is by persona
 
 
 def split_dialogues(dialogues: list[Dialogue], share: float) -> Split:
@@ -49,7 +45,8 @@ def split_dialogues(dialogues: list[Dialogue], share: float) -> Split:
     left_out = set(range(len(dialogues))) - valid - train
     parts = ([dialogues[number] for number in sorted(numbers)] for numbers in (train, valid, left_out))
     validating, training = (set().union(*(personas[number] for number in part)) for part in (valid, train))
-    return Split(*parts, held_back=len(validating - training))
+    held_back = len(validating - training)
+    return Split(*parts, held_back, None if held_back else IN_BOTH)
 
 
 def _by_persona(personas: list[set[str]], wanted: int) -> tuple[set[int], set[int]]:

@@ -14,6 +14,7 @@ from personagpt.files import read_json, write_atomically
 from personagpt.model.folders import STATE
 from personagpt.model.loading import TrainedModel
 from personagpt.model.sampling import Sampling
+from personagpt.output import markdown
 from personagpt.scoring.definitions import METRICS
 from personagpt.scoring.published import by_turn, has_published_vocabulary, is_published_text
 from personagpt.sequences.dataset import tensor_metadata
@@ -87,7 +88,7 @@ def write_card(
         style=_style_in_words(style),
         facts="\\n".join(facts),
         utterance=said,
-        settings=_table(("setting", "value"), kept),
+        settings=markdown(("setting", "value"), *kept.items()),
         goals=_goals(settings),
     )
     # A file that a kill leaves half-written lies beside the folder, so that it is not uploaded with the model.
@@ -160,12 +161,20 @@ def _scores(evaluation: dict[str, Any] | None, comparable: bool) -> str:
     )
     return (
         f"On {evaluation['responses']:,} held-out responses, {step}as fractions:\n\n"
-        f"{_table(('metric', 'value'), rows)}\n\n{published if comparable else ''}"
+        f"{markdown(('metric', 'value'), *rows.items())}\n\n{published if comparable else ''}"
         "On `token_f1` an untrained model, which predicts the token that it has just read, scores about 0.7, and a "
         "trained model may score less. The figure to trust is `word_f1`, of generated replies."
+        f"{_interviews(evaluation.get('interviews', {}))}"
     )
 
 
-def _table(header: tuple[str, str], rows: dict[str, Any]) -> str:
-    lines = [f"| {left} | {right} |" for left, right in [header, ("---", "---"), *rows.items()]]
-    return "\n".join(lines)
+def _interviews(interviews: dict[str, Any]) -> str:
+    """Return in a table how often an interviewer knew the partner's persona at the end; nothing without interviews."""
+    rows = {}
+    for name, figures in interviews.items():
+        last = figures["by_question"][-1]
+        rows[f"{name}, {last['questions']} questions, 1 of {figures['among']}"] = f"{last['persona_at_1']['value']:.4g}"
+    if not rows:
+        return ""
+    table = markdown(("interview", "persona_at_1"), *rows.items())
+    return f"\n\nHow often an interviewer tells the partner's persona from others:\n\n{table}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -19,6 +20,8 @@ from personagpt.training.resume import RunState
 from personagpt.training.saver import Saver
 from personagpt.training.start import RunPlan
 from personagpt.training.validation import is_best, validate
+
+PLOT_SECONDS = 10.0  # at least, between two drawings of the plots: one takes as long as many steps of a small model
 
 
 @contextlib.contextmanager
@@ -37,7 +40,7 @@ class Recorder:
         self.processes = trainer.processes
         self.samples = trainer.settings.save_path / "samples"
         self.finite = FiniteCheck(trainer.may_overflow)
-        self.saver = Saver(plan, trainer)
+        self.saver, self.drawn = Saver(plan, trainer), time.monotonic()
         if is_first_process():
             self.logs = RunLogs(trainer.settings, state)
             with best_effort(self.samples / "run.json") as path:
@@ -95,11 +98,19 @@ class Recorder:
                 self.saver.save_checkpoint(replace(self.state, **since_row), functools.partial(self._draw_plots, *rows))
             self.processes.wait()
 
-    def _draw_plots(self, losses: Rows, evaluations: Rows) -> None:
-        with best_effort(self.samples / PLOTS[0]):
-            draw_plots(self.samples, losses, evaluations)
+    def _draw_plots(self, losses: Rows, evaluations: Rows, seconds: float = PLOT_SECONDS) -> None:
+        """Draw the plots, unless they were drawn less than `seconds` ago."""
+        if time.monotonic() - self.drawn >= seconds:
+            with best_effort(self.samples / PLOTS[0]):
+                draw_plots(self.samples, losses, evaluations)
+            self.drawn = time.monotonic()
 
     def wait_for_save(self) -> None:
-        """Return when the last save is on the disk. Every process must ask, because torchrun ends all when one ends."""
+        """Return when the last save and its plots are on the disk.
+
+        Every process must ask, because torchrun ends all when one ends.
+        """
         self.saver.thread.wait()
+        if is_first_process():
+            self._draw_plots(self.logs.losses.rows, self.logs.evaluations.rows, seconds=0.0)
         self.processes.wait()

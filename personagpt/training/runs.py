@@ -14,14 +14,14 @@ from typing import Any
 
 from personagpt.errors import UserError
 from personagpt.files import expanded, read_json, write_figure
-from personagpt.output import say, warn
+from personagpt.output import columns, say, warn
 from personagpt.scoring.definitions import METRICS, shown
 from personagpt.training.csv_log import EVAL_COLUMNS, LOSS_COLUMNS, PREFERENCE_COLUMNS, Rows, read_rows
 from personagpt.training.plots import runs_figure
 
 LEFT_OUT = {"settings.env_file", "settings.save_path", "data.train.style", "data.valid.style"}
 OTHER_VOCABULARY = "The runs' vocabularies differ, so their losses per token do not compare."
-WIDEST = 24  # letters of a value
+NARROWEST, WIDEST = 10, 24  # letters of a column, of a value
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,9 @@ def compare_runs(names: list[str], picture: Path | None) -> Path:
     letters = [string.ascii_uppercase[number % 26] for number in range(len(runs))]
     say("\n".join(f"{letter}: {run.name}" for letter, run in zip(letters, runs, strict=True)))
     changed = settings_that_differ(runs)
-    say("\n" + aligned([["settings that differ", *letters], *changed]) if changed else "\nThe settings are the same.")
-    say("\n" + aligned([["last figures", *letters], *last_figures(runs)]))
+    table = [["settings that differ", *letters], *changed]
+    say("\n".join(["", *(columns(table, NARROWEST) if changed else ["The settings are the same."])]))
+    say("\n".join(["", *columns([["last figures", *letters], *last_figures(runs)], NARROWEST)]))
     if any(row[0] == "train.tokenizer_sha256" for row in changed):
         say(f"\n{OTHER_VOCABULARY}")
     path = picture or default_picture(names)
@@ -120,16 +121,6 @@ def last_figures(runs: list[Run]) -> list[list[str]]:
     counts = ("responses", "generated")
     rows += [[name, *(str(run.evaluation.get(name, "-")) for run in runs)] for name in counts]
     return [row for row in rows if any(cell != "-" for cell in row[1:])]
-
-
-def aligned(rows: list[list[str]]) -> str:
-    """Return the rows as lines, the first column to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *cells in rows:
-        numbers = (f"{cell:>{max(10, width)}}" for cell, width in zip(cells, widths[1:], strict=True))
-        lines.append("  ".join([f"{first:<{widths[0]}}", *numbers]))
-    return "\n".join(lines)
 
 
 def default_picture(names: list[str]) -> Path:

@@ -19,7 +19,7 @@ from personagpt.sequences.dataset import PersonaChatDataset, open_tensors
 from personagpt.sequences.fact_order import FactOrder
 from personagpt.sequences.format import Encoder
 from personagpt.sequences.goals import Goal, read_goals
-from personagpt.sequences.preference_tensors import PreferenceData, open_preferences
+from personagpt.sequences.preference_tensors import PreferenceData
 from personagpt.settings import Settings
 from personagpt.training.optimization import REFERENCE, Trainer, load_optimizer
 from personagpt.training.preferences import log_likelihoods
@@ -64,7 +64,7 @@ def plan_run(settings: Settings, goals: list[Goal], processes: int) -> RunPlan:
     preferences = None
     if settings.learns_preferences:
         path, file = settings.preference_tensors, Path(settings.preferences)
-        preferences = open_preferences(path, file, tokenizer, settings.max_turns, longest)
+        preferences = PreferenceData(open_tensors(path, file, tokenizer, settings.max_turns, longest))
     per_step = settings.batch_size * settings.gradient_accumulation_steps * processes
     steps = StepPlan(train.lengths, settings.seed, per_step)
     total_steps = settings.epochs * steps.steps_per_epoch

@@ -6,7 +6,7 @@ from typing import Any
 
 from personagpt.device import autocast
 from personagpt.model.generation import sample_replies
-from personagpt.scoring.metrics import teacher_forced_metrics
+from personagpt.scoring.metrics import figures, teacher_forced
 from personagpt.sequences.format import Encoder
 from personagpt.training.optimization import Trainer
 from personagpt.training.preferences import held_back_figures
@@ -17,7 +17,7 @@ def validate(plan: RunPlan, trainer: Trainer, step: int) -> tuple[dict[str, Any]
     """Return the row of eval.csv after `step`, and the text of responses.txt."""
     model, encoder = trainer.model, Encoder(plan.tokenizer)
     context = autocast(trainer.precision, trainer.processes.device)
-    metrics = teacher_forced_metrics(model, plan.valid, encoder, context)
+    metrics = figures(teacher_forced(model, plan.valid, encoder, context))
     if plan.preferences:
         beta = trainer.settings.preference_beta
         metrics |= held_back_figures(model, plan.preferences, trainer.reference, beta, context)

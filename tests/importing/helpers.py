@@ -15,7 +15,7 @@ from personagpt.importing.layouts.columns import parse_mapping, read_columns
 from personagpt.importing.recognition import recognise
 from personagpt.importing.sources import Source
 from personagpt.importing.steps import finish, mend_talk
-from personagpt.importing.table import LAYOUTS
+from personagpt.importing.table import read as read_layout
 from personagpt.importing.talks import ImportedTalk, RecordError
 from personagpt.text.convai2 import Dialogue, parse_corpus, write_corpus
 
@@ -44,7 +44,7 @@ def _read(
 ) -> list[ImportedTalk | RecordError]:
     if columns:
         return list(read_columns(file, parse_mapping(columns), left_out))
-    return list(LAYOUTS[wanted or recognise(file)].read(file, left_out))
+    return list(read_layout(wanted or recognise(file), file, left_out))
 
 
 def read(

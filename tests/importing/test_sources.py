@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from personagpt.errors import UserError
-from personagpt.importing.sources import read_source
+from personagpt.files import read_bytes
+from personagpt.importing.sources import Source
 from tests.importing.helpers import json_lines, source
 
 
@@ -77,7 +78,7 @@ def test_a_file_that_is_no_text(tmp_path: Path, data: object, line: str) -> None
     path = tmp_path / "talks"
     path.write_bytes(data if isinstance(data, bytes) else data.encode())
     with pytest.raises(UserError) as caught:
-        read_source(path)
+        Source(str(path), read_bytes(path))
     assert str(caught.value) == f"{path}: {line}"
 
 

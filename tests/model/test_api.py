@@ -5,6 +5,9 @@ from __future__ import annotations
 import datetime
 import email.utils
 import ssl
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
@@ -13,7 +16,7 @@ from personagpt.errors import UserError
 from personagpt.model import api
 from personagpt.model.api import ApiError, ApiProgram, EmptyReply, as_utterance, seconds_to_wait
 from personagpt.model.api_settings import Api, Drawing
-from tests.api_server import KEY, dripping, event, hanging_up, refusing, serving, streamed, telling
+from tests.api_server import KEY, creeping, dripping, event, hanging_up, refusing, serving, streamed, telling
 from tests.helpers import free_port
 
 FACTS, HISTORY = ["i like tea.", "i am old."], ["hi !", "hello !", "who are you ?"]
@@ -153,9 +156,36 @@ def test_what_cannot_pass_is_an_error_at_once(answer, line) -> None:
     assert "tries" not in str(caught.value)
 
 
-def test_a_server_that_drips_for_ever() -> None:
-    with serving(dripping) as server, pytest.raises(ApiError, match="no whole answer in time"):
+HEADER = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+SLOW = {
+    "comments": dripping,
+    "a header": creeping(HEADER + b"x-slow: "),
+    "a status": creeping(b"HTTP/1.1 2"),
+    "a chunk's length": creeping(HEADER + b"transfer-encoding: chunked\r\n\r\n"),
+    "a body": creeping(HEADER + b"content-length: 100000\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("answer", SLOW.values(), ids=SLOW)
+def test_a_server_that_drips_for_ever(answer) -> None:
+    with serving(answer) as server, pytest.raises(ApiError, match=r"large-1: no whole answer in time$"):
         ask(server.url, patience=0.2)
+
+
+def test_a_closed_program_waits_for_no_reply() -> None:
+    asked = threading.Event()
+
+    def silent(handler) -> None:
+        asked.set()
+        time.sleep(0.5)
+
+    with serving(silent) as server, ThreadPoolExecutor(1) as pool:
+        program = ApiProgram(Api(server.url, "m"))
+        reply = pool.submit(program.reply, FACTS, HISTORY)
+        assert asked.wait(10)
+        program.close()
+        with pytest.raises(ApiError, match="the request was ended"):
+            reply.result(10)
 
 
 def test_an_untrusted_certificate_and_a_server_without_tls(tmp_path) -> None:
@@ -205,6 +235,8 @@ def test_the_key_is_in_no_line(monkeypatch) -> None:
             ask(server.url, "TEST_KEY")
         assert KEY not in str(caught.value)
         assert "***" in str(caught.value)
+    with serving(streamed(f"my key is {KEY} .")) as server:
+        assert ask(server.url, "TEST_KEY") == "my key is *** ."
     assert KEY not in repr(vars(ApiProgram(Api("http://x", "m", "TEST_KEY")))["api"])
 
 

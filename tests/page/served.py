@@ -9,17 +9,19 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+
+from starlette.routing import Route
 
 from personagpt.model.api import ApiProgram
 from personagpt.model.loading import TrainedModel
 from personagpt.page import replies
 from personagpt.page.api_replies import ApiQueue
 from personagpt.page.replies import ReplyQueue
-from personagpt.page.routes import make_server, talk_routes
+from personagpt.page.routes import AnyPage, make_server, talk_routes
 from personagpt.page.visitors import Limits, Page
 from personagpt.records.database import Recordings
 from personagpt.records.talks import Talk
@@ -27,6 +29,19 @@ from personagpt.study.pairing import Pairing
 from personagpt.study.participants import StudyPage
 from personagpt.study.routes import study_routes
 from personagpt.study.settings import Study
+
+
+@contextlib.contextmanager
+def served(page: AnyPage, routes: list[Route]) -> Iterator[int]:
+    """Serve the page in a thread while open. Yield its port."""
+    server = make_server(page, routes, None, local=True)
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    wait_until(lambda: server.started)
+    yield listener.getsockname()[1]
+    server.should_exit = True
+    thread.join()
 
 
 class Clock:

@@ -13,7 +13,7 @@ from personagpt.model.sampling import Sampling
 from personagpt.page.problems import QueueFull
 from personagpt.study import pairing
 from personagpt.study.settings import Condition
-from tests.api_server import KEY, hanging_up, refusing, serving, streamed, telling
+from tests.api_server import KEY, creeping, hanging_up, refusing, serving, streamed, telling
 from tests.page.served import wait_until
 from tests.study.participation import ANSWERS, Participant, study_of
 
@@ -116,6 +116,16 @@ def test_a_program_that_fails_has_left_the_talk(serve_page, opening, tell_at_onc
     (talk,) = page.recordings.talks()
     assert talk.ratings["ended"] == "rating"
     assert talk.texts == ["hi", "hello", "and you ?"]
+
+
+def test_a_header_that_never_ends_holds_no_participant_up(serve_page, opening, capsys) -> None:
+    opening(True)
+    with serving(creeping(b"HTTP/1.1 200 OK\r\nx-slow: ")) as server:
+        who = Participant(serve_page(study=study_of(behind(server), away=0.3)))
+        who.begin()
+        who.do("say", text="hi")
+        who.until("gone")
+    assert capsys.readouterr().err.endswith("large-1: no whole answer in time\n")
 
 
 def test_a_program_that_fails_before_its_first_words(serve_page, opening, tell_at_once) -> None:

@@ -10,8 +10,8 @@ from personagpt.detection.sides import read_exported, sides_of_talks
 from personagpt.errors import UserError
 from personagpt.records.consents import keep_consent
 from personagpt.records.database import Recordings
-from personagpt.records.publishing import anonymous, publish, without_private
-from personagpt.records.talks import Flag, Talk, Turn
+from personagpt.records.publishing import anonymous, publish, read_license, without_private
+from personagpt.records.talks import INTERVIEW, SELF_PLAY, Flag, Talk, Turn
 from tests.records.making import make_talk, make_twins
 
 KEYS = [f"{number:032x}" for number in (0xA1, 0xB2)]
@@ -108,6 +108,33 @@ def test_the_card(published) -> None:
     assert "|  |" not in text  # no model of people
     for kind in (Talk, Turn, Flag):
         assert all(f"`{field.name}`" in text for field in fields(kind) if field.name != "base")
+
+
+def test_the_card_of_programs_alone(tmp_path) -> None:
+    (tmp_path / "license.md").write_text("license: mit\nlanguage: en\n\nNobody else's words are in it.\n")
+    talks = [make_talk("a", "b", partner="partner", source=source) for source in (SELF_PLAY, INTERVIEW, INTERVIEW)]
+    publish(talks, tmp_path, tmp_path / "out", False, read_license(tmp_path / "license.md"))
+    text = (tmp_path / "out" / "README.md").read_text()
+    data = DatasetCard(text).data
+    assert (data.license, data.language, data.size_categories) == ("mit", "en", ["n<1K"])
+    for line in (
+        "No person took part.",
+        "| self-play | m | 1 |\n| self-play:interview | m | 2 |\n",
+        "## License\n\nNobody else's words are in it.\n",
+        "| talks | 3 |",
+        "| m | c0ffee | 3 |",
+    ):
+        assert line in text
+    for kind in (Talk, Turn, Flag):
+        assert all(f"`{field.name}`" in text for field in fields(kind) if field.name != "base")
+    assert "{" not in text
+
+
+@pytest.mark.parametrize("text", ["", "mit\n\nreasons", "license: mit", "license: mit\nreasons"])
+def test_a_license_that_says_too_little(tmp_path, text) -> None:
+    (tmp_path / "license.md").write_text(text)
+    with pytest.raises(UserError, match=r"license\.md: expected a first line such as license: mit, an empty line, and"):
+        read_license(tmp_path / "license.md")
 
 
 def test_a_consent_that_is_not_there_must_be_put_in(tmp_path) -> None:

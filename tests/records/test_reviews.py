@@ -25,9 +25,12 @@ def test_each_reviewer_has_labels_of_their_own(recordings) -> None:
     assert reviews.label(talk.id, "ann", 1, ["other", "off-topic", "other"])
     assert reviews.label(talk.id, "ann", 3, ["other"])
     assert reviews.label(talk.id, "ann", 3, [])
-    assert reviews.label(talk.id, "bob", 3, ["unsafe"])
+    assert reviews.label(talk.id, "bob", 3, ["unsafe", "other"], "rude, and in French")
+    assert reviews.label(talk.id, "bob", 1, [], "a note about nothing")
+    assert reviews.label(talk.id, "bob", 3, ["unsafe"], "rude")
     ann, bob = reviews.all()
-    assert (ann.reviewer, ann.labels) == ("ann", {1: {"other", "off-topic"}})
+    assert (ann.reviewer, ann.labels, ann.notes) == ("ann", {1: {"other", "off-topic"}}, {})
+    assert bob.notes == {3: "rude"}
     assert (bob.reviewer, bob.labels, bob.ordering, bob.finished) == ("bob", {3: {"unsafe"}}, "doubt", None)
     assert recordings.talks() == [talk]
 

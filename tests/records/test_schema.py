@@ -105,6 +105,21 @@ def test_a_file_of_version_3_gets_thumbs_and_reviews(tmp_path, recordings) -> No
     assert [review.talk for review in Reviews(recordings).all()] == [talk.id]
 
 
+def test_the_labels_of_a_file_of_version_5_get_notes(tmp_path, recordings) -> None:
+    talk = make_talk("hi", "ho")
+    recordings.save(talk)
+    reviews = Reviews(recordings)
+    reviews.begin(talk.id, "ann", "random")
+    reviews.label(talk.id, "ann", 1, ["other"])
+    recordings.close()
+    old = sqlite3.connect(tmp_path / NAME)
+    old.executescript("ALTER TABLE labels DROP COLUMN note; PRAGMA user_version = 5;")
+    old.close()
+    assert [(review.labels, review.notes) for review in reviews.all()] == [({1: {"other"}}, {})]
+    assert reviews.label(talk.id, "ann", 1, ["other"], "rude")
+    assert reviews.all()[0].notes == {1: "rude"}
+
+
 def test_a_newer_versions_file_is_left_alone(tmp_path, recordings) -> None:
     recordings.save(make_talk("hi"))
     with recordings._connections.use(1.0) as connection:

@@ -43,8 +43,27 @@ def test_two_reviewers_by_keyboard(serve_review, browse) -> None:
     press(ann, "5", "Enter", "Enter")
     expect(ann.locator("#done-title")).to_be_visible()
     press(ann, "u")
+    expect(ann.locator("#note")).to_be_visible()
     expect(ann.locator("#place")).to_have_text("Reply 1 of 1: no label")
+    press(ann, "n")  # a note: its letters are no keys
+    ann.keyboard.type("unkind 1")
     press(ann, "Enter")
+    expect(ann.locator("#done-title")).to_be_visible()
+    press(ann, "u")
+    expect(ann.locator("#note")).to_be_visible()
+    expect(ann.locator("#talk .labels")).to_have_text("other: unkind 1")
+    press(ann, "n", "1", "Escape")
+    expect(ann.locator("#talk .labels")).to_have_text("other: unkind 11")
+    press(ann, "u")
+    expect(ann.locator("#talk .labels")).to_have_text("other: unkind 1")
+    press(ann, "7")
+    expect(ann.locator("#note")).to_have_value("")
+    assert not any(review.notes for review in page.reviews.all())
+    press(ann, "u")  # takes back the note, too
+    expect(ann.locator("#note")).to_have_value("unkind 1")
+    assert [review.notes for review in page.reviews.all() if review.notes] == [{1: "unkind 1"}]
+    press(ann, "7", "Enter")
+    expect(ann.locator("#done-title")).to_be_visible()
     ann.click("#look")
     expect(ann.locator("#summary")).to_contain_text("No other reviewer has finished one of your talks yet")
     # The other one uses the mouse, and sees nothing of the first one's labels.

@@ -31,6 +31,12 @@ def test_doubt_comes_first_and_a_seed_decides_among_equals() -> None:
     assert in_order(plain, "random", 1) != in_order(plain, "random", 2)
 
 
+def test_the_talks_that_a_detector_doubts_come_first_and_those_it_cannot_judge_last() -> None:
+    talks = [make_talk("a", str(number)) for number in range(4)]
+    doubts = {talks[2].id: 0.01, talks[0].id: 0.25, talks[3].id: 0.2}
+    assert in_order(talks, "detector", 1, doubts) == [talks[0], talks[3], talks[2], talks[1]]
+
+
 def test_a_conversation_is_reviewed_once_and_a_running_study_not_at_all() -> None:
     first, second = make_twins("hi", "ho")
     for twin in (first, second):

@@ -54,7 +54,7 @@ def test_each_talk_has_two_readers(page, talks) -> None:
 
 def test_a_reviewer_sees_nothing_that_tells_the_program_or_what_others_think(page, talks) -> None:
     read_all(page, "bob", "unsafe")
-    page.label("ann", {"talk": page.state("ann", {})["talk"]["id"], "turn": 3, "kinds": ["other"]})
+    page.label("ann", {"talk": page.state("ann", {})["talk"]["id"], "turn": 3, "kinds": ["other"], "note": " hm\n"})
     state = page.state("ann", {})
     assert state == {
         "done": 0,
@@ -66,6 +66,7 @@ def test_a_reviewer_sees_nothing_that_tells_the_program_or_what_others_think(pag
             "persona": ["i have two dogs ."],
             "turns": [{"judged": number % 2 == 1, "text": text} for number, text in enumerate(talks[1].texts)],
             "labels": {3: ["other"]},
+            "notes": {3: "hm"},
         },
     }
 
@@ -107,6 +108,8 @@ def test_the_result_comes_at_the_end_and_closes_the_reviews(page, talks) -> None
     [
         ({"kinds": ["boring"]}, "the kinds of failure are inconsistent"),
         ({"kinds": "other"}, "the kinds of failure are inconsistent"),
+        ({"note": "x" * 501}, "the note"),
+        ({"note": 3}, "the note"),
         ({"turn": 0}, "no such reply"),
         ({"turn": True}, "no such reply"),
         ({"turn": 4}, "no such reply"),

@@ -19,7 +19,7 @@ def test_a_reviewer_over_http(serve_review) -> None:
     assert ann.ask("POST", "/api/review/label", label, content_type="text/plain").status == 403
     assert ann.ask("POST", "/api/review/label", label, sec_fetch_site="cross-site").status == 403
     assert [review.labels for review in page.reviews.all()] == [{}]
-    assert ann.ask("POST", "/api/review/label", label).json == {"turn": 1, "kinds": ["other"]}
+    assert ann.ask("POST", "/api/review/label", label).json == {"turn": 1, "kinds": ["other"], "note": ""}
     assert ann.ask("POST", "/api/review/label", label | {"turn": 0}).status == 400
     assert ann.ask("POST", "/api/review/finish", {"talk": talk.id}).json["talk"] is None
     assert ann.ask("POST", "/api/review/reopen", {}).json["talk"]["labels"] == {"1": ["other"]}

@@ -82,7 +82,10 @@ def test_likelihoods_are_those_of_a_talk(trained) -> None:
 
 
 def test_a_context_that_does_not_fit_is_named(trained) -> None:
-    with pytest.raises(TextError, match=r"^p:2: beside the reply, the persona .* leave this line out$"):
+    with pytest.raises(
+        TextError,
+        match=r"^p:2: beside a reply of \d{3,} tokens, the persona .* fit into 0 tokens.* leave this line out$",
+    ):
         failure_contexts(trained, failures(ITEMS[0], replace(ITEMS[1], rejected="so " * 400)))
 
 

@@ -20,7 +20,6 @@ from personagpt.scoring.metrics import (
     response_places,
     score,
     teacher_forced,
-    teacher_forced_metrics,
     token_f1,
 )
 from personagpt.sequences.batches import Batch
@@ -150,7 +149,7 @@ def test_personas_go_to_the_previous_dialogue(dataset, encoder) -> None:
 def test_nobody_to_exchange_with(dataset, encoder, tiny_model) -> None:
     data = dataset([Dialogue((["a"], ["b"]), ["one", "two"])])
     assert exchanged(data, encoder, 320) is None
-    assert "persona_gain" not in teacher_forced_metrics(tiny_model, data, encoder, PLAIN)
+    assert "persona_gain" not in figures(teacher_forced(tiny_model, data, encoder, PLAIN))
 
 
 def size(encoder: Encoder, *texts: str) -> int:
@@ -213,7 +212,7 @@ def test_a_response_that_cannot_follow_the_other_persona_is_not_compared(dataset
     limited = exchanged(data, encoder, context)
     assert limited[0][3:] == ([], 1)
     assert limited[1] == (0, [short], ["hi"], ["hi"], 0)
-    metrics = teacher_forced_metrics(tiny_model, data, encoder, PLAIN)
+    metrics = figures(teacher_forced(tiny_model, data, encoder, PLAIN))
     assert metrics["responses"] == 2
     assert math.isfinite(metrics["persona_gain"])
 
@@ -251,7 +250,7 @@ def test_every_teacher_forced_metric_against_the_slow_way(sample, dataset, encod
     whole = read_corpus(sample / "valid_both_original_no_cands.txt").dialogues
     dialogues = [dialogue for dialogue in whole if len(dialogue.utterances) <= 10][:6]  # none is cut
     data = dataset(dialogues)
-    ours = teacher_forced_metrics(sharp_model, data, encoder, PLAIN)
+    ours = figures(teacher_forced(sharp_model, data, encoder, PLAIN))
     tokenizer, eos = encoder.tokenizer, encoder.eos
     true, other, turn, f1s = [], [], [], []
     for number, dialogue in enumerate(dialogues):
@@ -357,4 +356,4 @@ def test_persona_gain_leaves_out_what_cannot_fit_under_the_other_persona(tiny_mo
     assert [len(spans) for (_, spans), _ in exchanged] == [0, 1]
     assert [dropped for _, dropped in exchanged] == [1, 0]
     assert all(len(tokens) <= max(own) and (spans <= len(tokens)).all() for (tokens, spans), _ in exchanged)
-    assert teacher_forced_metrics(tiny_model, dataset, encoder, PLAIN)["persona_gain"] > 0
+    assert figures(teacher_forced(tiny_model, dataset, encoder, PLAIN))["persona_gain"] > 0

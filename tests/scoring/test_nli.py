@@ -18,7 +18,7 @@ from personagpt.scoring import nli
 from personagpt.scoring.definitions import METRICS
 from personagpt.scoring.entries import Entries, Places
 from personagpt.scoring.generated import Replies
-from personagpt.scoring.nli import Classifier, load_classifier, nli_metrics
+from personagpt.scoring.nli import Classifier, contradicts_facts, load_classifier, nli_metrics
 from tests.scoring.classifiers import LABELS, SENTENCES, label_of, word_tokenizer
 
 SCORES = {"entailment": 1, "neutral": 0, "contradiction": -1}
@@ -62,6 +62,12 @@ def test_the_metrics_by_hand(classifier: Classifier) -> None:
     first = np.array([True, False, True, False])
     assert figure("c_score", found["c_score"][first[:3]]) == 1 / 2
     assert figure("c_score_pair", found["c_score_pair"][first[:3]]) == 1 / 5
+
+
+def test_replies_that_contradict_a_fact(classifier: Classifier) -> None:
+    facts = ["i love dogs", "i hate cats"]
+    replies = ["i love cats", "i hate cats", "hello", "i hate dogs"]
+    assert contradicts_facts(replies, [facts, facts, facts, []], classifier) == [True, False, False, False]
 
 
 def test_premises_and_hypotheses(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:

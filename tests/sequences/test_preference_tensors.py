@@ -8,9 +8,9 @@ import pytest
 from personagpt.errors import UserError
 from personagpt.files import file_checksum
 from personagpt.records.export import export
-from personagpt.sequences.dataset import tensor_metadata
+from personagpt.sequences.dataset import open_tensors, tensor_metadata
 from personagpt.sequences.format import DataError, Encoder
-from personagpt.sequences.preference_tensors import collate_branches, encode_preferences, open_preferences
+from personagpt.sequences.preference_tensors import PreferenceData, collate_branches, encode_preferences
 from personagpt.sequences.preferences import read_preferences
 from tests.records.making import make_talk
 from tests.sequences.pairs import messages, pair, said, written
@@ -56,9 +56,14 @@ def test_the_context_is_the_same_and_the_oldest_utterances_go(tmp_path, tokenize
     middle = cut.offsets[1]
     assert encoder.decode(cut.tokens[:middle].tolist())[2] == ["two", "three", "good"]
     assert encoder.decode(cut.tokens[middle:].tolist())[2] == ["two", "three", "a much longer reply"]
-    expected = r"preferences.jsonl:1: beside the reply, the persona \(\d+ tokens\) and the last utterance do not fit"
-    with pytest.raises(UserError, match=expected):
-        encode_preferences(read_preferences(path), encoder, 20, str(path))
+    reply = len(encoder.texts(["a much longer reply"])[0]) + 1
+    for context_length in (reply + 2, reply - 1):  # too small for the context, and for the reply alone
+        expected = (
+            rf"preferences.jsonl:1: beside a reply of {reply} tokens, the persona \(\d+ tokens\) and the last "
+            rf"utterance do not fit into {max(0, context_length - reply)} tokens: shorten them"
+        )
+        with pytest.raises(UserError, match=expected):
+            encode_preferences(read_preferences(path), encoder, context_length, str(path))
 
 
 def test_held_back_pairs_come_last(tmp_path, tokenizer) -> None:
@@ -76,7 +81,7 @@ def test_tensors_of_another_file_and_tensors_that_are_no_preferences(tmp_path, t
     tensors, held_back = encode_preferences(read_preferences(file), Encoder(tokenizer), 100, str(file))
     metadata = tensor_metadata(file_checksum(file), tokenizer, 20, 100) | {"held_back": str(held_back)}
     tensors.save(path, metadata)
-    data = open_preferences(path, file, tokenizer, 20, 100)
+    data = PreferenceData(open_tensors(path, file, tokenizer, 20, 100))
     assert (len(data), data.trained, data.starts.tolist(), data.sizes.tolist()) == (2, 2, [0, 2], [2, 2])
     assert data.lengths().tolist() == [max(data.dataset.lengths[:2]), max(data.dataset.lengths[2:])]
     for damaged, changes in (
@@ -87,11 +92,11 @@ def test_tensors_of_another_file_and_tensors_that_are_no_preferences(tmp_path, t
     ):
         damaged.save(path, metadata | changes)
         with pytest.raises(DataError, match="not of preferences"):
-            open_preferences(path, file, tokenizer, 20, 100)
+            PreferenceData(open_tensors(path, file, tokenizer, 20, 100))
     tensors.save(path, metadata)
     written(tmp_path, pair())
     with pytest.raises(DataError, match=r"made from another text than .*preferences.jsonl; run preprocess_dataset.py"):
-        open_preferences(path, file, tokenizer, 20, 100)
+        PreferenceData(open_tensors(path, file, tokenizer, 20, 100))
 
 
 def test_the_replies_of_a_pair_follow_their_context_in_one_row() -> None:

@@ -23,6 +23,7 @@ BAD = [
     ({"messages": []}, "no prompt, completion, label; expected a pair"),
     ({"prompt": [], "chosen": said("x")}, "no rejected, source; expected a pair"),
     (pair(rejected=said("good")), "the chosen and the rejected reply are equal; remove the line"),
+    (pair(rejected=said(" good\t")), "the chosen and the rejected reply are equal; remove the line"),
     (pair(source="made up"), "the source 'made up'; expected one of corrected, chosen, flagged"),
     (pair(source=["x"]), r"the source \['x'\]; expected one of"),
     (pair(goal=3), "the goal 3; expected text or null"),

@@ -110,6 +110,22 @@ def test_who_leaves_while_a_program_begins_leaves_nothing_on_record(serve_page, 
     assert who.state()["stage"] == "start"
 
 
+def test_a_programs_words_that_come_while_somebody_leaves_are_given_up(serve_page, gate, monkeypatch) -> None:
+    page = serve_page(study=study_of(PROGRAM))
+    monkeypatch.setattr(pairing.random.SystemRandom, "random", lambda self: 1.0)  # the program says the first words
+    who, give_up = Participant(page), Stages.give_up
+
+    def late(stages: Stages, participant: str, talk: Talk) -> None:
+        stages.recordings.save(replace(talk, turns=[Turn("model", "hi .")]))
+        give_up(stages, participant, talk)
+
+    monkeypatch.setattr(Stages, "give_up", late)
+    who.begin()
+    assert who.do("leave").json["stage"] == "start"
+    (talk,) = page.recordings.talks()
+    assert talk.ratings == {"ended": "left"}
+
+
 def test_a_program_does_not_answer_the_last_words(serve_page, monkeypatch) -> None:
     page = serve_page(study=study_of(PROGRAM, turns=1))
     monkeypatch.setattr(pairing.random.SystemRandom, "random", lambda self: 0.9)  # the program begins

@@ -24,6 +24,14 @@ GOALS = [
 ]
 WILD = Sampling(top_k=0, top_p=1.0, temperature=3.0)  # two seeds hardly ever give the same reply
 PAIRS = [(["i am old ."], ["i ski ."])]
+TEXT = """\
+1 your persona: i ski .
+2 partner's persona: i am old .
+3 hi ! any hobbies ?\ti ski . and you ?
+4 nice . any hobbies ?\tbye .
+1 your persona: i sing .
+2 so ?\tno .
+"""
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -10,8 +12,10 @@ import pytest
 from personagpt.model.sampling import Sampling
 from personagpt.records.preferences import preference_lines
 from personagpt.records.talks import Flag, Talk, Turn
+from personagpt.scoring.nli import load_classifier
 from personagpt.talking.commands import Commands
 from personagpt.talking.persona import Persona, Score
+from personagpt.talking.places import Material, places
 from personagpt.talking.session import Session
 from personagpt.talking.teaching import (
     ASKED,
@@ -19,47 +23,17 @@ from personagpt.talking.teaching import (
     Question,
     by_doubt,
     make_questions,
-    places,
     progress,
     questions_of,
     teach,
 )
 from personagpt.text.convai2 import parse_corpus
 from tests.records.making import make_talk
-from tests.talking.conftest import FACTS, GOALS, PAIRS, WILD
-
-TEXT = """\
-1 your persona: i ski .
-2 partner's persona: i am old .
-3 hi ! any hobbies ?\ti ski . and you ?
-4 nice . any hobbies ?\tbye .
-1 your persona: i sing .
-2 so ?\tno .
-"""
+from tests.talking.conftest import FACTS, GOALS, PAIRS, TEXT, WILD
 
 
 def question(*replies: str, own: float = -8.0, other: float = -9.0, talk: Talk | None = None) -> Question:
     return Question(talk or make_talk("any pets ?", persona=FACTS, source="teach"), list(replies), Score(own, other, 4))
-
-
-def test_a_place_is_a_question_of_the_text_or_a_reply_of_a_recorded_talk(model) -> None:
-    talk = make_talk("hi", "ho", "so ?", "fixed", "and ?", "bad", flags=((1, "other"), (5, "other")))
-    talk.turns[3] = talk.turns[3].instead("better", corrected=True)
-    others = [make_talk("a", "b", source=source) for source in ("teach", "study:s:m")]
-    others.append(make_talk("a", "b", partner="partner"))
-    found = places(model, parse_corpus(TEXT.encode(), "t"), [talk, *others], WILD)
-    assert [(place.persona, place.texts) for place in found] == [
-        (["i have two dogs ."], ["hi"]),
-        (["i have two dogs ."], ["hi", "ho", "so ?", "better", "and ?"]),  # nobody has judged the replies there
-        (["i am old ."], ["i ski . and you ?"]),
-        (["i ski ."], ["hi ! any hobbies ?"]),
-        (["i ski ."], ["nice . any hobbies ?"]),
-        (["i sing ."], ["so ?"]),  # the other speaker's persona is unknown
-    ]
-    assert [place.source for place in found] == ["interact.py"] * 2 + ["teach"] * 4
-    assert [place.flags for place in found[:2]] == [[], [Flag(1, "other")]]
-    assert {place.origin for place in found[:2]} == {talk.origin}  # the same talk, that goes on another way
-    assert len({place.id for place in found} | {talk.id}) == 7
 
 
 def test_replies_that_are_unlikely_and_lose_nothing_under_other_personas_come_first() -> None:
@@ -69,10 +43,12 @@ def test_replies_that_are_unlikely_and_lose_nothing_under_other_personas_come_fi
     invented = question("d", own=-18, other=-17)
     assert by_doubt([sure, small_talk, rare, invented])[0] is invented
     assert by_doubt([sure, small_talk, rare, invented])[-1] is sure
+    wrong = [replace(each, contradicts=True) for each in (sure, small_talk)]  # so an NLI model says
+    assert by_doubt([rare, wrong[0], invented, wrong[1]]) == [wrong[1], wrong[0], invented, rare]
 
 
 def test_questions_have_different_draws_and_the_score_of_the_first(model) -> None:
-    found = places(model, parse_corpus(TEXT.encode(), "t"), [], WILD)
+    found = places(model, Material(Path("t"), parse_corpus(TEXT.encode(), "t"), []), WILD)
     too_long = replace(found[0], persona=["so " * 400])
     questions = list(questions_of(model, [*found, too_long], WILD, None, 7))
     assert len(questions) == 4
@@ -86,6 +62,26 @@ def test_questions_have_different_draws_and_the_score_of_the_first(model) -> Non
     one = next(asked for asked in questions if asked.talk.persona == ["i sing ."])
     persona = Persona(model, one.talk.persona, keep_facts=True, as_typed=True)
     assert one.score.own == pytest.approx(persona.score(one.replies[0], one.talk.texts[-1]).own, rel=1e-4)
+
+
+def test_a_classifier_says_which_first_replies_contradict_a_fact(model, says, nli_folder) -> None:
+    classifier = load_classifier(str(nli_folder))
+    asked = [make_talk("so ?", persona=["i love dogs", "i hate cats"], source="teach") for _ in range(2)]
+    says("i love birds", "i hate dogs", "hello")
+    (kind,) = make_questions(model, asked[:1], WILD, None, Random(1), classifier)
+    says("i hate dogs", "i love dogs", "hello")
+    (wrong,) = make_questions(model, asked[1:], WILD, None, Random(1), classifier)
+    assert [(each.replies[0], each.contradicts) for each in (kind, wrong)] == [
+        ("i love birds", False),
+        ("i hate dogs", True),
+    ]
+
+
+def test_nothing_is_drawn_after_the_session_has_ended(model) -> None:
+    stop, found = threading.Event(), [make_talk("so ?", source="teach")]
+    stop.set()
+    assert make_questions(model, found, WILD, None, Random(1), stop=stop) == []
+    assert list(questions_of(model, found, WILD, None, 1, stop=stop)) == []
 
 
 def test_of_each_pool_a_quarter_is_asked_and_recorded_talks_come_first(model, monkeypatch) -> None:

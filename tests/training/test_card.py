@@ -80,6 +80,13 @@ def test_before_the_first_evaluation(settings, tmp_path, tokenizer) -> None:
     assert "Not evaluated yet." in card.content
 
 
+def test_the_interviews_of_an_evaluation(settings, tmp_path, tokenizer) -> None:
+    rows = [{"questions": number, "persona_at_1": {"value": number / 8}} for number in (1, 2)]
+    evaluation = {"responses": 9, "interviews": {"own model, fixed": {"among": 20, "by_question": rows}}}
+    write_card(tmp_path, settings, tokenizer, 1024, 250, evaluation)
+    assert "\n| own model, fixed, 2 questions, 1 of 20 | 0.25 |\n" in (tmp_path / "README.md").read_text()
+
+
 def test_the_real_text_is_named_by_its_checksum(settings, tmp_path, tokenizer, monkeypatch) -> None:
     import hashlib
 

@@ -12,7 +12,7 @@ from personagpt.device import Processes
 from personagpt.model.loading import load_model
 from personagpt.settings import read_settings
 from personagpt.training.optimization import Trainer, training_step
-from personagpt.training.recorder import record_run
+from personagpt.training.recorder import PLOT_SECONDS, record_run
 from personagpt.training.resume import RunState
 from personagpt.training.start import RunPlan, plan_run
 from tests.helpers import be_process, copy_base, prepare_run, write_data
@@ -39,6 +39,14 @@ def test_one_step_and_its_record(run: tuple[RunPlan, Trainer, Path], capsys: pyt
         recorder.log_losses()
         recorder.evaluate()
         recorder.save()
+        recorder.saver.thread.wait()
+        assert not (save_path / "samples" / "loss.png").exists()  # the plots can wait for the end
+        recorder.drawn -= PLOT_SECONDS
+        recorder.save()
+        recorder.saver.thread.wait()
+        (save_path / "samples" / "loss.png").unlink()
+        recorder.wait_for_save()
+        assert (save_path / "samples" / "loss.png").exists()
     assert state.best == {"loss": state.evaluation["loss"], "step": 1}
     assert json.loads((save_path / "samples" / "eval.json").read_text()) == state.evaluation
     saved = json.loads((save_path / "checkpoint" / "model" / "training_state.json").read_text())

@@ -14,7 +14,7 @@ import pytest
 import evaluate
 from personagpt.errors import UserError
 from personagpt.training.csv_log import EVAL_COLUMNS, LOSS_COLUMNS, CsvLog
-from personagpt.training.runs import aligned, compare_runs, default_picture, read_run, settings_that_differ
+from personagpt.training.runs import compare_runs, default_picture, read_run, settings_that_differ
 from tests.helpers import ROOT
 
 RUN = {
@@ -120,12 +120,6 @@ def test_a_damaged_row_is_named_and_left_out(runs: list[str], capsys: pytest.Cap
     path.write_text("step,loss\n1,good\n2,3.5\n")
     assert read_run(runs[0]).losses == [{"step": "2", "loss": "3.5"}]
     assert f"{path}: its line 2 is no row of figures; it is left out" in capsys.readouterr().err
-
-
-def test_columns_stand_under_each_other() -> None:
-    assert aligned([["name", "A", "B"], ["x", "1", "12345678901"]]) == (
-        "name           A            B\nx              1  12345678901"
-    )
 
 
 def test_the_script_loads_no_torch(runs: list[str], run: Any) -> None:

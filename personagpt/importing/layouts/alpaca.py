@@ -10,13 +10,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from personagpt.errors import shorten
 from personagpt.importing.roles import ASSISTANT, USER, roles_talk
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import ImportedTalk, Record, RecordError, parse_each, value_of
+from personagpt.importing.talks import ImportedTalk, Record, RecordError, value_of
 
 OUTPUTS = ("output", "response")
 
@@ -31,11 +30,7 @@ def _has_keys(keys: Any) -> bool:
     return "instruction" in keys and any(key in keys for key in OUTPUTS)
 
 
-def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | RecordError]:
-    return parse_each(source.records(left_out), lambda record: _talk(record, left_out))
-
-
-def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
+def talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
     instruction = value_of(record.content, "instruction", str)
     output = value_of(record.content, next((key for key in OUTPUTS if key in record.content), OUTPUTS[0]), str)
     more = [_optional(record.content, key) for key in ("input", "context")]

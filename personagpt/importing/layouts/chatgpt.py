@@ -15,7 +15,6 @@ the answer refers to what is not there.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from personagpt.errors import shorten
@@ -36,23 +35,11 @@ def _is_conversation(record: Any) -> bool:
     return isinstance(nodes, dict) and any(isinstance(node, dict) and "message" in node for node in nodes.values())
 
 
-def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | RecordError]:
-    for record in source.records(left_out):
-        try:
-            talk = _talk(record, left_out)
-        except RecordError as error:
-            yield RecordError(str(error), record.place)
-            continue
-        if ASSISTANT in talk.speakers:
-            yield talk
-        else:
-            left_out["conversations without an answer"] += 1
-
-
-def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
+def talk(record: Record, left_out: Counter[str]) -> ImportedTalk | None:
     turns: list[ImportedTurn] = []
     branch = _branch(value_of(record.content, "mapping", dict), record.content.get("current_node"))
-    left_out["messages of other branches"] += _others(record.content["mapping"], branch)
+    nodes = [node for node in record.content["mapping"].values() if isinstance(node, dict)]
+    left_out["messages of other branches"] += sum(isinstance(n.get("message"), dict) for n in nodes) - len(branch)
     for number, message in enumerate(branch, start=1):
         role = role_of(value_of(value_of(message, "author", dict), "role", str), number)
         content = value_of(message, "content", dict)
@@ -67,6 +54,9 @@ def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
             break
         else:
             left_out["empty answers"] += 1
+    if ASSISTANT not in [turn.speaker for turn in turns]:
+        left_out["conversations without an answer"] += 1
+        return None
     return ImportedTalk(record.place, turns, replier=ASSISTANT, part=record.part)
 
 
@@ -88,13 +78,6 @@ def _branch(nodes: dict[str, Any], last: Any) -> list[dict[str, Any]]:
     if last is None:
         raise RecordError("no 'current_node'")
     return messages[::-1]
-
-
-def _others(nodes: dict[str, Any], branch: list[dict[str, Any]]) -> int:
-    """Return how many messages stand beside the `branch`."""
-    return sum(isinstance(node, dict) and isinstance(node.get("message"), dict) for node in nodes.values()) - len(
-        branch
-    )
 
 
 def _why_left_out(message: dict[str, Any], content: dict[str, Any], role: str) -> str:

@@ -29,7 +29,7 @@ from personagpt.errors import UserError, shorten
 from personagpt.importing.sources import RECORD_KEYS, SAMPLED, Source
 from personagpt.importing.speaker_lines import LONGEST_NAME
 from personagpt.importing.stamps import any_seconds
-from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each
+from personagpt.importing.talks import SPEAKERS, ImportedTalk, ImportedTurn, Record, RecordError, parse_each
 
 Mapping = dict[str, list[str]]  # one of ROLES -> columns, or paths of keys
 
@@ -47,7 +47,6 @@ LIKELY = {
     "time": ("time", "timestamp", "date", "datetime", "sent", "created", "ts"),
 }  # fmt: skip
 BESIDE = ("speaker", "time")  # stand in the same object as the text
-ALTERNATING = ("first speaker", "second speaker")
 
 
 def parse_mapping(text: str) -> Mapping:
@@ -85,8 +84,9 @@ def nearest_mapping(source: Source) -> Mapping:
         inner = _parent(mapping["text"][0]) if "text" in mapping else ""
         if role == "talk" and inner:
             continue  # each record is a talk
-        # Who speaks, and when, stands beside the text.
-        free = [path for path in paths if path not in taken and (role not in BESIDE or _is_beside(path, inner))]
+        free = [path for path in paths if path not in taken]
+        if role in BESIDE and inner:  # who speaks, and when, stands under the same key as the text
+            free = [path for path in free if path.partition(".")[0] == inner.partition(".")[0]]
         if role == "speaker":  # `user` and `bot` may be the columns of what two speakers say
             free = [path for path in free if not _has_sentences(_sampled(source, path), 3)]
         ranked = [(_likelihood(path, role), path) for path in free]
@@ -100,11 +100,6 @@ def nearest_mapping(source: Source) -> Mapping:
         if len(texts) == 1 and "speaker" not in mapping and (name := _name_column(source, paths, texts[0])):
             mapping["speaker"] = [name]
     return {role: mapping[role] for role in ROLES if role in mapping} if "text" in mapping else {}
-
-
-def _is_beside(path: str, inner: str) -> bool:
-    """Return whether `path` starts with the same key as `inner`, the path of the object that holds the text."""
-    return not inner or path.partition(".")[0] == inner.partition(".")[0]
 
 
 def _sentence_columns(source: Source, paths: list[str]) -> list[str]:
@@ -181,10 +176,10 @@ def _records(source: Source, left_out: Counter[str]) -> Iterator[Record]:
     outer = source.document if source.kind == "JSON" else None
     values = list(outer.values()) if isinstance(outer, dict) else []
     firsts = [value[0] if isinstance(value, list) and value else value for value in values]
-    is_uniform = len({type(value) for value in values}) == 1 and all(isinstance(first, dict) for first in firsts)
-    lists = [value for value in values if isinstance(value, list) and value and all(map(_has_list, value))]
-    if len(values) > 1 and is_uniform and set.intersection(*map(set, firsts)):
+    are_objects = all(isinstance(first, dict) for first in firsts)
+    if len(values) > 1 and len(set(map(type, values))) == 1 and are_objects and set.intersection(*map(set, firsts)):
         return (Record(f"record {number}", value) for number, value in enumerate(values, start=1))
+    lists = [value for value in values if isinstance(value, list) and value and all(map(_has_list, value))]
     if len(lists) == 1 and not RECORD_KEYS & set(outer):
         return (Record(f"record {number}", value) for number, value in enumerate(lists[0], start=1))
     return records
@@ -202,9 +197,9 @@ def read_columns(source: Source, mapping: Mapping, left_out: Counter[str]) -> It
     """Yield the talks of `source` by `mapping`. Raises UserError where the file has no such columns or keys."""
     if source.kind not in ("table", "JSON", "JSON lines"):
         raise UserError(f"{source.name}: --columns reads tables (CSV, TSV) and JSON; this file is {source.kind}")
-    columns = [column for listed in mapping.values() for column in listed]
-    for column in columns:
-        if not any(_values(record, column) for record in _sample(source)):
+    sample = [dict.fromkeys(source.columns, "here")] if source.columns else _first_records(source)
+    for column in (column for listed in mapping.values() for column in listed):
+        if not any(_values(record, column) for record in sample):
             known = ", ".join(dict.fromkeys(source.columns or _paths(_first_records(source))))
             raise UserError(f"{source.name}: --columns: no {column!r} in this file; it has {known}")
     records = _each_talk(_records(source, left_out), mapping)
@@ -232,10 +227,6 @@ def _inner_talks(content: Any, keys: list[str]) -> list[Any]:
     if is_nested and any(len(item) != 2 for item in content):
         return [piece for item in content for piece in _inner_talks(item, keys)]
     return [content]
-
-
-def _sample(source: Source) -> list[Any]:
-    return [dict.fromkeys(source.columns, "here")] if source.columns else _first_records(source)
 
 
 def _grouped(records: Iterable[Record], mapping: Mapping) -> Iterator[Record]:
@@ -309,7 +300,7 @@ def _spoken(item: Any, mapping: Mapping, before: int) -> list[ImportedTurn]:
     """Return the turns of an object or row, after `before` others of its talk. Raises RecordError."""
     texts, speakers = _utterances(item, mapping), _all_values(item, mapping, "speaker")
     if "speaker" not in mapping:
-        speakers = [ALTERNATING[(before + number) % 2] for number in range(len(texts))]
+        speakers = [SPEAKERS[(before + number) % 2] for number in range(len(texts))]
     elif len(speakers) == 1:
         speakers *= len(texts)
     if texts and speakers and len(speakers) != len(texts):
@@ -324,7 +315,7 @@ def _all_values(item: Any, mapping: Mapping, role: str) -> list[str]:
 def _second(speakers: list[str]) -> str:
     """Return the second of the speakers, whose persona a whole talk's is taken for."""
     names = list(dict.fromkeys(speakers))
-    return names[1].strip() if len(names) > 1 else ALTERNATING[1]
+    return names[1].strip() if len(names) > 1 else SPEAKERS[1]
 
 
 def _utterances(row: Any, mapping: Mapping) -> list[str]:

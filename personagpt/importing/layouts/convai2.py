@@ -15,11 +15,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import ImportedTalk, ImportedTurn, RecordError
+from personagpt.importing.talks import SPEAKERS, ImportedTalk, ImportedTurn, RecordError
 from personagpt.text.convai2 import parse_corpus
 
 FIRST_LINE = re.compile(r"1 (your persona:|partner's persona:|.*\t)")
-SPEAKERS = ("first speaker", "second speaker")
 
 
 def recognises(source: Source) -> bool:

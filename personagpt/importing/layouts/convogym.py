@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from personagpt.errors import UserError, shorten
 from personagpt.importing.sources import PARTS, Source
 from personagpt.importing.talks import (
+    SPEAKERS,
     ImportedTalk,
     ImportedTurn,
     Record,
@@ -36,7 +37,6 @@ from personagpt.importing.talks import (
 COLUMNS = ("hx", "p1", "p2")
 GOAL_COLUMNS = ("context", "response")
 FACT_COLUMN = "fact 1"  # of train_personas.csv, which has a persona a row
-SPEAKERS = ("first speaker", "second speaker")
 SPECIAL = re.compile(r"^(?:\s*<\|start\|>)+|(?:<\|endoftext\|>\s*)+$")
 EOS = "<|endoftext|>"
 CONTEXT = re.compile(

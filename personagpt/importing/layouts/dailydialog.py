@@ -17,10 +17,9 @@ from personagpt.errors import UserError
 from personagpt.importing.layouts.convai2 import FIRST_LINE
 from personagpt.importing.sources import Source
 from personagpt.importing.speaker_lines import split_name
-from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each
+from personagpt.importing.talks import SPEAKERS, ImportedTalk, ImportedTurn, Record, RecordError, parse_each
 
 END_MARKS = ("__eou__", "</s>", "\t")
-SPEAKERS = ("first speaker", "second speaker")
 USUAL = 0.8  # of the first lines have the mark
 
 

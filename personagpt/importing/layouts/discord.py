@@ -12,6 +12,7 @@ Notices (joined, pinned, calls), media without a text and forwarded messages are
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -47,8 +48,8 @@ def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | Reco
 
 def _json_talk(document: Any, left_out: Counter[str]) -> ImportedTalk | None:
     records = list_at(document, "messages")
-    people = [person for record in records if isinstance(record, dict) for person in _people(record)]
-    names = {id_at(person, "id"): text_at(person, "nickname", "name") for person in people}
+    people = [[record.get("author"), *list_at(record, "mentions")] for record in records if isinstance(record, dict)]
+    names = {id_at(person, "id"): text_at(person, "nickname", "name") for person in itertools.chain(*people)}
     messages = []
     for record in records:
         author = record.get("author") if isinstance(record, dict) else None
@@ -63,10 +64,6 @@ def _json_talk(document: Any, left_out: Counter[str]) -> ImportedTalk | None:
             messages.append(ChatMessage(writer, said, iso_seconds(record.get("timestamp"))))
     channel = document.get("channel") if isinstance(document, dict) else None
     return chat_talk(f"channel {text_at(channel, 'name')}", messages, names, left_out)
-
-
-def _people(record: dict[str, Any]) -> list[Any]:
-    return [record.get("author"), *list_at(record, "mentions")]
 
 
 def _table_talk(source: Source, left_out: Counter[str]) -> ImportedTalk | None:

@@ -18,13 +18,15 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 from personagpt.errors import shorten
 from personagpt.importing.chats import list_at
 from personagpt.importing.sources import Source
 from personagpt.importing.talks import (
+    PERSON,
+    PROGRAM,
     Encounter,
     ImportedTalk,
     ImportedTurn,
@@ -34,7 +36,6 @@ from personagpt.importing.talks import (
     value_of,
 )
 
-PERSON, PROGRAM = "person", "program"
 CLASSES = {"human": PERSON, "user": PERSON, "bot": PROGRAM}
 USUAL = {"participant1": PERSON, "participant2": PROGRAM}  # where a file does not say the classes
 PROFILES = {PERSON: "user_profile", PROGRAM: "bot_profile"}
@@ -49,19 +50,7 @@ def recognises(source: Source) -> bool:
     )
 
 
-def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | RecordError]:
-    for record in source.records(left_out):
-        try:
-            talk = _talk(record, left_out)
-            if len(talk.speakers) == 2:
-                yield talk
-            else:
-                left_out["talks in which only one of the two speaks"] += 1
-        except RecordError as error:
-            yield RecordError(str(error), record.place)
-
-
-def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
+def talk(record: Record, left_out: Counter[str]) -> ImportedTalk | None:
     content, turns, is_assumed = record.content, [], False
     names = {sender: _participant(content, f"{sender}_id") for sender in USUAL}
     for number, message in enumerate(value_of(content, "dialog", list), start=1):
@@ -81,8 +70,6 @@ def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
     ids = {CLASSES.get(kind.lower(), ""): name for kind, name in names.values()}
     ratings = {SCORE: _one_of(content, SCORE, range(1, 6)), MATCH: _one_of(content, MATCH, (0, 1))}
     encounter = Encounter(
-        person=PERSON,
-        program=PROGRAM,
         model=ids.get(PROGRAM),
         participant=ids.get(PERSON),
         started=_time(content, "start_time"),
@@ -91,6 +78,9 @@ def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
         is_assumed=is_assumed,
     )
     facts = {side: texts_of(content, key) for side, key in PROFILES.items() if content.get(key) is not None}
+    if len({turn.speaker for turn in turns}) < 2:
+        left_out["talks in which only one of the two speaks"] += 1
+        return None
     return ImportedTalk(record.place, turns, facts, part=record.part, encounter=encounter)
 
 

@@ -16,12 +16,11 @@ names are read, too: `contents` with `parts`, and `systemInstruction`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from personagpt.importing.roles import EXAMPLES, SYSTEM, TOOL_CALL, is_label, role_of, roles_talk, text_of
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import ImportedTalk, Record, RecordError, parse_each, value_of
+from personagpt.importing.talks import ImportedTalk, Record, value_of
 
 
 def recognises(source: Source) -> bool:
@@ -39,11 +38,7 @@ def _has_roles(messages: Any) -> bool:
     return messages is not None and not (isinstance(first, dict) and "role" not in first)
 
 
-def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | RecordError]:
-    return parse_each(source.records(left_out), lambda record: _talk(record, left_out))
-
-
-def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
+def talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
     messages = []
     key = _key(record.content) if isinstance(record.content, dict) else "messages"
     for number, message in enumerate(value_of(record.content, key, list), start=1):

@@ -11,20 +11,11 @@ previous dialogs are left out, because each has a record in the file of its own 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 from personagpt.errors import shorten
 from personagpt.importing.chats import list_at
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import (
-    ImportedTalk,
-    ImportedTurn,
-    Record,
-    RecordError,
-    parse_each,
-    texts_of,
-    value_of,
-)
+from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, texts_of, value_of
 
 SPEAKERS = ("Speaker 1", "Speaker 2")
 
@@ -40,11 +31,7 @@ def _is_utterance(utterances: list[object]) -> bool:
     return any(isinstance(utterance, dict) and "text" in utterance for utterance in utterances)
 
 
-def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | RecordError]:
-    return parse_each(source.records(left_out), lambda record: _talk(record, left_out))
-
-
-def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
+def talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
     personas = value_of(record.content, "personas", list)
     if len(personas) != 2:
         raise RecordError(f"{len(personas)} personas; expected those of {' and '.join(SPEAKERS)}")

@@ -13,13 +13,12 @@ persona of the speaker who answers. Rejected answers are left out, and an answer
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from personagpt.errors import shorten
 from personagpt.importing.roles import ASSISTANT, USER, role_of, roles_talk, text_of
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import ImportedTalk, Record, RecordError, parse_each, value_of
+from personagpt.importing.talks import ImportedTalk, Record, RecordError, value_of
 
 QUESTIONS = ("prompt", "question", "query", "input", "context", "user", "human", "message", "utterance")
 ANSWERS = ("completion", "chosen", "response", "answer", "output", "assistant", "bot", "ai", "reply")
@@ -38,11 +37,7 @@ def _has_keys(keys: Any) -> bool:
     return any(key in keys for key in QUESTIONS) and any(key in keys for key in ANSWERS)
 
 
-def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | RecordError]:
-    return parse_each(source.records(left_out), lambda record: _talk(record, left_out))
-
-
-def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
+def talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
     content = record.content
     if not isinstance(content, dict) or not _has_keys(content):
         raise RecordError(

@@ -11,22 +11,12 @@ The context is left out, because it does not say whose it is.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from personagpt.errors import shorten
 from personagpt.importing.chats import list_at
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import (
-    ImportedTalk,
-    ImportedTurn,
-    Record,
-    RecordError,
-    parse_each,
-    value_of,
-)
-
-SPEAKERS = ("first speaker", "second speaker")
+from personagpt.importing.talks import SPEAKERS, ImportedTalk, ImportedTurn, Record, RecordError, value_of
 
 
 def recognises(source: Source) -> bool:
@@ -37,11 +27,7 @@ def _is_round(pair: Any) -> bool:
     return isinstance(pair, list) and any(isinstance(message, dict) and "text" in message for message in pair)
 
 
-def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | RecordError]:
-    return parse_each(source.records(left_out), lambda record: _talk(record, left_out))
-
-
-def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
+def talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
     said: list[tuple[str, str, str]] = []  # id, place in the pair, text
     for number, pair in enumerate(value_of(record.content, "dialog", list), start=1):
         if not isinstance(pair, list) or len(pair) > len(SPEAKERS):

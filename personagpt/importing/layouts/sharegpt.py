@@ -12,14 +12,13 @@ prompt. {"human": "...", "assistant": "..."} is two messages. Tool calls and too
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from personagpt.errors import shorten
 from personagpt.importing.chats import text_at
 from personagpt.importing.roles import ROLES, is_label, role_of, roles_talk, text_of
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import ImportedTalk, Record, RecordError, parse_each, value_of
+from personagpt.importing.talks import ImportedTalk, Record, RecordError, value_of
 
 LISTS = ("conversations", "conversation", "items", "messages", "chat_messages")  # the last is Claude's export's
 WRITERS, TEXTS = ("from", "role", "speaker", "author", "sender"), ("value", "content", "text")
@@ -53,11 +52,7 @@ def _is_pair(message: dict[str, Any]) -> bool:
     return len(message) > 0 and all(key.lower() in ROLES for key in message)
 
 
-def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | RecordError]:
-    return parse_each(source.records(left_out), lambda record: _talk(record, left_out))
-
-
-def _talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
+def talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
     messages = []
     for number, message in enumerate(value_of(record.content, _key(record.content) or LISTS[0], list), start=1):
         if isinstance(message, dict) and _is_pair(message):

@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from personagpt.importing.chats import text_at
 from personagpt.importing.sources import Source
@@ -25,11 +24,8 @@ MACRO = re.compile(r"\{\{(user|char)\}\}", re.IGNORECASE)
 
 
 def recognises(source: Source) -> bool:
-    return any(isinstance(record, dict) and {"name", "is_user", "mes"} <= record.keys() for record in _sample(source))
-
-
-def _sample(source: Source) -> list[Any]:
-    return source.first_records if source.kind == "JSON lines" else []
+    records = source.first_records if source.kind == "JSON lines" else []
+    return any(isinstance(record, dict) and {"name", "is_user", "mes"} <= record.keys() for record in records)
 
 
 def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | RecordError]:

@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from personagpt.errors import shorten
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each
+from personagpt.importing.talks import SPEAKERS, ImportedTalk, ImportedTurn, Record, RecordError
 
 KEY = "data"
-SPEAKERS = ("first speaker", "second speaker")
 
 
 def recognises(source: Source) -> bool:
@@ -28,11 +26,7 @@ def _texts(record: Any) -> list[str]:
     return said if is_talk else []
 
 
-def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | RecordError]:
-    return parse_each(source.records(left_out), _talk)
-
-
-def _talk(record: Record) -> ImportedTalk:
+def talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
     said = _texts(record.content)
     if not said:
         raise RecordError(f"expected a list of at least two texts, got {shorten(record.content)}")

@@ -13,20 +13,11 @@ of such records, or a record a line, is read as well.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from personagpt.errors import shorten
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import (
-    ImportedTalk,
-    ImportedTurn,
-    Record,
-    RecordError,
-    parse_each,
-    texts_of,
-    value_of,
-)
+from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, texts_of, value_of
 
 PARTNER, YOU = "partner", "you"
 
@@ -35,11 +26,7 @@ def recognises(source: Source) -> bool:
     return any(isinstance(record, dict) and "utterances" in record for record in source.first_records)
 
 
-def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | RecordError]:
-    return parse_each(source.records(left_out), _talk)
-
-
-def _talk(record: Record) -> ImportedTalk:
+def talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
     facts, responses = texts_of(record.content, "personality"), value_of(record.content, "utterances", list)
     return talk_of_histories(record, facts, responses)
 

@@ -24,8 +24,7 @@ from personagpt.importing.whatsapp_words import ATTACHED, DELETED, EDITED, OTHER
 
 MARKS = "[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]*"
 HEADER = re.compile(
-    rf"(?P<marks>{MARKS})(?:(?P<bracket>\[){STAMP}\]\s?|"
-    rf"{STAMP.replace('P<', 'P<bare_')}(?P<dash>\s[-\u2013\u2014]\s|[:,]\s))(?P<rest>.*)",
+    rf"(?P<marks>{MARKS})(?P<bracket>\[)?{STAMP}(?(bracket)\]\s?|(?P<dash>\s[-\u2013\u2014]\s|[:,]\s))(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
 LONGEST_NAME = 80
@@ -105,16 +104,13 @@ def _messages(source: Source) -> list[Message]:
 
 def _stamp(head: re.Match[str]) -> tuple[str, str]:
     """Return the date and the clock of a header."""
-    prefix = "" if head["bracket"] else "bare_"
-    number = "" if head[f"{prefix}date"] else "2"
-    return head[f"{prefix}date{number}"], head[f"{prefix}clock{number}"]
+    return head["date"] or head["date2"], head["clock"] or head["clock2"]
 
 
 def _form(head: re.Match[str]) -> tuple[bool, bool, str]:
     """Return what all headers of a file share: brackets, which of date and clock is first, what separates numbers."""
     separator = re.search(r"[./\-\u5e74\ub144]", _stamp(head)[0])
-    is_date_first = bool(head["date"] or head["bare_date"])
-    return bool(head["bracket"]), is_date_first, separator[0] if separator else ""
+    return bool(head["bracket"]), bool(head["date"]), separator[0] if separator else ""
 
 
 def _is_iphone(head: re.Match[str]) -> bool:

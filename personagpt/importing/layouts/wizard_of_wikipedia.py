@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 
 from personagpt.errors import shorten
 from personagpt.importing.chats import list_at, text_at
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, parse_each, value_of
+from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, value_of
 
 SPEAKER = re.compile(r"[01]_(Wizard|Apprentice)")
 
@@ -30,11 +29,7 @@ def recognises(source: Source) -> bool:
     )
 
 
-def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | RecordError]:
-    return parse_each(source.records(left_out), _talk)
-
-
-def _talk(record: Record) -> ImportedTalk:
+def talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
     turns: list[ImportedTurn] = []
     for number, said in enumerate(value_of(record.content, "dialog", list), start=1):
         speaker = SPEAKER.fullmatch(value_of(said, "speaker", str))

@@ -10,43 +10,26 @@ The persona is that of the speaker who replies.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from personagpt.errors import shorten
 from personagpt.importing.chats import list_at
 from personagpt.importing.sources import Source
-from personagpt.importing.talks import (
-    ImportedTalk,
-    ImportedTurn,
-    Record,
-    RecordError,
-    parse_each,
-    texts_of,
-    value_of,
-)
+from personagpt.importing.talks import ImportedTalk, ImportedTurn, Record, RecordError, texts_of, value_of
 
 PARTNER, YOU = "partner", "you"
 
 
 def recognises(source: Source) -> bool:
-    return any("persona" in record and _is_pair(pair) for record, pair in _first_pairs(source))
-
-
-def _first_pairs(source: Source) -> Iterator[tuple[Any, Any]]:
-    for record in source.first_records:
-        yield from ((record, pair) for pair in list_at(record, "dialogue")[:1])
+    firsts = ((record, pair) for record in source.first_records for pair in list_at(record, "dialogue")[:1])
+    return any("persona" in record and _is_pair(pair) for record, pair in firsts)
 
 
 def _is_pair(pair: Any) -> bool:
     return isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
 
 
-def read(source: Source, left_out: Counter[str]) -> Iterator[ImportedTalk | RecordError]:
-    return parse_each(source.records(left_out), _talk)
-
-
-def _talk(record: Record) -> ImportedTalk:
+def talk(record: Record, left_out: Counter[str]) -> ImportedTalk:
     facts = texts_of(record.content, "persona")
     turns: list[ImportedTurn] = []
     for number, pair in enumerate(value_of(record.content, "dialogue", list), start=1):

@@ -1,4 +1,4 @@
-// Functions of both pages. They insert text as text only (textContent, value), never as markup.
+// Functions of all pages. They insert text as text only (textContent, value), never as markup.
 "use strict";
 
 const element = (id) => document.getElementById(id);
@@ -83,7 +83,7 @@ function flagForm(kinds, number, flags, save) {
       const kinds = [...field.querySelectorAll(":checked")].map((box) => box.value);
       await save({ turn: number, kinds, note: note.value });
       tell(kinds.length ? "Flagged: " + kinds.join(", ") : "This reply has no flags now.");
-      element("flags-" + number).firstElementChild.focus();
+      element("flags-" + number)?.firstElementChild.focus(); // the teaching page shows another question by now
     });
   });
   return details;

@@ -5,11 +5,12 @@ let kinds = {}; // the kinds of failure and their meanings
 let state = null; // the talk that is read, and how far the reviewer is
 let judged = []; // the numbers of the turns that are labelled
 let place = 0; // the index in `judged` of the reply that is labelled now
-let done = []; // for each step in this talk, {turn, kinds}: the labels before it
+let done = []; // for each step in this talk, {turn, kinds, note}: the labels and the note before it
 let busy = Promise.resolve(); // actions one after another, however fast the keys are
 
 const title = (names) => (names.length ? names.join(", ") : "fine");
 const given = (turn) => state.talk.labels[turn] || [];
+const noted = (turn) => state.talk.notes[turn] || "";
 
 function show(next) {
   const isNew = !state || !next.talk || !state.talk || next.talk.id !== state.talk.id;
@@ -49,6 +50,7 @@ function draw() {
     return button;
   }));
   if (focused >= 0) element("kinds").children[focused].focus();
+  if (document.activeElement !== element("note")) element("note").value = noted(now);
   element("place").textContent = `Reply ${place + 1} of ${judged.length}: ${labels.join(", ") || "no label"}`;
   const isLast = place === judged.length - 1;
   element("next").textContent = isLast ? "Finish this talk (Enter)" : "Next reply (Enter)";
@@ -63,7 +65,8 @@ function turnItem(turn, number, now) {
   item.append(make("span", { className: "who", textContent: turn.judged ? "The speaker" : "The other" }), words(turn.text));
   if (number === now) item.setAttribute("aria-current", "true");
   if (turn.judged && given(number).length) {
-    item.append(make("p", { className: "labels", textContent: title(given(number)) }));
+    const note = noted(number) ? `: ${plain(noted(number))}` : "";
+    item.append(make("p", { className: "labels", textContent: title(given(number)) + note }));
   }
   return item;
 }
@@ -74,10 +77,19 @@ function queue(action) {
   return busy;
 }
 
-async function set(turn, labels) {
-  await ask("POST", "review/label", { talk: state.talk.id, turn, kinds: labels });
+async function set(turn, labels, note) {
+  const saved = await ask("POST", "review/label", { talk: state.talk.id, turn, kinds: labels, note });
   state.talk.labels[turn] = labels;
+  state.talk.notes[turn] = labels.length ? saved.note : "";
   draw();
+}
+
+// Change the labels or the note of a reply, so that it can be undone.
+async function change(turn, labels, note) {
+  const before = { turn, kinds: given(turn), note: noted(turn) };
+  await set(turn, labels, note);
+  done.push(before);
+  element("undo").disabled = false;
 }
 
 function toggle(kind) {
@@ -86,9 +98,18 @@ function toggle(kind) {
     const turn = judged[place];
     const before = given(turn);
     const labels = before.includes(kind) ? before.filter((other) => other !== kind) : [...before, kind];
-    await set(turn, labels);
-    done.push({ turn, kinds: before });
-    element("undo").disabled = false;
+    await change(turn, labels, noted(turn));
+  });
+}
+
+// Record the note that was typed about this reply. A note without a label is about another kind of failure.
+function writeNote() {
+  const { talk } = state;
+  const turn = judged[place];
+  const note = element("note").value;
+  queue(async () => {
+    if (state.talk !== talk || note === noted(turn)) return;
+    await change(turn, given(turn).length ? given(turn) : ["other"], note);
   });
 }
 
@@ -111,13 +132,17 @@ function back() {
   });
 }
 
+function toNote() {
+  element("note").focus();
+}
+
 // Take back the last label; where there is none in this talk, go back to the end of the talk before.
 function undo() {
   queue(async () => {
     if (state.talk && done.length) {
-      const { turn, kinds: before } = done[done.length - 1];
+      const { turn, kinds: before, note } = done[done.length - 1];
       place = judged.indexOf(turn);
-      await set(turn, before);
+      await set(turn, before, note);
       done.pop();
       return draw();
     }
@@ -156,14 +181,19 @@ async function look() {
 }
 
 function pressed(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (event.target === element("note") && event.key !== "Enter") {
+    if (event.key === "Escape") element("note").blur();
+    return;
+  }
   const onButton = event.target instanceof HTMLButtonElement && !element("kinds").contains(event.target);
   const kind = Object.keys(kinds)[Number(event.key) - 1];
-  const keys = { ArrowRight: next, ArrowLeft: back, u: undo, U: undo };
+  const keys = { ArrowRight: next, ArrowLeft: back, u: undo, U: undo, n: toNote, N: toNote };
   if (!onButton) keys.Enter = next; // Enter presses such a button; a label's button has the space bar
   const action = kind ? () => toggle(kind) : keys[event.key];
   if (!action || !element("result").hidden) return;
   event.preventDefault();
+  element("note").blur(); // a typed note is recorded first
   action();
 }
 
@@ -172,6 +202,7 @@ act(async () => {
   element("next").addEventListener("click", next);
   element("back").addEventListener("click", back);
   element("undo").addEventListener("click", undo);
+  element("note").addEventListener("change", writeNote);
   element("reopen").addEventListener("click", undo);
   element("look").addEventListener("click", () => queue(look));
   document.addEventListener("keydown", pressed);

@@ -25,7 +25,7 @@ def test_who_spoke_to_whom_and_when() -> None:
         ("program", "are you there?", (False,)),
     ]
     about = talk.encounter
-    assert (about.person, about.program, about.model, about.participant) == ("person", "program", "Bot 6", "User 7")
+    assert (about.model, about.participant) == ("Bot 6", "User 7")
     assert about.started == datetime.datetime(2018, 10, 30, 8, 29, 23, 340_000)
     assert about.ended == datetime.datetime(2018, 10, 30, 8, 43, 19)  # some times have no fraction of a second
     assert (about.ratings, about.is_assumed) == ({"eval_score": 3, "profile_match": 1}, False)

@@ -42,7 +42,7 @@ def test_a_row_that_is_no_dialogue() -> None:
 
 
 def test_other_columns() -> None:
-    with pytest.raises(UserError, match="expected a CSV with the columns persona and chat"):
+    with pytest.raises(UserError, match="expected a CSV with the columns persona, chat"):
         read("text,persona\na,b\n", "persona-csv")
 
 
