@@ -113,8 +113,8 @@ class Ngrams:
         pairs = [raw["grams"][name] for name in names]
         if any(type(pair) is not list or len(pair) != 2 for pair in pairs):
             raise ValueError("an n-gram without idf and weight")
-        if any(name[:5] not in ("char ", "word ") or len(name) == 5 for name in names):
-            raise ValueError("an n-gram of an unknown kind")
+        if not names or any(name[:5] not in ("char ", "word ") or len(name) == 5 for name in names):
+            raise ValueError("no n-gram, or an n-gram of an unknown kind")
         numbers = np.array([[number(value) for value in pair] for pair in pairs]).reshape(-1, 2)
         return cls(np.arange(len(names)), numbers[:, 0], numbers[:, 1], number(raw["intercept"])), names
 
