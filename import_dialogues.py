@@ -13,7 +13,7 @@
 
 Reads   files in the formats of personagpt/importing/layouts/, recognised by their content.
 Writes  FOLDER/train_both_original_no_cands.txt, valid_both_original_no_cands.txt; never over a file that is there.
-        With --talks: save_path/conversations/talks.sqlite, each talk once.
+        With --talks: save_path/conversations/talks.sqlite, each talk once. A fuller file fills in what a talk lacks.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from personagpt.importing.table import LAYOUTS
 from personagpt.importing.talks import PERSON, PROGRAM, ImportedTalk, RecordError
 from personagpt.output import counted, say, warn
 from personagpt.records.database import Recordings
-from personagpt.records.talks import IMPORTED, UNKNOWN_DAY, Talk, Thumb, Turn
+from personagpt.records.talks import IMPORTED, UNKNOWN_DAY, UNKNOWN_PROGRAM, Talk, Thumb, Turn
 from personagpt.settings import TEXT_NAMES, Settings, read_settings
 from personagpt.text.convai2 import Dialogue, write_corpus
 from personagpt.text.persona_file import read_persona_file
@@ -166,7 +166,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def record_talks(options: Options, reading: Reading, settings: Settings) -> int:
-    """Record the talks between people and programs, each once, however often its file is imported."""
+    """Record the talks between people and programs, each once, however often its file is imported.
+
+    A fuller file adds what the talks on record lack: thumbs, ratings, the program, the participant, the times.
+    """
     if other := next((talk for talk in reading.talks if talk.encounter is None), None):
         raise UserError(
             f"{other.place}: does not say who is a person and who is a program; --talks reads data_*.json and "
@@ -175,14 +178,16 @@ def record_talks(options: Options, reading: Reading, settings: Settings) -> int:
     check_failed(reading, len(reading.talks), options.keep_going)
     talks = [recorded_talk(join_turns(talk)) for talk in reading.talks]
     recordings = Recordings(settings.save_path / "conversations")
-    count = recordings.add(talks)
+    count, filled = recordings.add(talks)
     assumed = sum(talk.encounter.is_assumed for talk in reading.talks)
     if assumed:
         reading.notes.append(
             f"{counted(assumed, 'talks')} without classes of the speakers: participant2 is taken for the program"
         )
     line = f"{', '.join(reading.formats)}: {counted(count, 'talks')} recorded in {recordings.path}"
-    line += f"; {len(talks) - count:,} are on record already" if count < len(talks) else ""
+    known = len(talks) - count
+    line += f"; {known:,} {'is' if known == 1 else 'are'} on record already" if known else ""
+    line += f", {filled:,} of them fuller now" if filled else ""
     say("\n".join([line + what_is_left_out(reading), *reading.notes]))
     say(f"next: {command('interact.py', options.env)} --stats")
     return 0
@@ -191,7 +196,7 @@ def record_talks(options: Options, reading: Reading, settings: Settings) -> int:
 def recorded_talk(talk: ImportedTalk) -> Talk:
     """Return a talk of a person with a program, whose turns are joined, as it is recorded.
 
-    Its id is a checksum of what was said and of both personas, so that another file of the same talk adds nothing.
+    Its id is a checksum of what was said and of both personas, so that another file of the same talk adds no talk.
     """
     about, file = talk.encounter, Path(talk.place.rpartition(": ")[0]).stem
     start, end = (time.isoformat(timespec="milliseconds") if time else "" for time in (about.started, about.ended))
@@ -202,7 +207,7 @@ def recorded_talk(talk: ImportedTalk) -> Talk:
     personas = talk.facts.get(PROGRAM, []), talk.facts.get(PERSON, [])
     content = json.dumps([[(turn.speaker, turn.text) for turn in turns], personas])
     return Talk(
-        about.model, "", {}, personas[0], partner_persona=personas[1], turns=turns,
+        about.model or UNKNOWN_PROGRAM, "", {}, personas[0], partner_persona=personas[1], turns=turns,
         thumbs=[Thumb(number, up) for number, turn in enumerate(talk.turns) for up in turn.thumbs],
         started=times[0], id=hashlib.sha256(content.encode()).hexdigest()[:32],
         source=f"{IMPORTED}:" + re.sub(r"[^\w.-]", "-", file),

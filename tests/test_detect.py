@@ -132,6 +132,7 @@ def test_programs_are_told_from_people_and_the_detector_judges_others(run, playe
         json.dumps(saved | {"utterances": float("inf")}),
         json.dumps(saved | {"model": "\0"}),
         json.dumps(saved | {"ngrams": {"intercept": 0.0, "grams": {"char a": [1e300, 1.0]}}}),
+        json.dumps(saved | {"ngrams": {"intercept": 0.0, "grams": {}}}),
         json.dumps(saved | {"alike": None}),
     ):
         path.write_text(hostile)

@@ -14,7 +14,7 @@ import preprocess_dataset
 from import_dialogues import main
 from personagpt.detection.sides import sides_of_talks
 from personagpt.records.database import Recordings
-from personagpt.records.talks import Thumb, parse_talk
+from personagpt.records.talks import Flag, Thumb, parse_talk
 from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import read_corpus
 from tests.helpers import ROOT
@@ -362,6 +362,31 @@ def test_talks_with_programs_are_recorded_once(run, wild_file, write_settings, t
     assert "human-bot: 0 talks recorded in " in again.out
     assert "; 2 are on record already; " in again.out
     assert Recordings(tmp_path / "save" / "conversations").talks() == [first, second]
+
+
+def test_a_fuller_file_fills_in_what_a_talk_lacks(run, write_settings, tmp_path) -> None:
+    """What is on record stays: the first reply's thumb, the score, and a flag that somebody gave."""
+    env, file = write_settings(save_path=tmp_path / "save"), tmp_path / "talks.json"
+    recordings = Recordings(tmp_path / "save" / "conversations")
+    said = (2, "Hi!"), (1, "ok"), (2, "ok. "), (1, "bye")
+    file.write_text(json.dumps([older(wild(*said, eval_score=4, profile_match=None) | {"profile_match": None})]))
+    run(main, file, "--talks", "--env", env)
+    (talk,) = recordings.talks()
+    talk.flags, talk.thumbs = [Flag(0, "other")], [Thumb(0, True)]
+    recordings.save(talk)
+    file.write_text(json.dumps([wild(*said, thumbs={0: 0, 2: 0})]))
+    done = run(main, file, "--talks", "--env", env)
+    assert "human-bot: 0 talks recorded in " in done.out
+    assert "; 1 is on record already, 1 of them fuller now\n" in done.out
+    (fuller,) = recordings.talks()
+    assert (fuller.id, fuller.source, fuller.flags) == (talk.id, talk.source, talk.flags)
+    assert (fuller.model, fuller.participant) == ("Bot 6", "User 7")
+    assert (fuller.started, fuller.turns[3].time) == ("2018-10-30T08:29:23.340", "2018-10-30T08:43:19.000")
+    assert fuller.thumbs == [Thumb(0, True), Thumb(2, False)]
+    assert fuller.ratings == {"eval_score": 4, "profile_match": 1}
+    again = run(main, file, "--talks", "--env", env)
+    assert "; 1 is on record already\n" in again.out
+    assert recordings.talks() == [fuller]
 
 
 def test_a_detector_sees_both_sides_of_an_imported_talk(run, wild_file, write_settings, tmp_path) -> None:

@@ -9,6 +9,7 @@ import torch
 from tqdm import tqdm
 
 from personagpt.detection.sides import TalkSide
+from personagpt.model.cpu_products import product
 from personagpt.model.decoders import hidden_states, output_matrix
 from personagpt.model.gpt2 import evaluation_mode
 from personagpt.model.loading import TrainedModel
@@ -77,7 +78,7 @@ def token_figures(model: torch.nn.Module, batch: Batch) -> tuple[np.ndarray, ...
     hidden = hidden_states(model, batch.input_ids, batch.label_index)  # (N, C)
     weight, columns = output_matrix(model), []
     for piece, true in zip(hidden.split(ROWS), batch.targets.split(ROWS), strict=True):
-        log_p = (piece @ weight.T).float().log_softmax(1)  # (n, V)
+        log_p = product(piece, weight.T).float().log_softmax(1)  # (n, V)
         nll = -log_p.gather(1, true[:, None])
         rank = (log_p > -nll).sum(1) + 1
         p = log_p.exp()

@@ -45,7 +45,7 @@ class ImportedTurn:
 class Encounter:
     """What a file says beside the words about a talk between a person and a program, PERSON and PROGRAM."""
 
-    model: str  # which program it was
+    model: str | None  # which program it was, if the file tells
     participant: str | None  # which person it was, if the file tells
     started: datetime.datetime | None  # when the first message was sent
     ended: datetime.datetime | None  # ... and the last

@@ -92,16 +92,21 @@ class Recordings:
             talk.set_base(is_stored=bool(talk.turns))
             (self._saved.add if talk.turns else self._saved.discard)(talk.id)
 
-    def add(self, talks: list[Talk]) -> int:
-        """Store those of the talks whose ids are not on record, all or none of them, and return their number."""
-        count = 0
+    def add(self, talks: list[Talk]) -> tuple[int, int]:
+        """Store imported talks, all or none of them. A talk on record gets what it lacks and its copy has.
+
+        Return the number of new talks, and of talks on record that got something.
+        """
+        new = filled = 0
         with self.transaction() as database:
             for talk in talks:
-                if not _is_stored(database, talk.id):
+                if _is_stored(database, talk.id):
+                    filled += _fill(database, talk)
+                else:
                     _insert(database, talk)
                     _save_turns(database, talk)
-                    count += 1
-        return count
+                    new += 1
+        return new, filled
 
     def refuse(self, talk_id: str) -> None:
         """Treat a talk that is not in the file as deleted, so that nothing of it is saved."""
@@ -233,6 +238,19 @@ def _change(database: sqlite3.Connection, talk: Talk) -> None:
     database.execute("DELETE FROM flags WHERE talk = ?", (talk.id,))
     database.execute("DELETE FROM thumbs WHERE talk = ?", (talk.id,))
     database.execute("DELETE FROM turns WHERE talk = ? AND turn >= ?", (talk.id, len(talk.turns)))
+
+
+def _fill(database: sqlite3.Connection, copy: Talk) -> bool:
+    """Add to the talk on record what it lacks and its copy, of the same words, has. Return whether there was any."""
+    (stored,) = _read(database, "WHERE id = ?", [copy.id])
+    talk = replace(stored.filled_from(copy), base=stored) if stored.texts == copy.texts else stored
+    if talk == stored:
+        return False
+    _change(database, talk)
+    _save_turns(database, talk)
+    values = (talk.model, talk.participant, talk.started, talk.id)
+    database.execute("UPDATE talks SET model = ?, participant = ?, started = ? WHERE id = ?", values)
+    return True
 
 
 def _save_turns(database: sqlite3.Connection, talk: Talk) -> None:

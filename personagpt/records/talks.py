@@ -45,6 +45,7 @@ SPEAKERS = {"human": ("human", "model"), "partner": ("partner", "model"), "perso
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 IMPORTED = "convai2"  # the source of an imported talk is "convai2:FILE"
 UNKNOWN_DAY = "1970-01-01"  # of an imported talk whose file has no times
+UNKNOWN_PROGRAM = "unknown program"  # the model of an imported talk whose file does not name it
 SELF_PLAY = "self-play"  # the source of a talk of a model with itself, or with a program behind an API
 INTERVIEW = "self-play:interview"  # ... of an interview: the partner has no persona, and a goal for each question
 TEACH = "teach"  # the source of a talk that only asks a person about one reply
@@ -173,6 +174,24 @@ class Talk:
     def ending_with(self, turn: Turn) -> Talk:
         """This talk with `turn` in the place of its last one."""
         return replace(self, turns=[*self.turns[:-1], turn])
+
+    def filled_from(self, other: Talk) -> Talk:
+        """Return this imported talk with what it lacks and another copy of it has.
+
+        That is the program, the participant, the times, the ratings, and the thumbs on replies without thumbs.
+        """
+        timed = other if self.started == UNKNOWN_DAY else self
+        turns = [replace(turn, time=same.time) for turn, same in zip(self.turns, timed.turns, strict=True)]
+        judged = {thumb.turn for thumb in self.thumbs}
+        return replace(
+            self,
+            model=other.model if self.model == UNKNOWN_PROGRAM else self.model,
+            participant=self.participant or other.participant,
+            started=timed.started,
+            turns=turns,
+            ratings=other.ratings | self.ratings,
+            thumbs=self.thumbs + [thumb for thumb in other.thumbs if thumb.turn not in judged],
+        )
 
     def line(self) -> str:
         """Return the talk as one line of JSON."""

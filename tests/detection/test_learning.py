@@ -50,7 +50,7 @@ def test_ngrams_of_first_utterances_are_not_learnt() -> None:
 
 
 def test_two_personas_leave_inner_parts_without_sides() -> None:
-    """Programs share a persona, and so do people: of three inner parts only one has both kinds, and nobody to judge."""
+    """Programs share a persona, and so do people: of the inner parts only one has both kinds, and nobody to judge."""
     given = material(20)
     sides = [replace(each, persona=(f"program {each.is_program}",)) for each in given.sides]
     found = learn(replace(given, sides=sides), np.arange(20), labels_of(sides), 0)

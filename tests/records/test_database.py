@@ -77,9 +77,9 @@ def test_an_answer_that_changes_is_saved_as_it_is_now(recordings) -> None:
 
 def test_talks_are_added_once(recordings) -> None:
     one, two = make_talk("a", "b"), make_talk("c", "d")
-    assert recordings.add([one, one]) == 1
+    assert recordings.add([one, one]) == (1, 0)
     one.turns.pop()
-    assert recordings.add([one, two]) == 1
+    assert recordings.add([one, two]) == (1, 0)
     assert [talk.texts for talk in recordings.talks()] == [["a", "b"], ["c", "d"]]
 
 

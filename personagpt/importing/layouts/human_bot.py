@@ -41,7 +41,6 @@ USUAL = {"participant1": PERSON, "participant2": PROGRAM}  # where a file does n
 PROFILES = {PERSON: "user_profile", PROGRAM: "bot_profile"}
 NONE = (None, "", -1)
 SCORE, MATCH = "eval_score", "profile_match"  # the person's ratings of a talk
-UNKNOWN = "unknown program"
 
 
 def recognises(source: Source) -> bool:
@@ -71,7 +70,7 @@ def talk(record: Record, left_out: Counter[str]) -> ImportedTalk | None:
     ids = {CLASSES.get(kind.lower(), ""): name for kind, name in names.values()}
     ratings = {SCORE: _one_of(content, SCORE, range(1, 6)), MATCH: _one_of(content, MATCH, (0, 1))}
     encounter = Encounter(
-        model=ids.get(PROGRAM) or UNKNOWN,
+        model=ids.get(PROGRAM),
         participant=ids.get(PERSON),
         started=_time(content, "start_time"),
         ended=_time(content, "end_time"),

@@ -57,7 +57,7 @@ def test_an_older_export_has_fewer_keys() -> None:
     assert layout([record]) == "human-bot"
     (talk,) = talks([record])
     about = talk.encounter
-    assert (about.model, about.participant, about.started, about.ended) == ("unknown program", None, None, None)
+    assert (about.model, about.participant, about.started, about.ended) == (None, None, None, None)
     assert (about.ratings, about.is_assumed) == ({"profile_match": 1}, True)
     assert same(read([record])[0], PERSONAS, ["hi", "ho"])
 
