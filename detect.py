@@ -38,7 +38,7 @@ from personagpt.detection.sides import (
     utterances_seen,
 )
 from personagpt.errors import UserError, printable
-from personagpt.files import read_json, write_figure, write_json
+from personagpt.files import write_figure, write_json
 from personagpt.model.folders import find_model
 from personagpt.output import say
 from personagpt.records.database import Recordings
@@ -49,7 +49,7 @@ from personagpt.text.convai2 import read_corpus
 if TYPE_CHECKING:
     import numpy as np
 
-    from personagpt.detection.detectors import SavedDetector, SavedView
+    from personagpt.detection.detectors import SavedDetector
     from personagpt.detection.learning import Material
     from personagpt.detection.validation import Validated
     from personagpt.model.loading import TrainedModel
@@ -238,19 +238,15 @@ def save(path: Path, about: dict[str, Any], views: dict[str, Material], found: d
 
 def judge(options: Options, settings: Settings, path: Path) -> int:
     """Print for each side of the talks in `options.score` how likely a program spoke, by the detector at `path`."""
-    raw = read_json(path)
-    if raw is None and not path.exists():
+    if not path.exists():
         raise UserError(f"{path}: no detector there; train one with detect.py, or name it (--detector)")
     sides, left_out = read_file(options.score)
     with importing():
-        from personagpt.detection.detectors import SavedDetector
-        from personagpt.detection.markers import MARKERS, available_markers
+        from personagpt.detection.judging import chances, read_detector
+        from personagpt.detection.markers import available_markers
         from personagpt.model.loading import load_reader
 
-    try:
-        saved = SavedDetector.of_plain(raw, set(MARKERS))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise UserError(f"{path}: not a detector of this version of detect.py; train one again") from None
+    saved = read_detector(path)
     model = options.model or saved.model
     find_model(model, settings, command("train.py", options.env))
     sides, left_out = long_enough(sides, left_out, saved.utterances)
@@ -264,27 +260,11 @@ def judge(options: Options, settings: Settings, path: Path) -> int:
     trained = load_reader(model, settings)
     if trained.checksum != saved.model_checksum:
         raise UserError(f"{trained.name}: not the model that the detector was trained with; train one again")
-    written = chances_of(saved, saved.written, trained, sides)
-    made_alike = chances_of(saved, saved.alike, trained, [alike(side) for side in sides])
+    written = chances(saved, saved.written, trained, sides)
+    made_alike = chances(saved, saved.alike, trained, [alike(side) for side in sides])
     say_judged(sides, saved, written, made_alike, is_exported(options.score))
     say_left_out(left_out)
     return 0
-
-
-def chances_of(saved: SavedDetector, view: SavedView, trained: TrainedModel, sides: list[TalkSide]) -> np.ndarray:
-    """Return the probability (S,) of each side, in the texts of this view, that a program spoke."""
-    with importing():
-        import numpy as np
-
-        from personagpt.detection.markers import marker_values
-        from personagpt.detection.ngrams import count_ngrams
-        from personagpt.detection.surprise import surprises_of
-
-    seen = saved.utterances
-    surprises = surprises_of(trained, sides, seen, saved.with_personas)
-    counted = count_ngrams([text for side in sides for text in side.counted[:seen]], view.names)
-    means = view.ngrams.logits(counted.counts).reshape(-1, seen).mean(1)
-    return view.detector.probabilities(np.c_[means, marker_values(sides, surprises, seen, saved.markers)])
 
 
 def say_judged(

@@ -1,4 +1,4 @@
-"""Preferences out of a text: a reply that shows the speaker's persona, and beside it a reply that shows another persona.
+"""Preferences out of a text: a reply that shows the speaker's persona, beside a reply that shows another persona.
 
     python -m bench.exchanged_pairs TEXT OUT.jsonl [--pairs 300] [--seed 0]
 

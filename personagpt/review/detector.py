@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from personagpt.detection.detectors import SavedDetector, SavedView
-from personagpt.detection.markers import MARKERS, available_markers, marker_values
-from personagpt.detection.ngrams import count_ngrams
+from personagpt.detection.detectors import SavedDetector
+from personagpt.detection.judging import chances, read_detector
+from personagpt.detection.markers import available_markers
 from personagpt.detection.sides import TalkSide, alike, sides_of_talks
-from personagpt.detection.surprise import surprises_of
 from personagpt.errors import UserError
-from personagpt.files import read_json
-from personagpt.model.loading import TrainedModel, load_reader
+from personagpt.model.loading import load_reader
 from personagpt.records.talks import Talk
 from personagpt.review.order import judged_turns
 from personagpt.settings import Settings
@@ -28,10 +24,7 @@ def detector_doubts(path: Path, talks: list[Talk], settings: Settings) -> dict[s
     """
     if not path.is_file():
         raise UserError(f"--order detector: {path}: no detector there; train one with detect.py")
-    try:
-        saved = SavedDetector.of_plain(read_json(path), set(MARKERS))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise UserError(f"{path}: not a detector of this version of detect.py; train one again") from None
+    saved = read_detector(path)
     sides = {talk.id: side for talk in talks if (side := _judged_side(talk)) and _is_enough(side, saved)}
     if not sides:
         needed = saved.utterances + 1
@@ -39,9 +32,9 @@ def detector_doubts(path: Path, talks: list[Talk], settings: Settings) -> dict[s
     trained = load_reader(saved.model, settings)
     if trained.checksum != saved.model_checksum:
         raise UserError(f"{trained.name}: not the model that the detector was trained with; train one again")
-    written = _chances(saved, saved.written, trained, list(sides.values()))
-    chances = (written + _chances(saved, saved.alike, trained, [alike(side) for side in sides.values()])) / 2
-    return dict(zip(sides, (chances * (1 - chances)).tolist(), strict=True))
+    written = chances(saved, saved.written, trained, list(sides.values()))
+    mean = (written + chances(saved, saved.alike, trained, [alike(side) for side in sides.values()])) / 2
+    return dict(zip(sides, (mean * (1 - mean)).tolist(), strict=True))
 
 
 def _judged_side(talk: Talk) -> TalkSide | None:
@@ -54,12 +47,3 @@ def _judged_side(talk: Talk) -> TalkSide | None:
 
 def _is_enough(side: TalkSide, saved: SavedDetector) -> bool:
     return len(side.counted) >= saved.utterances and set(saved.markers) <= set(available_markers([side]))
-
-
-def _chances(saved: SavedDetector, view: SavedView, trained: TrainedModel, sides: list[TalkSide]) -> np.ndarray:
-    """Return the probability (S,) of each side, in the texts of this view, that a program spoke."""
-    seen = saved.utterances
-    surprises = surprises_of(trained, sides, seen, saved.with_personas)
-    counted = count_ngrams([text for side in sides for text in side.counted[:seen]], view.names)
-    means = view.ngrams.logits(counted.counts).reshape(-1, seen).mean(1)
-    return view.detector.probabilities(np.c_[means, marker_values(sides, surprises, seen, saved.markers)])
