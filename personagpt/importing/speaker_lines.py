@@ -13,11 +13,11 @@ COLONS = ":\uff1a"
 LONGEST_NAME = 40
 DATE = r"\d{1,4}[./-]\s?\d{1,2}[./-]\s?\d{1,4}\.?"
 CLOCK = r"\d{1,2}[:.h]\d{2}(?:[:.]\d{2})?(?:[.,]\d{1,3})?(?:\s?[ap]\.?\s?m\b\.?)?+Z?"
-STAMP = rf"(?:{DATE}(?:,|T|\s|at)*)?{CLOCK}"
+TIME_OF_LINE = rf"(?:{DATE}(?:,|T|\s|at)*)?{CLOCK}"
 # A time or a date before the name, in brackets or with a dash after it; or the number of the line, `1.`, `1)` or `#1`.
 LEADING_STAMP = re.compile(
-    rf"""\s*(?:[\[(<]\s*(?:{STAMP}|{DATE})\s*[\])>]
-    |(?:{STAMP}|{DATE}|\d{{1,2}}\s?[ap]m|\d{{1,6}}[.)]|\#\d{{1,6}})(?=[\s|-]))
+    rf"""\s*(?:[\[(<]\s*(?:{TIME_OF_LINE}|{DATE})\s*[\])>]
+    |(?:{TIME_OF_LINE}|{DATE}|\d{{1,2}}\s?[ap]m|\d{{1,6}}[.)]|\#\d{{1,6}})(?=[\s|-]))
     \s*(?:[-\u2013\u2014|]\s*)?""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -26,7 +26,7 @@ BRACKETED = re.compile(rf"^\s*\[([^\[\]{COLONS}]{{1,{LONGEST_NAME}}})\](?=\s*[{C
 SPOKEN = re.compile(
     rf"""\s*(?P<name>[^{COLONS}()\[\]<>{{}}]{{1,{LONGEST_NAME}}}?)
     (?:\s*(?:\([^()]*\)|\[[^\[\]]*\]))?            # ANN (laughs): or Ann [10:11]:
-    (?:[\s,-]+(?:{STAMP}|{DATE}))?                 # Ann 10:11:
+    (?:[\s,-]+(?:{TIME_OF_LINE}|{DATE}))?          # Ann 10:11:
     \s*(?:(?<!\d)[{COLONS}]|[{COLONS}](?!\d\d\b))  # `at 10:30` has no colon after a name
     (?!//)(?P<text>.*)""",
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
