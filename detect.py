@@ -242,9 +242,8 @@ def judge(options: Options, settings: Settings, path: Path) -> int:
         raise UserError(f"{path}: no detector there; train one with detect.py, or name it (--detector)")
     sides, left_out = read_file(options.score)
     with importing():
-        from personagpt.detection.judging import chances, read_detector
+        from personagpt.detection.judging import chances, load_reader_of, read_detector
         from personagpt.detection.markers import available_markers
-        from personagpt.model.loading import load_reader
 
     saved = read_detector(path)
     model = options.model or saved.model
@@ -257,9 +256,7 @@ def judge(options: Options, settings: Settings, path: Path) -> int:
     if lacking:
         what = "times" if "seconds" in lacking else "a persona for every side"
         raise UserError(f"{options.score}: {what} missing, but the detector uses them ({', '.join(sorted(lacking))})")
-    trained = load_reader(model, settings)
-    if trained.checksum != saved.model_checksum:
-        raise UserError(f"{trained.name}: not the model that the detector was trained with; train one again")
+    trained = load_reader_of(saved, settings, model)
     written = chances(saved, saved.written, trained, sides)
     made_alike = chances(saved, saved.alike, trained, [alike(side) for side in sides])
     say_judged(sides, saved, written, made_alike, is_exported(options.score))

@@ -165,7 +165,7 @@ def until_terminated() -> Iterator[None]:
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
     while not stopped:
         yield
-        time.sleep(0.05)
+        time.sleep(0.005)
 
 
 def read_checkpoints(arguments: list[str]) -> int:

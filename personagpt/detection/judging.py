@@ -13,7 +13,8 @@ from personagpt.detection.sides import TalkSide
 from personagpt.detection.surprise import surprises_of
 from personagpt.errors import UserError
 from personagpt.files import read_json
-from personagpt.model.loading import TrainedModel
+from personagpt.model.loading import TrainedModel, load_reader
+from personagpt.settings import Settings
 
 
 def read_detector(path: Path) -> SavedDetector:
@@ -22,6 +23,14 @@ def read_detector(path: Path) -> SavedDetector:
         return SavedDetector.of_plain(read_json(path), set(MARKERS))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UserError(f"{path}: not a detector of this version of detect.py; train one again") from None
+
+
+def load_reader_of(saved: SavedDetector, settings: Settings, name: str | None = None) -> TrainedModel:
+    """Load the model whose surprise the detector knows, from `name` if given. Raises UserError for another model."""
+    trained = load_reader(name or saved.model, settings)
+    if trained.checksum != saved.model_checksum:
+        raise UserError(f"{trained.name}: not the model that the detector was trained with; train one again")
+    return trained
 
 
 def chances(saved: SavedDetector, view: SavedView, trained: TrainedModel, sides: list[TalkSide]) -> np.ndarray:

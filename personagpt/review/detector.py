@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from personagpt.detection.detectors import SavedDetector
-from personagpt.detection.judging import chances, read_detector
+from personagpt.detection.judging import chances, load_reader_of, read_detector
 from personagpt.detection.markers import available_markers
 from personagpt.detection.sides import TalkSide, alike, sides_of_talks
 from personagpt.errors import UserError
-from personagpt.model.loading import load_reader
 from personagpt.records.talks import Talk
 from personagpt.review.order import judged_turns
 from personagpt.settings import Settings
@@ -29,9 +28,7 @@ def detector_doubts(path: Path, talks: list[Talk], settings: Settings) -> dict[s
     if not sides:
         needed = saved.utterances + 1
         raise UserError(f"--order detector: no talk to judge; the detector needs {needed} utterances of a speaker")
-    trained = load_reader(saved.model, settings)
-    if trained.checksum != saved.model_checksum:
-        raise UserError(f"{trained.name}: not the model that the detector was trained with; train one again")
+    trained = load_reader_of(saved, settings)
     written = chances(saved, saved.written, trained, list(sides.values()))
     mean = (written + chances(saved, saved.alike, trained, [alike(side) for side in sides.values()])) / 2
     return dict(zip(sides, (mean * (1 - mean)).tolist(), strict=True))
