@@ -63,11 +63,10 @@ class ApiProgram:
     def __init__(self, api: Api, kept: KeptReplies | None = None) -> None:
         """`kept` is for `replies`. Raises UserError where the environment has no key of this name, or the network's
         settings cannot be used."""
-        key = api.key()
-        self.api, self.kept, self._key = api, kept, key
+        self.api, self.kept, self._key = api, kept, api.key()
         self._closed = threading.Event()
         self._waiting: set[Future[str]] = set()  # requests under way
-        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        headers = {} if self._key is None else {"authorization": f"Bearer {self._key}"}
         try:
             limits = httpx2.Limits(max_connections=None)
             self._client = httpx2.Client(headers=headers, limits=limits, follow_redirects=False)
@@ -98,39 +97,39 @@ class ApiProgram:
             except Fault as fault:
                 last = fault
             wait = last.wait if last.wait is not None else 2.0**attempt * random.uniform(1.0, 1.25)
-            left = end - time.monotonic()
-            if not last.passes or attempt == tries - 1 or wait >= left or self._closes_within(wait):
+            is_late = wait >= end - time.monotonic()
+            if not last.passes or attempt == tries - 1 or is_late or self._closes_within(wait):
                 break
         tried = f" ({attempt + 1} tries)" if attempt else ""
         raise (EmptyReply if last.is_empty else ApiError)(self._line(f"{last}{tried}"))
 
-    def replies(
-        self,
-        asked: Sequence[tuple[Sequence[str], Sequence[str]]],
-        drawing: Drawing | None = None,
-        seed: int | None = None,
-    ) -> Iterator[str]:
+    def replies(self, asked: Sequence[Asked], drawing: Drawing | None = None, seed: int | None = None) -> Iterator[str]:
         """Yield the reply to each pair of facts and history, in order. Empty replies are empty. Raises ApiError.
 
         TOGETHER replies are asked for at once, but for kept ones.
         """
+        failed: list[ApiError] = []
 
         def ask(pair: Asked) -> str:
+            if failed:
+                raise failed[0]
             try:
                 if self.kept is None:
                     return self.reply(*pair, drawing, seed)
                 return self.kept.reply_to(self._body(*pair, drawing, seed), lambda: self.reply(*pair, drawing, seed))
             except EmptyReply:
                 return ""
+            except ApiError as error:
+                failed.append(error)
+                raise
 
         pool = ThreadPoolExecutor(TOGETHER)
         try:
             yield from pool.map(ask, asked)
-        except ApiError as error:
+        except BaseException as error:
             self.close()  # or the other replies would hold up the end of the script
-            raise ApiError(f"{error}{self.kept.hint if self.kept else ''}") from None
-        except BaseException:
-            self.close()
+            if self.kept and isinstance(error, ApiError):
+                raise ApiError(f"{error}{self.kept.hint}") from None
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

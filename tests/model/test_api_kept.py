@@ -23,6 +23,7 @@ def test_a_second_run_goes_on(tmp_path, monkeypatch, capsys) -> None:
 
         with pytest.raises(ApiError, match=r"no; 2 replies are kept: run the same command again to go on$"):
             replies()
+        assert len(server.requests) == 3  # none after the refusal
         assert capsys.readouterr().out == ""
         path.write_bytes(path.read_bytes() + b'\n{"request": "cut')  # killed while it wrote
         server.requests.clear()
