@@ -122,7 +122,7 @@ def say_resplits(material: Material, count: int) -> None:
     for number in range(1, count + 1):
         first, second = halves(material.sides, np.random.RandomState(number))
         found = cross_validate(part_of(material, first), number)[0]
-        own = cross_validate(part_of(material, second), number, 1)[0].auc
+        own = cross_validate(part_of(material, second), number)[0].auc
         logits = learn(material, first, labels, number).logits(material, second)[0]
         aucs = (own, roc_auc_score(labels[second], logits))
         holds.append([found.low is not None and found.low <= auc <= found.high for auc in aucs])
