@@ -160,15 +160,14 @@ def learn(options: Options, settings: Settings, path: Path) -> int:
         from personagpt.model.loading import load_reader
 
     markers = available_markers(chosen)
-    with_personas = "persona_words" in markers
-    if not with_personas:
+    if "persona_words" not in markers:
         say("not every side has a persona: no marker looks at it")
     trained = load_reader(options.model, settings)
     shuffled = ", labels shuffled" if options.shuffle else ""
     say(f"\n{FOLDS} parts that share no talk, no persona and no participant{shuffled}:")
     views, found = {}, {}
     for view, viewed in (("as written", chosen), ("made alike", [alike(side) for side in chosen])):
-        views[view] = material_of(trained, viewed, markers, count, with_personas)
+        views[view] = material_of(trained, viewed, markers, count)
         if options.leave_out:
             say_programs(view, views[view], options.baseline, settings.seed)
         elif options.shuffle:
@@ -180,7 +179,7 @@ def learn(options: Options, settings: Settings, path: Path) -> int:
     if options.shuffle or options.by_place or options.leave_out:
         return 0
     about = {"model": trained.name, "model_checksum": trained.checksum, "utterances": count}
-    about |= {"with_personas": with_personas, "programs": programs, "people": people, "seed": settings.seed}
+    about |= {"programs": programs, "people": people, "seed": settings.seed}
     save(path, about, views, found)
     return 0
 
@@ -195,16 +194,14 @@ def check_enough(sides: list[TalkSide]) -> None:
             )
 
 
-def material_of(
-    trained: TrainedModel, sides: list[TalkSide], markers: list[str], count: int, with_personas: bool
-) -> Material:
+def material_of(trained: TrainedModel, sides: list[TalkSide], markers: list[str], count: int) -> Material:
     """Return what there is to learn from of the sides, for 1 to `count` utterances seen."""
     with importing():
         from personagpt.detection.learning import Material
         from personagpt.detection.markers import marker_values
         from personagpt.detection.surprise import surprises_of
 
-    surprises = surprises_of(trained, sides, count, with_personas)
+    surprises = surprises_of(trained, sides, count)
     values = {seen: marker_values(sides, surprises, seen, markers) for seen in range(1, count + 1)}
     return Material.of(sides, markers, values)
 

@@ -249,7 +249,6 @@ def test_recorded_talks_alone(run, played, tmp_path) -> None:
     saved = json.loads(out.read_text())
     assert "seconds" in saved["markers"]
     assert "persona_words" not in saved["markers"]
-    assert not saved["with_personas"]
     assert (saved["by_utterances"][-1]["auc"], saved["by_utterances"][-1]["low"]) == (1.0, None)
     for talk in talks:
         talk.persona = ["i have a dog ."]

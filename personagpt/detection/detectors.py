@@ -77,7 +77,6 @@ class SavedDetector:
     model: str
     model_checksum: str
     utterances: int  # that it looks at, after each speaker's first
-    with_personas: bool
     learnt_from: frozenset[str]  # the digests of the sides that it learnt from
 
     @classmethod
@@ -85,11 +84,12 @@ class SavedDetector:
         """Return what the JSON holds. Raises what `Detector.of_plain` raises if it holds no detector."""
         saved = cls(
             SavedView.of_plain(raw), SavedView.of_plain(raw["alike"]), raw["model"], raw["model_checksum"],
-            raw["utterances"], raw["with_personas"], frozenset(raw["learnt_from"]),
+            raw["utterances"], frozenset(raw["learnt_from"]),
         )  # fmt: skip
-        types = (str, str, int, bool)
-        given = (saved.model, saved.model_checksum, saved.utterances, saved.with_personas)
-        if tuple(map(type, given)) != types or saved.utterances < 1 or not saved.model.strip():
+        if raw.get("with_personas"):
+            raise ValueError("an older version's, whose surprise is that of a model that reads personas")
+        given = (saved.model, saved.model_checksum, saved.utterances)
+        if tuple(map(type, given)) != (str, str, int) or saved.utterances < 1 or not saved.model.strip():
             raise ValueError("not the types of a detector")
         for view in (saved.written, saved.alike):
             names = view.detector.markers

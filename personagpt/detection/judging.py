@@ -36,7 +36,7 @@ def load_reader_of(saved: SavedDetector, settings: Settings, name: str | None = 
 def chances(saved: SavedDetector, view: SavedView, trained: TrainedModel, sides: list[TalkSide]) -> np.ndarray:
     """Return the probability (S,) of each side, in the texts of this view, that a program spoke."""
     seen = saved.utterances
-    surprises = surprises_of(trained, sides, seen, saved.with_personas)
+    surprises = surprises_of(trained, sides, seen)
     counted = count_ngrams([text for side in sides for text in side.counted[:seen]], view.names)
     means = view.ngrams.logits(counted.counts).reshape(-1, seen).mean(1)
     return view.detector.probabilities(np.c_[means, marker_values(sides, surprises, seen, saved.markers)])

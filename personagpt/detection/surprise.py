@@ -38,16 +38,16 @@ class Surprise(NamedTuple):
         )
 
 
-def surprises_of(trained: TrainedModel, sides: list[TalkSide], count: int, with_personas: bool) -> list[list[Surprise]]:
+def surprises_of(trained: TrainedModel, sides: list[TalkSide], count: int) -> list[list[Surprise]]:
     """Return for each side the model's surprise at each of its first `count` counted utterances.
 
-    The model gets each side's persona, or no persona without `with_personas`, and the talk from the speaker's first
-    utterance on, as if every speaker talked first. Otherwise its surprise would tell who did. Where a persona or an
-    utterance exceeds the context, its end is cut.
+    The model reads the talk from the speaker's first utterance on, as if every speaker talked first. Otherwise its
+    surprise would tell who did. It reads no persona: without personas it tells programs from people a little better
+    (docs/detect.md). Where an utterance exceeds the context, its end is cut.
     """
     sequences, sizes = [], []
     for side in sides:
-        parts = _sequences(trained, side, count, with_personas)
+        parts = _sequences(trained, side, count)
         sequences += parts
         sizes.append(len(parts))
     scores = iter(_scores(trained, sequences))
@@ -88,16 +88,15 @@ def token_figures(model: torch.nn.Module, batch: Batch) -> tuple[np.ndarray, ...
     return tuple(torch.cat(columns, 1).cpu().numpy())
 
 
-def _sequences(trained: TrainedModel, side: TalkSide, count: int, with_personas: bool) -> list[LabelledTokens]:
+def _sequences(trained: TrainedModel, side: TalkSide, count: int) -> list[LabelledTokens]:
     """Return a side's sequences up to counted utterance number `count`. The first utterance is labelled, too.
 
-    A base that was never trained on personas knows neither the format's tokens nor what a persona is. It gets the
-    utterances alone, a line each, after its <eos>.
+    A base that was never trained on personas does not know the format's tokens. It gets the utterances, a line each,
+    after its <eos>.
     """
     encoder, limit, end = trained.encoder, trained.context_length, trained.encoder.eos
     if trained.knows_format:
-        *prefix, sep, start = encoder.prefix(0, encoder.texts(list(side.persona)) if with_personas else [])
-        prefix = [*prefix[: limit // 2 - 2], sep, start]
+        prefix = encoder.prefix(0, [])
     else:
         prefix, line_end = [end], encoder.texts(["\n"])[0]
         end = line_end[0] if len(line_end) == 1 else end

@@ -45,7 +45,7 @@ def test_a_marker_that_is_the_same_for_all_never_counts() -> None:
 
 
 def plain() -> dict:
-    about = {"model": "m", "model_checksum": "c", "utterances": 2, "with_personas": True, "learnt_from": ["d"]}
+    about = {"model": "m", "model_checksum": "c", "utterances": 2, "learnt_from": ["d"]}
     view = Detector.fit([NGRAMS, "a"], FOUR, KINDS).plain()
     view |= {"ngrams": {"intercept": 0.5, "grams": {"char a": [1.5, -2.0], "word hi you": [1.0, 3.0]}}}
     return about | view | {"alike": view}
@@ -53,7 +53,7 @@ def plain() -> dict:
 
 def test_a_saved_detector() -> None:
     saved = SavedDetector.of_plain(plain(), {"a", "b", "c"})
-    assert (saved.model, saved.model_checksum, saved.utterances, saved.with_personas) == ("m", "c", 2, True)
+    assert (saved.model, saved.model_checksum, saved.utterances) == ("m", "c", 2)
     assert saved.learnt_from == {"d"}
     assert saved.markers == ["a"]
     for view in (saved.written, saved.alike):
@@ -72,7 +72,7 @@ NUMBERS = [float("inf"), float("-inf"), float("nan"), 1e300, "1", None, True, [1
         *({"utterances": value} for value in (0, -3, 1.5)),
         *({"model": value} for value in (None, 3, "", " ", ["m"])),
         *({"model_checksum": value} for value in (None, 3)),
-        *({"with_personas": value} for value in (None, 1, "yes")),
+        {"with_personas": True},  # an older version's
         *({"learnt_from": value} for value in (None, 3, [["d"]])),
         *({"markers": value} for value in ({}, [], None, "a", {"a": 1}, {"a": {}}, {"b": None})),
         *({"markers": {NGRAMS: GOOD, "a": {"mean": 0.0, "scale": 0 * 1.0, "weight": 1.0}}} for _ in range(1)),

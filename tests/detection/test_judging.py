@@ -21,7 +21,7 @@ def test_chances_by_hand(tmp_path, write_settings, base) -> None:
     view = {"markers": {NGRAMS: {"weight": 1.0, "mean": 0.0, "scale": 1.0}}, "intercept": 0.0}
     view |= {"ngrams": {"intercept": 0.0, "grams": {"word robot": [1.0, 3.0]}}}
     about = {"model": str(base), "model_checksum": trained.checksum, "utterances": 2}
-    write_json(tmp_path / "detector.json", about | {"with_personas": False, "learnt_from": []} | view | {"alike": view})
+    write_json(tmp_path / "detector.json", about | {"learnt_from": []} | view | {"alike": view})
     saved = read_detector(tmp_path / "detector.json")
     sides, _ = sides_of_talks([make_talk("hi", "first", "you ?", "robot", "and ?", "no")])
     program: TalkSide = next(side for side in sides if side.speaker == 1)

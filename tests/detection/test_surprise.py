@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,12 +35,12 @@ def nats_by_hand(trained: TrainedModel, context: list[int], text: str) -> torch.
 
 
 def test_surprise_at_the_utterances_after_the_first(trained) -> None:
-    """The same by hand: each utterance behind the persona and the talk from the speaker's first utterance on."""
+    """The same by hand: each utterance behind the talk from the speaker's first utterance on, without the persona."""
     program = sides_of_talks([dogs_talk()])[0][1]
-    (told,) = surprises_of(trained, [program], 2, with_personas=True)
+    (told,) = surprises_of(trained, [program], 2)
     assert len(told) == 2
     for surprise, index in zip(told, (3, 5), strict=True):
-        context = trained.encoder.context(0, list(program.persona), list(program.utterances[1:index]), 1000)
+        context = trained.encoder.context(0, [], list(program.utterances[1:index]), 1000)
         log_p, tokens = nats_by_hand(trained, context, program.utterances[index])
         nll = -log_p.gather(1, tokens)
         entropy = -(log_p.exp() * log_p).sum(1, keepdim=True)
@@ -51,15 +50,13 @@ def test_surprise_at_the_utterances_after_the_first(trained) -> None:
         assert surprise.rank == pytest.approx(((log_p > -nll).sum(1) + 1).log().mean().item(), rel=1e-4)
         curvature = (nll - entropy).sum().item() / math.sqrt(variance.sum().item())
         assert surprise.curvature == pytest.approx(curvature, rel=1e-2, abs=1e-3)
-    (alone,) = surprises_of(trained, [replace(program, persona=())], 2, with_personas=True)
-    assert surprises_of(trained, [program], 2, with_personas=False) == [alone]
-    assert abs(alone[0].nats - told[0].nats) > 1e-4
+    assert program.persona
 
 
 def test_a_base_that_was_never_trained_on_personas_reads_the_utterances_alone(trained) -> None:
     trained.knows_format = False
     program = sides_of_talks([dogs_talk()])[0][1]
-    (told,) = surprises_of(trained, [program], 1, with_personas=True)
+    (told,) = surprises_of(trained, [program], 1)
     (line_end,) = trained.encoder.texts(["\n"])[0]
     texts = trained.encoder.texts(list(program.utterances[1:3]))
     context = [trained.encoder.eos, *(token for text in texts for token in [*text, line_end])]
@@ -72,22 +69,22 @@ def test_a_base_that_was_never_trained_on_personas_reads_the_utterances_alone(tr
 def test_what_exceeds_the_context_is_cut(trained, knows_format) -> None:
     trained.knows_format = knows_format
     long = "word " * 3 * trained.context_length
-    sides = [TalkSide("t", 0, True, (long, "i ski ."), tuple(UTTERANCES))]
+    sides = []
     for where in range(6):
         utterances = (*UTTERANCES[:where], long, *UTTERANCES[where + 1 :])
         sides += [TalkSide("t", speaker, True, (), utterances) for speaker in (0, 1)]
-    told = surprises_of(trained, sides, 2, with_personas=True)
+    told = surprises_of(trained, sides, 2)
     assert {len(surprises) for surprises in told} == {2}
     assert np.isfinite(np.array(told)).all()
 
 
 def test_an_utterance_without_a_word_has_its_end(trained) -> None:
-    (told,) = surprises_of(trained, [TalkSide("t", 0, True, (), ("hi", "", "", "", ""))], 2, with_personas=True)
+    (told,) = surprises_of(trained, [TalkSide("t", 0, True, (), ("hi", "", "", "", ""))], 2)
     assert told[0].nats == told[0].end
 
 
 def test_the_surprise_at_the_same_words_is_the_same_whoever_talks_first(trained) -> None:
     first = TalkSide("t", 0, True, ("i ski .",), tuple(UTTERANCES[1:]))
     second = TalkSide("t", 1, True, ("i ski .",), tuple(UTTERANCES))
-    one, other = surprises_of(trained, [first, second], 2, with_personas=True)
+    one, other = surprises_of(trained, [first, second], 2)
     np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)

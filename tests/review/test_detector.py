@@ -22,7 +22,7 @@ def test_doubts_by_hand(tmp_path, write_settings, base) -> None:
     view = {"markers": {NGRAMS: {"weight": 1.0, "mean": 0.0, "scale": 1.0}}, "intercept": 0.0}
     view |= {"ngrams": {"intercept": 0.0, "grams": {"word robot": [1.0, 3.0]}}}
     about = {"model": str(base), "model_checksum": load_reader(str(base), settings).checksum, "utterances": 1}
-    write_json(path, about | {"with_personas": False, "learnt_from": []} | view | {"alike": view})
+    write_json(path, about | {"learnt_from": []} | view | {"alike": view})
     surely, unsure = make_talk("hi", "robot", "a", "robot"), make_talk("a robot", "b", "robot", "c")
     twin = replace(make_twins("hi", "ho", "you ?", "robot")[0], id="twin")  # the partner, a person, is judged
     short = make_talk("hi", "ho")
