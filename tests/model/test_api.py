@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
-import email.utils
-import ssl
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx2
 import pytest
 
 from personagpt.errors import UserError
 from personagpt.model import api
-from personagpt.model.api import ApiError, ApiProgram, EmptyReply, as_utterance, seconds_to_wait
+from personagpt.model.api import ApiError, ApiProgram, EmptyReply
+from personagpt.model.api_answers import MOST_BYTES
 from personagpt.model.api_settings import Api, Drawing
 from tests.api_server import KEY, creeping, dripping, event, hanging_up, refusing, serving, streamed, telling
 from tests.helpers import free_port
@@ -143,7 +140,7 @@ REFUSED = {
         telling(307, "", location="https://elsewhere.example/v1?token=x"),
         "a redirect to https://elsewhere.example/v1 (HTTP 307): set url to the right address",
     ),
-    "too much": (telling(200, "x" * (api.MOST_BYTES + 1)), "the answer does not end"),
+    "too much": (telling(200, "x" * (MOST_BYTES + 1)), "the answer does not end"),
 }
 
 
@@ -188,18 +185,9 @@ def test_a_closed_program_waits_for_no_reply() -> None:
             reply.result(10)
 
 
-def test_an_untrusted_certificate_and_a_server_without_tls(tmp_path) -> None:
+def test_a_server_without_tls() -> None:
     with serving(streamed(WORDS)) as server, pytest.raises(ApiError, match=r"no trusted connection \(TLS: "):
         ask(server.url.replace("http:", "https:"))
-    cause = ssl.SSLCertVerificationError("certificate verify failed")
-    cause.verify_message = "self-signed certificate"
-    error = httpx2.ConnectError("x")
-    error.__cause__ = cause
-    fault = api._connection_fault(error)
-    assert str(fault) == (
-        "no trusted connection (TLS: self-signed certificate): check url, and the server's certificate"
-    )
-    assert not fault.passes
 
 
 def test_the_wait_that_the_server_asks_for(waits) -> None:
@@ -212,14 +200,6 @@ def test_the_wait_that_the_server_asks_for(waits) -> None:
             ask(server.url, patience=10)  # it would be too late then
     assert waits == [20]
     assert len(server.requests) == 3
-
-
-def test_the_forms_of_retry_after() -> None:
-    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=90)
-    assert 80 < seconds_to_wait(email.utils.format_datetime(soon, usegmt=True)) <= 90
-    assert seconds_to_wait("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    assert [seconds_to_wait(value) for value in ("3", "0.5", " 2 ")] == [3, 0.5, 2]
-    assert [seconds_to_wait(value) for value in ("", "soon", "-1", "9" * 30)] == [None] * 4
 
 
 def test_an_empty_reply_is_drawn_with_another_seed() -> None:
@@ -284,8 +264,3 @@ def test_a_closed_program_waits_no_more(monkeypatch) -> None:
     program.close()
     with pytest.raises(ApiError):
         program.reply(FACTS, HISTORY)
-
-
-def test_a_reply_is_one_line() -> None:
-    assert as_utterance('  "Hi!"\r\n\n* I like\ttea \x00\x1b[2J\ud83d') == '"Hi!" * I like tea [2J'
-    assert as_utterance("<think>\nhm\n</think>Yes.") == "Yes."
