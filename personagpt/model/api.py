@@ -30,6 +30,7 @@ from personagpt.model.api_answers import (
     connection_fault,
     note_of,
     read_reply,
+    read_whole,
     seconds_to_wait,
 )
 from personagpt.model.api_kept import KeptReplies
@@ -199,9 +200,8 @@ class ApiProgram:
             with self._client.stream("POST", self.api.url + PATH, json=body, timeout=timeout) as answer:
                 answer.stream = Limited(answer.stream, end)
                 if answer.status_code != 200:
-                    answer.read()
-                    raise self._refusal(answer)
-                text = self._without_key(as_utterance(read_reply(answer)))
+                    raise self._refusal(answer, note_of(read_whole(answer), self._without_key))
+                text = self._without_key(as_utterance(read_reply(answer, self._without_key)))
         except httpx2.HTTPError as error:
             raise connection_fault(error) from None
         except (httpx2.StreamError, httpx2.InvalidURL, RuntimeError) as error:  # RuntimeError: closed meanwhile
@@ -210,9 +210,9 @@ class ApiProgram:
             raise Fault("an empty reply; a higher max_new_tokens may help", passes=True, is_empty=True)
         return text
 
-    def _refusal(self, answer: httpx2.Response) -> Fault:
-        """Return the fault of an answer with another status than 200."""
-        status, note = answer.status_code, note_of(answer)
+    def _refusal(self, answer: httpx2.Response, note: str) -> Fault:
+        """Return the fault of an answer with another status than 200, which says `note` about it."""
+        status = answer.status_code
         if 300 <= status < 400:
             target = answer.headers.get("location", "").partition("?")[0]
             return Fault(f"a redirect to {target or 'nowhere'} (HTTP {status}): set url to the right address", False)

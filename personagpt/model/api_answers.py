@@ -7,14 +7,21 @@ import json
 import re
 import ssl
 import time
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
 
-MOST_BYTES = 1 << 20  # of an answer
+from personagpt.errors import printable
+
+MOST_BYTES = 1 << 20  # of an event, or of an answer that is no stream, unpacked
+MOST_STREAMED = 1 << 26  # bytes of a stream: a program that thinks first sends some hundred for each of its tokens
 LONGEST_NOTE = 200  # characters of a server's own words in a line
 THOUGHT = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)  # some servers leave a model's thoughts in its reply
+
+ENDLESS = "the answer does not end"
+NO_COMPLETION = "JSON that is no chat completion: is url an OpenAI-style API?"
 
 
 class Fault(Exception):
@@ -26,7 +33,7 @@ class Fault(Exception):
 
 
 class Limited(httpx2.SyncByteStream):
-    """The bytes of an answer until `end`, and no more than MOST_BYTES, so that the thread of a request ends."""
+    """The bytes of an answer until `end`, and no more than MOST_STREAMED, so that the thread of a request ends."""
 
     def __init__(self, stream: httpx2.SyncByteStream, end: float) -> None:
         self.stream, self.end = stream, end
@@ -35,8 +42,8 @@ class Limited(httpx2.SyncByteStream):
         count = 0
         for chunk in self.stream:
             count += len(chunk)
-            if count > MOST_BYTES:
-                raise Fault("the answer does not end", passes=False)
+            if count > MOST_STREAMED:
+                raise Fault(ENDLESS, passes=False)
             if time.monotonic() > self.end:
                 raise Fault("no whole answer in time", passes=False)
             yield chunk
@@ -45,28 +52,48 @@ class Limited(httpx2.SyncByteStream):
         self.stream.close()
 
 
-def read_reply(answer: httpx2.Response) -> str:
-    """Return the text of a completion: streamed, or in one piece from a server that does not stream. Raises Fault."""
+def read_whole(answer: httpx2.Response) -> bytes:
+    """Return the answer's bytes, unpacked. Raises Fault where there are more than MOST_BYTES."""
+    content = bytearray()
+    for chunk in answer.iter_bytes():
+        content += chunk
+        if len(content) > MOST_BYTES:
+            raise Fault(ENDLESS, passes=False)
+    return bytes(content)
+
+
+def read_reply(answer: httpx2.Response, hidden: Callable[[str], str]) -> str:
+    """Return the text of a completion: streamed, or in one piece from a server that does not stream. Raises Fault.
+
+    `hidden` takes the key out of what a server says of a failure.
+    """
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "text/event-stream":
-        answer.read()
-        return _piece(_parsed(answer.text, kind), "message")
-    pieces, is_whole = [], False
+        content = _parsed(read_whole(answer), kind, hidden)
+        if not _choice(content):
+            raise Fault(NO_COMPLETION, passes=True)
+        return _text(_choice(content).get("message"))
+    reply, is_whole, has_choice = "", False, None  # has_choice: None before the first event
     for event in httpx2.EventSource(answer, MOST_BYTES):
         if event.data.strip() == "[DONE]":
             is_whole = True
             break
-        content = _parsed(event.data, kind)
-        if content.get("choices") == []:  # the count of tokens
-            continue
-        pieces.append(_piece(content, "delta"))
-        is_whole = is_whole or content["choices"][0].get("finish_reason") is not None
+        if event.event == "error":
+            raise Fault(f"the server says that it failed{note_of(event.data, hidden)}", passes=True)
+        choice = _choice(_parsed(event.data, kind, hidden))
+        has_choice = has_choice or bool(choice)
+        reply += _text(choice.get("delta"))
+        is_whole = is_whole or choice.get("finish_reason") is not None
+        if len(reply) > MOST_BYTES:
+            raise Fault(ENDLESS, passes=False)
+    if has_choice is False:
+        raise Fault(NO_COMPLETION, passes=True)
     if not is_whole:
         raise Fault("the stream ended in the middle of the reply", passes=True)
-    return "".join(pieces)
+    return reply
 
 
-def _parsed(text: str, kind: str) -> dict[str, Any]:
+def _parsed(text: str | bytes, kind: str, hidden: Callable[[str], str]) -> dict[str, Any]:
     """Return the JSON object of a text. Raises Fault where it is none, or says that something failed."""
     try:
         content = json.loads(text)
@@ -75,37 +102,45 @@ def _parsed(text: str, kind: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         hint = "is there a /v1 missing at the end of url?" if kind == "text/html" else "is url an OpenAI-style API?"
         raise Fault(f"no chat completion, but {kind or 'something else'}: {hint}", passes=True)
-    if content.get("error"):
-        raise Fault(f"the server says that it failed{_quoted(content)}", passes=True)
+    if content.get("error") or content.get("object") == "error":
+        raise Fault(f"the server says that it failed{note_of(text, hidden)}", passes=True)
     return content
 
 
-def _piece(content: dict[str, Any], place: str) -> str:
-    """Return the text in the first choice's `message` or `delta`. Raises Fault where there is no such place."""
-    try:
-        text = content["choices"][0][place].get("content")
-    except (KeyError, IndexError, TypeError, AttributeError):
-        text = 0
+def _choice(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the completion's choice, empty where it has none: a count of tokens, or a sign of life. Raises Fault."""
+    choices = content.get("choices") or [{}]
+    if not isinstance(choices, list) or not isinstance(choices[0], dict):
+        raise Fault(NO_COMPLETION, passes=True)
+    return choices[0]
+
+
+def _text(message: Any) -> str:
+    """Return the text of a message, which is a text, or a list of texts and thoughts. Raises Fault."""
+    if message is None:
+        return ""
+    text = message.get("content") if isinstance(message, dict) else 0
+    if isinstance(text, list):
+        text = "".join(part["text"] for part in text if isinstance(part, dict) and isinstance(part.get("text"), str))
     if text is not None and not isinstance(text, str):
-        raise Fault("JSON that is no chat completion: is url an OpenAI-style API?", passes=True)
+        raise Fault(NO_COMPLETION, passes=True)
     return text or ""
 
 
-def note_of(answer: httpx2.Response) -> str:
-    """Return what a server says of its refusal, cut short; of a page nothing."""
+def note_of(text: str | bytes, hidden: Callable[[str], str]) -> str:
+    """Return what a server says of a failure, cut short and without the key; of a page nothing."""
     try:
-        content = json.loads(answer.text)
+        note = hidden(_quoted(json.loads(text)))
     except (ValueError, RecursionError):
         return ""
-    return _quoted(content)
+    return f": {note if len(note) <= LONGEST_NOTE else note[:LONGEST_NOTE] + '...'}" if note else ""
 
 
 def _quoted(content: Any) -> str:
     """Return the message of a JSON error: {"error": {"message": ...}}, {"error": ...}, {"detail": ...}."""
     for key in ("error", "message", "detail"):
         content = content.get(key, content) if isinstance(content, dict) else content
-    text = content if isinstance(content, str) else json.dumps(content)
-    return f": {text if len(text) <= LONGEST_NOTE else text[:LONGEST_NOTE] + '...'}" if text else ""
+    return content if isinstance(content, str) else json.dumps(content)
 
 
 def connection_fault(error: httpx2.HTTPError) -> Fault:
@@ -133,6 +168,10 @@ def seconds_to_wait(value: str) -> float | None:
 
 
 def as_utterance(text: str) -> str:
-    """Return a program's text as an utterance: on one line, without thoughts and without what no file can hold."""
+    """Return a program's text as an utterance: on one line, without thoughts and without what no file can hold.
+
+    It is empty where nobody could see a letter of it.
+    """
     text = THOUGHT.sub(" ", text).encode(errors="ignore").decode()
-    return " ".join("".join(letter if letter >= " " else " " for letter in text).split())
+    text = " ".join("".join(" " if unicodedata.category(letter) == "Cc" else letter for letter in text).split())
+    return text if printable(text).strip() else ""

@@ -13,6 +13,7 @@ from dataclasses import replace
 from personagpt.output import say
 from personagpt.records.database import Recordings
 from personagpt.records.talks import SELF_PLAY, Talk, Turn
+from personagpt.sequences.format import DataError
 from personagpt.talking.api_persona import ApiPersona
 from personagpt.talking.persona import Persona
 from personagpt.talking.session import Session
@@ -25,7 +26,12 @@ def self_play(session: Session, turns: int) -> None:
     """Let both personas of the session's talk say `turns` utterances."""
     for turn in range(turns):
         last = session.talk.texts[-1] if turn else None
-        if not session.reply(SPEAKERS[turn % 2], last):
+        try:
+            is_said = session.reply(SPEAKERS[turn % 2], last)
+        except DataError as error:
+            say(f"({error})")
+            return
+        if not is_said:
             say("(nothing more to say)")
             return
 
@@ -57,12 +63,28 @@ def count_recorded(talk: Talk) -> int:
     return len(talk.base.turns) if talk.base else 0
 
 
+def model_replies(asked: list[tuple[Persona, str | None]], goal: str | None) -> dict[int, str]:
+    """Return the reply of each persona to its text, by its place. It is empty where the two do not fit the context."""
+
+    def fits(persona: Persona, text: str | None) -> bool:
+        try:
+            persona.draft(text, goal=goal)
+        except DataError:
+            return False
+        return True
+
+    places = [place for place, pair in enumerate(asked) if fits(*pair)]
+    replies = Persona.replies([asked[place] for place in places], goal=goal)
+    return dict.fromkeys(range(len(asked)), "") | dict(zip(places, replies, strict=True))
+
+
 def play(session: Session, pairs: list[tuple[list[str], list[str]]], count: int, turns: int) -> Iterator[list[Talk]]:
     """Yield `count` recorded talks between drawn `pairs` of personas, TOGETHER at a time.
 
     The first persona of a pair is the partner's. The session's goal is for the other persona's replies. A talk ends
-    after `turns` utterances, or where a speaker has nothing to say. After an error, such as an ApiError where the
-    session's program fails, the talks so far come before the error is raised.
+    after `turns` utterances, or where a speaker has nothing to say, or cannot read an utterance because it is too long.
+    After an error, such as an ApiError where the session's program fails, the talks so far come before the error is
+    raised.
     """
     chance = random.Random(session.seed)
     for first in range(0, count, TOGETHER):
@@ -79,7 +101,7 @@ def play(session: Session, pairs: list[tuple[list[str], list[str]]], count: int,
                 if name == "partner" and session.program is not None:
                     ApiPersona.replies(asked, heard.hear)
                 else:
-                    heard.hear(dict(enumerate(Persona.replies(asked, goal=goal))))
+                    heard.hear(model_replies(asked, goal))
                 going = [(talk, speakers) for talk, speakers in going if len(talk.turns) > turn]
         except BaseException:  # Ctrl-C, too
             yield [talk for talk in talks if talk.base]

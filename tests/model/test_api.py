@@ -11,14 +11,17 @@ import pytest
 from personagpt.errors import UserError
 from personagpt.model import api
 from personagpt.model.api import ApiError, ApiProgram, EmptyReply
-from personagpt.model.api_answers import MOST_BYTES
+from personagpt.model.api_answers import LONGEST_NOTE, MOST_BYTES
 from personagpt.model.api_settings import Api, Drawing
-from tests.api_server import KEY, creeping, dripping, event, hanging_up, refusing, serving, streamed, telling
+from tests.api_server import KEY, creeping, dripping, event, hanging_up, packing, refusing, serving, streamed, telling
 from tests.helpers import free_port
 
 FACTS, HISTORY = ["i like tea.", "i am old."], ["hi !", "hello !", "who are you ?"]
 WORDS = "i am an old man ."
 WHOLE = {"choices": [{"index": 0, "message": {"role": "assistant", "content": WORDS}, "finish_reason": "stop"}]}
+PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": WORDS}]
+SIGNS_OF_LIFE = ': ping\r\n\r\nevent: ping\ndata: {"type": "ping"}\n\ndata: {"choices": null}\n\n'
+THOUGHT = f'data: {{"choices": [{{"delta": {{"reasoning_content": "{"hm " * 10_000}"}}}}]}}\n\n'
 PAGE = "<html><body>Welcome to nginx</body></html>"
 
 
@@ -72,6 +75,10 @@ def test_without_a_key_and_with_the_servers_own_way_to_draw() -> None:
         streamed(WORDS, "data: [DONE]\n\n"),  # without a reason
         streamed(WORDS, event(None, "stop") + 'data: {"choices": [], "usage": {"total_tokens": 3}}\n\n'),
         streamed(f": hello\n\n<think>who am i ? {WORDS}</think>\n\n{WORDS}"),
+        streamed(WORDS, 'data: {"choices": [{"index": 0, "delta": null, "finish_reason": "stop"}]}\n\n'),
+        streamed(WORDS, 'data: {"choices": [{"finish_reason": "stop"}]}\n\ndata: {"usage": {"total_tokens": 3}}\n\n'),
+        telling(200, f"{SIGNS_OF_LIFE}{event(PARTS, 'stop')}", "text/event-stream"),
+        telling(200, THOUGHT * 40 + event(WORDS, "stop"), "text/event-stream"),  # more than a reply may have
     ],
 )
 def test_other_ways_to_say_the_same(answer) -> None:
@@ -96,6 +103,16 @@ PASSING = {
         telling(200, 'data: {"error": {"message": "overloaded"}}\n\n', "text/event-stream"),
         "the server says that it failed: overloaded",
     ),
+    "an event of an error": (
+        telling(200, event("half") + 'event: error\ndata: {"message": "overloaded"}\n\n', "text/event-stream"),
+        "the server says that it failed: overloaded",
+    ),
+    "an object of an error": (
+        telling(200, {"object": "error", "message": "overloaded"}),
+        "the server says that it failed: overloaded",
+    ),
+    "a stream of other JSON": (telling(200, 'data: {"ok": 1}\n\n', "text/event-stream"), "JSON that is no chat"),
+    "a stream of letters that nobody sees": (streamed("\u200b\ufeff"), "an empty reply"),
     "too many requests": (refusing(429, "slow down"), "too many requests (HTTP 429): slow down"),
     "a fault of the server": (telling(502, PAGE, "text/html"), "a fault of the server (HTTP 502)"),
 }
@@ -141,6 +158,12 @@ REFUSED = {
         "a redirect to https://elsewhere.example/v1 (HTTP 307): set url to the right address",
     ),
     "too much": (telling(200, "x" * (MOST_BYTES + 1)), "the answer does not end"),
+    "too much, packed": (packing(b"x" * (MOST_BYTES + 1)), "the answer does not end"),
+    "too much, of an error": (telling(500, "x" * (MOST_BYTES + 1)), "the answer does not end"),
+    "too long a reply": (
+        telling(200, event("x" * (MOST_BYTES // 2)) * 3, "text/event-stream"),
+        "the answer does not end",
+    ),
 }
 
 
@@ -215,6 +238,9 @@ def test_the_key_is_in_no_line(monkeypatch) -> None:
             ask(server.url, "TEST_KEY")
         assert KEY not in str(caught.value)
         assert "***" in str(caught.value)
+    cut = f"{'x' * (LONGEST_NOTE - 5)} {KEY}"  # the key begins where the note is cut
+    with serving(refusing(400, cut)) as server, pytest.raises(ApiError, match=r"x \*\*\*$"):
+        ask(server.url, "TEST_KEY")
     with serving(streamed(f"my key is {KEY} .")) as server:
         assert ask(server.url, "TEST_KEY") == "my key is *** ."
     assert KEY not in repr(vars(ApiProgram(Api("http://x", "m", "TEST_KEY")))["api"])

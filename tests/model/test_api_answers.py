@@ -21,6 +21,8 @@ def test_the_forms_of_retry_after() -> None:
 
 def test_a_reply_is_one_line() -> None:
     assert as_utterance('  "Hi!"\r\n\n* I like\ttea \x00\x1b[2J\ud83d') == '"Hi!" * I like tea [2J'
+    assert as_utterance("a\x7f\x9b31mb \u200b") == "a 31mb \u200b"
+    assert as_utterance("\u200b \ufeff\u202e") == ""
     assert as_utterance("<think>\nhm\n</think>Yes.") == "Yes."
 
 

@@ -132,3 +132,17 @@ def test_openings_are_recorded_in_the_order_of_the_talks(make_session, recorded)
     heard = _Round(session.recordings, talks[1:], "model", None)
     heard.hear({2: "x"})
     assert [talk.texts for talk in recorded()] == [["b"], ["c"], ["d", "x"]]
+
+
+def test_a_talk_with_too_long_an_utterance_ends_and_the_others_go_on(make_session, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("personagpt.model.api.TOGETHER", 1)  # replies come in order
+    with serving(streamed("word " * 500), streamed("hello")) as server:
+        program = ApiProgram(Api(server.url, "m"))
+        talks = list(itertools.chain(*play(make_session(program=program), PAIRS, 2, 4)))
+        assert [len(talk.turns) for talk in talks] == [1, 4]
+        server.answers = [streamed("word " * 500)]
+        session = make_session(program=program)
+        session.begin(FACTS, partner_facts=["i am old ."])
+        self_play(session, 4)
+    assert len(session.talk.turns) == 1
+    assert "and the last utterance do not fit into 280 tokens" in capsys.readouterr().out
