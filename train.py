@@ -25,6 +25,7 @@ from personagpt.errors import Stopped
 from personagpt.files import check_present
 from personagpt.model.folders import named_model
 from personagpt.output import counted, say
+from personagpt.records.preferences import PAIRS
 from personagpt.sequences.goals import Goal, read_goals
 from personagpt.settings import Settings, read_settings
 from personagpt.signals import StopSignals, importing
@@ -130,14 +131,22 @@ def take_steps(plan: RunPlan, trainer: Trainer, recorder: Recorder, stop: StopSi
 def closing_words(settings: Settings, env_file: Path, state: RunState) -> str:
     """Return where everything is, and the commands to try next with the settings of `env_file`.
 
-    Where the last model is not the best model, the commands name the best model.
+    Where the last model is not the best model, the commands name the best model. Where an export's preferences taught a
+    model that knows personas, one command compares the two on the replies that people rejected.
     """
+    from personagpt.training.start import starts_from_trained
+
     samples, checkpoint = settings.save_path / "samples", settings.save_path / "checkpoint"
     best, named, note = checkpoint / "best", "", ""
     if state.best and state.best["step"] != state.step:
         named = f" --model {shlex.quote(str(best))}"
         since = "before this training" if state.best["step"] == 0 else f"after step {state.best['step']}"
         note = f"The validation loss was lowest {since}: these commands take that model, and not the last one.\n"
+    helped, export = "", Path(settings.preferences)
+    if settings.learns_preferences and export.name == PAIRS and starts_from_trained(settings):
+        pair = shlex.join([settings.model_name, str(best if named else settings.save_path)])
+        helped = f"did it help?     {command('evaluate.py', env_file)} --failures {shlex.quote(str(export.parent))} "
+        helped += f"--compare {pair}\n"
     return (
         f"  model            {checkpoint / 'model'}\n"
         f"  best model       {best}   (lowest validation loss)\n"
@@ -148,6 +157,7 @@ def closing_words(settings: Settings, env_file: Path, state: RunState) -> str:
         f"{note}"
         f"score it         {command('evaluate.py', env_file)}{named}\n"
         f"talk to it       {command('interact.py', env_file)}{named} --random-persona\n"
+        f"{helped}"
         "With more epochs the same command trains on; --restart starts over."
     )
 

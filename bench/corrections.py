@@ -1,12 +1,13 @@
-"""What do corrected replies teach? A simulated person corrects a demo model, which then trains on.
+"""What do corrected replies teach? A simulated person corrects a model, which then trains on.
 
-    export epochs=1 save_path=save/one                      a weak model: a third of the demo's training
+    python -m bench.flawed_text save/flawed                 a text of which a model learns wrong facts
+    export data_path=save/flawed save_path=save/flawed
     python preprocess_dataset.py --env .env.demo && python train.py --env .env.demo
-    python -m bench.corrections --model save/one/checkpoint/model [--pairs 300] [--runs 3]
+    python -m bench.corrections --model save/flawed/checkpoint/model [--pairs 300] [--runs 3]
 
 A correction is a pair of replies to a question about a fact that nobody has told yet: the corpus's answer with the
-persona's value, and the same answer with another persona's value. The personas are none of the demo's training text.
-Training goes on with a part of that text, in these ways:
+persona's value, and the same answer with another persona's value. The personas are none of the sample corpus's training
+text. Training goes on with a part of the text in `data_path` (default: the sample corpus), in these ways:
 
     text alone       without corrections
     corrections      with the pairs (DPO)
@@ -14,7 +15,7 @@ Training goes on with a part of that text, in these ways:
     swapped          with the pairs, of which half have chosen and rejected exchanged, by lot
 
 Prints for each way, and for the model before, the shares of replies to further personas that name another persona's
-value ("wrong fact") and the persona's own ("recall"), and the perplexity of the demo's validation text. The replies are
+value ("wrong fact") and the persona's own ("recall"), and the perplexity of the validation text. The replies are
 drawn as in a talk. The runs differ in the personas that are corrected, in the order of the text, and in the random
 numbers that draw the replies.
 """
@@ -45,7 +46,7 @@ from personagpt.sequences.dataset import PersonaChatDataset, encode_corpus
 from personagpt.sequences.preference_tensors import PreferenceData, encode_preferences
 from personagpt.sequences.preferences import Preference
 from personagpt.sequences.tensors import Tensors
-from personagpt.settings import TEXT_NAMES, read_settings
+from personagpt.settings import read_settings
 from personagpt.text.convai2 import read_corpus
 from personagpt.training.optimization import Trainer, schedule, step_seed, training_step
 from personagpt.training.preferences import log_likelihoods
@@ -191,11 +192,11 @@ class Experiment:
 
 def prepare(options: argparse.Namespace, held_out: set[frozenset[str]]) -> Experiment:
     """Return the experiment. The personas of its questions join `held_out`."""
-    trained, data = load(options.model, "fp32"), ROOT / "data" / "sample"
-    longest, turns = context_length(trained.model.config), read_settings(ROOT / ".env.demo", {}).max_turns
+    trained, settings = load(options.model, "fp32"), read_settings(ROOT / ".env.demo")
+    longest, turns = context_length(trained.model.config), settings.max_turns
     tensors = {}
     for split, count in (("train", options.dialogues), ("valid", None)):
-        corpus = read_corpus(data / TEXT_NAMES[split])
+        corpus = read_corpus(settings.text(split))
         corpus = dataclasses.replace(corpus, dialogues=corpus.dialogues[:count], sides=corpus.sides[:count])
         tensors[split] = encode_corpus(corpus, trained.encoder, turns, longest, split)
     valid = PersonaChatDataset.from_tensors(tensors["valid"], longest)

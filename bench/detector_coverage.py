@@ -1,16 +1,16 @@
 """How often does the interval of detect.py's AUC hold the true AUC? On simulated markers, of which the truth is known.
 
     python -m bench.detector_coverage            # 200 simulated tables of markers for each case; 5 minutes on one core
-    python -m bench.detector_coverage --talks save/conversations    # halves of recorded talks; 12 minutes
+    python -m bench.detector_coverage --talks save/conversations    # halves of recorded talks; 20 minutes
 
 Prints, for each case, the true AUC, the mean of the estimates, and the share of intervals that hold the true AUC. The
 truth is the mean AUC, on endless new talks, of detectors that learn from four fifths of a table.
 
 With --talks the truth is not known. Each of 100 times, the sides of the talks are cut into two halves that share no
 talk, no persona and no participant. The first half gives the interval, as detect.py does, for three utterances as
-written, from n-grams and markers without a model's surprise. The second half gives two AUCs: its own cross-validated
-AUC (of a single cut, to save time), and that of a detector that learnt from the first half. Both vary from half to
-half, so that an interval that holds the mean AUC 95 times in 100 may hold them less often.
+written, from n-grams and markers without a model's surprise. The second half gives two AUCs: its own, cross-validated
+in the same way, and that of a detector that learnt from the whole first half. Both vary from half to half, so that an
+interval that holds the mean AUC 95 times in 100 may hold them less often.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def say_resplits(material: Material, count: int) -> None:
     for number in range(1, count + 1):
         first, second = halves(material.sides, np.random.RandomState(number))
         found = cross_validate(part_of(material, first), number)[0]
-        own = cross_validate(part_of(material, second), number, 1)[0].auc
+        own = cross_validate(part_of(material, second), number)[0].auc
         logits = learn(material, first, labels, number).logits(material, second)[0]
         aucs = (own, roc_auc_score(labels[second], logits))
         holds.append([found.low is not None and found.low <= auc <= found.high for auc in aucs])

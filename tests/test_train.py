@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import gc
 import json
@@ -317,6 +318,27 @@ def test_the_commands_name_the_best_model_where_the_last_is_another(
     before = train.closing_words(settings, env, RunState(step=6, best={"loss": 1.0, "step": 3}))
     assert "The validation loss was lowest after step 3: these commands" in before
     assert before.count(f" --model {settings.save_path / 'checkpoint' / 'best'}") == 2
+
+
+def test_after_learning_from_rejected_replies_a_command_compares_both_models_on_them(
+    finished: Path, write_settings: Callable[..., Path], plain_base: Path, tmp_path: Path
+) -> None:
+    first, export, state = finished.parent / "save" / "checkpoint" / "model", tmp_path / "talks", RunState(step=6)
+    export.mkdir()
+    (export / "preferences.jsonl").write_text("")
+    changes = {"save_path": tmp_path / "second", "preferences": export / "preferences.jsonl"}
+    env = write_settings(tmp_path / "second.env", model_name=first, **changes)
+    settings = read_settings(env)
+    last = train.closing_words(settings, env, state)
+    assert f" --env {env} --failures {export} --compare {settings.model_name} {settings.save_path}\n" in last
+    state.best = {"loss": 1.0, "step": 3}
+    best = settings.save_path / "checkpoint" / "best"
+    assert f" --compare {settings.model_name} {best}\n" in train.closing_words(settings, env, state)
+    unweighted = dataclasses.replace(settings, preference_weight=0.0)
+    other_name = dataclasses.replace(settings, preferences=str(export / "pairs.jsonl"))
+    without_personas = dataclasses.replace(settings, model_name=str(plain_base))
+    for other in (unweighted, other_name, without_personas):
+        assert "--failures" not in train.closing_words(other, env, state)
 
 
 def test_starting_again_after_the_end_changes_nothing(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

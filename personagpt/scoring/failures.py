@@ -13,7 +13,7 @@ from personagpt.device import hardware
 from personagpt.model.generation import ReplyRequest, generate_replies
 from personagpt.model.loading import TrainedModel, load_trained
 from personagpt.model.sampling import GREEDY
-from personagpt.output import say
+from personagpt.output import counted, say
 from personagpt.scoring.bootstrap import PERCENT, RESAMPLES
 from personagpt.scoring.comparison import differences
 from personagpt.scoring.definitions import METRICS, shown
@@ -53,7 +53,7 @@ def score_failures(
             result[title] = _figures(columns, personas, settings.seed)
             if title == "held_back":
                 count = sum(persona in personas for persona in failures.personas)
-                say(f"\nThe {count} of them that training holds back, of {len(personas)} personas")
+                say(f"\nThe {count} of them that training holds back, of {counted(len(personas), 'personas')}")
             say(f"\n{_table(result[title])}")
     if len(names) == 2:
         say(f"\nIntervals: {RESAMPLES:,} resamples of the personas; where 0 lies outside, it is hardly chance.")
@@ -161,8 +161,9 @@ def _figures(columns: dict[str, dict[str, Entries]], personas: set[int], seed: i
 def _table(figures: Figures) -> str:
     """Return a line for each metric: the recorded replies, each model, and the difference of two models."""
     two = "b" in figures
-    header = f"{'':<18}{'recorded':>10}{'A':>10}" + (f"{'B':>10}{'B - A':>11}   {PERCENT} % interval" if two else "")
-    lines = [header + ("" if two else "   ")]
+    with_interval = two and any("low" in numbers for numbers in figures["differences"].values())
+    lines = [f"{'':<18}{'recorded':>10}{'A':>10}" + (f"{'B':>10}{'B - A':>11}" if two else "")]
+    lines[0] += f"   {PERCENT} % interval" if with_interval else ""
     for metric in METRICS:
         if metric.name not in figures["a"]:
             continue

@@ -104,7 +104,7 @@ def test_one_model_and_two(trained, monkeypatch, write_settings, tmp_path, capsy
     one = score_failures(["a"], asked, settings, None)
     printed = capsys.readouterr().out
     assert "3 rejected replies of talks, 2 of them with a better reply" in printed
-    assert "The 2 of them that training holds back, of 1 personas" in printed
+    assert "The 2 of them that training holds back, of 1 persona\n" in printed
     assert one["all"]["a"]["better_margin"] == 1.5
     assert one["held_back"]["a"]["better_margin"] == 2
     assert "better_margin" not in one["all"]["recorded"]
@@ -118,4 +118,5 @@ def test_one_model_and_two(trained, monkeypatch, write_settings, tmp_path, capsy
     }
     printed = capsys.readouterr().out
     assert re.search(r"\nbetter_margin +1\.50 +-1\.50 +-3\.00   -4\.00 to -2\.00\n", printed)
+    assert re.findall(r"B - A.*", printed) == ["B - A   95 % interval", "B - A"]  # one persona gives no interval
     json.dumps(two)
