@@ -4,13 +4,14 @@
     python -m bench.teaching --scores     which score finds the wrong replies
 
 Reads a model of the sample corpus and its training text. The whole demo leaves too little to teach:
-bench/corrections.py says how to train a weak model. A place is a question of a dialogue that the text does not have,
-asked as a talk's first utterance. The facts decide which reply is right: it names the persona's value and no other
-value, or no value at all where the persona has no fact of this kind. The person accepts a right reply, picks a right
-reply among the other draws, or types a right reply. The model then trains on the old text and the pairs, PASSES times
-over the pairs. Prints the share of wrong replies at TEST new places, drawn as in a talk, after 50, 100 and 200
-answers: where the session chose the places, and where they came in random order. Beside them stand the model before,
-and the model after STEPS steps on the old text alone.
+bench/corrections.py says how to train a model that says wrong facts. A place is a question of a dialogue that the text
+does not have, asked as a talk's first utterance. The facts decide which reply is right: it names the persona's value
+and no other value; in small talk it names no value. Where the persona has no fact of this kind, the facts decide
+nothing, and such a question is no place. The person accepts a right reply. Otherwise the person mends a wrong value in
+the reply, picks a right reply among the other draws, or types a right reply. The model then trains on the old text and
+the pairs, PASSES times over the pairs. Prints the share of wrong replies at TEST new places, drawn as in a talk, after
+50, 100 and 200 answers: where the session chose the places, and where they came in random order. Beside them stand the
+model before, and the model after STEPS steps on the old text alone.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ import sys
 import numpy as np
 
 from bench.common import to_train
+from bench.corrections import with_word
 from bench.persona_recall import chosen_model, model_parser
 from data.sample import make_sample
-from data.sample.templates import FACT_KINDS, NOT_IN_PERSONA, SMALL_TALK
+from data.sample.templates import FACT_KINDS, SMALL_TALK
 from personagpt.device import Processes
 from personagpt.model.generation import generate_replies
 from personagpt.model.loading import TrainedModel
@@ -47,7 +49,7 @@ from personagpt.training.preferences import log_likelihoods
 
 ANSWERS = 50, 100, 200
 TEST = 1000  # places
-STEPS, PASSES, LEARN_RATE = 60, 4, 1e-3
+STEPS, PASSES, LEARN_RATE = 60, 4, 3e-4
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # the t of 95%, by the number of seeds
 SAMPLING = Sampling()
 KINDS = {question: kind for kind, table in FACT_KINDS.items() for question in table.questions}
@@ -68,23 +70,34 @@ def make_places(seed: int, count: int, held_out: set[frozenset[str]]) -> list[Ta
     while len(places) < 2 * count:  # of more dialogues than needed, so that few places share one
         (dialogue,) = make_sample.make_corpus(chance, 1, held_out)
         for place, utterance in enumerate(dialogue.utterances):
-            if asked(utterance) in KINDS or asked(utterance) in SMALL_TALK:
-                facts = dialogue.personas[1 - place % 2]
+            facts, question = dialogue.personas[1 - place % 2], asked(utterance)
+            if question in SMALL_TALK or (question in KINDS and make_sample.value_of(facts, KINDS[question])):
                 places.append(Talk("", "", {}, facts, turns=[Turn("human", utterance)], source=TEACH))
     return chance.sample(places, count)
 
 
 def wanted_value(talk: Talk) -> tuple[str | None, str | None]:
-    """Return the kind of fact that is asked for, None for small talk, and the persona's value, None without."""
+    """Return the kind of fact that is asked for, and the persona's value; twice None for small talk."""
     kind = KINDS.get(asked(talk.texts[-1]))
     return kind, make_sample.value_of(talk.persona, kind) if kind else None
+
+
+def named_values(reply: str) -> list[str]:
+    """Return the values of facts that the reply names."""
+    return [value for value in make_sample.VALUES if make_sample.names(reply, value)]
 
 
 def is_right(talk: Talk, reply: str) -> bool:
     """Return whether the facts allow the reply."""
     _, value = wanted_value(talk)
-    named = [value for value in make_sample.VALUES if make_sample.names(reply, value)]
-    return named == [value] if value else not named
+    return named_values(reply) == ([value] if value else [])
+
+
+def mended(talk: Talk, reply: str) -> str | None:
+    """Return the reply with the persona's value in the place of the other value of its kind; None without that."""
+    kind, value = wanted_value(talk)
+    others = [other for other in named_values(reply) if kind and other in FACT_KINDS[kind].values]
+    return with_word(reply, others[0], value) if len(others) == 1 else None
 
 
 def judge(question: Question, chance: random.Random, line: int) -> Preference | None:
@@ -93,10 +106,13 @@ def judge(question: Question, chance: random.Random, line: int) -> Preference | 
     if is_right(talk, reply):
         return None
     kind, value = wanted_value(talk)
-    typed = chance.choice(FACT_KINDS[kind].answers).format(value) if value else chance.choice(NOT_IN_PERSONA)
-    if not kind:
-        typed = chance.choice(SMALL_TALK[asked(talk.texts[-1])])
-    better = next((other for other in others if is_right(talk, other)), typed)
+    typed = (
+        chance.choice(FACT_KINDS[kind].answers).format(value)
+        if kind
+        else chance.choice(SMALL_TALK[asked(talk.texts[-1])])
+    )
+    drawn = [other for other in others if is_right(talk, other)]
+    (better, *_) = [text for text in (mended(talk, reply), *drawn, typed) if text and is_right(talk, text)]
     return Preference(line, talk.persona, talk.texts, 1, None, better, reply)
 
 
@@ -137,15 +153,13 @@ def fine_tuned(
 
 
 def errors(model: TrainedModel, places: list[Talk]) -> np.ndarray:
-    """Return the shares of wrong replies (3,): of all, where the persona has the fact, and where it has none."""
+    """Return the shares of wrong replies (3,): of all, of those about a fact, and in small talk."""
     personas = [persona_at(model, talk, SAMPLING, seed) for seed, talk in enumerate(places)]
     requests = [persona.draft(talk.texts[-1]) for persona, talk in zip(personas, places, strict=True)]
     replies = generate_replies(model.model, model.encoder, requests, model.autocast)
     wrong = np.array([not is_right(*pair) for pair in zip(places, replies, strict=True)])
-    kinds = [wanted_value(talk) for talk in places]
-    has_fact = np.array([value is not None for _, value in kinds])
-    has_none = np.array([kind is not None and value is None for kind, value in kinds])
-    return np.array([wrong.mean(), wrong[has_fact].mean(), wrong[has_none].mean()])
+    about_fact = np.array([wanted_value(talk)[0] is not None for talk in places])
+    return np.array([wrong.mean(), wrong[about_fact].mean(), wrong[~about_fact].mean()])
 
 
 def interval(values: np.ndarray) -> str:
@@ -176,7 +190,7 @@ def compare_orders(model: TrainedModel, settings: Settings, seeds: int) -> None:
                 found.setdefault((order, count), []).append(shares)
         shares = [f"{name} {count} {of_seeds[-1][0]:.1%}" for (name, count), of_seeds in found.items()]
         print(f"seed {seed}, wrong: " + ", ".join(shares), flush=True)
-    print("order      answers   pairs   wrong, all   fact known   no such fact")
+    print("order      answers   pairs   wrong, all     of facts   in small talk")
     for (order, count), shares in found.items():
         counted = f"{np.mean(pairs.get((order, count), [0])):8.1f}"
         print(f"{order:<9}{count:>9}{counted}" + "".join(f"{share:>13.1%}" for share in np.mean(shares, axis=0)))
