@@ -44,21 +44,8 @@ page: .venv/installed-page
 
 MODEL ?=
 TALKS ?= 100
-# A run's model goes by the name of the run. The database of an earlier call stays until the new one is whole.
 database: .venv/installed
-	rm -rf save/database.new
-	mkdir -p save/database.new/models
-	set -e; export save_path=save/database.new; for run in save/demo $(MODEL); do \
-		model=save/database.new/models/$$(basename $$run); \
-		ln -s "$$(realpath $$run)/checkpoint/model" $$model; \
-		$(BIN)/python interact.py --env .env.demo --model $$model --self-play --talks $(TALKS) --seed 42; \
-		$(BIN)/python evaluate.py --env .env.demo --model $$model --interview 3 --ask random --record; \
-	done
-	save_path=save/database.new $(BIN)/python interact.py --env .env.demo --export --publish save/database.new/published \
-		--source self-play --license data/sample/license.md
-	rm -rf save/database
-	mv save/database.new save/database
-	@echo "The database is save/database/published/; read its README.md"
+	$(BIN)/python -m data.sample.make_database save/demo $(MODEL) --talks $(TALKS)
 
 # Three workers for two cores, because tests wait for processes and browsers. With bytecode, these processes start sooner.
 test: .venv/installed-dev

@@ -57,6 +57,7 @@ from personagpt.text.persona_file import read_persona_file
 from personagpt.text.splitting import Split, split_dialogues
 
 MOST_FAILED = 0.01  # of the records
+TALKS_READ = "--talks reads data_*.json and export_*.json of ConvAI2's site"
 SHOWN = 10  # of those that fail
 MOST_NAMES = 20  # speakers in a message
 USUAL_TURNS = Settings.__dataclass_fields__["max_turns"].default
@@ -171,10 +172,7 @@ def record_talks(options: Options, reading: Reading, settings: Settings) -> int:
     A fuller file adds what the talks on record lack: thumbs, ratings, the program, the participant, the times.
     """
     if other := next((talk for talk in reading.talks if talk.encounter is None), None):
-        raise UserError(
-            f"{other.place}: does not say who is a person and who is a program; --talks reads data_*.json and "
-            "export_*.json of ConvAI2's site"
-        )
+        raise UserError(f"{other.place}: does not say who is a person and who is a program; {TALKS_READ}")
     check_failed(reading, len(reading.talks), options.keep_going)
     talks = [recorded_talk(join_turns(talk)) for talk in reading.talks]
     recordings = Recordings(settings.save_path / "conversations")
@@ -232,13 +230,14 @@ def read_files(options: Options, mapping: Mapping | None) -> Reading:
     """Read and mend the talks of all files."""
     reading = Reading()
     for path in options.files:
-        name, talks = read_talks(path, options.format, mapping, reading.left_out)
+        advice = TALKS_READ if options.talks else ""
+        name, talks = read_talks(path, options.format, mapping, reading.left_out, advice)
         reading.formats += [name] if name not in reading.formats else []
         for talk in talks:
             try:
                 if isinstance(talk, RecordError):
                     raise talk
-                if talk.part not in ("train", "valid", None) and options.valid is None:
+                if talk.part not in ("train", "valid", None) and options.valid is None and not options.talks:
                     raise UserError(
                         f"{path}: its part {talk.part!r} is none of train, valid and test: give --valid SHARE, which "
                         "puts all parts together, or rename it in the file"

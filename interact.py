@@ -298,7 +298,6 @@ def talk(
         if options.talks:
             count = 0
             for talks in play(session, pairs, options.talks, options.turns):
-                recordings.save(*talks)
                 count += len(talks)
                 say(f"{count} of {options.talks} talks recorded in {recordings.path}")
         elif options.self_play:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import struct
@@ -72,7 +73,7 @@ def serving(*answers: Answer) -> Iterator[Server]:
         server.server_close()
 
 
-def event(text: str | None, reason: str | None = None) -> str:
+def event(text: str | list | None, reason: str | None = None) -> str:
     delta = {} if text is None else {"content": text}
     return f"data: {json.dumps({'choices': [{'index': 0, 'delta': delta, 'finish_reason': reason}]})}\n\n"
 
@@ -92,6 +93,11 @@ def telling(status: int, content: object, kind: str = "application/json", **head
     """Answer with `content`: JSON, or a text as it is."""
     data = content if isinstance(content, str) else json.dumps(content)
     return lambda handler: handler.send(status, kind, data.encode(), **headers)
+
+
+def packing(content: bytes) -> Answer:
+    """Answer with `content`, which gzip makes smaller."""
+    return lambda handler: handler.send(200, "application/json", gzip.compress(content), content_encoding="gzip")
 
 
 def hanging_up(handler: Handler) -> None:

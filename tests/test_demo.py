@@ -16,9 +16,10 @@ import evaluate
 import interact
 import preprocess_dataset
 import train
-from data.sample import make_sample
+from data.sample import make_database, make_sample
 from data.sample.templates import FAREWELLS, GREETINGS
-from personagpt.sequences.goals import GoalDraw, count_followed, read_goals
+from personagpt.files import file_checksum
+from personagpt.sequences.goals import GoalDraw, count_followed, goals_checksum, read_goals
 from personagpt.settings import read_settings
 from personagpt.text.convai2 import read_corpus
 from tests.helpers import write_data
@@ -171,3 +172,71 @@ def test_every_script_on_the_demo(root: Path, tmp_path: Path, run: Callable, mon
     assert talked.status == 0
     assert "model: " in talked.out
     assert run(train.main, "--env", env).out.startswith("already finished")
+
+    database = tmp_path / "database"
+    made = run(make_database.main, tmp_path / "save", "--talks", 2, "--folder", database)
+    assert (made.status, [path.name for path in tmp_path.glob("database*")]) == (0, ["database"])
+    talks = [json.loads(line) for line in (database / "published" / "talks.jsonl").read_text().splitlines()]
+    assert Counter(talk["source"] for talk in talks) == {"self-play": 2, "self-play:interview": 16}
+    assert {talk["model"].rpartition("-")[0] for talk in talks} == {"save"}
+    assert (database / "published" / "README.md").read_text().startswith("---\nlicense: mit\n")
+
+
+def test_a_database_takes_models_of_the_sample_corpus_only(
+    root: Path, tmp_path: Path, run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each mistake is a line, before a model is loaded and before an earlier database is touched."""
+    data, database = tmp_path / "data", tmp_path / "database"
+    data.mkdir()
+    database.mkdir()
+    write_data(data, train=3)
+    text = data / "train_both_original_no_cands.txt"
+    goals = goals_checksum(read_goals(str(root / "data" / "sample" / "goals.tsv")))
+
+    def write_run(name: str, model_name: str = "base", goals_sha256: str = goals, **data: object) -> Path:
+        model = tmp_path / name / "checkpoint" / "model"
+        model.mkdir(parents=True, exist_ok=True)
+        (model / "config.json").write_text("{}")
+        (tmp_path / name / "samples").mkdir(exist_ok=True)
+        train = {"text_sha256": file_checksum(text), "goals_sha256": goals_sha256}
+        content = {
+            "settings": {"data_path": str(text.parent), "model_name": model_name},
+            "data": {"train": train} | data,
+        }
+        (tmp_path / name / "samples" / "run.json").write_text(json.dumps(content))
+        return tmp_path / name
+
+    def refused(*runs: Path, **options: object) -> str:
+        arguments = [str(value) for name, value in options.items() for value in (f"--{name}", value)]
+        outcome = run(make_database.main, *runs, "--folder", database, *arguments)
+        assert (outcome.status, outcome.err.count("\n"), outcome.out) == (2, 1, "")
+        assert [path.name for path in tmp_path.glob("database*")] == ["database"]
+        return outcome.line.removeprefix("error: ")
+
+    part = write_run("part")
+    make_database.check_run(part, read_settings(root / ".env.demo"))
+    assert refused(part, talks=0) == "TALKS=0: expected 1 or more"
+    assert refused(tmp_path / "demo").endswith(
+        "no trained model there (checkpoint/model is missing); run `make demo` first"
+    )
+    assert "no trained model there (checkpoint/model is missing); name the save_path of" in refused(
+        part, tmp_path / "x"
+    )
+    assert "two runs are called part, and so their models would be" in refused(
+        part, tmp_path / ".." / tmp_path.name / "part"
+    )
+    assert "trained without the goals of" in refused(write_run("bare", goals_sha256=""))
+    assert "it learned from preferences, too" in refused(write_run("taught", preferences={}))
+    based = write_run("based", str(write_run("bare", goals_sha256="") / "checkpoint" / "step-00000003"))
+    assert refused(based).startswith(f"{tmp_path / 'bare'}: trained without the goals of")
+    text.write_text(text.read_text().replace("i ", "ich "))
+    assert f"{part}: the text that it learned from, {text}, is gone or has changed" in refused(part)
+    assert refused(write_run("other")) == (
+        f"{tmp_path / 'other'}: the text that it learned from, {text}, is not the sample corpus; the license in the "
+        "card holds for that corpus only"
+    )
+    (part / "samples" / "run.json").unlink()
+    assert f"{part}: samples/run.json does not say what the model learned from" in refused(part)
+    monkeypatch.setenv("data_path", str(data))
+    (data / "valid_both_original_no_cands.txt").write_text(text.read_text())
+    assert "personas of this text would be published, but it is not the sample corpus" in refused(part)

@@ -408,12 +408,18 @@ def test_only_talks_with_programs_can_be_recorded(run, talks, wild_file, write_s
     assert done.err == "error: --valid is for dialogues to train on: leave it out beside --talks\n"
     done = run(main, talks, wild_file, "--talks", "--env", env)
     assert (done.status, done.out) == (2, "")
+    parts = tmp_path / "parts.json"
+    parts.write_text(json.dumps({"dialogs": [wild((1, "a"), (2, "b"))]}))
+    done = run(main, parts, "--talks", "--env", env)
+    assert done.err.endswith("; --talks reads data_*.json and export_*.json of ConvAI2's site\n")
     wild_file.write_text(json.dumps([wild((1, "a"), (2, "b"), eval_score=9), wild((1, "a"), (2, "b"))]))
     done = run(main, wild_file, "--talks", "--env", env)
     assert "record 1: 'eval_score' is 9; expected 1 to 5, or null\n" in done.err
     assert done.err.endswith("more than 1%: nothing was written; --keep-going leaves them out\n")
     assert not (tmp_path / "save").exists()
     assert "1 talk recorded in " in run(main, wild_file, "--talks", "--keep-going", "--env", env).out
+    parts.write_text(json.dumps({"train": [wild((1, "c"), (2, "b"))], "more": [wild((1, "c"), (2, "d"))]}))
+    assert "2 talks recorded in " in run(main, parts, "--talks", "--env", env).out
 
 
 @pytest.mark.skipif(not WILD.is_dir(), reason="../shared/convai2_wild is not here")

@@ -270,6 +270,9 @@ def test_self_play_with_a_program_behind_an_api(chat, recorded, tmp_path, monkey
         assert many.status == 0
         server.answers = [streamed("Hello There!"), streamed("Hello There!"), refusing(401, f"{KEY} is wrong")]
         failed = chat("", "--self-play", "--api", file, "--turns", 4, "--talks", 1)
+        server.answers = [streamed("Hello There!"), refusing(401, "no")]
+        stopped = chat("", "--self-play", "--api", file, "--turns", 4, *DOGS)
+        assert (stopped.status, "partner: \n" in stopped.out) == (2, True)  # the error begins a line of its own
     assert (failed.status, failed.err.count("\n")) == (2, 2)  # the first line: loading ...
     assert "the key of key_env is not accepted (HTTP 401): *** is wrong" in failed.err
     one, *two, last = recorded()
@@ -278,7 +281,7 @@ def test_self_play_with_a_program_behind_an_api(chat, recorded, tmp_path, monkey
     assert one.sampling["partner"]["model"] == f"api://127.0.0.1:{server.server_port}/m"
     assert server.requests[1]["messages"][0]["content"] == "You play:\n" + "\n".join(one.partner_persona)
     assert server.requests[1]["seed"] == 1
-    assert "seed" not in server.requests[-1]
+    assert "seed" not in server.requests[-3]
     texts = [outcome.out, outcome.err, many.out, many.err, failed.out, failed.err]
     bytes_written = b"".join(path.read_bytes() for path in (tmp_path / "save" / "conversations").iterdir())
     assert KEY.encode() not in bytes_written + "".join(texts).encode()

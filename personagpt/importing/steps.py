@@ -72,7 +72,10 @@ def mend_talk(talk: ImportedTalk, left_out: Counter[str]) -> ImportedTalk:
         mend(who, "a name"): [fact for line in lines if (fact := mend(line, "a fact"))]
         for who, lines in talk.facts.items()
     }
-    return replace(talk, turns=turns, facts=facts)
+    if about := talk.encounter:
+        model, participant = (mend(name or "", "an id") or None for name in (about.model, about.participant))
+        about = replace(about, model=model, participant=participant)
+    return replace(talk, turns=turns, facts=facts, encounter=about)
 
 
 def is_paragraph(facts: list[str]) -> bool:

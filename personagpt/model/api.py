@@ -12,14 +12,10 @@ key is in no line.
 
 from __future__ import annotations
 
-import email.utils
-import json
 import random
-import re
-import ssl
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -27,6 +23,16 @@ from typing import Any
 import httpx2
 
 from personagpt.errors import UserError, printable
+from personagpt.model.api_answers import (
+    Fault,
+    Limited,
+    as_utterance,
+    connection_fault,
+    note_of,
+    read_reply,
+    read_whole,
+    seconds_to_wait,
+)
 from personagpt.model.api_kept import KeptReplies
 from personagpt.model.api_settings import PATH, Api, Drawing
 
@@ -34,9 +40,6 @@ TRIES = 5
 TOGETHER = 8  # replies asked for at once
 CONNECT_SECONDS, SILENT_SECONDS = 10.0, 60.0  # for a connection; without a byte of the reply
 PATIENCE = 300.0  # seconds for a reply, with all its tries
-MOST_BYTES = 1 << 20  # of an answer
-LONGEST_NOTE = 200  # characters of a server's own words in a line
-THOUGHT = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)  # some servers leave a model's thoughts in its reply
 
 Asked = tuple[Sequence[str], Sequence[str]]  # facts and history
 
@@ -47,14 +50,6 @@ class ApiError(UserError):
 
 class EmptyReply(ApiError):
     """Every try gave an empty reply."""
-
-
-class Fault(Exception):
-    """Why a try gave no reply, and whether another try may give one, after `wait` seconds (None: as usual)."""
-
-    def __init__(self, line: str, passes: bool, wait: float | None = None, is_empty: bool = False) -> None:
-        super().__init__(line)
-        self.passes, self.wait, self.is_empty = passes, wait, is_empty
 
 
 class ApiProgram:
@@ -103,29 +98,35 @@ class ApiProgram:
         tried = f" ({attempt + 1} tries)" if attempt else ""
         raise (EmptyReply if last.is_empty else ApiError)(self._line(f"{last}{tried}"))
 
-    def replies(self, asked: Sequence[Asked], drawing: Drawing | None = None, seed: int | None = None) -> Iterator[str]:
+    def replies(
+        self,
+        asked: Sequence[Asked],
+        drawing: Drawing | None = None,
+        seed: int | None = None,
+        heard: Callable[[int, str], None] | None = None,
+    ) -> Iterator[str]:
         """Yield the reply to each pair of facts and history, in order. Empty replies are empty. Raises ApiError.
 
-        TOGETHER replies are asked for at once, but for kept ones.
+        TOGETHER replies are asked for at once, but for kept ones. `heard` gets each reply and its place as soon as it
+        is there, in a thread.
         """
-        failed: list[ApiError] = []
+        failed: list[Exception] = []
 
-        def ask(pair: Asked) -> str:
+        def ask(place: int) -> str:
             if failed:
                 raise failed[0]
             try:
-                if self.kept is None:
-                    return self.reply(*pair, drawing, seed)
-                return self.kept.reply_to(self._body(*pair, drawing, seed), lambda: self.reply(*pair, drawing, seed))
-            except EmptyReply:
-                return ""
-            except ApiError as error:
+                reply = self._kept_reply(asked[place], drawing, seed)
+                if heard is not None:
+                    heard(place, reply)
+            except Exception as error:
                 failed.append(error)
                 raise
+            return reply
 
         pool = ThreadPoolExecutor(TOGETHER)
         try:
-            yield from pool.map(ask, asked)
+            yield from pool.map(ask, range(len(asked)))
         except BaseException as error:
             self.close()  # or the other replies would hold up the end of the script
             if self.kept and isinstance(error, ApiError):
@@ -133,6 +134,15 @@ class ApiProgram:
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def _kept_reply(self, pair: Asked, drawing: Drawing | None, seed: int | None) -> str:
+        """Return the kept reply, or else the program's; empty where it is empty. Raises ApiError."""
+        try:
+            if self.kept is None:
+                return self.reply(*pair, drawing, seed)
+            return self.kept.reply_to(self._body(*pair, drawing, seed), lambda: self.reply(*pair, drawing, seed))
+        except EmptyReply:
+            return ""
 
     def check(self) -> None:
         """Ask for a short reply once, so that a mistake is told before anybody waits. Raises ApiError."""
@@ -188,22 +198,21 @@ class ApiProgram:
             left = max(0.001, end - time.monotonic())
             timeout = httpx2.Timeout(min(SILENT_SECONDS, left), connect=min(CONNECT_SECONDS, left))
             with self._client.stream("POST", self.api.url + PATH, json=body, timeout=timeout) as answer:
-                answer.stream = _Limited(answer.stream, end)
+                answer.stream = Limited(answer.stream, end)
                 if answer.status_code != 200:
-                    answer.read()
-                    raise self._refusal(answer)
-                text = self._without_key(as_utterance(_read_reply(answer)))
+                    raise self._refusal(answer, note_of(read_whole(answer), self._without_key))
+                text = self._without_key(as_utterance(read_reply(answer, self._without_key)))
         except httpx2.HTTPError as error:
-            raise _connection_fault(error) from None
+            raise connection_fault(error) from None
         except (httpx2.StreamError, httpx2.InvalidURL, RuntimeError) as error:  # RuntimeError: closed meanwhile
             raise Fault(f"the request failed: {error}", passes=False) from None
         if not text:
             raise Fault("an empty reply; a higher max_new_tokens may help", passes=True, is_empty=True)
         return text
 
-    def _refusal(self, answer: httpx2.Response) -> Fault:
-        """Return the fault of an answer with another status than 200."""
-        status, note = answer.status_code, _note(answer)
+    def _refusal(self, answer: httpx2.Response, note: str) -> Fault:
+        """Return the fault of an answer with another status than 200, which says `note` about it."""
+        status = answer.status_code
         if 300 <= status < 400:
             target = answer.headers.get("location", "").partition("?")[0]
             return Fault(f"a redirect to {target or 'nowhere'} (HTTP {status}): set url to the right address", False)
@@ -234,116 +243,3 @@ def _settle(future: Future[str], outcome: str | Exception) -> None:
             future.set_result(outcome)
         else:
             future.set_exception(outcome)
-
-
-class _Limited(httpx2.SyncByteStream):
-    """The bytes of an answer until `end`, and no more than MOST_BYTES, so that the thread of a request ends."""
-
-    def __init__(self, stream: httpx2.SyncByteStream, end: float) -> None:
-        self.stream, self.end = stream, end
-
-    def __iter__(self) -> Iterator[bytes]:
-        count = 0
-        for chunk in self.stream:
-            count += len(chunk)
-            if count > MOST_BYTES:
-                raise Fault("the answer does not end", passes=False)
-            if time.monotonic() > self.end:
-                raise Fault("no whole answer in time", passes=False)
-            yield chunk
-
-    def close(self) -> None:
-        self.stream.close()
-
-
-def _read_reply(answer: httpx2.Response) -> str:
-    """Return the text of a completion: streamed, or in one piece from a server that does not stream. Raises Fault."""
-    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "text/event-stream":
-        answer.read()
-        return _piece(_parsed(answer.text, kind), "message")
-    pieces, is_whole = [], False
-    for event in httpx2.EventSource(answer, MOST_BYTES):
-        if event.data.strip() == "[DONE]":
-            is_whole = True
-            break
-        content = _parsed(event.data, kind)
-        if content.get("choices") == []:  # the count of tokens
-            continue
-        pieces.append(_piece(content, "delta"))
-        is_whole = is_whole or content["choices"][0].get("finish_reason") is not None
-    if not is_whole:
-        raise Fault("the stream ended in the middle of the reply", passes=True)
-    return "".join(pieces)
-
-
-def _parsed(text: str, kind: str) -> dict[str, Any]:
-    """Return the JSON object of a text. Raises Fault where it is none, or says that something failed."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        hint = "is there a /v1 missing at the end of url?" if kind == "text/html" else "is url an OpenAI-style API?"
-        raise Fault(f"no chat completion, but {kind or 'something else'}: {hint}", passes=True)
-    if content.get("error"):
-        raise Fault(f"the server says that it failed{_quoted(content)}", passes=True)
-    return content
-
-
-def _piece(content: dict[str, Any], place: str) -> str:
-    """Return the text in the first choice's `message` or `delta`. Raises Fault where there is no such place."""
-    try:
-        text = content["choices"][0][place].get("content")
-    except (KeyError, IndexError, TypeError, AttributeError):
-        text = 0
-    if text is not None and not isinstance(text, str):
-        raise Fault("JSON that is no chat completion: is url an OpenAI-style API?", passes=True)
-    return text or ""
-
-
-def _note(answer: httpx2.Response) -> str:
-    """Return what a server says of its refusal, cut short; of a page nothing."""
-    try:
-        content = json.loads(answer.text)
-    except (ValueError, RecursionError):
-        return ""
-    return _quoted(content)
-
-
-def _quoted(content: Any) -> str:
-    """Return the message of a JSON error: {"error": {"message": ...}}, {"error": ...}, {"detail": ...}."""
-    for key in ("error", "message", "detail"):
-        content = content.get(key, content) if isinstance(content, dict) else content
-    text = content if isinstance(content, str) else json.dumps(content)
-    return f": {text if len(text) <= LONGEST_NOTE else text[:LONGEST_NOTE] + '...'}" if text else ""
-
-
-def _connection_fault(error: httpx2.HTTPError) -> Fault:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLError):
-            reason = getattr(cause, "verify_message", "") or cause.reason or cause
-            return Fault(f"no trusted connection (TLS: {reason}): check url, and the server's certificate", False)
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, httpx2.ConnectTimeout | httpx2.ConnectError):
-        return Fault(f"no connection: is the program running at url? ({error})", passes=True)
-    if isinstance(error, httpx2.TimeoutException):
-        return Fault("no answer in time", passes=True)
-    return Fault(f"the connection broke: {error}", passes=not isinstance(error, httpx2.UnsupportedProtocol))
-
-
-def seconds_to_wait(value: str) -> float | None:
-    """Return the seconds of a Retry-After header, a number or a date; None where it is neither."""
-    if re.fullmatch(r"\s*\d{1,9}(\.\d*)?\s*", value):
-        return float(value)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
-
-
-def as_utterance(text: str) -> str:
-    """Return a program's text as an utterance: on one line, without thoughts and without what no file can hold."""
-    text = THOUGHT.sub(" ", text).encode(errors="ignore").decode()
-    return " ".join("".join(letter if letter >= " " else " " for letter in text).split())

@@ -109,7 +109,7 @@ def is_address(value: str) -> bool:
     """Return whether `value` is an address that holds no key: no user, no password, no query."""
     try:
         parts = urlsplit(value)
-        _ = parts.port  # raises for a port that is no number
+        _ = parts.port, (parts.hostname or "").encode("idna")  # raises for a port that is no number, a name too long
     except ValueError:
         return False
     is_plain = not (parts.query or parts.fragment or "@" in parts.netloc)

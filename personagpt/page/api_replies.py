@@ -16,11 +16,14 @@ from personagpt.model.api import ApiProgram, EmptyReply
 from personagpt.model.sampling import Sampling
 from personagpt.page.problems import QueueFull, tell_operator
 from personagpt.page.replies import PendingReply
+from personagpt.page.visitors import Limits
 from personagpt.records.database import Recordings
 from personagpt.records.talks import Talk, Turn
 
 # What people's keyboards do not write.
-TYPED = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "*": None})
+TYPED = str.maketrans(
+    {"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "\u2011": "-", "*": None}
+)
 
 
 class ApiQueue:
@@ -76,7 +79,7 @@ class ApiQueue:
         try:
             most = talk.sampling.get("max_history") or len(talk.turns)
             text = self.program.reply(talk.persona, talk.texts[-most:], patience=self.patience)
-            reply.text = self.restyled(" ".join(text.translate(TYPED).split()))
+            reply.text = shortened(self.restyled(" ".join(text.translate(TYPED).split())))
             if not reply.text:
                 raise EmptyReply("a reply without words")
             self.recordings.save(replace(talk, turns=[*talk.turns, Turn("model", reply.text)]))
@@ -89,3 +92,9 @@ class ApiQueue:
             self._closed.wait(asked + self.patience - time.monotonic())
             reply.has_left = True
         reply.done = True  # last, because other threads read the rest when they see it
+
+
+def shortened(text: str) -> str:
+    """Return `text` without the words that the page would let nobody type, because an utterance has so many letters."""
+    most = Limits.letters
+    return text if len(text) <= most else text[: most + 1].rpartition(" ")[0] or text[:most]

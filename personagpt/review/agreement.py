@@ -70,9 +70,17 @@ def _agreement(
 
 
 def value_counts(kind: str, talk: Talk, reviews: list[Review]) -> np.ndarray:
-    """Return for each reply of a talk how many reviewers did not give the label, and how many did: (T, 2)."""
-    given = [sum(has_label(review.labels.get(turn, set()), kind) for review in reviews) for turn in judged_turns(talk)]
-    return np.array([(len(reviews) - count, count) for count in given], int).reshape(-1, 2)
+    """Return for each reply that two reviewers read how many did not give the label, and how many did: (T, 2)."""
+    given = [
+        [has_label(review.labels.get(turn, set()), kind) for review in reviews if turn in read_turns(talk, review)]
+        for turn in judged_turns(talk)
+    ]
+    return np.array([(len(each) - sum(each), sum(each)) for each in given if len(each) > 1], int).reshape(-1, 2)
+
+
+def read_turns(talk: Talk, review: Review) -> list[int]:
+    """Return the judged turns that a finished review is about. What was said after it has no label, and is not fine."""
+    return [turn for turn in judged_turns(talk) if talk.turns[turn].time <= review.finished]
 
 
 def alphas(counts: list[np.ndarray], drawn: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from personagpt.output import columns
 from personagpt.records.reviews import Review
 from personagpt.records.talks import FLAGS, Talk, public_model
-from personagpt.review.agreement import ANY, agreement, finished_by_two, has_label, reviews_by_talk
+from personagpt.review.agreement import ANY, agreement, finished_by_two, has_label, read_turns, reviews_by_talk
 from personagpt.review.order import judged_turns
 from personagpt.scoring.bootstrap import PERCENT, RESAMPLES
 from personagpt.study.report import draw_points, shown
@@ -82,8 +82,10 @@ def rates(
         flags: dict[int, set[str]] = {}
         for flag in talk.flags:
             flags.setdefault(flag.turn, set()).add(flag.kind)
-        for said, given in [(reviewed, review.labels) for review in by_talk[talk.id]] + [(flagged, flags)]:
-            said.append((talk, 100 * sum(has_label(given.get(turn, set()), kind) for turn in turns), len(turns)))
+        judgements = [(reviewed, review.labels, read_turns(talk, review)) for review in by_talk[talk.id]]
+        for said, given, read in [*judgements, (flagged, flags, turns)]:
+            labelled = [has_label(given.get(turn, set()), kind) for turn in turns if turn in read]
+            said.append((talk, 100 * sum(labelled), len(labelled)))
     return {"reviewed": sample.mean(reviewed), "flagged": sample.mean(flagged)}
 
 

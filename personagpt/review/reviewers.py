@@ -41,7 +41,10 @@ class ReviewPage:
                 try:
                     self.reviews.begin(chosen[0], reviewer, self.order)
                 except TalkDeleted:
-                    del self.participants[chosen[0]]
+                    # Another dictionary, because other threads may be reading this one.
+                    self.participants = {
+                        talk_id: who for talk_id, who in self.participants.items() if talk_id != chosen[0]
+                    }
                 reviews = self._all_reviews()
         own = [review for review in reviews if review.reviewer == reviewer]
         done = sum(bool(review.finished) for review in own)

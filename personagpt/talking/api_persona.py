@@ -31,14 +31,21 @@ class ApiPersona:
         yield reply
 
     @staticmethod
-    def replies(pairs: Sequence[tuple[ApiPersona, str | None]]) -> list[str]:
-        """Return the reply of each persona to its text, several asked for at once. Raises ApiError."""
+    def replies(pairs: Sequence[tuple[ApiPersona, str | None]], hear: Callable[[dict[int, str]], None]) -> None:
+        """Ask for the reply of each persona to its text, several at once. Raises ApiError.
+
+        `hear` gets each reply, with its place among the `pairs`, as soon as it is there.
+        """
         if not pairs:
-            return []
+            return
         said = [[*persona.history, *([] if text is None else [text])] for persona, text in pairs]
         first = pairs[0][0]
         asked = [(persona.facts, history) for (persona, _), history in zip(pairs, said, strict=True)]
-        replies = [first.restyled(reply) for reply in first.program.replies(asked, seed=first.seed)]
-        for (persona, _), history, reply in zip(pairs, said, replies, strict=True):
-            persona.history = [*history, reply]
-        return replies
+
+        def heard(place: int, reply: str) -> None:
+            reply = first.restyled(reply)
+            pairs[place][0].history = [*said[place], reply]
+            hear({place: reply})
+
+        for _ in first.program.replies(asked, seed=first.seed, heard=heard):
+            pass

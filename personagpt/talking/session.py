@@ -108,12 +108,14 @@ class Session:
         goal = self.goal if name == "model" else None
         with contextlib.closing(self.speakers[name].stream(text, goal=goal, avoid=avoid)) as pieces:
             print(name_before(name), end="", flush=True)
-            for piece in pieces:
-                print(piece, end="", flush=True)
-                reply += piece
-                if stop:
-                    break
-        print()
+            try:
+                for piece in pieces:
+                    print(piece, end="", flush=True)
+                    reply += piece
+                    if stop:
+                        break
+            finally:
+                print()  # also before the line of an error
         if reply.strip() in ("", rejected):
             return False
         self.talk.turns.append(Turn(name, reply.strip(), goal=goal, replaced=rejected))

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from personagpt.errors import UserError
 from personagpt.importing.layouts.columns import parse_mapping
-from personagpt.importing.recognition import read_talks
+from personagpt.importing.recognition import read_talks, recognise
+from personagpt.importing.sources import Source
 from personagpt.importing.table import LAYOUTS
 from personagpt.text.convai2 import Dialogue
 from tests.importing.helpers import HUNTER, TALK, check, history, json_lines, layout, messages, read, write
@@ -128,6 +129,13 @@ def test_any_bytes_in_a_named_layout(name: str, data: bytes) -> None:
 )
 def test_any_bytes_by_columns(data: bytes, columns: str) -> None:
     check(data, None, columns)
+
+
+@pytest.mark.parametrize("content", ["hello", [], [{"a": 1}], "a,b\n1,2\n"])
+def test_an_unknown_file_where_only_one_layout_will_do(content: object) -> None:
+    data = content if isinstance(content, str) else json.dumps(content)
+    with pytest.raises(UserError, match=r"no format that is known.*; x\.json is right$"):
+        recognise(Source("f", data.encode()), "x.json is right")
 
 
 def test_each_example_is_recognised_as_its_layout() -> None:

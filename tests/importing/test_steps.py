@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,7 @@ from personagpt.importing.steps import (
     to_dialogue,
     usual_gap,
 )
-from personagpt.importing.talks import ImportedTalk, ImportedTurn, RecordError
+from personagpt.importing.talks import Encounter, ImportedTalk, ImportedTurn, RecordError
 
 
 def talk(*said: str, **fields: object) -> ImportedTalk:
@@ -60,6 +61,15 @@ def test_what_is_no_text(text: str, reason: str) -> None:
     with pytest.raises(RecordError) as caught:
         mend(text, "a fact")
     assert str(caught.value) == reason
+
+
+def test_ids_are_one_line() -> None:
+    left_out: Counter[str] = Counter()
+    ids = Encounter("Bot\n6", " \t", None, None, {}, False)
+    mended = mend_talk(replace(talk("A: a", "B: b"), encounter=ids), left_out).encounter
+    assert (mended.model, mended.participant) == ("Bot 6", None)
+    with pytest.raises(RecordError, match="half a character"):
+        mend_talk(replace(talk("A: a", "B: b"), encounter=replace(ids, model="B\ud800")), left_out)
 
 
 def test_empty_utterances() -> None:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import datetime
-import email.utils
-import ssl
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx2
 import pytest
 
 from personagpt.errors import UserError
 from personagpt.model import api
-from personagpt.model.api import ApiError, ApiProgram, EmptyReply, as_utterance, seconds_to_wait
+from personagpt.model.api import ApiError, ApiProgram, EmptyReply
+from personagpt.model.api_answers import LONGEST_NOTE, MOST_BYTES
 from personagpt.model.api_settings import Api, Drawing
-from tests.api_server import KEY, creeping, dripping, event, hanging_up, refusing, serving, streamed, telling
+from tests.api_server import KEY, creeping, dripping, event, hanging_up, packing, refusing, serving, streamed, telling
 from tests.helpers import free_port
 
 FACTS, HISTORY = ["i like tea.", "i am old."], ["hi !", "hello !", "who are you ?"]
 WORDS = "i am an old man ."
 WHOLE = {"choices": [{"index": 0, "message": {"role": "assistant", "content": WORDS}, "finish_reason": "stop"}]}
+PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": WORDS}]
+SIGNS_OF_LIFE = ': ping\r\n\r\nevent: ping\ndata: {"type": "ping"}\n\ndata: {"choices": null}\n\n'
+THOUGHT = f'data: {{"choices": [{{"delta": {{"reasoning_content": "{"hm " * 10_000}"}}}}]}}\n\n'
 PAGE = "<html><body>Welcome to nginx</body></html>"
 
 
@@ -75,6 +75,10 @@ def test_without_a_key_and_with_the_servers_own_way_to_draw() -> None:
         streamed(WORDS, "data: [DONE]\n\n"),  # without a reason
         streamed(WORDS, event(None, "stop") + 'data: {"choices": [], "usage": {"total_tokens": 3}}\n\n'),
         streamed(f": hello\n\n<think>who am i ? {WORDS}</think>\n\n{WORDS}"),
+        streamed(WORDS, 'data: {"choices": [{"index": 0, "delta": null, "finish_reason": "stop"}]}\n\n'),
+        streamed(WORDS, 'data: {"choices": [{"finish_reason": "stop"}]}\n\ndata: {"usage": {"total_tokens": 3}}\n\n'),
+        telling(200, f"{SIGNS_OF_LIFE}{event(PARTS, 'stop')}", "text/event-stream"),
+        telling(200, THOUGHT * 40 + event(WORDS, "stop"), "text/event-stream"),  # more than a reply may have
     ],
 )
 def test_other_ways_to_say_the_same(answer) -> None:
@@ -99,6 +103,16 @@ PASSING = {
         telling(200, 'data: {"error": {"message": "overloaded"}}\n\n', "text/event-stream"),
         "the server says that it failed: overloaded",
     ),
+    "an event of an error": (
+        telling(200, event("half") + 'event: error\ndata: {"message": "overloaded"}\n\n', "text/event-stream"),
+        "the server says that it failed: overloaded",
+    ),
+    "an object of an error": (
+        telling(200, {"object": "error", "message": "overloaded"}),
+        "the server says that it failed: overloaded",
+    ),
+    "a stream of other JSON": (telling(200, 'data: {"ok": 1}\n\n', "text/event-stream"), "JSON that is no chat"),
+    "a stream of letters that nobody sees": (streamed("\u200b\ufeff"), "an empty reply"),
     "too many requests": (refusing(429, "slow down"), "too many requests (HTTP 429): slow down"),
     "a fault of the server": (telling(502, PAGE, "text/html"), "a fault of the server (HTTP 502)"),
 }
@@ -143,7 +157,13 @@ REFUSED = {
         telling(307, "", location="https://elsewhere.example/v1?token=x"),
         "a redirect to https://elsewhere.example/v1 (HTTP 307): set url to the right address",
     ),
-    "too much": (telling(200, "x" * (api.MOST_BYTES + 1)), "the answer does not end"),
+    "too much": (telling(200, "x" * (MOST_BYTES + 1)), "the answer does not end"),
+    "too much, packed": (packing(b"x" * (MOST_BYTES + 1)), "the answer does not end"),
+    "too much, of an error": (telling(500, "x" * (MOST_BYTES + 1)), "the answer does not end"),
+    "too long a reply": (
+        telling(200, event("x" * (MOST_BYTES // 2)) * 3, "text/event-stream"),
+        "the answer does not end",
+    ),
 }
 
 
@@ -188,18 +208,9 @@ def test_a_closed_program_waits_for_no_reply() -> None:
             reply.result(10)
 
 
-def test_an_untrusted_certificate_and_a_server_without_tls(tmp_path) -> None:
+def test_a_server_without_tls() -> None:
     with serving(streamed(WORDS)) as server, pytest.raises(ApiError, match=r"no trusted connection \(TLS: "):
         ask(server.url.replace("http:", "https:"))
-    cause = ssl.SSLCertVerificationError("certificate verify failed")
-    cause.verify_message = "self-signed certificate"
-    error = httpx2.ConnectError("x")
-    error.__cause__ = cause
-    fault = api._connection_fault(error)
-    assert str(fault) == (
-        "no trusted connection (TLS: self-signed certificate): check url, and the server's certificate"
-    )
-    assert not fault.passes
 
 
 def test_the_wait_that_the_server_asks_for(waits) -> None:
@@ -212,14 +223,6 @@ def test_the_wait_that_the_server_asks_for(waits) -> None:
             ask(server.url, patience=10)  # it would be too late then
     assert waits == [20]
     assert len(server.requests) == 3
-
-
-def test_the_forms_of_retry_after() -> None:
-    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=90)
-    assert 80 < seconds_to_wait(email.utils.format_datetime(soon, usegmt=True)) <= 90
-    assert seconds_to_wait("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    assert [seconds_to_wait(value) for value in ("3", "0.5", " 2 ")] == [3, 0.5, 2]
-    assert [seconds_to_wait(value) for value in ("", "soon", "-1", "9" * 30)] == [None] * 4
 
 
 def test_an_empty_reply_is_drawn_with_another_seed() -> None:
@@ -235,6 +238,9 @@ def test_the_key_is_in_no_line(monkeypatch) -> None:
             ask(server.url, "TEST_KEY")
         assert KEY not in str(caught.value)
         assert "***" in str(caught.value)
+    cut = f"{'x' * (LONGEST_NOTE - 5)} {KEY}"  # the key begins where the note is cut
+    with serving(refusing(400, cut)) as server, pytest.raises(ApiError, match=r"x \*\*\*$"):
+        ask(server.url, "TEST_KEY")
     with serving(streamed(f"my key is {KEY} .")) as server:
         assert ask(server.url, "TEST_KEY") == "my key is *** ."
     assert KEY not in repr(vars(ApiProgram(Api("http://x", "m", "TEST_KEY")))["api"])
@@ -284,8 +290,3 @@ def test_a_closed_program_waits_no_more(monkeypatch) -> None:
     program.close()
     with pytest.raises(ApiError):
         program.reply(FACTS, HISTORY)
-
-
-def test_a_reply_is_one_line() -> None:
-    assert as_utterance('  "Hi!"\r\n\n* I like\ttea \x00\x1b[2J\ud83d') == '"Hi!" * I like tea [2J'
-    assert as_utterance("<think>\nhm\n</think>Yes.") == "Yes."

@@ -100,4 +100,4 @@ def test_addresses() -> None:
         "https://x/ y",
         "http://[",
     )
-    assert not any(map(is_address, wrong))
+    assert not any(map(is_address, (*wrong, "http://../v1", f"http://{'a' * 64}.example/v1")))

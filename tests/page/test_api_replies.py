@@ -10,6 +10,7 @@ import pytest
 from personagpt.model import api
 from personagpt.model.api_settings import Api, Drawing
 from personagpt.model.sampling import Sampling
+from personagpt.page.api_replies import shortened
 from personagpt.page.problems import QueueFull
 from personagpt.study import pairing
 from personagpt.study.settings import Condition
@@ -68,6 +69,14 @@ def test_a_talk_and_what_is_recorded(serve_page, opening, monkeypatch, capfd, be
     places = [path.read_bytes() for path in page.recordings.path.parent.rglob("*") if path.is_file()]
     assert places
     assert not any(KEY.encode() in place for place in [*places, seen.encode(), "".join(capfd.readouterr()).encode()])
+
+
+def test_no_reply_is_longer_than_people_may_type() -> None:
+    words = ("word " * 100)[:-1]  # 499 letters
+    assert shortened(words + "s") == words + "s"
+    assert shortened(words + "s are") == words + "s"
+    assert shortened(words + "ily") == words[:-5]
+    assert shortened("x" * 501) == "x" * 500
 
 
 FAULTS = {

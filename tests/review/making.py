@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from personagpt.records.reviews import Review
-from personagpt.records.talks import Talk
+from personagpt.records.talks import Talk, now
 from tests.records.making import make_talk
 
 
 def reviewed(talk: Talk, reviewer: str, *labels: tuple[int, str], finished: bool = True) -> Review:
     """Return a review of a talk; each label is a turn and a kind."""
-    review = Review(talk.id, reviewer, "doubt", "2026-01-01T00:00:00", "2026-01-01T00:01:00" if finished else None)
+    review = Review(talk.id, reviewer, "doubt", now(), now() if finished else None)
     for turn, kind in labels:
         review.labels.setdefault(turn, set()).add(kind)
     return review

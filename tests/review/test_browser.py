@@ -92,6 +92,33 @@ def test_two_reviewers_by_keyboard(serve_review, browse) -> None:
     expect(third.locator("#look")).to_be_hidden()
 
 
+def test_undo_after_a_reload_a_second_window_and_a_deleted_talk(serve_review, browse) -> None:
+    talks = [make_talk("hi", f"reply {number}", "and you ?", "i am fine") for number in range(3)]
+    page = serve_review(*talks)
+    shown = browse(page.url)
+    expect(shown.locator("#count")).to_have_text("0 of 3 talks")
+    press(shown, "2", "1")
+    expect(shown.locator("#talk .labels")).to_have_text("contradicts, inconsistent")
+    shown.reload()
+    expect(shown.locator("#talk .labels")).to_have_text("contradicts, inconsistent")
+    press(shown, "u")
+    expect(shown.locator("#talk .labels")).to_have_text("contradicts")
+    other = shown.context.new_page()
+    other.goto(page.url)
+    expect(other.locator("#place")).to_have_text("Reply 1 of 2: contradicts")
+    press(other, "Enter", "Enter")
+    expect(other.locator("#count")).to_have_text("1 of 3 talks")
+    press(shown, "3")
+    expect(shown.locator("#status")).to_have_text("you do not review this talk now: your review goes on here")
+    expect(shown.locator("#talk .words").nth(1)).to_have_text("reply 1")
+    assert page.reviews.all()[0].labels == {1: {"contradicts"}}
+    page.recordings.delete(ids=[talks[1].id])
+    press(shown, "4")
+    expect(shown.locator("#status")).to_have_text("there is no such talk to review: your review goes on here")
+    expect(shown.locator("#talk .words").nth(1)).to_have_text("reply 2")
+    expect(shown.locator("#count")).to_have_text("1 of 2 talks")
+
+
 def test_the_page_is_usable_on_a_phone_and_by_axe(serve_review, browse) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page = serve_review(make_talk("hi", "ho", "and you ?", "i am fine"))

@@ -40,6 +40,19 @@ def test_later_replies_share_a_row() -> None:
     assert found["turns"][-1]["reviewed"] == {"value": pytest.approx(200 / 3), "count": 3}
 
 
+def test_replies_that_came_after_a_review_are_not_called_fine() -> None:
+    talk = make_talk("a", "b", "c", "d")
+    reviews = [reviewed(talk, name, (1, "other")) for name in ("ann", "bob")]
+    talk.turns[3].time = "9999-01-01T00:02:00"  # both had finished by then
+    found = review_results(reviews, [talk], seed=3)
+    assert found["kinds"]["other"]["reviewed"] == {"value": 100, "count": 2}
+    assert found["agreement"]["other"]["replies"] == 1
+    reviews[1].finished = "9999-01-01T00:03:00"
+    found = review_results(reviews, [talk], seed=3)
+    assert found["kinds"]["other"]["reviewed"]["count"] == 3
+    assert found["agreement"]["other"]["replies"] == 1
+
+
 def test_the_table_and_the_drawing() -> None:
     talks, reviews = two_talks()
     figures = review_results(reviews, talks, seed=3)

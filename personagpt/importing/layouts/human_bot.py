@@ -11,7 +11,8 @@
 `evaluation_score` is the person's thumb on a reply, up (1) or down (0). `eval_score` is the person's score for the
 talk, from 1 to 5. `profile_match` is 1 if the person chose the program's persona out of two. null, "" and -1 say that
 there is none. An older export has neither thumbs, times, classes nor ids: there participant2 is the program, as in all
-newer files. A talk in which only the person or only the program speaks is left out.
+newer files. Messages are read in the order of their ids. A talk in which only the person or only the program speaks is
+left out.
 """
 
 from __future__ import annotations
@@ -45,20 +46,29 @@ SCORE, MATCH = "eval_score", "profile_match"  # the person's ratings of a talk
 
 def recognises(source: Source) -> bool:
     return any(
-        isinstance(record, dict) and not record.keys().isdisjoint(PROFILES.values()) and list_at(record, "dialog")
+        isinstance(record, dict)
+        and (messages := list_at(record, "dialog"))
+        and (not record.keys().isdisjoint(PROFILES.values()) or _has_class(messages[0]))
         for record in source.first_records
     )
+
+
+def _has_class(message: Any) -> bool:
+    return isinstance(message, dict) and "sender_class" in message
 
 
 def talk(record: Record, left_out: Counter[str]) -> ImportedTalk | None:
     content, turns, is_assumed = record.content, [], False
     names = {sender: _participant(content, f"{sender}_id") for sender in USUAL}
-    for number, message in enumerate(value_of(content, "dialog", list), start=1):
+    for number, message in enumerate(_in_order(value_of(content, "dialog", list)), start=1):
         sender, text = value_of(message, "sender", str), value_of(message, "text", str)
-        given = message.get("sender_class") or names.get(sender, ("", None))[0]
+        known = names.get(sender, ("", None))[0]
+        given = message.get("sender_class") or known
         side = CLASSES.get(str(given).lower()) if given else USUAL.get(sender)
         if side is None:
             raise RecordError(f"message {number} is from {shorten(given or sender)}; expected a Human or a Bot")
+        if CLASSES.get(known.lower(), side) != side:
+            raise RecordError(f"message {number} is from {sender}, a {known} by its id, but its class is {given}")
         is_assumed |= not given
         thumb = _one_of(message, "evaluation_score", (0, 1))
         if thumb is not None and side == PERSON:
@@ -84,12 +94,21 @@ def talk(record: Record, left_out: Counter[str]) -> ImportedTalk | None:
     return ImportedTalk(record.place, turns, facts, part=record.part, encounter=encounter)
 
 
+def _in_order(messages: list[Any]) -> list[Any]:
+    """Return the messages in the order of their numbers, where each has a number of its own."""
+    numbers = [message.get("id") if isinstance(message, dict) else None for message in messages]
+    if all(type(number) is int for number in numbers) and len(set(numbers)) == len(numbers):
+        return sorted(messages, key=lambda message: message["id"])
+    return messages
+
+
 def _participant(content: Any, key: str) -> tuple[str, str | None]:
     """Return the class and the id of a participant: "" and None where the record has none."""
     if not isinstance(content, dict) or content.get(key) is None:
         return "", None
     about = value_of(content, key, dict)
-    return value_of(about, "class", str), value_of(about, "user_id", str).strip() or None
+    kind, name = (value_of(about, part, str) if about.get(part) is not None else "" for part in ("class", "user_id"))
+    return kind, name.strip() or None
 
 
 def _one_of(content: dict[str, Any], key: str, allowed: Collection[int]) -> int | None:

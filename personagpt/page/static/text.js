@@ -39,7 +39,7 @@ async function ask(method, path, content) {
   } catch {
     // access control answers with a line of text
   }
-  if (!answer.ok) throw new Error(received.problem);
+  if (!answer.ok) throw Object.assign(new Error(received.problem), { status: answer.status });
   return received;
 }
 

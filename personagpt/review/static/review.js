@@ -27,7 +27,7 @@ function show(next) {
     return state.closed ? look() : element("done-title").focus();
   }
   if (isNew) {
-    done = [];
+    done = kept(state.talk.id);
     judged = state.talk.turns.map((turn, number) => (turn.judged ? number : -1)).filter((number) => number >= 0);
     place = 0;
     const facts = state.talk.persona.map((text) => make("li", { dir: "auto", textContent: plain(text) }));
@@ -71,9 +71,32 @@ function turnItem(turn, number, now) {
   return item;
 }
 
+// The steps of a talk outlast a reload of the page.
+function kept(talk) {
+  try {
+    const { id, steps } = JSON.parse(sessionStorage.getItem("done"));
+    return id === talk ? steps : [];
+  } catch {
+    return []; // nothing is kept
+  }
+}
+
+function keep() {
+  sessionStorage.setItem("done", JSON.stringify({ id: state.talk.id, steps: done }));
+}
+
 // Do actions one after another: a key that comes while the server still answers waits.
 function queue(action) {
-  busy = busy.then(() => act(action));
+  busy = busy.then(() => act(async () => {
+    try {
+      await action();
+    } catch (error) {
+      if (![404, 409].includes(error.status)) throw error;
+      // Somebody deleted the talk, or the reviewer went on in another window.
+      show(await ask("GET", "review"));
+      throw new Error(`${error.message}: your review goes on here`);
+    }
+  }));
   return busy;
 }
 
@@ -89,6 +112,7 @@ async function change(turn, labels, note) {
   const before = { turn, kinds: given(turn), note: noted(turn) };
   await set(turn, labels, note);
   done.push(before);
+  keep();
   element("undo").disabled = false;
 }
 
@@ -144,6 +168,7 @@ function undo() {
       place = judged.indexOf(turn);
       await set(turn, before, note);
       done.pop();
+      keep();
       return draw();
     }
     if (!state.can_reopen) return;

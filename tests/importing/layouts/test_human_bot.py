@@ -70,6 +70,22 @@ def test_a_talk_without_ratings(none: object) -> None:
     assert (talk.encounter.ratings, talk.encounter.started, talk.turns[1].thumbs) == ({}, None, ())
 
 
+def test_messages_are_read_in_the_order_of_their_ids() -> None:
+    record = wild((1, "a"), (2, "b"), (1, "c"), thumbs={1: 1})
+    record["dialog"].reverse()
+    assert [(turn.text, turn.thumbs) for turn in talks([record])[0].turns] == [("a", ()), ("b", (True,)), ("c", ())]
+    record["dialog"][0]["id"] = 0  # two messages have this id
+    assert [turn.text for turn in talks([record])[0].turns] == ["c", "b", "a"]
+
+
+def test_ids_and_profiles_that_are_absent() -> None:
+    ids = {"participant1_id": {"class": None, "user_id": None}, "participant2_id": {"class": "Bot"}}
+    record = wild((1, "a"), (2, "b"), user_profile=None, bot_profile=None, **ids)
+    assert layout([record]) == "human-bot"
+    (talk,) = talks([record])
+    assert (talk.facts, talk.encounter.model, talk.encounter.participant) == ({}, None, None)
+
+
 def test_talks_of_one_side_and_empty_messages_are_counted_and_left_out() -> None:
     left_out: Counter[str] = Counter()
     records = [wild((1, "hi"), (1, "hello?")), wild((2, "hi"), (1, " \n")), wild((1, "a"), (2, ""), (2, "b")), wild()]
@@ -92,7 +108,11 @@ def test_profiles_that_are_absent_are_no_personas() -> None:
         ({"start_time": "noon"}, "'start_time' is 'noon'; expected a time such as 2018-10-30 08:29:23"),
         ({"bot_profile": "i sing."}, "'bot_profile' is 'i sing.'; expected a list"),
         ({"participant2_id": "Bot 6"}, "'participant2_id' is 'Bot 6'; expected an object"),
-        ({"participant2_id": {"class": "Bot"}}, "no 'user_id'"),
+        ({"participant2_id": {"class": "Bot", "user_id": 6}}, "'user_id' is 6; expected text"),
+        (
+            {"participant1_id": {"class": "Bot"}},
+            "message 1 is from participant1, a Bot by its id, but its class is Human",
+        ),
         ({"dialog": [{"sender": "participant1"}]}, "no 'text'"),
         ({"dialog": [{"sender": "participant3", "text": "a"}]}, "message 1 is from 'participant3'; expected a Human"),
         ({"dialog": [{"sender": "x", "text": "a", "sender_class": "Cat"}]}, "message 1 is from 'Cat'; expected a Hum"),
