@@ -14,7 +14,7 @@ from typing import Any
 
 from personagpt.errors import UserError
 from personagpt.files import write_atomically
-from personagpt.output import say
+from personagpt.output import counted, say
 from personagpt.records.preferences import FEEDBACK, PAIRS, preference_lines
 from personagpt.records.statistics import count_flags
 from personagpt.records.talks import DELETED, IMPORTED, INTERVIEW, SELF_PLAY, TEACH, Talk, branches_of, is_imported
@@ -49,9 +49,11 @@ def choose(talks: list[Talk], sources: list[str] | None) -> list[Talk]:
     counts = Counter(map(_source, talks))
     if sources is None:
         if own := counts[SELF_PLAY] + counts[INTERVIEW]:
-            say(f"left out: {own} talks of the model with itself; --source {SELF_PLAY} exports them")
+            say(f"left out: {counted(own, 'talks')} of the model with itself; --source {SELF_PLAY} exports them")
         if imported := sum(map(is_imported, talks)):
-            say(f"left out: {imported} imported talks with other programs; --source {IMPORTED} exports them")
+            say(
+                f"left out: {counted(imported, 'imported talks')} with other programs; --source {IMPORTED} exports them"
+            )
         return [talk for talk in talks if talk.partner != "partner" and not is_imported(talk)]
     for wanted in sources:
         if not any(_is_from(talk, wanted) for talk in talks):
@@ -115,10 +117,11 @@ def export(talks: list[Talk], target: Path, only_flagged: bool, old: OldText | N
     write_atomically(target / FLAG_TABLE, flag_table(talks))
     write_atomically(target / PAIRS, "".join(pairs))
     write_atomically(target / FEEDBACK, "".join(feedback))
-    lines.append(f"{len(talks)} talks whole, with everything: {target / LINES}; their flags: {target / FLAG_TABLE}")
+    whole = f"{counted(len(talks), 'talks')} whole, with everything: {target / LINES}"
+    lines.append(f"{whole}; their flags: {target / FLAG_TABLE}")
     lines += count_flags(talks)
-    lines.append(f"{len(pairs)} replies with a worse one beside them: {target / PAIRS}")
-    lines.append(f"{len(feedback)} flagged replies that nothing took the place of: {target / FEEDBACK}")
+    lines.append(f"{counted(len(pairs), 'pairs')} of a better and a worse reply: {target / PAIRS}")
+    lines.append(f"{counted(len(feedback), 'flagged replies')} without a better reply: {target / FEEDBACK}")
     if not texts:
         lines.append("no training text: no talk has a reply that is not flagged")
     for line in lines:
@@ -130,7 +133,7 @@ def talks_alone(kept: Kept) -> tuple[dict[str, str], list[str]]:
     """Return the text of each split, and lines that say what is in it; none where nothing is kept."""
     parts, lines = split_talks(kept) if kept else {}, []
     for split, pairs in parts.items():
-        lines.append(f"{split}: {len(pairs)} talks, {_utterances(pairs)} utterances")
+        lines.append(f"{split}: {_amount(pairs)}")
     if len(kept) == 1:
         lines.append("there is one talk only: it is both the training and the validation text")
     return {split: write_corpus(dialogue for _, dialogue in pairs) for split, pairs in parts.items()}, lines
@@ -157,15 +160,16 @@ class OldText:
         new = [dialogue for _, dialogue in kept]
         texts = {"train": write_corpus([*old, *new]), "valid": self.paths["valid"].read_bytes()}
         return texts, [
-            f"train: {len(new)} talks, {_utterances(kept)} utterances, and {count:,} of the {total:,} dialogues of "
+            f"train: {_amount(kept)}, and {count:,} of the {total:,} dialogues of "
             f"{self.paths['train']}, so that the model keeps what it knows",
             f"valid: the {len(self.valid):,} dialogues of {self.paths['valid']} as they are, so that the loss before "
             "and after can be compared",
         ]
 
 
-def _utterances(kept: Kept) -> int:
-    return sum(len(dialogue.utterances) for _, dialogue in kept)
+def _amount(kept: Kept) -> str:
+    utterances = sum(len(dialogue.utterances) for _, dialogue in kept)
+    return f"{counted(len(kept), 'talks')}, {counted(utterances, 'utterances')}"
 
 
 def missing_text(settings: Settings) -> list[str]:
