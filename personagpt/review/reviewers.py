@@ -89,8 +89,7 @@ class ReviewPage:
         talks = {talk.id: talk for talk in self.recordings.talks(ids=sorted({review.talk for review in both}))}
         shown = [
             {"before": talks[talk].texts[turn - 1] if turn else "", "text": talks[talk].texts[turn], **labels}
-            for talk, turn, labels in disagreements(both, reviewer)
-            if talk in own and talk in talks
+            for talk, turn, labels in disagreements(both, talks, reviewer)
         ]
         return {"talks": len(own), "agreement": agreement(both, talks, self.seed), "disagreements": shown}
 
