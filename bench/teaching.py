@@ -7,11 +7,12 @@ Reads a model of the sample corpus and its training text. The whole demo leaves 
 bench/corrections.py says how to train a model that says wrong facts. A place is a question of a dialogue that the text
 does not have, asked as a talk's first utterance. The facts decide which reply is right: it names the persona's value
 and no other value; in small talk it names no value. Where the persona has no fact of this kind, the facts decide
-nothing, and such a question is no place. The person accepts a right reply. Otherwise the person mends a wrong value in
-the reply, picks a right reply among the other draws, or types a right reply. The model then trains on the old text and
-the pairs, PASSES times over the pairs. Prints the share of wrong replies at TEST new places, drawn as in a talk, after
-50, 100 and 200 answers: where the session chose the places, and where they came in random order. Beside them stand the
-model before, and the model after STEPS steps on the old text alone.
+nothing, and such a question is no place; with --scores it is a place, and a right reply names no value. The person
+accepts a right reply. Otherwise the person mends a wrong value in the reply, picks a right reply among the other draws,
+or types a right reply. The model then trains on the old text and the pairs, PASSES times over the pairs. Prints the
+share of wrong replies at TEST new places, drawn as in a talk, after 50, 100 and 200 answers: where the session chose
+the places, and where they came in random order. Beside them stand the model before, and the model after STEPS steps on
+the old text alone.
 """
 
 from __future__ import annotations
@@ -61,21 +62,25 @@ def asked(utterance: str) -> str:
     return re.split(r"(?<=[.!?]) ", utterance)[-1]
 
 
-def make_places(seed: int, count: int, held_out: set[frozenset[str]]) -> list[Talk]:
-    """Return `count` places of dialogues whose personas are not `held_out`, in random order."""
+def make_places(seed: int, count: int, held_out: set[frozenset[str]], undecided: bool = False) -> list[Talk]:
+    """Return `count` places of dialogues whose personas are not `held_out`, in random order.
+
+    `undecided` asks about facts that the persona does not have, too.
+    """
     chance = random.Random(seed)
     places: list[Talk] = []
     while len(places) < 2 * count:  # of more dialogues than needed, so that few places share one
         (dialogue,) = make_sample.make_corpus(chance, 1, held_out)
         for place, utterance in enumerate(dialogue.utterances):
             facts, question = dialogue.personas[1 - place % 2], asked(utterance)
-            if question in SMALL_TALK or (question in KINDS and make_sample.value_of(facts, KINDS[question])):
+            kind = KINDS.get(question)
+            if question in SMALL_TALK or (kind and (undecided or make_sample.value_of(facts, kind))):
                 places.append(Talk("", "", {}, facts, turns=[Turn("human", utterance)], source=TEACH))
     return chance.sample(places, count)
 
 
 def wanted_value(talk: Talk) -> tuple[str | None, str | None]:
-    """Return the kind of fact that is asked for, and the persona's value; twice None for small talk."""
+    """Return the kind of fact that is asked for, None for small talk, and the persona's value, None without."""
     kind = KINDS.get(asked(talk.texts[-1]))
     return kind, make_sample.value_of(talk.persona, kind) if kind else None
 
@@ -205,7 +210,7 @@ def compare_orders(model: TrainedModel, settings: Settings, seeds: int) -> None:
 def compare_scores(model: TrainedModel) -> None:
     """Print for each score the wrong replies among the quarter that it puts first, of 2,000 places."""
     known = make_sample.persona_values(make_sample.read_corpus(make_sample.TRAIN_FILE))
-    places, chance = make_places(0, 2000, known), random.Random(0)
+    places, chance = make_places(0, 2000, known, undecided=True), random.Random(0)
     questions = make_questions(model, places, SAMPLING, None, chance)
     wrong = {id(question): not is_right(question.talk, question.replies[0]) for question in questions}
     likelihoods = [question.score for question in questions]

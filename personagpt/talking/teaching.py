@@ -33,8 +33,9 @@ DRAWS = 3  # replies at a place
 OTHERS = 4  # personas that a reply is scored under beside its own
 SHOWN_ANSWERS = 40  # in the bar
 HOW = """\
-Enter accepts reply 1; a number picks another reply; any other line is the better reply that you type.
-/flag KIND [NOTE] says that no reply is right, /why what reply 1 rests on, /skip asks the next; /quit ends."""
+Enter accepts reply 1; a number picks another reply. Any other line is the better reply that you type: best change only
+the wrong words of reply 1. /flag KIND [NOTE] says that no reply is right, /why what reply 1 rests on, /skip asks the
+next; /quit ends."""
 
 
 @dataclass(frozen=True)

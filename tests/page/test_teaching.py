@@ -173,6 +173,7 @@ def test_a_session_by_keyboard_with_a_reload_and_the_back_button(serve_teaching,
     bob.click("#replies button >> nth=1")
     at(bob, 3, 2)
     press("t")
+    assert ann.input_value("#better") == ann.inner_text("#replies button:first-child .words")  # to be changed
     ann.keyboard.type("2 dogs, S")  # letters in a reply are no keys of the page
     ann.reload()
     at(ann, 2, 2)

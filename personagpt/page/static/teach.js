@@ -101,6 +101,20 @@ const skip = () => answer({ skip: true });
 const back = () => place > 0 && go(place - 1);
 const next = () => place < last() && go(place + 1);
 
+// An empty line begins as reply 1, so that a person changes the wrong words only. What is typed replaces all of it.
+function begin() {
+  const line = element("better");
+  if (line.value) return;
+  line.value = plain(shown().replies[0]);
+  line.select();
+}
+
+// A line that is still reply 1 accepts it.
+function better() {
+  const text = element("better").value;
+  answer(text === plain(shown().replies[0]) ? { reply: 0 } : { text });
+}
+
 function openFlags() {
   const form = element("flagging").firstElementChild;
   form.open = true;
@@ -138,8 +152,9 @@ act(async () => {
   for (const [id, action] of Object.entries({ back, last: back, next, skip })) element(id).addEventListener("click", action);
   element("say").addEventListener("submit", (event) => {
     event.preventDefault();
-    answer({ text: element("better").value });
+    better();
   });
+  element("better").addEventListener("focus", begin);
   element("better").addEventListener("input", () => sessionStorage.setItem(shown().id, element("better").value));
   document.addEventListener("keydown", pressed);
   window.addEventListener("popstate", draw);
