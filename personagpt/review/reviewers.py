@@ -65,8 +65,11 @@ class ReviewPage:
         return {"turn": number, "kinds": kinds, "note": note}
 
     def finish(self, reviewer: str, data: dict) -> dict:
-        """Finish the talk, and return the next."""
-        if not self.reviews.finish(self._talk(data).id, reviewer):
+        """Finish the talk, and return the next. `turns` is the number of turns that the reviewer was shown."""
+        talk = self._talk(data)
+        if data.get("turns") != len(talk.turns):
+            raise Refused(409, "the talk has changed meanwhile")
+        if not self.reviews.finish(talk.id, reviewer):
             raise Refused(409, "you do not review this talk now")
         return self.state(reviewer, data)
 
