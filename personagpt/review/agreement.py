@@ -1,7 +1,7 @@
 """How far reviewers agree: Krippendorff's alpha for each kind of failure, with an interval, and where they disagree.
 
-A unit is a reply of a talk that at least two reviewers have finished; its values are 0 or 1, whether each of them gave
-the label. alpha = 1 - D_o / D_e, the observed over the expected disagreement (Krippendorff 2018, chapter 12): 1 if they
+A unit is a reply that at least two finished reviews are about. Its values are 0 or 1, whether each reviewer gave the
+label. alpha = 1 - D_o / D_e, the observed over the expected disagreement (Krippendorff 2018, chapter 12): 1 if they
 always agree, 0 if they agree no more than chance. The library krippendorff computes it. Its interval comes from
 resamples of the talks, because the replies of a talk are not independent.
 """
