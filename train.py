@@ -131,8 +131,8 @@ def take_steps(plan: RunPlan, trainer: Trainer, recorder: Recorder, stop: StopSi
 def closing_words(settings: Settings, env_file: Path, state: RunState) -> str:
     """Return where everything is, and the commands to try next with the settings of `env_file`.
 
-    Where the last model is not the best model, the commands name the best model. Where an export's preferences taught a
-    model that knows personas, one command compares the two on the replies that people rejected.
+    Where the last model is not the best model, the commands name the best model. Where the run went on from a trained
+    model with the preferences of an export, one command compares both models on the replies that people rejected.
     """
     from personagpt.training.start import starts_from_trained
 

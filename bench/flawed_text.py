@@ -16,12 +16,10 @@ import random
 import shutil
 from pathlib import Path
 
-from bench.common import ROOT
+from data.sample.make_sample import TRAIN_FILE, VALID_FILE
 from personagpt.output import say
 from personagpt.settings import TEXT_NAMES
 from personagpt.text.convai2 import read_corpus, write_corpus
-
-SAMPLE = ROOT / "data" / "sample"
 
 
 def main() -> None:
@@ -31,7 +29,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     options = parser.parse_args()
     chance, exchanged, flawed = random.Random(options.seed), 0, []
-    dialogues = read_corpus(SAMPLE / TEXT_NAMES["train"]).dialogues
+    dialogues = read_corpus(TRAIN_FILE).dialogues
     for number, dialogue in enumerate(dialogues):
         others = dialogues[(number + 1) % len(dialogues)].personas
         drawn = [chance.random() < options.share for _ in others]
@@ -42,7 +40,7 @@ def main() -> None:
         flawed.append(dataclasses.replace(dialogue, personas=(first, second)))
     options.folder.mkdir(parents=True, exist_ok=True)
     (options.folder / TEXT_NAMES["train"]).write_text(write_corpus(flawed), encoding="utf-8")
-    shutil.copyfile(SAMPLE / TEXT_NAMES["valid"], options.folder / TEXT_NAMES["valid"])
+    shutil.copyfile(VALID_FILE, options.folder / TEXT_NAMES["valid"])
     say(f"{exchanged} of {2 * len(dialogues)} sides have another dialogue's persona: {options.folder}")
 
 

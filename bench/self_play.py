@@ -41,7 +41,7 @@ def play(model: TrainedModel, no_repeat: int, max_history: int | None) -> list[l
     """Return the utterances of each talk."""
     personas = [dialogue.personas for dialogue in make_sample.read_corpus(make_sample.VALID_FILE)]
     options = {"max_history": max_history, "as_typed": True}
-    with tempfile.TemporaryDirectory() as folder:  # the recordings go with it
+    with tempfile.TemporaryDirectory() as folder:  # deleted with its recordings
         session = Session(model, Sampling(no_repeat=no_repeat), 0, Recordings(Path(folder)), **options)
         return [talk.texts for talks in self_play.play(session, personas, TALKS, TURNS) for talk in talks]
 

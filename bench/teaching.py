@@ -54,8 +54,6 @@ STEPS, PASSES, LEARN_RATE = 60, 4, 3e-4
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # the t of 95%, by the number of seeds
 SAMPLING = Sampling()
 KINDS = {question: kind for kind, table in FACT_KINDS.items() for question in table.questions}
-
-
 ORDERS = ("chosen", "random")
 
 
@@ -99,7 +97,10 @@ def is_right(talk: Talk, reply: str) -> bool:
 
 
 def mended(talk: Talk, reply: str) -> str | None:
-    """Return the reply with the persona's value in the place of the other value of its kind; None without that."""
+    """Return the reply with the persona's value in place of another value of its kind.
+
+    Return None unless the reply names exactly one value of this kind.
+    """
     kind, value = wanted_value(talk)
     others = [other for other in named_values(reply) if kind and other in FACT_KINDS[kind].values]
     return with_word(reply, others[0], value) if len(others) == 1 else None
@@ -116,8 +117,7 @@ def judge(question: Question, chance: random.Random, line: int) -> Preference | 
         if kind
         else chance.choice(SMALL_TALK[asked(talk.texts[-1])])
     )
-    drawn = [other for other in others if is_right(talk, other)]
-    (better, *_) = [text for text in (mended(talk, reply), *drawn, typed) if text and is_right(talk, text)]
+    better = next(text for text in (mended(talk, reply), *others, typed) if text and is_right(talk, text))
     return Preference(line, talk.persona, talk.texts, 1, None, better, reply)
 
 

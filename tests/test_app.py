@@ -184,9 +184,10 @@ def review_by_two(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
     wait_until(lambda: server.started)
     for kinds in (["off-topic"], []):
         who = Visitor(SimpleNamespace(port=sockets[0].getsockname()[1]))
-        talk = who.ask("GET", "/api/review").json["talk"]["id"]
-        assert who.ask("POST", "/api/review/label", {"talk": talk, "turn": 1, "kinds": kinds}).status == 200
-        assert who.ask("POST", "/api/review/finish", {"talk": talk}).json["talk"] is None
+        talk = who.ask("GET", "/api/review").json["talk"]
+        assert who.ask("POST", "/api/review/label", {"talk": talk["id"], "turn": 1, "kinds": kinds}).status == 200
+        seen = {"talk": talk["id"], "turns": len(talk["turns"])}
+        assert who.ask("POST", "/api/review/finish", seen).json["talk"] is None
     server.should_exit = True
     thread.join()
 

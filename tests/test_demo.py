@@ -183,7 +183,7 @@ def test_every_script_on_the_demo(root: Path, tmp_path: Path, run: Callable, mon
 
 
 def test_a_database_takes_models_of_the_sample_corpus_only(
-    root: Path, tmp_path: Path, run: Callable, monkeypatch: pytest.MonkeyPatch
+    root: Path, base: Path, tokenizer, tmp_path: Path, run: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each mistake is a line, before a model is loaded and before an earlier database is touched."""
     data, database = tmp_path / "data", tmp_path / "database"
@@ -193,14 +193,14 @@ def test_a_database_takes_models_of_the_sample_corpus_only(
     text = data / "train_both_original_no_cands.txt"
     goals = goals_checksum(read_goals(str(root / "data" / "sample" / "goals.tsv")))
 
-    def write_run(name: str, model_name: str = "base", goals_sha256: str = goals, **data: object) -> Path:
+    def write_run(name: str, model_name: Path = base, goals_sha256: str = goals, **data: object) -> Path:
         model = tmp_path / name / "checkpoint" / "model"
         model.mkdir(parents=True, exist_ok=True)
         (model / "config.json").write_text("{}")
         (tmp_path / name / "samples").mkdir(exist_ok=True)
         train = {"text_sha256": file_checksum(text), "goals_sha256": goals_sha256}
         content = {
-            "settings": {"data_path": str(text.parent), "model_name": model_name},
+            "settings": {"data_path": str(text.parent), "model_name": str(model_name)},
             "data": {"train": train} | data,
         }
         (tmp_path / name / "samples" / "run.json").write_text(json.dumps(content))
@@ -214,7 +214,13 @@ def test_a_database_takes_models_of_the_sample_corpus_only(
         return outcome.line.removeprefix("error: ")
 
     part = write_run("part")
-    make_database.check_run(part, read_settings(root / ".env.demo"))
+    settings = read_settings(root / ".env.demo")
+    assert make_database.check_run(write_run("more", part / "checkpoint" / "step-00000003"), settings) == str(base)
+    make_database.check_base(str(base))
+    tokenizer.save_pretrained(tmp_path / "published")
+    assert refused(part, write_run("unknown", tmp_path / "published")).startswith(
+        f"{tmp_path / 'published'}: this base learned from persona dialogues that nobody can check; train it with"
+    )
     assert refused(part, talks=0) == "TALKS=0: expected 1 or more"
     assert refused(tmp_path / "demo").endswith(
         "no trained model there (checkpoint/model is missing); run `make demo` first"
@@ -227,7 +233,7 @@ def test_a_database_takes_models_of_the_sample_corpus_only(
     )
     assert "trained without the goals of" in refused(write_run("bare", goals_sha256=""))
     assert "it learned from preferences, too" in refused(write_run("taught", preferences={}))
-    based = write_run("based", str(write_run("bare", goals_sha256="") / "checkpoint" / "step-00000003"))
+    based = write_run("based", write_run("bare", goals_sha256="") / "checkpoint" / "step-00000003")
     assert refused(based).startswith(f"{tmp_path / 'bare'}: trained without the goals of")
     text.write_text(text.read_text().replace("i ", "ich "))
     assert f"{part}: the text that it learned from, {text}, is gone or has changed" in refused(part)

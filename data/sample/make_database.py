@@ -9,7 +9,8 @@ Writes  save/database/published/, the talks and their card. A database of an ear
         whole.
 
 Before it loads a model, it checks what each run learned from (samples/run.json): the license in the card holds for
-models of the sample corpus only, and an interviewer asks with the sample's goals. A part of the corpus will do.
+models of the sample corpus only, and an interviewer asks with the sample's goals. A part of the corpus will do. A base
+may know no persona dialogues but those of such a run.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from personagpt.files import file_checksum, read_json, read_text
 from personagpt.output import say
 from personagpt.sequences.goals import goals_checksum, read_goals
 from personagpt.settings import TEXT_NAMES, Settings, read_settings
+from personagpt.signals import importing
 
 LICENSE = make_sample.FOLDER / "license.md"
 SETTINGS = make_sample.FOLDER.parents[1] / ".env.demo"
@@ -59,22 +61,28 @@ def main(arguments: list[str] | None = None) -> int:
     if options.talks < 1:
         raise UserError(f"TALKS={options.talks}: expected 1 or more")
     check_text(settings.text("valid"), f"{settings.text('valid')}: personas of this text would be published, but it")
-    names = [run.absolute().name for run in options.runs]
-    for run, name in zip(options.runs, names, strict=True):
-        if names.count(name) > 1:
+    runs: dict[str, Path] = {}
+    for run in options.runs:
+        name = run.resolve().name
+        if name in runs:
             raise UserError(f"{run}: two runs are called {name}, and so their models would be; rename a folder")
-        check_run(run, settings)
+        runs[name] = run
+    for base in {check_run(run, settings) for run in runs.values()}:
+        check_base(base)
     new = options.folder.with_name(options.folder.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
-    make(options, settings, new)
+    make(options, runs, new)
     shutil.rmtree(options.folder, ignore_errors=True)
     new.rename(options.folder)
     say(f"The database is {options.folder / 'published'}; read its README.md")
     return 0
 
 
-def check_run(run: Path, settings: Settings) -> None:
-    """Raise UserError unless the run, and the run of its base, learned from the sample corpus with its goals."""
+def check_run(run: Path, settings: Settings) -> str:
+    """Return the base of the run, or where another run trained the base, the base of that run.
+
+    Raises UserError unless both runs learned from the sample corpus with its goals.
+    """
     if not (run / "checkpoint" / "model" / "config.json").is_file():
         make_it = "run `make demo` first" if run.name == "demo" else f"name the save_path of a run, or {TRAIN_IT}"
         raise UserError(f"{run}: no trained model there (checkpoint/model is missing); {make_it}")
@@ -94,8 +102,16 @@ def check_run(run: Path, settings: Settings) -> None:
         raise UserError(f"{run}: trained without the goals of {settings.goals}, which an interviewer needs; {TRAIN_IT}")
     if has_preferences:
         raise UserError(f"{run}: it learned from preferences, too, whose talks may hold people's words; {TRAIN_IT}")
-    if base.parent.name == "checkpoint":
-        check_run(base.parents[1], settings)
+    return check_run(base.parents[1], settings) if base.parent.name == "checkpoint" else str(base)
+
+
+def check_base(base: str) -> None:
+    """Raise UserError where the model `base` learned from persona dialogues before, of which no run is known."""
+    with importing():
+        from personagpt.model.loading import knows_format
+
+    if knows_format(base):
+        raise UserError(f"{base}: this base learned from persona dialogues that nobody can check; {TRAIN_IT}")
 
 
 def check_text(path: Path, what: str) -> None:
@@ -110,13 +126,13 @@ def lines(path: Path) -> set[str]:
     return set(re.sub(r"^\d+ ", "", read_text(path), flags=re.MULTILINE).splitlines())
 
 
-def make(options: Options, settings: Settings, new: Path) -> None:
-    """Let the models talk, and write the database into the folder `new`."""
+def make(options: Options, runs: dict[str, Path], new: Path) -> None:
+    """Let the models of the runs talk under the names of the runs, and write the database into the folder `new`."""
     models, env = new / "models", ["--env", str(options.env)]
     models.mkdir(parents=True)
     os.environ.update(save_path=str(new))
-    for run in options.runs:
-        model = models / run.absolute().name  # the models go by the names of their runs
+    for name, run in runs.items():
+        model = models / name
         model.symlink_to((run / "checkpoint" / "model").absolute())
         of_model = [*env, "--model", str(model)]
         interact.main([*of_model, "--self-play", "--talks", str(options.talks), "--seed", "42"])

@@ -87,7 +87,7 @@ class SavedDetector:
             raw["utterances"], frozenset(raw["learnt_from"]),
         )  # fmt: skip
         if raw.get("with_personas"):
-            raise ValueError("an older version's, whose surprise is that of a model that reads personas")
+            raise ValueError("a detector of an older version, whose model read personas")
         given = (saved.model, saved.model_checksum, saved.utterances)
         if tuple(map(type, given)) != (str, str, int) or saved.utterances < 1 or not saved.model.strip():
             raise ValueError("not the types of a detector")

@@ -12,7 +12,7 @@ from personagpt.detection.ngrams import NGRAMS, Counted, Ngrams, count_ngrams
 from personagpt.detection.parts import parts
 from personagpt.detection.sides import TalkSide
 
-INNER = 10  # parts that a training part is cut into; of 5, and of 3 more so, the thresholds accuse too few people
+INNER = 10  # parts that a training part is cut into: with 5 the thresholds accuse too few people, with 3 even fewer
 STRENGTHS = (10.0, 100.0)  # of the n-grams' regression, the inverse of the penalty; the inner parts choose
 
 

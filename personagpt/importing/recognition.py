@@ -44,7 +44,7 @@ def recognise(source: Source, advice: str = "") -> str:
 
 
 def unknown(source: Source, advice: str = "") -> str:
-    """Return the line for a file of no known layout: what was found in it, and what to try, such as `advice`."""
+    """Return the line for a file of no known layout: its content, and what to try: `advice`, or else --columns."""
     if source.kind == "damaged JSON":
         return f"{source.name}: not JSON: {source.json_error}"
     if source.kind == "text":

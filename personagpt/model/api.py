@@ -26,7 +26,6 @@ from personagpt.errors import UserError, printable
 from personagpt.model.api_answers import (
     Fault,
     Limited,
-    as_utterance,
     connection_fault,
     note_of,
     read_reply,
@@ -49,7 +48,7 @@ class ApiError(UserError):
 
 
 class EmptyReply(ApiError):
-    """Every try gave an empty reply."""
+    """The last try gave an empty reply."""
 
 
 class ApiProgram:
@@ -201,14 +200,11 @@ class ApiProgram:
                 answer.stream = Limited(answer.stream, end)
                 if answer.status_code != 200:
                     raise self._refusal(answer, note_of(read_whole(answer), self._without_key))
-                text = self._without_key(as_utterance(read_reply(answer, self._without_key)))
+                return read_reply(answer, self._without_key)
         except httpx2.HTTPError as error:
             raise connection_fault(error) from None
         except (httpx2.StreamError, httpx2.InvalidURL, RuntimeError) as error:  # RuntimeError: closed meanwhile
             raise Fault(f"the request failed: {error}", passes=False) from None
-        if not text:
-            raise Fault("an empty reply; a higher max_new_tokens may help", passes=True, is_empty=True)
-        return text
 
     def _refusal(self, answer: httpx2.Response, note: str) -> Fault:
         """Return the fault of an answer with another status than 200, which says `note` about it."""

@@ -63,34 +63,47 @@ def read_whole(answer: httpx2.Response) -> bytes:
 
 
 def read_reply(answer: httpx2.Response, hidden: Callable[[str], str]) -> str:
-    """Return the text of a completion: streamed, or in one piece from a server that does not stream. Raises Fault.
+    """Return the reply of an answer as an utterance. Raises Fault, also where the reply is empty.
 
-    `hidden` takes the key out of what a server says of a failure.
+    `hidden` takes the key out of what a server says.
     """
+    text, reason = _read_completion(answer, hidden)
+    if reply := hidden(as_utterance(text)):
+        return reply
+    is_filtered = isinstance(reason, str) and reason.startswith("content_filter")
+    withheld, usual = ", because the server's content filter withheld the text", "; a higher max_new_tokens may help"
+    raise Fault(f"an empty reply{withheld if is_filtered else usual}", passes=True, is_empty=True)
+
+
+def _read_completion(answer: httpx2.Response, hidden: Callable[[str], str]) -> tuple[str, Any]:
+    """Return the text and the finish reason of a completion: streamed, or in one piece from a server that does not
+    stream. Raises Fault."""
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "text/event-stream":
         content = _parsed(read_whole(answer), kind, hidden)
-        if not _choice(content):
+        choice = _choice(content)
+        if not choice:
             raise Fault(NO_COMPLETION, passes=True)
-        return _text(_choice(content).get("message"))
-    reply, is_whole, has_choice = "", False, None  # has_choice: None before the first event
+        return _text(choice.get("message")), choice.get("finish_reason")
+    answer.encoding = "utf-8-sig"  # or the first event would be lost behind a byte-order mark
+    reply, reason, has_choice = "", None, None  # has_choice: None before the first event
     for event in httpx2.EventSource(answer, MOST_BYTES):
         if event.data.strip() == "[DONE]":
-            is_whole = True
+            reason = reason or "stop"
             break
         if event.event == "error":
             raise Fault(f"the server says that it failed{note_of(event.data, hidden)}", passes=True)
         choice = _choice(_parsed(event.data, kind, hidden))
         has_choice = has_choice or bool(choice)
         reply += _text(choice.get("delta"))
-        is_whole = is_whole or choice.get("finish_reason") is not None
+        reason = choice.get("finish_reason") or reason
         if len(reply) > MOST_BYTES:
             raise Fault(ENDLESS, passes=False)
     if has_choice is False:
         raise Fault(NO_COMPLETION, passes=True)
-    if not is_whole:
+    if reason is None:
         raise Fault("the stream ended in the middle of the reply", passes=True)
-    return reply
+    return reply, reason
 
 
 def _parsed(text: str | bytes, kind: str, hidden: Callable[[str], str]) -> dict[str, Any]:

@@ -95,6 +95,6 @@ class ApiQueue:
 
 
 def shortened(text: str) -> str:
-    """Return `text` without the words that the page would let nobody type, because an utterance has so many letters."""
+    """Return `text`, cut after a word to the letters that the page lets a person type."""
     most = Limits.letters
     return text if len(text) <= most else text[: most + 1].rpartition(" ")[0] or text[:most]

@@ -1,8 +1,8 @@
 """Reviews: what people who read a recorded talk afterwards say about its replies, apart from the talk's own flags.
 
 Each reviewer has a set of labels of their own on each talk: the kinds of a flag, on any reply. A review without labels
-on a reply means that the reply is fine, as soon as the review is finished. After a reviewer has seen where others
-disagree, their reviews are closed, and stay as they are.
+on a reply means that the reply is fine, as soon as the review is finished. A finished review is not about replies that
+are said later. After a reviewer has seen where others disagree, their reviews are closed, and stay as they are.
 """
 
 from __future__ import annotations

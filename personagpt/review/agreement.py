@@ -1,7 +1,7 @@
 """How far reviewers agree: Krippendorff's alpha for each kind of failure, with an interval, and where they disagree.
 
-A unit is a reply of a talk that at least two reviewers have finished; its values are 0 or 1, whether each of them gave
-the label. alpha = 1 - D_o / D_e, the observed over the expected disagreement (Krippendorff 2018, chapter 12): 1 if they
+A unit is a reply that at least two finished reviews are about. Its values are 0 or 1, whether each reviewer gave the
+label. alpha = 1 - D_o / D_e, the observed over the expected disagreement (Krippendorff 2018, chapter 12): 1 if they
 always agree, 0 if they agree no more than chance. The library krippendorff computes it. Its interval comes from
 resamples of the talks, because the replies of a talk are not independent.
 """
@@ -71,15 +71,16 @@ def _agreement(
 
 def value_counts(kind: str, talk: Talk, reviews: list[Review]) -> np.ndarray:
     """Return for each reply that two reviewers read how many did not give the label, and how many did: (T, 2)."""
+    readings = [(review.labels, read_turns(talk, review)) for review in reviews]
     given = [
-        [has_label(review.labels.get(turn, set()), kind) for review in reviews if turn in read_turns(talk, review)]
+        [has_label(labels.get(turn, set()), kind) for labels, read in readings if turn in read]
         for turn in judged_turns(talk)
     ]
     return np.array([(len(each) - sum(each), sum(each)) for each in given if len(each) > 1], int).reshape(-1, 2)
 
 
 def read_turns(talk: Talk, review: Review) -> list[int]:
-    """Return the judged turns that a finished review is about. What was said after it has no label, and is not fine."""
+    """Return the judged turns that a finished review is about: those that were said before it was finished."""
     return [turn for turn in judged_turns(talk) if talk.turns[turn].time <= review.finished]
 
 
@@ -95,13 +96,17 @@ def alphas(counts: list[np.ndarray], drawn: np.ndarray) -> np.ndarray:
         return 1 - (zeros + ones - 1) * (drawn @ apart) / np.where(zeros * ones > 0, zeros * ones, np.nan)
 
 
-def disagreements(reviews: list[Review], reviewer: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """Yield the talk and turn of each reply that a reviewer labelled otherwise than another one, with all labels."""
+def disagreements(
+    reviews: list[Review], talks: Mapping[str, Talk], reviewer: str
+) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Yield the talk and turn of each reply that a reviewer labelled otherwise than another reviewer of it, with the
+    labels of all who read it."""
     for talk, part in reviews_by_talk(reviews).items():
-        own = [review for review in part if review.reviewer == reviewer]
-        others = [review for review in part if review.reviewer != reviewer]
-        for turn in sorted({turn for review in part for turn in review.labels}) if own else ():
-            yours = sorted(own[0].labels.get(turn, ()))
-            theirs = [sorted(review.labels.get(turn, ())) for review in others]
-            if any(labels != yours for labels in theirs):
+        readings = {review.reviewer: read_turns(talks[talk], review) for review in part} if talk in talks else {}
+        for turn in readings.get(reviewer, ()):
+            labels = {
+                each.reviewer: sorted(each.labels.get(turn, ())) for each in part if turn in readings[each.reviewer]
+            }
+            yours, theirs = labels.pop(reviewer), list(labels.values())
+            if any(other != yours for other in theirs):
                 yield talk, turn, {"yours": yours, "theirs": theirs}

@@ -65,8 +65,11 @@ class ReviewPage:
         return {"turn": number, "kinds": kinds, "note": note}
 
     def finish(self, reviewer: str, data: dict) -> dict:
-        """Finish the talk, and return the next."""
-        if not self.reviews.finish(self._talk(data).id, reviewer):
+        """Finish the talk, and return the next. `turns` is the number of turns that the reviewer was shown."""
+        talk = self._talk(data)
+        if data.get("turns") != len(talk.turns):
+            raise Refused(409, "the talk has changed meanwhile")
+        if not self.reviews.finish(talk.id, reviewer):
             raise Refused(409, "you do not review this talk now")
         return self.state(reviewer, data)
 
@@ -89,8 +92,7 @@ class ReviewPage:
         talks = {talk.id: talk for talk in self.recordings.talks(ids=sorted({review.talk for review in both}))}
         shown = [
             {"before": talks[talk].texts[turn - 1] if turn else "", "text": talks[talk].texts[turn], **labels}
-            for talk, turn, labels in disagreements(both, reviewer)
-            if talk in own and talk in talks
+            for talk, turn, labels in disagreements(both, talks, reviewer)
         ]
         return {"talks": len(own), "agreement": agreement(both, talks, self.seed), "disagreements": shown}
 

@@ -50,7 +50,9 @@ def score_api(program: ApiProgram, plan: EvaluationPlan, max_turns: int) -> dict
     greedy = replace(api.drawing, temperature=0.0, top_p=None)
     generated = list(tqdm(program.replies(asked, greedy), "generate", len(asked), leave=False, disable=None))
     if not any(generated):
-        raise EmptyReply(f"{api.name}: every reply is empty; a higher max_new_tokens may help")
+        raise EmptyReply(
+            f"{api.name}: every reply is empty; a higher max_new_tokens, or a server without a content filter, may help"
+        )
     replies = replace(replies, generated=generated)
     entries, nli = generated_metrics(replies), {}
     if plan.nli:

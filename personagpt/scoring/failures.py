@@ -56,7 +56,8 @@ def score_failures(
                 say(f"\nThe {count} of them that training holds back, of {counted(len(personas), 'personas')}")
             say(f"\n{_table(result[title])}")
     if len(names) == 2:
-        say(f"\nIntervals: {RESAMPLES:,} resamples of the personas; where 0 lies outside, it is hardly chance.")
+        if _has_intervals(result["all"]):
+            say(f"\nIntervals: {RESAMPLES:,} resamples of the personas; where 0 lies outside, it is hardly chance.")
         result |= {"resamples": RESAMPLES, "interval_percent": PERCENT, "seed": settings.seed}
     return result
 
@@ -158,12 +159,16 @@ def _figures(columns: dict[str, dict[str, Entries]], personas: set[int], seed: i
     return result
 
 
+def _has_intervals(figures: Figures) -> bool:
+    """Return whether a difference has an interval: a single persona gives none."""
+    return any("low" in difference for difference in figures.get("differences", {}).values())
+
+
 def _table(figures: Figures) -> str:
     """Return a line for each metric: the recorded replies, each model, and the difference of two models."""
     two = "b" in figures
-    with_interval = two and any("low" in numbers for numbers in figures["differences"].values())
     lines = [f"{'':<18}{'recorded':>10}{'A':>10}" + (f"{'B':>10}{'B - A':>11}" if two else "")]
-    lines[0] += f"   {PERCENT} % interval" if with_interval else ""
+    lines[0] += f"   {PERCENT} % interval" if _has_intervals(figures) else ""
     for metric in METRICS:
         if metric.name not in figures["a"]:
             continue

@@ -53,8 +53,8 @@ class _Round:
             for place, reply in replies.items():
                 self.talks[place].turns += [Turn(self.name, reply, goal=self.goal)] if reply else []
             self.awaited -= replies.keys()
-            opened = self.talks[: min(self.awaited, default=len(self.talks))]
-            known = [talk for place, talk in enumerate(self.talks) if talk.base or place < len(opened)]
+            opened = min(self.awaited, default=len(self.talks))  # so many first talks have their opening
+            known = [talk for place, talk in enumerate(self.talks) if talk.base or place < opened]
             self.recordings.save(*(talk for talk in known if len(talk.turns) > count_recorded(talk)))
 
 
@@ -64,7 +64,7 @@ def count_recorded(talk: Talk) -> int:
 
 
 def model_replies(asked: list[tuple[Persona, str | None]], goal: str | None) -> dict[int, str]:
-    """Return the reply of each persona to its text, by its place. It is empty where the two do not fit the context."""
+    """Return the reply of each persona to its text, by its place: empty where both do not fit the model's context."""
 
     def fits(persona: Persona, text: str | None) -> bool:
         try:
@@ -83,8 +83,7 @@ def play(session: Session, pairs: list[tuple[list[str], list[str]]], count: int,
 
     The first persona of a pair is the partner's. The session's goal is for the other persona's replies. A talk ends
     after `turns` utterances, or where a speaker has nothing to say, or cannot read an utterance because it is too long.
-    After an error, such as an ApiError where the session's program fails, the talks so far come before the error is
-    raised.
+    After an error, such as the ApiError of a program that fails, the talks so far are yielded, and then it is raised.
     """
     chance = random.Random(session.seed)
     for first in range(0, count, TOGETHER):

@@ -78,6 +78,7 @@ def test_without_a_key_and_with_the_servers_own_way_to_draw() -> None:
         streamed(WORDS, 'data: {"choices": [{"index": 0, "delta": null, "finish_reason": "stop"}]}\n\n'),
         streamed(WORDS, 'data: {"choices": [{"finish_reason": "stop"}]}\n\ndata: {"usage": {"total_tokens": 3}}\n\n'),
         telling(200, f"{SIGNS_OF_LIFE}{event(PARTS, 'stop')}", "text/event-stream"),
+        telling(200, f"\ufeff{event(WORDS, 'stop')}", "text/event-stream"),
         telling(200, THOUGHT * 40 + event(WORDS, "stop"), "text/event-stream"),  # more than a reply may have
     ],
 )
@@ -99,6 +100,15 @@ PASSING = {
     "an empty reply": (streamed(""), "an empty reply; a higher max_new_tokens may help"),
     "a reply without letters": (streamed(" \n\n  \t"), "an empty reply"),
     "nothing but thoughts": (streamed("<think>so many"), "an empty reply"),
+    "a withheld reply": (
+        telling(200, event("") + event(None, "content_filter") + "data: [DONE]\n\n", "text/event-stream"),
+        "an empty reply, because the server's content filter withheld the text",
+    ),
+    "a withheld reply in one piece": (
+        telling(200, {"choices": [{"message": {"content": None}, "finish_reason": "content_filter: SAFETY"}]}),
+        "an empty reply, because the server's content filter withheld the text",
+    ),
+    "an empty reason": (telling(200, event("half", ""), "text/event-stream"), "the stream ended in the middle"),
     "an error in the stream": (
         telling(200, 'data: {"error": {"message": "overloaded"}}\n\n', "text/event-stream"),
         "the server says that it failed: overloaded",

@@ -238,6 +238,8 @@ def test_a_phone_sees_text_as_text_and_waits_for_replies(serve_teaching, browse,
     for scheme in ("light", "dark"):
         shown.emulate_media(color_scheme=scheme)
         assert axe.run(shown).response["violations"] == []
+    shown.tap("#better")
+    expect(shown.locator("#better")).to_have_value(EVIL)  # to be changed, and without the mark
     shown.fill("#better", EVIL + ".")
     shown.tap("#send")
     expect(shown.locator("#waiting-title")).to_contain_text("No question is left")

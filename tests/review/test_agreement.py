@@ -43,14 +43,18 @@ def test_alphas_of_resamples_are_the_librarys() -> None:
 def test_where_a_reviewer_disagrees() -> None:
     talks, reviews = two_talks()
     one, two, _ = (talk.id for talk in talks)
-    both = finished_by_two(reviews)
-    assert list(disagreements(both, "ann")) == [
+    both, by_id = finished_by_two(reviews), {talk.id: talk for talk in talks}
+    assert list(disagreements(both, by_id, "ann")) == [
         (one, 3, {"yours": ["off-topic"], "theirs": [[]]}),
         (one, 5, {"yours": [], "theirs": [["other"]]}),
     ]
-    assert list(disagreements(both, "cat")) == []
+    assert list(disagreements(both, by_id, "cat")) == []
     both.append(reviewed(talks[1], "dan", (1, "unsafe"), (3, "off-topic")))
-    assert list(disagreements(both, "dan")) == [(two, 1, {"yours": ["unsafe"], "theirs": [[], []]})]
+    assert list(disagreements(both, by_id, "dan")) == [(two, 1, {"yours": ["unsafe"], "theirs": [[], []]})]
+    both[0].finished = "0001"  # before any reply: ann and bob share no reply of the first talk
+    assert list(disagreements(both, by_id, "ann")) == [(two, 1, {"yours": [], "theirs": [[], ["unsafe"]]})]
+    del talks[1].turns[1:]  # the reply was taken back, or the talk is deleted
+    assert list(disagreements(both, {two: talks[1]}, "bob")) == []
 
 
 def test_counts_of_values() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from personagpt.records.talks import Turn
 from tests.records.making import make_talk
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
@@ -117,6 +118,11 @@ def test_undo_after_a_reload_a_second_window_and_a_deleted_talk(serve_review, br
     expect(shown.locator("#status")).to_have_text("there is no such talk to review: your review goes on here")
     expect(shown.locator("#talk .words").nth(1)).to_have_text("reply 2")
     expect(shown.locator("#count")).to_have_text("1 of 2 talks")
+    talks[2].turns += [Turn("human", "wait"), Turn("model", "yes ?")]
+    page.recordings.save(talks[2])
+    press(shown, "Enter", "Enter")
+    expect(shown.locator("#status")).to_have_text("the talk has changed meanwhile: your review goes on here")
+    expect(shown.locator("#place")).to_have_text("Reply 1 of 3: no label")
 
 
 def test_the_page_is_usable_on_a_phone_and_by_axe(serve_review, browse) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from personagpt.page.visitors import Limits, Refused
 from personagpt.records.database import Recordings
-from personagpt.records.talks import Talk, Thumb
+from personagpt.records.talks import Talk, Thumb, Turn
 from personagpt.review.reviewers import ReviewPage
 from tests.records.making import make_talk
 
@@ -33,7 +33,7 @@ def read_all(page: ReviewPage, reviewer: str, *labels: str) -> list[str]:
     while state["talk"]:
         ids.append(state["talk"]["id"])
         page.label(reviewer, {"talk": ids[-1], "turn": 1, "kinds": [*labels]})
-        state = page.finish(reviewer, {"talk": ids[-1]})
+        state = page.finish(reviewer, {"talk": ids[-1], "turns": 4})
     return ids
 
 
@@ -44,11 +44,11 @@ def test_each_talk_has_two_readers(page, talks) -> None:
     assert page.state("ann", {})["talk"]["id"] == second
     # Talks that another has begun come before those that nobody has.
     assert page.state("cat", {})["talk"]["id"] == first
-    assert page.finish("cat", {"talk": first})["talk"]["id"] == second
+    assert page.finish("cat", {"talk": first, "turns": 4})["talk"]["id"] == second
     # Two have begun the first and the second, but bob and ann may never finish them.
     assert page.state("dan", {})["talk"]["id"] == third
     assert page.state("dan", {})["total"] == 3
-    assert page.finish("dan", {"talk": third})["talk"]["id"] in (first, second)
+    assert page.finish("dan", {"talk": third, "turns": 4})["talk"]["id"] in (first, second)
     assert {review.ordering for review in page.reviews.all()} == {"random"}
 
 
@@ -77,11 +77,11 @@ def test_undo_goes_back_to_the_talk_before(page, talks) -> None:
         page.reopen("bob", {})
     page.state("bob", {})
     page.label("bob", {"talk": first, "turn": 1, "kinds": ["other"]})
-    assert page.finish("bob", {"talk": first})["talk"]["id"] == second
+    assert page.finish("bob", {"talk": first, "turns": 4})["talk"]["id"] == second
     state = page.reopen("bob", {})
     assert (state["done"], state["total"], state["talk"]["labels"]) == (0, 3, {1: ["other"]})
     assert state["talk"]["id"] == first
-    assert page.finish("bob", {"talk": first})["talk"]["id"] == second
+    assert page.finish("bob", {"talk": first, "turns": 4})["talk"]["id"] == second
 
 
 def test_the_result_comes_at_the_end_and_closes_the_reviews(page, talks) -> None:
@@ -125,7 +125,17 @@ def test_a_label_that_is_none(page, change, problem) -> None:
     with pytest.raises(Refused, match="you do not review this talk now"):
         page.label("eve", right)
     with pytest.raises(Refused, match="you do not review this talk now"):
-        page.finish("eve", right)
+        page.finish("eve", right | {"turns": 4})
+
+
+def test_a_talk_that_went_on_is_read_to_its_end(page, talks) -> None:
+    page.state("bob", {})
+    talks[0].turns += [Turn("human", "wait"), Turn("model", "yes ?")]
+    page.recordings.save(talks[0])
+    with pytest.raises(Refused, match="the talk has changed meanwhile"):
+        page.finish("bob", {"talk": talks[0].id, "turns": 4})
+    assert page.state("bob", {})["talk"]["turns"][-1] == {"judged": True, "text": "yes ?"}
+    assert page.finish("bob", {"talk": talks[0].id, "turns": 6})["done"] == 1
 
 
 def test_a_talk_that_is_deleted_meanwhile_is_passed_over(page, talks) -> None:

@@ -120,3 +120,5 @@ def test_one_model_and_two(trained, monkeypatch, write_settings, tmp_path, capsy
     assert re.search(r"\nbetter_margin +1\.50 +-1\.50 +-3\.00   -4\.00 to -2\.00\n", printed)
     assert re.findall(r"B - A.*", printed) == ["B - A   95 % interval", "B - A"]  # one persona gives no interval
     json.dumps(two)
+    score_failures(["a", "b"], failures(ITEMS[0], ITEMS[0]), settings, None)
+    assert "nterval" not in capsys.readouterr().out

@@ -95,7 +95,7 @@ def talk(record: Record, left_out: Counter[str]) -> ImportedTalk | None:
 
 
 def _in_order(messages: list[Any]) -> list[Any]:
-    """Return the messages in the order of their numbers, where each has a number of its own."""
+    """Return the messages in the order of their ids if each has a number of its own as its id, else as they stand."""
     numbers = [message.get("id") if isinstance(message, dict) else None for message in messages]
     if all(type(number) is int for number in numbers) and len(set(numbers)) == len(numbers):
         return sorted(messages, key=lambda message: message["id"])

@@ -13,7 +13,8 @@ const given = (turn) => state.talk.labels[turn] || [];
 const noted = (turn) => state.talk.notes[turn] || "";
 
 function show(next) {
-  const isNew = !state || !next.talk || !state.talk || next.talk.id !== state.talk.id;
+  const before = state?.talk;
+  const isNew = before?.id !== next.talk?.id || before?.turns.length !== next.talk?.turns.length;
   state = next;
   element("progress").max = Math.max(state.total, 1);
   element("progress").value = state.done;
@@ -92,7 +93,7 @@ function queue(action) {
       await action();
     } catch (error) {
       if (![404, 409].includes(error.status)) throw error;
-      // Somebody deleted the talk, or the reviewer went on in another window.
+      // Somebody deleted the talk or went on with it, or the reviewer went on in another window.
       show(await ask("GET", "review"));
       throw new Error(`${error.message}: your review goes on here`);
     }
@@ -144,7 +145,7 @@ function next() {
       place += 1;
       return draw();
     }
-    show(await ask("POST", "review/finish", { talk: state.talk.id }));
+    show(await ask("POST", "review/finish", { talk: state.talk.id, turns: state.talk.turns.length }));
   });
 }
 
