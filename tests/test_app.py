@@ -149,7 +149,7 @@ def test_the_report_of_what_is_on_record(tmp_path, write_settings, run) -> None:
     recordings.close()
     found = run(app.main, "--env", env, "--report")
     assert found.status == 0
-    assert "study first: 1 talks of 1 participants\n" in found.out
+    assert "study first: 1 talk of 1 participant\n" in found.out
     assert "study second: 2 talks of 2 participants\n" in found.out
     (tmp_path / "study.toml").write_text('name = "first"\ncondition = [1, {}, {name = "bot"}, {name = 3}]')
     one = run(app.main, "--env", env, "--report", "--study", tmp_path / "study.toml")
@@ -213,7 +213,7 @@ def test_a_review_and_its_report_need_no_model(tmp_path, write_settings, run, mo
     assert (one.status, one.err) == (0, "")
     found = run(app.main, "--env", env, "--report")
     assert (found.status, found.err) == (0, "")
-    assert "review: 1 talks, of which 1 by at least two of 2 reviewers; order: random\n" in found.out
+    assert "review: 1 talk, of which 1 by at least two of 2 reviewers; order: random\n" in found.out
     kinds = read_json(folder / "review.json")["kinds"]
     assert kinds["off-topic"]["reviewed"] == {"value": 50, "count": 2}
     assert kinds["unsafe"]["flagged"] == {"value": 100, "count": 1}
@@ -269,6 +269,6 @@ def test_the_report_of_imported_talks(tmp_path, write_settings, run) -> None:
     env = write_settings(save_path=tmp_path / "save")
     found = run(app.main, "--env", env, "--report")
     assert (found.status, found.err) == (0, "")
-    assert found.out.startswith("imported: 1 talks of 1 participants with other programs\n")
+    assert found.out.startswith("imported: 1 talk of 1 participant with other programs\n")
     assert read_json(folder / "imported.json")["programs"]["m"]["eval_score"] == {"value": 4, "count": 1}
     assert (folder / "imported.png").read_bytes().startswith(b"\x89PNG")

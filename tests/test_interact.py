@@ -375,10 +375,10 @@ def test_a_self_play_is_exported_when_it_is_asked_for(chat, tmp_path) -> None:
     chat("", "--self-play", "--turns", 2, "--seed", 1)
     outcome = chat("", "--export", tmp_path / "text")
     assert (outcome.status, outcome.err) == (2, "error: no talk to export; record some with interact.py first\n")
-    assert outcome.out == "left out: 1 talks of the model with itself; --source self-play exports them\n"
+    assert outcome.out == "left out: 1 talk of the model with itself; --source self-play exports them\n"
     outcome = chat("", "--export", tmp_path / "text", "--source", "app.py")
     assert "--source app.py: no talk on record is from there; the sources on record: self-play (1 talks)" in outcome.err
-    assert "train: 1 talks, 2 utterances, " in chat("", "--export", tmp_path / "a", "--source", "self-play").out
+    assert "train: 1 talk, 2 utterances, " in chat("", "--export", tmp_path / "a", "--source", "self-play").out
 
 
 def test_after_flag_retry_and_fix_the_correction_is_exported_once(
@@ -395,7 +395,7 @@ def test_after_flag_retry_and_fix_the_correction_is_exported_once(
     assert [dialogue.utterances for dialogue in dialogues if dialogue.utterances[0] == "hi !"][-1:] == [
         ["hi !", "fine .", "any pet ?", "i have two dogs .", "how are they ?", "they are old ."]
     ]
-    assert "train: 1 talks, 6 utterances, and 500 of the 1,600 dialogues of " in outcome.out
+    assert "train: 1 talk, 6 utterances, and 500 of the 1,600 dialogues of " in outcome.out
     (row,) = (tmp_path / "text" / "flags.csv").read_text().splitlines()[1:]
     assert ",any pet ?,no .,i have two dogs .," in row
     pairs = read_preferences(tmp_path / "text" / "preferences.jsonl")

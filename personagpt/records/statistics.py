@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from personagpt.output import counted
 from personagpt.records.talks import FLAGS, UNKNOWN_DAY, Talk, is_imported
 
 LATER = 21  # from a talk's reply with this number on, the thumbs are counted together
@@ -16,7 +17,7 @@ def statistics(talks: list[Talk]) -> list[str]:
     # Twins have the same turns: each utterance counts in its speaker's own talk.
     turns = [turn for talk in talks for turn in talk.turns if (talk.partner, turn.speaker) != ("person", "partner")]
     days = {talk.started[:10] for talk in talks} - {UNKNOWN_DAY}
-    lines = [f"{len(talks)} talks" + (f", {min(days)} to {max(days)}" if days else "")]
+    lines = [counted(len(talks), "talks") + (f", {min(days)} to {max(days)}" if days else "")]
     for title, counts in (
         ("recorded by", Counter(talk.source for talk in talks)),
         ("model", Counter(_model(talk) for talk in talks if talk.model)),
@@ -24,14 +25,15 @@ def statistics(talks: list[Talk]) -> list[str]:
     ):
         lines += [f"  {title}"] if counts else []
         lines += [f"    {name:<40}{count:>7}" for name, count in counts.most_common()]
-    lines.append(f"{len({talk.participant for talk in talks} - {None})} participants")
-    lines.append(f"{len(turns)} utterances")
+    lines.append(counted(len({talk.participant for talk in talks} - {None}), "participants"))
+    lines.append(counted(len(turns), "utterances"))
     for speaker, count in Counter(turn.speaker for turn in turns).most_common():
         words = sum(len(turn.text.split()) for turn in turns if turn.speaker == speaker)
         lines.append(f"  {speaker:<14}{count:>7}   {words / count:.1f} words each")
-    lines.append(f"{sum(turn.corrected for turn in turns)} corrected replies")
-    lines.append(f"{sum(turn.replaced is not None and not turn.corrected for turn in turns)} replies drawn again")
-    lines.append(f"{len(_different_flags(talks))} flags")
+    lines.append(counted(sum(turn.corrected for turn in turns), "corrected replies"))
+    again = sum(turn.replaced is not None and not turn.corrected for turn in turns)
+    lines.append(counted(again, "replies drawn again"))
+    lines.append(counted(len(_different_flags(talks)), "flags"))
     return lines + count_flags(talks) + flags_by_model(talks) + thumbs_by_program(talks) + thumbs_by_turn(talks)
 
 
@@ -60,7 +62,7 @@ def flags_by_model(talks: list[Talk]) -> list[str]:
     lines = []
     for name, count in sorted(((name, len(places)) for name, places in replies.items()), key=lambda pair: -pair[1]):
         if flagged[name]["flagged"]:
-            lines.append(f"  {name}: {count} replies")
+            lines.append(f"  {name}: {counted(count, 'replies')}")
             shares = sorted(flagged[name].items(), key=lambda kind: -len(kind[1]))
             lines += [
                 f"    {kind:<14}{len(on):>7}   {100 * len(on) / count:.1f}% of its replies" for kind, on in shares
@@ -76,10 +78,11 @@ def thumbs_by_program(talks: list[Talk]) -> list[str]:
     lines = []
     for name, part in sorted(by_program.items(), key=lambda pair: (-len(pair[1]), pair[0])):
         replies = sum(turn.speaker == "model" for talk in part for turn in talk.turns)
-        parts = [f"{len(part)} talks, {replies} replies", _thumbs([thumb.up for talk in part for thumb in talk.thumbs])]
+        parts = [f"{counted(len(part), 'talks')}, {counted(replies, 'replies')}"]
+        parts.append(_thumbs([thumb.up for talk in part for thumb in talk.thumbs]))
         for question in dict.fromkeys(question for talk in part for question in talk.ratings):
             answers = [talk.ratings[question] for talk in part if question in talk.ratings]
-            parts.append(f"{question} {sum(answers) / len(answers):.2f} ({len(answers)} talks)")
+            parts.append(f"{question} {sum(answers) / len(answers):.2f} ({counted(len(answers), 'talks')})")
         lines.append(f"  {name}: {'; '.join(parts)}")
     return ["imported talks, by program", *lines] if lines else []
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from personagpt.output import columns
+from personagpt.output import columns, counted
 from personagpt.records.reviews import Review
 from personagpt.records.talks import FLAGS, Talk, public_model
 from personagpt.review.agreement import ANY, agreement, finished_by_two, has_label, read_turns, reviews_by_talk
@@ -93,8 +93,8 @@ def review_table(figures: dict[str, Any]) -> str:
     """Return the figures as tables of text."""
     orders = ", ".join(ORDERED.get(order, order) for order in figures["orders"])
     lines = [
-        f"review: {figures['talks']} talks, of which {figures['by_two']} by at least two of {figures['reviewers']} "
-        f"reviewers; order: {orders}",
+        f"review: {counted(figures['talks'], 'talks')}, of which {figures['by_two']} by at least two of "
+        f"{counted(figures['reviewers'], 'reviewers')}; order: {orders}",
         "",
         "failures for each 100 replies",
     ]
@@ -133,7 +133,7 @@ def draw_review(figures: dict[str, Any]) -> Drawing:
     import matplotlib.figure
 
     drawing = matplotlib.figure.Figure(figsize=(11, 9), dpi=130, layout="constrained")
-    drawing.suptitle(f"review: {figures['talks']} talks, {figures['reviewers']} reviewers")
+    drawing.suptitle(f"review: {counted(figures['talks'], 'talks')}, {counted(figures['reviewers'], 'reviewers')}")
     drawing.supxlabel(f"Bars: {figures['percent']} % intervals.", fontsize="small")
     kinds, turns, alpha = drawing.subplots(3, 1)
     by_kind, by_turn = figures["kinds"], figures["turns"]

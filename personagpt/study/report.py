@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+from personagpt.output import counted
 from personagpt.study.results import Figure
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def table(name: str, figures: dict[str, Any]) -> str:
     width = 2 + max(len(str(cell)) for _, cells in rows for cell in cells)
     first = max(29, *(len(title) for title, _ in rows))
     lines = [
-        f"study {name}: {figures['talks']} talks of {figures['participants']} participants",
+        f"study {name}: {counted(figures['talks'], 'talks')} of {counted(figures['participants'], 'participants')}",
         "",
         *((f"{title:<{first}}" + "".join(f"{cell!s:>{width}}" for cell in cells)).rstrip() for title, cells in rows),
         "" if flags else "no flags\n",
@@ -104,7 +105,9 @@ def draw(name: str, figures: dict[str, Any]) -> Drawing:
 
     conditions = figures["conditions"]
     drawing = matplotlib.figure.Figure(figsize=(11, 7.5), dpi=130, layout="constrained")
-    drawing.suptitle(f"study {name}: {figures['talks']} talks of {figures['participants']} participants")
+    drawing.suptitle(
+        f"study {name}: {counted(figures['talks'], 'talks')} of {counted(figures['participants'], 'participants')}"
+    )
     narrow = f"; too narrow with fewer than {FEW} participants" if is_small(figures) else ""
     drawing.supxlabel(f"Bars: {figures['percent']} % intervals{narrow}. {WITHOUT.capitalize()}.", fontsize="small")
     (ratings, shares), (kinds, turns) = drawing.subplots(2, 2)

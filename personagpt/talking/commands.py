@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from personagpt.errors import UserError, printable
 from personagpt.model.sampling import RANGES
-from personagpt.output import say
+from personagpt.output import counted, say
 from personagpt.records.database import TalkDeleted
 from personagpt.records.talks import FLAGS, Flag
 from personagpt.sequences.goals import Goal
@@ -85,7 +85,7 @@ class Commands:
         before = self.session.goal
         self.session.undo()
         goal = f"; {self._goal('')}" if self.session.goal != before else ""
-        return f"taken back; {len(self.session.talk.turns)} utterances left{goal}"
+        return f"taken back; {counted(len(self.session.talk.turns), 'utterances')} left{goal}"
 
     def _retry(self, rest: str) -> str:
         self.session.retry()

@@ -229,7 +229,7 @@ def test_peoples_talks_unless_asked(capsys) -> None:
     assert choose(talks, ["study:first"]) == choose(talks, ["study:first:bot"]) == [study]
     imported = make_talk("k", "l", source="convai2:data")
     assert choose([typed, imported], None) == [typed]
-    said = "left out: 1 imported talks with other programs; --source convai2 exports them\n"
+    said = "left out: 1 imported talk with other programs; --source convai2 exports them\n"
     assert capsys.readouterr().out.endswith(said)
     assert choose([typed, imported], ["convai2"]) == [imported]
     with pytest.raises(

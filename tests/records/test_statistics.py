@@ -18,12 +18,12 @@ def test_statistics() -> None:
         "app.py 1",
         "c0ffee m 2",
         "fluency 1",
-        "1 participants",
+        "1 participant",
         "6 utterances",
         "human 3 1.3 words each",
         "model 3 1.7 words each",
-        "1 corrected replies",
-        "1 replies drawn again",
+        "1 corrected reply",
+        "1 reply drawn again",
         "2 flags",
         "other 2 see the note",
     ):
@@ -90,8 +90,8 @@ def test_programs_of_imported_talks_and_thumbs_by_turn() -> None:
     assert printed[printed.index("imported talks, by program") :] == [
         "imported talks, by program",
         "Bot 6: 2 talks, 3 replies; 2 thumbs up, 1 down (33% down); eval_score 3.50 (2 talks); "
-        "profile_match 1.00 (1 talks)",
-        "Bot 1: 1 talks, 23 replies; 0 thumbs up, 2 down (100% down)",
+        "profile_match 1.00 (1 talk)",
+        "Bot 1: 1 talk, 23 replies; 0 thumbs up, 2 down (100% down)",
         "thumbs, by the number of the program's reply",
         "reply 1: 1 thumbs up, 0 down (0% down)",
         "reply 2: 1 thumbs up, 1 down (50% down)",
