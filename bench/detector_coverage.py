@@ -1,7 +1,7 @@
 """How often does the interval of detect.py's AUC hold the true AUC? On simulated markers, of which the truth is known.
 
     python -m bench.detector_coverage            # 200 simulated tables of markers for each case; 5 minutes on one core
-    python -m bench.detector_coverage --talks save/conversations    # halves of recorded talks; 20 minutes
+    python -m bench.detector_coverage --talks save/conversations    # halves of recorded talks; 35 minutes
 
 Prints, for each case, the true AUC, the mean of the estimates, and the share of intervals that hold the true AUC. The
 truth is the mean AUC, on endless new talks, of detectors that learn from four fifths of a table.
