@@ -41,10 +41,11 @@ def played(tmp_path_factory, base, tokenizer, sample):  # noqa: ANN201
 
 @pytest.fixture(autouse=True)
 def quick_figures(monkeypatch) -> None:
-    """Cut the sides into parts once, shuffle eight times, try one strength: the tests need no narrow figures."""
+    """Cut the sides once, into few inner parts, shuffle eight times, try one strength: figures need not be narrow."""
     monkeypatch.setattr(validation, "CUTS", 1)
     monkeypatch.setattr(validation, "SHUFFLES", 8)
     monkeypatch.setattr(learning, "STRENGTHS", (10.0,))
+    monkeypatch.setattr(learning, "INNER", 3)
 
 
 @pytest.fixture
