@@ -377,7 +377,7 @@ def test_a_self_play_is_exported_when_it_is_asked_for(chat, tmp_path) -> None:
     assert (outcome.status, outcome.err) == (2, "error: no talk to export; record some with interact.py first\n")
     assert outcome.out == "left out: 1 talk of the model with itself; --source self-play exports them\n"
     outcome = chat("", "--export", tmp_path / "text", "--source", "app.py")
-    assert "--source app.py: no talk on record is from there; the sources on record: self-play (1 talks)" in outcome.err
+    assert "--source app.py: no talk on record is from there; the sources on record: self-play (1 talk)" in outcome.err
     assert "train: 1 talk, 2 utterances, " in chat("", "--export", tmp_path / "a", "--source", "self-play").out
 
 

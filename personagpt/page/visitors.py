@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from personagpt.model.sampling import Sampling
+from personagpt.output import counted
 from personagpt.page.access import Rate
 from personagpt.page.log_clearing import LogClearing
 from personagpt.page.replies import ReplyQueue
@@ -200,7 +201,7 @@ def visible_talks(recordings: Recordings, visitor: str, ids: list[str] | None = 
 def check_room(recordings: Recordings, visitor: str, limits: Limits) -> None:
     """Raise Refused where the visitor, or all visitors together, have as many talks as the limits allow."""
     if recordings.count(visitor) >= limits.talks:
-        raise Refused(403, f"you have {limits.talks} talks: delete some to begin another")
+        raise Refused(403, f"you have {counted(limits.talks, 'talks')}: delete some to begin another")
     if recordings.count() >= limits.all_talks:
         raise Refused(503, "this page has recorded all the talks it takes")
 

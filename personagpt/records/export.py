@@ -57,7 +57,9 @@ def choose(talks: list[Talk], sources: list[str] | None) -> list[Talk]:
         return [talk for talk in talks if talk.partner != "partner" and not is_imported(talk)]
     for wanted in sources:
         if not any(_is_from(talk, wanted) for talk in talks):
-            known = ", ".join(f"{source} ({count} talks)" for source, count in counts.most_common()) or "none"
+            known = (
+                ", ".join(f"{source} ({counted(count, 'talks')})" for source, count in counts.most_common()) or "none"
+            )
             raise UserError(f"--source {wanted}: no talk on record is from there; the sources on record: {known}")
     return [talk for talk in talks if any(_is_from(talk, wanted) for wanted in sources)]
 

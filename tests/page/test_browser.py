@@ -193,7 +193,7 @@ def test_talks_are_deleted_for_ever(page, visit) -> None:
     assert recorded(page).line() == download.value.path().read_text()
     shown.click("#delete-all")
     expect(shown.locator("#mine li")).to_have_count(0)
-    expect(shown.locator("#status")).to_have_text("Deleted 1 talks.")
+    expect(shown.locator("#status")).to_have_text("Deleted 1 talk.")
     folder = page.recordings.path.parent
     assert b"secret" not in b"".join(path.read_bytes() for path in folder.iterdir())
 

@@ -200,7 +200,7 @@ def test_half_a_letter_and_control_characters_are_left_out(page, visitor) -> Non
     ("limits", "status", "words"),
     [
         ({"turns": 2}, 403, "a talk has at most 2 utterances"),
-        ({"talks": 1}, 403, "you have 1 talks: delete some"),
+        ({"talks": 1}, 403, "you have 1 talk: delete some"),
         ({"all_talks": 1}, 503, "all the talks it takes"),
         ({"replies": 1}, 429, "too many replies in a minute"),
     ],
@@ -231,7 +231,7 @@ def test_another_draw_of_a_flagged_reply_is_another_talk_and_counts_as_one(serve
         )
         assert visitor.do(talk, "flag", turn=3, kinds=["other"]).status == 200
     answer = visitor.do(talk, action)
-    assert (answer.status, answer.json["problem"][:21]) == (403, "you have 1 talks: del")
+    assert (answer.status, answer.json["problem"][:20]) == (403, "you have 1 talk: del")
     assert recorded(page).flags
 
 

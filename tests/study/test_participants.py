@@ -269,7 +269,7 @@ def test_limits_hold_in_a_study(serve_page) -> None:
     who.talk_through()
     who.do("leave")
     answer = who.do("begin", agreed=wording("you agree"))
-    assert (answer.status, answer.json["problem"]) == (403, "you have 1 talks: delete some to begin another")
+    assert (answer.status, answer.json["problem"]) == (403, "you have 1 talk: delete some to begin another")
     assert who.ask("DELETE", "/api/talks").json["deleted"] == 1
     who.begin()
     who.until()

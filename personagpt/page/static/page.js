@@ -183,7 +183,7 @@ function listen() {
       const { deleted, note } = await ask("DELETE", "talks");
       fresh();
       await list();
-      tell(`Deleted ${deleted} talks. ${note}`);
+      tell(`Deleted ${deleted} ${deleted === 1 ? "talk" : "talks"}. ${note}`);
     });
   });
 }

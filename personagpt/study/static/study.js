@@ -219,7 +219,7 @@ function listen() {
     act(async () => {
       const { deleted, note } = await ask("DELETE", "talks");
       await list();
-      tell(`Deleted ${deleted} talks. ${note}`);
+      tell(`Deleted ${deleted} ${deleted === 1 ? "talk" : "talks"}. ${note}`);
     });
   });
 }
