@@ -132,7 +132,8 @@ def closing_words(settings: Settings, env_file: Path, state: RunState) -> str:
     """Return where everything is, and the commands to try next with the settings of `env_file`.
 
     Where the last model is not the best model, the commands name the best model. Where the run went on from a trained
-    model with the preferences of an export, one command compares both models on the replies that people rejected.
+    model with the preferences of an export, one command compares both models on the replies that people rejected. If
+    the best model is the model before, that command takes the last model.
     """
     from personagpt.training.start import starts_from_trained
 
@@ -144,7 +145,8 @@ def closing_words(settings: Settings, env_file: Path, state: RunState) -> str:
         note = f"The validation loss was lowest {since}: these commands take that model, and not the last one.\n"
     helped, export = "", Path(settings.preferences)
     if settings.learns_preferences and export.name == PAIRS and starts_from_trained(settings):
-        pair = shlex.join([settings.model_name, str(best if named else settings.save_path)])
+        after = best if named and state.best["step"] else settings.save_path
+        pair = shlex.join([settings.model_name, str(after)])
         helped = f"did it help?     {command('evaluate.py', env_file)} --failures {shlex.quote(str(export.parent))} "
         helped += f"--compare {pair}\n"
     return (
@@ -154,10 +156,10 @@ def closing_words(settings: Settings, env_file: Path, state: RunState) -> str:
         f"  evaluations      {samples / 'eval.csv'}, {samples / 'eval.json'}\n"
         f"  sample replies   {samples / 'responses.txt'}\n"
         f"  this run         {samples / 'run.json'}\n"
+        f"{helped}"
         f"{note}"
         f"score it         {command('evaluate.py', env_file)}{named}\n"
         f"talk to it       {command('interact.py', env_file)}{named} --random-persona\n"
-        f"{helped}"
         "With more epochs the same command trains on; --restart starts over."
     )
 

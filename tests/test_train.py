@@ -334,6 +334,9 @@ def test_after_learning_from_rejected_replies_a_command_compares_both_models_on_
     state.best = {"loss": 1.0, "step": 3}
     best = settings.save_path / "checkpoint" / "best"
     assert f" --compare {settings.model_name} {best}\n" in train.closing_words(settings, env, state)
+    state.best = {"loss": 1.0, "step": 0}  # the model before: to compare it with itself would show nothing
+    before = train.closing_words(settings, env, state)
+    assert before.index(f" --compare {settings.model_name} {settings.save_path}\n") < before.index("these commands")
     unweighted = dataclasses.replace(settings, preference_weight=0.0)
     other_name = dataclasses.replace(settings, preferences=str(export / "pairs.jsonl"))
     without_personas = dataclasses.replace(settings, model_name=str(plain_base))

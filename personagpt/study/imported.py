@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from personagpt.output import columns, counted
+from personagpt.output import columns
 from personagpt.records.talks import Talk
 from personagpt.scoring.bootstrap import PERCENT, RESAMPLES
-from personagpt.study.report import draw_points, share, shown
+from personagpt.study.report import draw_points, share, shown, talks_held
 from personagpt.study.results import Figure, Sample, partner_turns
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ def imported_table(figures: dict[str, Any]) -> str:
     for name, program in figures["programs"].items():
         score, guessed, down = shown(program["eval_score"], "{:.2f}"), program["profile_match"], program["thumbs_down"]
         rows.append((name, program["talks"], program["replies"], down["count"], share(down), score, share(guessed)))
-    people = counted(figures["participants"], "participants")
-    lines = [f"imported: {counted(figures['talks'], 'talks')} of {people} with other programs", ""]
+    lines = [f"imported: {talks_held(figures)} with other programs", ""]
     lines += columns(rows)
     rows = [("the program's reply", "thumbs", "down")]
     for place, down in enumerate(figures["thumbs_down_by_turn"], 1):
@@ -92,9 +91,7 @@ def draw_imported(figures: dict[str, Any]) -> Drawing:
 
     programs = figures["programs"]
     drawing = matplotlib.figure.Figure(figsize=(11, 9), dpi=130, layout="constrained")
-    drawing.suptitle(
-        f"imported: {counted(figures['talks'], 'talks')} of {counted(figures['participants'], 'participants')}"
-    )
+    drawing.suptitle(f"imported: {talks_held(figures)}")
     drawing.supxlabel(f"Bars: {figures['percent']} % intervals.", fontsize="small")
     scores, thumbs, turns = drawing.subplots(3, 1)
     draw_points(scores, programs, {"": [each["eval_score"] for each in programs.values()]})

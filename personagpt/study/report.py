@@ -45,7 +45,7 @@ def table(name: str, figures: dict[str, Any]) -> str:
     width = 2 + max(len(str(cell)) for _, cells in rows for cell in cells)
     first = max(29, *(len(title) for title, _ in rows))
     lines = [
-        f"study {name}: {counted(figures['talks'], 'talks')} of {counted(figures['participants'], 'participants')}",
+        f"study {name}: {talks_held(figures)}",
         "",
         *((f"{title:<{first}}" + "".join(f"{cell!s:>{width}}" for cell in cells)).rstrip() for title, cells in rows),
         "" if flags else "no flags\n",
@@ -70,6 +70,11 @@ def changes(conditions: dict[str, dict[str, Any]]) -> list[str]:
         model = f"{program['model']}, checksum {program['model_checksum'][:12]}" if program["model"] else "a person"
         lines.append(f"  {name}: {', '.join([model, *settings])}")
     return [*lines, ""]
+
+
+def talks_held(figures: dict[str, Any]) -> str:
+    """Return how many talks there are, and of how many participants."""
+    return f"{counted(figures['talks'], 'talks')} of {counted(figures['participants'], 'participants')}"
 
 
 def is_small(figures: dict[str, Any]) -> bool:
@@ -105,9 +110,7 @@ def draw(name: str, figures: dict[str, Any]) -> Drawing:
 
     conditions = figures["conditions"]
     drawing = matplotlib.figure.Figure(figsize=(11, 7.5), dpi=130, layout="constrained")
-    drawing.suptitle(
-        f"study {name}: {counted(figures['talks'], 'talks')} of {counted(figures['participants'], 'participants')}"
-    )
+    drawing.suptitle(f"study {name}: {talks_held(figures)}")
     narrow = f"; too narrow with fewer than {FEW} participants" if is_small(figures) else ""
     drawing.supxlabel(f"Bars: {figures['percent']} % intervals{narrow}. {WITHOUT.capitalize()}.", fontsize="small")
     (ratings, shares), (kinds, turns) = drawing.subplots(2, 2)
