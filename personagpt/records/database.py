@@ -109,8 +109,14 @@ class Recordings:
         return new, filled
 
     def refuse(self, talk_id: str) -> None:
-        """Treat a talk that is not in the file as deleted, so that nothing of it is saved."""
+        """Treat a talk that is not in the file as deleted, so that nothing of it is saved.
+
+        A save of another thread that is under way ends first, so that its talk is in the file afterwards.
+        """
         self._saved.add(talk_id)
+        if self._connections.exists():
+            with contextlib.suppress(UserError), self.transaction():  # busy: no save is under way in this program
+                pass
 
     def talks(self, participant: str | None = None, ids: list[str] | None = None) -> list[Talk]:
         """Return the talks, oldest first: all of them, or those of a participant or with one of the ids."""

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from personagpt.errors import RunError, UserError
+from personagpt.records import database
 from personagpt.records.database import NAME, Recordings, TalkChanged, TalkDeleted
 from personagpt.records.talks import DELETED, Flag, Talk, Thumb, Turn
 from tests.helpers import ROOT
@@ -329,6 +331,32 @@ def test_a_refused_talk_is_not_saved(recordings) -> None:
     with pytest.raises(TalkDeleted):
         recordings.save(talk, make_talk("another"))
     assert recordings.talks() == []
+
+
+def test_a_save_under_way_ends_before_its_talk_is_refused(recordings, monkeypatch) -> None:
+    """Otherwise a program's first words would come on record after their participant has left."""
+    talk, is_saving, may_end, insert = make_talk("hi"), threading.Event(), threading.Event(), database._insert
+
+    def slow(*arguments: object) -> None:
+        insert(*arguments)
+        is_saving.set()
+        may_end.wait()
+
+    def refuse() -> list[Talk]:
+        recordings.refuse(talk.id)
+        return recordings.talks()
+
+    monkeypatch.setattr(database, "_insert", slow)
+    with ThreadPoolExecutor(2) as pool:
+        saving = pool.submit(recordings.save, talk)
+        is_saving.wait()
+        refusing = pool.submit(refuse)
+        try:
+            assert wait([refusing], timeout=0.2).done == set()
+        finally:
+            may_end.set()
+        saving.result()
+        assert [found.id for found in refusing.result()] == [talk.id]
 
 
 def test_words_that_were_deleted_do_not_come_back(recordings, tmp_path) -> None:
